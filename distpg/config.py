@@ -1,0 +1,342 @@
+"""Every setting of a run, written once: its name, unit, default, range and help text.
+
+The command line's flags, the keys of a configuration file and the keywords of `Config(...)`
+are these fields. Files are read and written in `config_file.py`.
+"""
+
+import dataclasses
+import difflib
+import math
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from typing import Annotated, Any, Literal, Self
+
+from distpg.errors import InputError
+
+
+@dataclass(frozen=True)
+class Range:
+    """The values that a number may take; `open_low` leaves `low` itself out."""
+
+    low: float
+    high: float = math.inf
+    open_low: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        above = value > self.low if self.open_low else value >= self.low
+        return above and value <= self.high and math.isfinite(value)
+
+    def __str__(self) -> str:
+        low = f"greater than {self.low}" if self.open_low else f"at least {self.low}"
+        if self.high < math.inf:
+            return f"{low} and at most {self.high}"
+        return "a finite number" if self.low == -math.inf else low
+
+
+Count = Annotated[int, Range(1, 10**6)]
+BigCount = Annotated[int, Range(1, 10**15)]
+CountOrZero = Annotated[int, Range(0, 10**6)]
+Seed = Annotated[int, Range(0, 2**63 - 1)]
+Fraction = Annotated[float, Range(0, 1)]
+Positive = Annotated[float, Range(0, open_low=True)]
+NonNegative = Annotated[float, Range(0)]
+Finite = Annotated[float, Range(-math.inf)]
+EnvKwargs = dict[str, Any]
+
+
+@cache
+def presets() -> dict[str, dict[str, Any]]:
+    """Read the presets that the package ships: for each algorithm's name, its settings."""
+    folder = resources.files("distpg") / "presets"
+    return {
+        file.name.removesuffix(".toml"): tomllib.loads(file.read_text("utf-8"))
+        for file in sorted(folder.iterdir(), key=lambda file: file.name)
+        if file.name.endswith(".toml")
+    }
+
+
+class FilledFromPreset(type):
+    """Makes `Config(algo="a2c", ...)` start from the preset: defaults < preset < what is given."""
+
+    def __call__(cls, *args: Any, **settings: Any) -> Any:
+        algo = settings.get("algo", "ppo")
+        if algo not in presets():
+            raise InputError(f"--algo: {algo!r} is not an algorithm; choose {one_of(presets())}")
+        return super().__call__(*args, **{**from_toml(presets()[algo]), **settings})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """What is run, and when it ends."""
+
+    algo: str = "ppo"
+    """The preset that the other settings start from: ppo, a2c or reinforce."""
+    seed: Seed = 0
+    """Fixes every random stream of the run."""
+    total_steps: BigCount = 1_000_000
+    """Env steps (over all envs); the run stops at the first iteration at or beyond them."""
+    stop_at_return: Finite | None = None
+    """Stop as solved once the mean return of the last 100 finished episodes reaches this."""
+    checkpoint_every: CountOrZero = 10
+    """Iterations between checkpoints; 0 keeps the one at the end alone."""
+    keep_checkpoints: Count = 3
+    """How many of the newest checkpoints stay on disk."""
+    eval_every: CountOrZero = 0
+    """Iterations between evaluations; 0 is never."""
+    eval_episodes: Count = 10
+    """Whole episodes of each evaluation, played with the most likely actions."""
+    init_from: str | None = None
+    """A run directory whose policy (and critic) this one starts from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvSettings:
+    """The environment, and how many copies a slot steps at once."""
+
+    env_id: str = "CartPole-v1"
+    """A Gymnasium id, or module:Env-v0 to import a module that registers it."""
+    env_kwargs: EnvKwargs = field(default_factory=dict)
+    """Keyword arguments of the environment, as JSON."""
+    num_envs: Count = 4
+    """Envs in each slot, stepped together as one vector env."""
+    sign_rewards: bool | None = None
+    """Learn from the sign of each reward (scores stay true). Default: on for ALE ids alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectSettings:
+    """How trajectories are collected, and by how many processes."""
+
+    num_workers: Annotated[int, Range(0, 10_000)] = 2
+    """Rollout worker processes; 0 runs everything in this process, without Ray."""
+    num_slots: Count | None = None
+    """Parts of a batch, each with envs of its own; they, not the workers, decide the result.
+    Default: one a worker."""
+    num_steps: Count = 256
+    """Steps of each env in a rollout, when rollouts are segments of fixed length."""
+    episodes_per_env: CountOrZero | None = None
+    """Whole episodes of each env in a rollout, from a fresh reset; 0 collects segments of
+    num_steps. Default: 1 for the Monte Carlo advantages, 0 for the others."""
+    collect_timeout: Positive = 600.0
+    """Seconds that a worker may take for one rollout before the run gives it up."""
+    address: str | None = None
+    """Ray cluster to join: auto or host:port. Default: RAY_ADDRESS, else a Ray of our own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientSettings:
+    """The estimator: how a step is credited (Psi) and what the update makes of it."""
+
+    advantage: Literal["total_return", "reward_to_go", "gae"] = "gae"
+    """Psi, the credit of a step."""
+    baseline: Literal["none", "mean", "value"] = "value"
+    """What is subtracted from the credit: the mean of the other episodes, or a learned critic."""
+    surrogate: Literal["log_prob", "clip"] = "clip"
+    """The loss: log-probability times weight (one optimizer step a batch), or PPO's clipped ratio."""
+    gamma: Fraction = 0.99
+    """Discount per env step."""
+    gae_lambda: Fraction = 0.95
+    """GAE's lambda: 0 is one-step TD, 1 is Monte Carlo."""
+    normalize_advantages: bool = True
+    """Scale the batch's advantages to mean 0 and standard deviation 1."""
+    clip_coef: Positive = 0.2
+    """How far the clipped ratio may move from 1."""
+    ent_coef: NonNegative = 0.0
+    """Weight of the entropy bonus."""
+    vf_coef: NonNegative = 0.5
+    """Weight of the value loss."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicySettings:
+    """What acts."""
+
+    hidden_sizes: tuple[Count, ...] = (64, 64)
+    """Units of each hidden layer, for actor and critic."""
+    activation: Literal["tanh", "relu", "elu", "silu"] = "tanh"
+    """Nonlinearity of the hidden layers."""
+    normalize_obs: bool = True
+    """Scale vector observations by their running mean and standard deviation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnerSettings:
+    """How a batch becomes a better policy."""
+
+    num_epochs: Count = 10
+    """Passes over each batch."""
+    minibatch_size: BigCount | None = 64
+    """Samples of one gradient; none takes the whole batch. With log_prob, whose gradients add up
+    to one step a batch, it bounds memory alone."""
+    learning_rate: Positive = 3e-4
+    """Adam's step size."""
+    lr_schedule: Literal["constant", "linear"] = "constant"
+    """linear falls to 0 at total_steps."""
+    max_grad_norm: Positive = 0.5
+    """The gradient's norm is cut to this."""
+    target_kl: Positive | None = None
+    """End an update early once the KL from the acting policy passes 1.5 times this."""
+    normalize_rewards: bool = False
+    """Learn from rewards divided by the running standard deviation of the discounted return."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the learner computes; auto takes a GPU where there is one."""
+    learner_threads: Count | None = None
+    """Torch threads of the learner; they change the last bits of the result. Default: 1 for
+    vector observations, all cores for images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(
+    LearnerSettings,
+    PolicySettings,
+    GradientSettings,
+    CollectSettings,
+    EnvSettings,
+    RunSettings,
+    metaclass=FilledFromPreset,
+):
+    """The whole configuration of a run; checked when it is made.
+
+    Raises:
+        InputError: a value of the wrong type or out of range, or an illegal combination.
+    """
+
+    def __post_init__(self) -> None:
+        """Check each value against its annotation, then the combinations."""
+        for name, hint in hints().items():
+            problem = misfit(getattr(self, name), hint)
+            if problem:
+                raise InputError(f"{flag(name)}: {getattr(self, name)!r} is not {problem}")
+        self._check_estimator()
+        self._check_batch()
+
+    def _check_estimator(self) -> None:
+        if self.advantage == "gae" and self.baseline != "value":
+            raise InputError(
+                f"--advantage gae contains V, so it needs --baseline value, not {self.baseline}; "
+                "or take --advantage reward_to_go"
+            )
+        if self.surrogate == "log_prob" and self.num_epochs > 1:
+            raise InputError(
+                f"--num-epochs: {self.num_epochs} with --surrogate log_prob, which is exact for one "
+                "step a batch only; take --num-epochs 1 or --surrogate clip"
+            )
+        if self.monte_carlo and self.episodes_per_env == 0:
+            raise InputError(
+                f"--episodes-per-env: 0 with --advantage {self.advantage}, which credits whole "
+                "episodes; give at least 1"
+            )
+
+    def _check_batch(self) -> None:
+        if self.num_slots is not None and self.num_slots < self.num_workers:
+            raise InputError(
+                f"--num-slots: {self.num_slots} slots leave some of {self.num_workers} workers "
+                "without one; give at least as many slots as --num-workers"
+            )
+        if self.baseline == "mean" and self.slots * self.num_envs * self.episodes < 2:
+            raise InputError(
+                "--baseline mean compares an episode with the others of its batch, which holds 1; "
+                "raise --num-envs or --episodes-per-env"
+            )
+        nominal = self.slots * self.num_envs * self.num_steps
+        if not self.episodes and self.minibatch_size and self.minibatch_size > nominal:
+            raise InputError(
+                f"--minibatch-size: {self.minibatch_size} is more than the batch of {nominal} = "
+                f"{self.slots} slots x {self.num_envs} envs x {self.num_steps} steps"
+            )
+
+    @property
+    def monte_carlo(self) -> bool:
+        """Whether the credit of a step is the rest of its episode, as it was played."""
+        return self.advantage in ("total_return", "reward_to_go")
+
+    @property
+    def slots(self) -> int:
+        """Slots of a batch, its default resolved."""
+        return self.num_slots if self.num_slots is not None else max(1, self.num_workers)
+
+    @property
+    def episodes(self) -> int:
+        """Whole episodes of each env in a rollout, or 0 for segments, its default resolved."""
+        if self.episodes_per_env is None:
+            return int(self.monte_carlo)
+        return self.episodes_per_env
+
+    def resolved(self) -> Self:
+        """Write out what the defaults leave open and the settings alone decide."""
+        sign_rewards = self.sign_rewards
+        return dataclasses.replace(
+            self,
+            num_slots=self.slots,
+            episodes_per_env=self.episodes,
+            sign_rewards=self.env_id.startswith("ALE/") if sign_rewards is None else sign_rewards,
+        )
+
+
+def flag(name: str) -> str:
+    """Spell a setting as the command line does."""
+    return "--" + name.replace("_", "-")
+
+
+def one_of(names: typing.Iterable[str]) -> str:
+    """List the allowed names in a message."""
+    return ", ".join(names)
+
+
+def nearest(name: str, names: typing.Iterable[str]) -> str:
+    """Suggest the names closest to a misspelt one, as the end of a message."""
+    close = difflib.get_close_matches(name, list(names), n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+@cache
+def hints() -> dict[str, Any]:
+    """Annotations of all settings, with their ranges."""
+    return typing.get_type_hints(Config, include_extras=True)
+
+
+def from_toml(settings: dict[str, Any]) -> dict[str, Any]:
+    """Turn TOML's values into a setting's: lists are tuples, and "none" stands for None.
+
+    Raises:
+        InputError: a key that is no setting.
+    """
+    values: dict[str, Any] = {}
+    for name, value in settings.items():
+        if name not in hints():
+            raise InputError(f"{name}: no such setting{nearest(name, hints())}")
+        optional = type(None) in typing.get_args(hints()[name])
+        if isinstance(value, list):
+            value = tuple(typing.cast("list[object]", value))
+        values[name] = None if optional and value == "none" else value
+    return values
+
+
+def misfit(value: object, hint: Any) -> str:
+    """Say what a value should have been, or nothing where it fits its annotation."""
+    if typing.get_origin(hint) is Annotated:
+        kind, limits = typing.get_args(hint)
+        return misfit(value, kind) or ("" if value in limits else str(limits))
+    origin, options = typing.get_origin(hint), typing.get_args(hint)
+    if origin is types.UnionType or origin is typing.Union:
+        problems = [misfit(value, option) for option in options]
+        return "" if "" in problems else " or ".join(problems)
+    if origin is Literal:
+        return "" if value in options else "one of " + one_of(options)
+    if origin is tuple:
+        if not isinstance(value, tuple) or not value:
+            return "a list of at least one number"
+        problems = [misfit(item, options[0]) for item in typing.cast("tuple[object, ...]", value)]
+        return next(filter(None, problems), "")
+    if hint is float:
+        fits = isinstance(value, int | float) and not isinstance(value, bool)
+    elif hint is int:
+        fits = isinstance(value, int) and not isinstance(value, bool)
+    else:
+        fits = isinstance(value, origin or hint)
+    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    return "" if fits else names.get(hint, "none" if hint is type(None) else "a table")

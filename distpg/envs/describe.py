@@ -1,0 +1,80 @@
+"""From gymnasium's spaces to the project's own description of observations and actions."""
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from distpg.errors import InputError
+from distpg.spaces import ActionSpec, Leaf, ObsSpec
+
+SUPPORTED_OBS = "Box, Discrete, MultiDiscrete, MultiBinary, and Dict or Tuple of these"
+SUPPORTED_ACTIONS = "Discrete, MultiDiscrete, MultiBinary and Box"
+
+
+def describe_obs(space: gym.Space, env_id: str) -> ObsSpec:
+    """List the leaves of an observation space.
+
+    Raises:
+        InputError: a part of it is of an unsupported kind, or holds nothing.
+    """
+    leaves = list(_leaves(space, (), env_id))
+    if not leaves:
+        raise InputError(f"--env-id: {env_id} observes nothing: its observation space is {space}")
+    return ObsSpec(tuple(leaves))
+
+
+def _leaves(space: gym.Space, path: tuple[str | int, ...], env_id: str) -> list[Leaf]:
+    if isinstance(space, spaces.Dict):
+        parts = space.spaces.items()
+        return [leaf for key, part in parts for leaf in _leaves(part, (*path, key), env_id)]
+    if isinstance(space, spaces.Tuple):
+        parts = enumerate(space.spaces)
+        return [leaf for key, part in parts for leaf in _leaves(part, (*path, key), env_id)]
+    name = "/".join(map(str, path)) or "obs"
+    if isinstance(space, spaces.Box):
+        if 0 in space.shape:
+            raise InputError(f"--env-id: {env_id} has an empty observation {name}: {space}")
+        image = space.dtype == np.uint8 and len(space.shape) in (2, 3)
+        dtype = "float32" if space.dtype == np.float64 else str(space.dtype)
+        return [Leaf(name, path, space.shape, dtype, "image" if image else "vector")]
+    if isinstance(space, spaces.MultiBinary):
+        return [Leaf(name, path, space.shape, "int8", "vector")]
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+        sizes, starts = _choices(space)
+        return [Leaf(name, path, space.shape, "int64", "categories", sizes, starts)]
+    raise InputError(
+        f"--env-id: {env_id} has an observation {name} of {type(space).__name__}, which is not "
+        f"supported; supported are {SUPPORTED_OBS}"
+    )
+
+
+def _choices(
+    space: "spaces.Discrete | spaces.MultiDiscrete",
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    counts = space.n if isinstance(space, spaces.Discrete) else space.nvec
+    sizes = tuple(int(size) for size in np.ravel(counts))
+    return sizes, tuple(int(start) for start in np.ravel(space.start))
+
+
+def describe_action(space: gym.Space, env_id: str) -> ActionSpec:
+    """Describe an action space.
+
+    Raises:
+        InputError: it is of an unsupported kind, or holds nothing.
+    """
+    if isinstance(space, spaces.Discrete):
+        sizes, starts = _choices(space)
+        return ActionSpec("categorical", (), str(space.dtype), sizes, starts)
+    if isinstance(space, spaces.MultiDiscrete):
+        sizes, starts = _choices(space)
+        return ActionSpec("multi_categorical", space.shape, str(space.dtype), sizes, starts)
+    if isinstance(space, spaces.MultiBinary):
+        return ActionSpec("binary", space.shape, str(space.dtype))
+    continuous = isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating)
+    if continuous and 0 not in space.shape:
+        low, high = (tuple(map(float, side.ravel())) for side in (space.low, space.high))
+        return ActionSpec("continuous", space.shape, str(space.dtype), low=low, high=high)
+    raise InputError(
+        f"--env-id: {env_id} has the action space {space}, which is not supported; supported are "
+        f"{SUPPORTED_ACTIONS} of real numbers"
+    )

@@ -1,0 +1,118 @@
+"""From an id or a callable to a vector env, and to one message where that cannot be."""
+
+import importlib
+import logging
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from distpg.config import EnvKwargs, nearest
+from distpg.envs.vector_env import VectorEnv
+from distpg.errors import InputError
+
+MakeEnv = Callable[..., gym.Env[Any, Any]]
+EXTRAS = {"mujoco": "mujoco", "box2d": "box2d", "swig": "box2d", "ale": "atari", "atari": "atari"}
+
+
+@dataclass(frozen=True)
+class EnvSource:
+    """How to make an environment in any process: a registered spec, or the user's callable."""
+
+    name: str
+    kwargs: EnvKwargs
+    spec: EnvSpec | None = None
+    make_env: MakeEnv | None = None
+
+
+def find_env(env_id: str, kwargs: EnvKwargs) -> EnvSource:
+    """Look an id up, importing what registers it.
+
+    Raises:
+        InputError: no such environment.
+    """
+    if env_id.startswith("ALE/"):
+        try:
+            gym.register_envs(importlib.import_module("ale_py"))
+        except ImportError as error:
+            raise missing_extra(env_id, "atari") from error
+    try:
+        if ":" in env_id:
+            importlib.import_module(env_id.partition(":")[0])
+        spec = gym.spec(env_id.rpartition(":")[2])
+    except ImportError as error:
+        raise InputError(f"--env-id: {env_id!r} cannot be imported: {error}") from error
+    except gym.error.Error as error:
+        raise InputError(
+            f"--env-id: {env_id!r} is not registered in Gymnasium{nearest(env_id, gym.registry)}"
+        ) from error
+    return EnvSource(env_id, kwargs, spec=spec)
+
+
+def missing_extra(env_id: str, extra: str) -> InputError:
+    """Name the packages that an environment needs."""
+    return InputError(
+        f"--env-id: {env_id} needs packages that are not installed; run: pip install 'distpg[{extra}]'"
+    )
+
+
+def make_vector_env(source: EnvSource, num_envs: int) -> VectorEnv:
+    """Make N copies: by the id's own vector implementation, or one after the other.
+
+    Raises:
+        InputError: a package is missing, the keyword arguments do not fit, or a space is unsupported.
+    """
+    silence_mujoco(source)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            envs = _make(source, num_envs)
+    except gym.error.DependencyNotInstalled as error:
+        extra = next((name for word, name in EXTRAS.items() if word in str(error).lower()), None)
+        if extra is None:
+            raise InputError(f"--env-id: {source.name} needs a missing package: {error}") from error
+        raise missing_extra(source.name, extra) from error
+    except TypeError as error:
+        if "unexpected keyword argument" not in str(error):
+            raise
+        raise InputError(f"--env-kwargs: {source.name} does not take them: {error}") from error
+    mode = envs.metadata.get("autoreset_mode")
+    assert mode == AutoresetMode.NEXT_STEP, f"{source.name} resets in mode {mode}, not NEXT_STEP"
+    return VectorEnv(envs, source.name)
+
+
+def _make(source: EnvSource, num_envs: int) -> gym.vector.VectorEnv:
+    spec, kwargs = source.spec, dict(source.kwargs)
+    if spec is not None and spec.vector_entry_point is not None and not spec.additional_wrappers:
+        if spec.namespace == "ALE":
+            # life_loss_info ends an episode for learning only: the game plays on
+            kwargs = {"life_loss_info": True, "reward_clipping": False, "num_threads": 1, **kwargs}
+        mode = gym.VectorizeMode.VECTOR_ENTRY_POINT
+        return gym.make_vec(spec, num_envs, vectorization_mode=mode, **kwargs)
+
+    def make_one() -> gym.Env[Any, Any]:
+        if source.make_env is not None:
+            return source.make_env(**kwargs)
+        assert spec is not None, "a source is a spec or a callable"
+        return gym.make(spec, disable_env_checker=True, **kwargs)
+
+    # the copies write into one array, which the rollout worker copies into its own
+    return SyncVectorEnv(
+        [make_one] * num_envs, copy=False, autoreset_mode=AutoresetMode.NEXT_STEP
+    )
+
+
+def silence_mujoco(source: EnvSource) -> None:
+    """Send MuJoCo's warnings to the log, not to stderr and a file in the working directory."""
+    entry_point = source.spec.entry_point if source.spec else None
+    if isinstance(entry_point, str) and "mujoco" in entry_point:
+        try:
+            mujoco = importlib.import_module("mujoco")
+        except ImportError:
+            return
+        log = logging.getLogger("distpg.mujoco")
+        mujoco.set_mju_user_warning(lambda message: log.debug("%s", message))

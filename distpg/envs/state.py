@@ -1,0 +1,98 @@
+"""Environments whose state can be taken out and put back, as arrays and JSON values.
+
+Three kinds: gymnasium's vector CartPole, its classic control tasks, and any environment that has
+`get_state()`, returning a dict of arrays and JSON values, and `set_state(state)`. For the last two,
+elapsed steps of the time limit and the state of the generator are taken along.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
+from gymnasium.vector import SyncVectorEnv
+from gymnasium.wrappers import TimeLimit
+
+CLASSIC_CONTROL = ("state", "steps_beyond_terminated", "last_u")
+
+
+@dataclass(frozen=True)
+class EnvState:
+    """The state of N copies; `copies` has one entry each, or one for all."""
+
+    copies: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+
+
+def read_state(envs: gym.vector.VectorEnv) -> EnvState | None:
+    """Read the state of all copies, or None where the environment does not offer it."""
+    if isinstance(envs, CartPoleVectorEnv):
+        fields = {name: np.copy(getattr(envs, name)) for name in ("state", "steps", "prev_done")}
+        return EnvState([{**fields, "generator": _generator(envs)}])
+    if not isinstance(envs, SyncVectorEnv) or not all(map(offers_state, envs.envs)):
+        return None
+    copies: list[dict[str, Any]] = []
+    for env, over in zip(envs.envs, envs._autoreset_envs, strict=True):  # noqa: SLF001
+        copies.append(
+            {
+                "inner": _read_inner(env.unwrapped),
+                "elapsed": [limit._elapsed_steps for limit in time_limits(env)],  # noqa: SLF001
+                "generator": _generator(env.unwrapped),
+                "over": bool(over),
+            }
+        )
+    return EnvState(copies)
+
+
+def write_state(envs: gym.vector.VectorEnv, state: EnvState) -> None:
+    """Put all copies, freshly made, into a state that `read_state` read."""
+    envs.reset()
+    if isinstance(envs, CartPoleVectorEnv):
+        (fields,) = state.copies
+        for name in ("state", "steps", "prev_done"):
+            setattr(envs, name, np.copy(fields[name]))
+        envs.np_random.bit_generator.state = fields["generator"]
+        return
+    assert isinstance(envs, SyncVectorEnv), "only a state that was read can be written"
+    for number, (env, copy) in enumerate(zip(envs.envs, state.copies, strict=True)):
+        inner = env.unwrapped
+        if hasattr(inner, "set_state") and hasattr(inner, "get_state"):
+            inner.set_state(copy["inner"])  # pyright: ignore[reportAttributeAccessIssue]
+        else:
+            for name, value in copy["inner"].items():
+                setattr(inner, name, np.copy(value) if isinstance(value, np.ndarray) else value)
+        for limit, elapsed in zip(time_limits(env), copy["elapsed"], strict=True):
+            limit._elapsed_steps = elapsed  # noqa: SLF001
+        inner.np_random.bit_generator.state = copy["generator"]
+        envs._autoreset_envs[number] = copy["over"]  # noqa: SLF001
+
+
+def offers_state(env: gym.Env[Any, Any]) -> bool:
+    """Tell whether an environment's state can be read and written."""
+    inner = env.unwrapped
+    classic = type(inner).__module__.startswith("gymnasium.envs.classic_control.")
+    return classic or (hasattr(inner, "get_state") and hasattr(inner, "set_state"))
+
+
+def _read_inner(inner: gym.Env[Any, Any]) -> dict[str, Any]:
+    if hasattr(inner, "get_state") and hasattr(inner, "set_state"):
+        return inner.get_state()  # pyright: ignore[reportAttributeAccessIssue]
+    state = {name: getattr(inner, name) for name in CLASSIC_CONTROL if hasattr(inner, name)}
+    return {
+        name: np.array(value) if isinstance(value, tuple | list | np.ndarray) else value
+        for name, value in state.items()
+    }
+
+
+def _generator(env: Any) -> dict[str, Any]:
+    return env.np_random.bit_generator.state
+
+
+def time_limits(env: gym.Env[Any, Any]) -> list[TimeLimit[Any, Any]]:
+    """List the time limits around an environment, outermost first."""
+    found: list[TimeLimit[Any, Any]] = []
+    while isinstance(env, gym.Wrapper):
+        if isinstance(env, TimeLimit):
+            found.append(env)
+        env = env.env
+    return found

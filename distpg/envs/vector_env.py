@@ -1,0 +1,82 @@
+"""The door to every environment: N copies stepped together, whatever library steps them.
+
+All run in gymnasium's NEXT_STEP mode: the step after an episode's end ignores its action, resets that
+copy and returns its first observation. `over` says which copies will do so.
+"""
+
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+
+from distpg.envs.describe import describe_action, describe_obs
+from distpg.envs.state import EnvState, read_state, write_state
+from distpg.errors import RunError
+from distpg.spaces import Obs
+
+
+class Step(NamedTuple):
+    """What one step of all N copies gave."""
+
+    obs: Obs
+    """{leaf: [N, *O]}"""
+    rewards: np.ndarray
+    """[N] float32"""
+    terminated: np.ndarray
+    """[N] bool; an ALE game sets it for each lost life, and plays on."""
+    truncated: np.ndarray
+    """[N] bool"""
+    over: np.ndarray
+    """[N] bool: the next step resets this copy."""
+
+
+class VectorEnv:
+    """N copies of an environment behind one description of what they observe and accept."""
+
+    def __init__(self, envs: gym.vector.VectorEnv, env_id: str) -> None:
+        """Take over a gymnasium vector env in NEXT_STEP mode."""
+        self.envs = envs
+        self.num_envs = envs.num_envs
+        self.obs_spec = describe_obs(envs.single_observation_space, env_id)
+        self.action_spec = describe_action(envs.single_action_space, env_id)
+
+    def reset(self, seeds: list[int]) -> Obs:
+        """Seed and reset every copy; one seed a copy."""
+        assert len(seeds) == self.num_envs, "one seed for each env"
+        if isinstance(self.envs, gym.vector.SyncVectorEnv):
+            obs, _ = self.envs.reset(seed=list(seeds))
+        elif "Atari" in type(self.envs).__name__:
+            obs, _ = self.envs.reset(seed=np.array(seeds, dtype=np.int64) % 2**31)  # pyright: ignore[reportArgumentType]
+        else:
+            # one generator serves all copies, as in gymnasium's own vector envs
+            obs, _ = self.envs.reset(seed=seeds[0])
+        return self._leaves(obs)
+
+    def step(self, actions: np.ndarray) -> Step:
+        """Step every copy with its action as the policy sampled it, [N] or [N, A]."""
+        outcome = self.envs.step(self.action_spec.to_env(actions))
+        obs, rewards, terminated, truncated, info = outcome
+        terminated = np.asarray(terminated, dtype=bool)
+        truncated = np.asarray(truncated, dtype=bool)
+        lives = info.get("lives")
+        plays_on = terminated & (lives > 0) if isinstance(lives, np.ndarray) else False
+        over = truncated | (terminated & ~np.asarray(plays_on))
+        return Step(self._leaves(obs), np.asarray(rewards, np.float32), terminated, truncated, over)
+
+    def _leaves(self, obs: Any) -> Obs:
+        leaves = self.obs_spec.flatten(obs)
+        if self.obs_spec.batch_shape(leaves) != (self.num_envs,):
+            raise RunError(f"the environment returned observations of other than {self.num_envs} envs")
+        return leaves
+
+    def get_state(self) -> EnvState | None:
+        """Read the state of all copies, or None where the environment does not offer it."""
+        return read_state(self.envs)
+
+    def set_state(self, state: EnvState) -> None:
+        """Put all copies into a state that `get_state` read."""
+        write_state(self.envs, state)
+
+    def close(self) -> None:
+        """Close all copies."""
+        self.envs.close()

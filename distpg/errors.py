@@ -1,0 +1,9 @@
+"""The two ways a command ends badly: the user's input, or something that happened to the run."""
+
+
+class InputError(ValueError):
+    """What the user gave cannot be used: one short message that names it; exit code 2."""
+
+
+class RunError(RuntimeError):
+    """The run cannot go on (an environment raised, a process died, a deadline passed); exit code 1."""

@@ -1,0 +1,58 @@
+"""Baselines: what is subtracted from a return, to lower the variance and leave the mean alone.
+
+A baseline must not depend on the action that it is subtracted for. A mean over the batch does, through
+the sample's own return, and shrinks the gradient by (1 - 1/N); so each episode is compared with the
+mean of the *others*.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from distpg.config import GradientSettings
+from distpg.gradient.paths import Paths, episode_index
+
+
+def mean_of_others(credit: Tensor, episodes: Tensor, *, per_episode: bool) -> Tensor:
+    """Average the credit over the other episodes of the batch.
+
+    Args:
+        credit: [T, N] what each step is credited with.
+        episodes: [T, N] int64 number of each step's episode, -1 where a step is not valid; at least
+            two episodes.
+        per_episode: Whether each episode counts once; else each step does.
+
+    Returns:
+        [T, N] baseline, equal over an episode; 0 where a step is not valid.
+    """
+    valid = episodes >= 0
+    index = episodes[valid]
+    lengths = torch.bincount(index)
+    weights = (1.0 / lengths)[index] if per_episode else torch.ones_like(credit[valid])
+    zeros = credit.new_zeros(len(lengths))
+    own_sum = zeros.index_add(0, index, weights * credit[valid])
+    own_weight = zeros.index_add(0, index, weights)
+    others = (own_sum.sum() - own_sum) / (own_weight.sum() - own_weight)
+    return torch.where(valid, others[episodes.clamp(min=0)], 0.0)
+
+
+def _none(credit: Tensor, paths: Paths, settings: GradientSettings) -> Tensor:
+    return torch.zeros_like(credit)
+
+
+def _mean(credit: Tensor, paths: Paths, settings: GradientSettings) -> Tensor:
+    episodes = episode_index(paths.done, paths.valid)
+    return mean_of_others(credit, episodes, per_episode=settings.advantage == "total_return")
+
+
+def _value(credit: Tensor, paths: Paths, settings: GradientSettings) -> Tensor:
+    return paths.values
+
+
+BASELINES: dict[str, Callable[[Tensor, Paths, GradientSettings], Tensor]] = {
+    "none": _none,
+    "mean": _mean,
+    "value": _value,
+}
+"""From (credit [T, N], paths, settings) to the baseline [T, N]."""

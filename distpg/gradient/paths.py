@@ -1,0 +1,44 @@
+"""Paths: the trajectories of a batch as Psi sees them, and where their episodes begin."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Paths:
+    """What Psi is computed from; every tensor [T, N]."""
+
+    rewards: Tensor
+    """Those to learn from, scaled or not."""
+    values: Tensor
+    """V(s_t) by the critic as it stood before the batch, or zeros without one."""
+    next_values: Tensor
+    """V(s_{t+1}) before any reset, or zeros without a critic."""
+    terminated: Tensor
+    truncated: Tensor
+    valid: Tensor
+
+    @property
+    def done(self) -> Tensor:
+        """[T, N] bool: the episode ends with this step."""
+        return self.terminated | self.truncated
+
+
+def episode_starts(done: Tensor, valid: Tensor) -> Tensor:
+    """Mark the first valid step of each episode, [T, N] bool; the first row starts one too."""
+    starts = torch.zeros_like(valid)
+    fresh = torch.ones_like(valid[0])
+    for t in range(len(valid)):
+        starts[t] = fresh & valid[t]
+        fresh = (fresh & ~valid[t]) | done[t]
+    return starts
+
+
+def episode_index(done: Tensor, valid: Tensor) -> Tensor:
+    """Number the episodes of a batch of whole episodes, [T, N] int64; -1 where a step is not valid."""
+    starts = episode_starts(done, valid)
+    in_column = starts.cumsum(0) - 1
+    first = starts.sum(0).cumsum(0) - starts.sum(0)
+    return torch.where(valid, in_column + first, -1)

@@ -1,0 +1,31 @@
+"""Where the learner computes, and on how many threads."""
+
+import os
+from typing import Literal
+
+import torch
+
+from distpg.errors import InputError
+from distpg.spaces import ObsSpec
+
+
+def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
+    """Resolve auto to a GPU where torch sees one.
+
+    Raises:
+        InputError: cuda is wanted and torch sees none.
+    """
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise InputError(
+            f"--device: cuda, but torch {torch.__version__} sees no GPU where the learner runs; "
+            "take --device cpu or install a CUDA build of torch there"
+        )
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(wanted)
+
+
+def default_threads(obs_spec: ObsSpec) -> int:
+    """Take all cores for images, and one thread for small networks, which more would not speed up."""
+    images = any(leaf.kind == "image" for leaf in obs_spec.leaves)
+    return (os.cpu_count() or 1) if images else 1

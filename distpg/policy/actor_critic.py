@@ -1,0 +1,146 @@
+"""The policy, which acts, and the critic, which only the learner needs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from distpg.config import PolicySettings
+from distpg.errors import InputError
+from distpg.policy.distributions import (
+    Bernoulli,
+    Categorical,
+    DiagonalGaussian,
+    Distribution,
+    MultiCategorical,
+)
+from distpg.policy.encoders import ObsEncoder, orthogonal
+from distpg.policy.normalizer import ObsNormalizer
+from distpg.records import Weights
+from distpg.spaces import ActionSpec, ObsSpec
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What a policy's networks are made of; saved with its weights."""
+
+    hidden_sizes: tuple[int, ...]
+    activation: str
+    normalize_obs: bool
+
+    @classmethod
+    def of(cls, settings: PolicySettings) -> "Architecture":
+        """Take the architecture out of the settings."""
+        return cls(settings.hidden_sizes, settings.activation, settings.normalize_obs)
+
+
+class Policy(nn.Module):
+    """From observations to a distribution over actions: normalizer, encoder, head."""
+
+    log_std: Tensor
+
+    def __init__(self, obs_spec: ObsSpec, action_spec: ActionSpec, parts: Architecture) -> None:
+        """Build and initialize the networks."""
+        super().__init__()
+        self.obs_spec = obs_spec
+        self.action_spec = action_spec
+        self.normalizer = ObsNormalizer(obs_spec.leaves, enabled=parts.normalize_obs)
+        self.encoder = ObsEncoder(obs_spec, parts.hidden_sizes, parts.activation)
+        num_outputs = sum(action_spec.sizes) or action_spec.stored_shape[0]
+        self.head = orthogonal(nn.Linear(self.encoder.num_features, num_outputs), gain=0.01)
+        if action_spec.kind == "continuous":
+            self.log_std = nn.Parameter(torch.zeros(num_outputs))
+
+    def forward(self, obs: Mapping[str, Tensor]) -> Distribution:
+        """Return the action distribution for raw observations {leaf: [*B, *O]}."""
+        return self.distribution(self.encoder(self.normalizer(obs)))
+
+    def distribution(self, features: Tensor) -> Distribution:
+        """Return the action distribution for [*B, F] features of the encoder."""
+        outputs = self.head(features)
+        if self.action_spec.kind == "categorical":
+            return Categorical(outputs)
+        if self.action_spec.kind == "multi_categorical":
+            return MultiCategorical(outputs, self.action_spec.sizes)
+        if self.action_spec.kind == "binary":
+            return Bernoulli(outputs)
+        return DiagonalGaussian(outputs, self.log_std)
+
+    def weights(self, version: int) -> Weights:
+        """Copy parameters and normalizer out."""
+        return Weights(version, to_arrays(self))
+
+    def load(self, weights: Weights) -> None:
+        """Copy parameters and normalizer in."""
+        load_arrays(self, weights.arrays)
+
+
+class ActorCritic(nn.Module):
+    """A policy and, if the estimator needs one, a critic.
+
+    The critic has an encoder of its own for vectors, and shares the policy's where there are images.
+    """
+
+    def __init__(self, policy: Policy, parts: Architecture, *, with_critic: bool) -> None:
+        """Put a critic beside the policy."""
+        super().__init__()
+        self.policy = policy
+        self.shared = any(leaf.kind == "image" for leaf in policy.obs_spec.leaves)
+        self.critic = nn.ModuleDict()
+        if with_critic:
+            if not self.shared:
+                spec = policy.obs_spec
+                self.critic["encoder"] = ObsEncoder(spec, parts.hidden_sizes, parts.activation)
+            self.critic["head"] = orthogonal(nn.Linear(policy.encoder.num_features, 1), gain=1.0)
+
+    def forward(self, obs: Mapping[str, Tensor]) -> tuple[Distribution, Tensor | None]:
+        """Return the distribution and, with a critic, V(s) for *normalized* {leaf: [*B, *O]}."""
+        features = self.policy.encoder(obs)
+        distribution = self.policy.distribution(features)
+        if not self.critic:
+            return distribution, None
+        if not self.shared:
+            features = self.critic["encoder"](obs)
+        return distribution, self.critic["head"](features).squeeze(-1)
+
+    def values(self, obs: Mapping[str, Tensor]) -> Tensor:
+        """Return V(s) [*B] for normalized {leaf: [*B, *O]}; there must be a critic."""
+        encoder = self.policy.encoder if self.shared else self.critic["encoder"]
+        return self.critic["head"](encoder(obs)).squeeze(-1)
+
+
+def to_arrays(module: nn.Module) -> dict[str, np.ndarray]:
+    """Copy a module's parameters and buffers into arrays by name."""
+    return {name: tensor.numpy(force=True).copy() for name, tensor in module.state_dict().items()}
+
+
+def load_arrays(module: nn.Module, arrays: Mapping[str, np.ndarray]) -> None:
+    """Copy arrays into a module's parameters and buffers.
+
+    Raises:
+        InputError: a name is missing or left over, or a shape differs.
+    """
+    own = module.state_dict()
+    for name in sorted(own.keys() | arrays.keys()):
+        have = describe(arrays.get(name))
+        need = describe(own.get(name))
+        if have != need:
+            raise InputError(f"the saved network differs: {name} is {have}, {need} is expected")
+    with torch.no_grad():
+        for name, tensor in own.items():
+            # `torch.tensor` copies: the arrays may be read-only views of shared memory
+            tensor.copy_(torch.tensor(arrays[name]))
+
+
+def describe(array: Any) -> str:
+    """Name an array's shape, for a message."""
+    return "absent" if array is None else f"{list(array.shape)}"
+
+
+def stored_policy_parts(described: Mapping[str, Any]) -> Architecture:
+    """Read back an architecture from the JSON of a saved policy."""
+    sizes: Sequence[int] = described["hidden_sizes"]
+    return Architecture(tuple(sizes), described["activation"], described["normalize_obs"])

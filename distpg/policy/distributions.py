@@ -1,0 +1,141 @@
+"""Action distributions: light views on a network's output, without torch.distributions' checks.
+
+Each is built from parameters [*B, ...] and offers `sample`, `mode`, `log_prob` and `entropy`, the last two
+summed over the action's components, [*B].
+"""
+
+import math
+from typing import Protocol
+
+import torch
+from torch import Generator, Tensor
+from torch.nn.functional import logsigmoid
+
+
+class Distribution(Protocol):
+    """What a policy returns for a batch of observations."""
+
+    def sample(self, generator: Generator) -> Tensor:
+        """Draw actions."""
+        ...
+
+    def mode(self) -> Tensor:
+        """Return the most likely actions."""
+        ...
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Return log pi(a|s), [*B]."""
+        ...
+
+    def entropy(self) -> Tensor:
+        """Return the entropy in nats, [*B]."""
+        ...
+
+
+class Categorical:
+    """One of n actions; `logits` [*B, n]."""
+
+    def __init__(self, logits: Tensor) -> None:
+        """Normalize the logits once."""
+        self.logprobs = logits.log_softmax(-1)
+
+    def sample(self, generator: Generator) -> Tensor:
+        """Draw by the exponential race: argmax of p / Exp(1)."""
+        race = torch.empty_like(self.logprobs).exponential_(generator=generator)
+        return (self.logprobs - race.log_()).argmax(-1)
+
+    def mode(self) -> Tensor:
+        """Return the most likely action, [*B] int64."""
+        return self.logprobs.argmax(-1)
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Return log pi(a|s) of [*B] int64 actions."""
+        return self.logprobs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+
+    def entropy(self) -> Tensor:
+        """Return -sum p log p."""
+        return -(self.logprobs.exp() * self.logprobs).sum(-1)
+
+
+class MultiCategorical:
+    """A independent choices, choice k out of sizes[k]; `logits` [*B, sum of sizes]."""
+
+    def __init__(self, logits: Tensor, sizes: tuple[int, ...]) -> None:
+        """Split the logits."""
+        self.choices = [Categorical(part) for part in logits.split(sizes, -1)]
+
+    def sample(self, generator: Generator) -> Tensor:
+        """Draw [*B, A] int64."""
+        return torch.stack([choice.sample(generator) for choice in self.choices], -1)
+
+    def mode(self) -> Tensor:
+        """Return the most likely choices, [*B, A]."""
+        return torch.stack([choice.mode() for choice in self.choices], -1)
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Return the summed log-probability of [*B, A] choices."""
+        scores = [
+            choice.log_prob(action)
+            for choice, action in zip(self.choices, actions.unbind(-1), strict=True)
+        ]
+        return torch.stack(scores).sum(0)
+
+    def entropy(self) -> Tensor:
+        """Return the summed entropy."""
+        return torch.stack([choice.entropy() for choice in self.choices]).sum(0)
+
+
+class Bernoulli:
+    """A independent bits; `logits` [*B, A] of a bit being 1."""
+
+    def __init__(self, logits: Tensor) -> None:
+        """Keep the logits."""
+        self.logits = logits
+
+    def sample(self, generator: Generator) -> Tensor:
+        """Draw [*B, A] int64 bits."""
+        uniform = torch.empty_like(self.logits).uniform_(generator=generator)
+        return (uniform < self.logits.sigmoid()).long()
+
+    def mode(self) -> Tensor:
+        """Return the most likely bits."""
+        return (self.logits > 0).long()
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Return the summed log-probability of [*B, A] bits."""
+        signs = 2 * actions - 1
+        return logsigmoid(signs * self.logits).sum(-1)
+
+    def entropy(self) -> Tensor:
+        """Return the summed entropy."""
+        probs = self.logits.sigmoid()
+        return -(probs * logsigmoid(self.logits) + (1 - probs) * logsigmoid(-self.logits)).sum(-1)
+
+
+class DiagonalGaussian:
+    """A independent normals; `mean` [*B, A], `log_std` [A]."""
+
+    def __init__(self, mean: Tensor, log_std: Tensor) -> None:
+        """Keep mean and log standard deviation."""
+        self.mean = mean
+        self.log_std = log_std
+
+    def sample(self, generator: Generator) -> Tensor:
+        """Draw [*B, A] float32."""
+        noise = torch.empty_like(self.mean).normal_(generator=generator)
+        return self.mean + self.log_std.exp() * noise
+
+    def mode(self) -> Tensor:
+        """Return the mean."""
+        return self.mean
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Return the summed log-density of [*B, A] actions as sampled, not as clipped."""
+        z = (actions - self.mean) * (-self.log_std).exp()
+        constant = self.log_std.sum() + 0.5 * math.log(2 * math.pi) * self.log_std.numel()
+        return -0.5 * z.square().sum(-1) - constant
+
+    def entropy(self) -> Tensor:
+        """Return the summed differential entropy, which does not depend on the state."""
+        entropy = self.log_std.sum() + 0.5 * math.log(2 * math.pi * math.e) * self.log_std.numel()
+        return entropy.expand(self.mean.shape[:-1])

@@ -1,0 +1,118 @@
+"""Encoders: from an observation's leaves to one vector of features."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from distpg.spaces import Leaf, ObsSpec
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "elu": nn.ELU,
+    "silu": nn.SiLU,
+}
+IMAGE_FEATURES = 512
+Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
+
+
+def orthogonal(layer: Layer, gain: float = math.sqrt(2)) -> Layer:
+    """Initialize a layer's weight orthogonally and its bias to 0."""
+    nn.init.orthogonal_(layer.weight, gain)
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def mlp(num_inputs: int, hidden_sizes: Sequence[int], activation: str) -> nn.Sequential:
+    """Stack linear layers, each followed by the activation."""
+    layers: list[nn.Module] = []
+    for size in hidden_sizes:
+        layers += [orthogonal(nn.Linear(num_inputs, size)), ACTIVATIONS[activation]()]
+        num_inputs = size
+    return nn.Sequential(*layers)
+
+
+class ImageEncoder(nn.Module):
+    """Convolutions over one uint8 image [*B, *O] -> [*B, 512].
+
+    The Nature network (Mnih et al. 2015) from 36 pixels a side on; two 3x3 layers below.
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        """Find the channel axis, the smaller of first and last, and size the layers."""
+        super().__init__()
+        self.axes = len(shape)
+        self.channels_last = self.axes == 3 and shape[2] < shape[0]
+        height, width, channels = shape if self.channels_last else (*shape[-2:], 1)
+        if self.axes == 3 and not self.channels_last:
+            channels = shape[0]
+        if min(height, width) >= 36:
+            layers = [(channels, 32, 8, 4, 0), (32, 64, 4, 2, 0), (64, 64, 3, 1, 0)]
+        else:
+            layers = [(channels, 16, 3, 1, 1), (16, 32, 3, 1, 1)]
+        stack: list[nn.Module] = []
+        for inputs, outputs, kernel, stride, padding in layers:
+            convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding)
+            stack += [orthogonal(convolution), nn.ReLU()]
+        self.convolutions = nn.Sequential(*stack, nn.Flatten())
+        with torch.no_grad():
+            size = self.convolutions(torch.zeros(1, channels, height, width)).shape[1]
+        self.project = nn.Sequential(orthogonal(nn.Linear(size, IMAGE_FEATURES)), nn.ReLU())
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Scale the pixels to [0, 1] and encode."""
+        batch_shape = image.shape[: image.ndim - self.axes]
+        pixels = image.reshape(-1, *image.shape[image.ndim - self.axes :]).float() / 255
+        if self.axes == 2:
+            pixels = pixels.unsqueeze(1)
+        elif self.channels_last:
+            pixels = pixels.movedim(-1, 1)
+        return self.project(self.convolutions(pixels)).reshape(*batch_shape, IMAGE_FEATURES)
+
+
+class ObsEncoder(nn.Module):
+    """All leaves together: images by convolutions, then everything else beside them by an MLP."""
+
+    def __init__(self, obs_spec: ObsSpec, hidden_sizes: Sequence[int], activation: str) -> None:
+        """Make an encoder for each image and one MLP for what is flat."""
+        super().__init__()
+        self.images = [leaf for leaf in obs_spec.leaves if leaf.kind == "image"]
+        self.flat = [leaf for leaf in obs_spec.leaves if leaf.kind != "image"]
+        self.image_encoders = nn.ModuleList([ImageEncoder(leaf.shape) for leaf in self.images])
+        num_features = IMAGE_FEATURES * len(self.images) + sum(map(flat_size, self.flat))
+        if self.flat:
+            self.trunk = mlp(num_features, hidden_sizes, activation)
+            num_features = hidden_sizes[-1]
+        else:
+            self.trunk = nn.Sequential()
+        self.num_features = num_features
+
+    def forward(self, obs: Mapping[str, Tensor]) -> Tensor:
+        """Encode normalized {leaf: [*B, *O]} as [*B, F]."""
+        parts = [flatten_leaf(obs[leaf.name], leaf) for leaf in self.flat]
+        for leaf, encoder in zip(self.images, self.image_encoders, strict=True):
+            parts.append(encoder(obs[leaf.name]))
+        return self.trunk(parts[0] if len(parts) == 1 else torch.cat(parts, -1))
+
+
+def flat_size(leaf: Leaf) -> int:
+    """Count the numbers that a leaf without an image becomes."""
+    return sum(leaf.sizes) if leaf.kind == "categories" else math.prod(leaf.shape)
+
+
+def flatten_leaf(values: Tensor, leaf: Leaf) -> Tensor:
+    """Turn [*B, *O] into float32 [*B, flat_size]: categories as one-hot vectors side by side."""
+    batch_shape = values.shape[: values.ndim - len(leaf.shape)]
+    flat = values.reshape(*batch_shape, -1)
+    if leaf.kind == "vector":
+        return flat.float()
+    codes = [
+        one_hot(flat[..., k] - start, size)
+        for k, (start, size) in enumerate(zip(leaf.starts, leaf.sizes, strict=True))
+    ]
+    return torch.cat(codes, -1).float()

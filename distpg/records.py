@@ -1,0 +1,155 @@
+"""What travels: weights to the rollout workers, rollouts to the learner, its state to the disk.
+
+T steps, N envs of a slot, S slots, A action size, *O the shape of an observation's leaf. Time is the
+first axis, envs the second, features the last. The driver of a run reads records but no tensors, so torch
+is imported only where a batch is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a policy needs to act, normalizer included; `version` counts updates."""
+
+    version: int
+    arrays: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """The trajectories of one slot: what its envs and its policy did, unaltered."""
+
+    obs: Mapping[str, np.ndarray]
+    """{leaf: [T+1, N, *O]} as the env gave it; row t+1 is the true successor of row t."""
+    state: np.ndarray
+    """[N, H] float32 recurrent state at row 0; H = 0 for a feed-forward policy."""
+    actions: np.ndarray
+    """[T, N] int64 or [T, N, A] as sampled, before any clipping to bounds."""
+    logprobs: np.ndarray
+    """[T, N] float32 log pi(a|s) of the policy that acted, summed over A."""
+    rewards: np.ndarray
+    """[T, N] float32 as paid by the env."""
+    terminated: np.ndarray
+    """[T, N] bool: the task ended; the successor is worth nothing."""
+    truncated: np.ndarray
+    """[T, N] bool: the time ran out; the successor is worth what it was."""
+    valid: np.ndarray
+    """[T, N] bool: a real transition; not the step that resets, nor padding."""
+    policy_version: int
+    slot: int
+
+    def __post_init__(self) -> None:
+        """Check that all arrays agree on T and N."""
+        steps = self.rewards.shape
+        for name in ("logprobs", "terminated", "truncated", "valid"):
+            assert getattr(self, name).shape == steps, f"{name} is not [T, N] = {steps}"
+        assert self.actions.shape[:2] == steps, f"actions are not [T, N, ...] of {steps}"
+        for name, leaf in self.obs.items():
+            assert leaf.shape[:2] == (steps[0] + 1, steps[1]), f"obs {name} is not [T+1, N, ...]"
+        assert self.state.shape[0] == steps[1], "state is not [N, H]"
+
+
+@dataclass(frozen=True)
+class RolloutStats:
+    """What a slot tells of one rollout besides its data: small, and read by the driver."""
+
+    slot: int
+    env_steps: int
+    """Valid transitions."""
+    dropped_steps: int
+    """Transitions that were simulated but are in no rollout: after an env's last episode."""
+    episode_returns: np.ndarray
+    """[E] float64 undiscounted scores of the episodes that ended, in order of (t, env)."""
+    episode_lengths: np.ndarray
+    """[E] int64 env steps of each."""
+    collect_s: float
+    """Seconds in `collect`, of which in the env's `step`:"""
+    step_s: float
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The rollouts of an iteration as tensors, joined on the env axis in slot order (N is S x N)."""
+
+    obs: dict[str, Tensor]
+    """{leaf: [T+1, N, *O]}"""
+    state: Tensor
+    """[N, H]"""
+    actions: Tensor
+    """[T, N] or [T, N, A]"""
+    logprobs: Tensor
+    """[T, N]"""
+    rewards: Tensor
+    """[T, N]"""
+    terminated: Tensor
+    """[T, N] bool"""
+    truncated: Tensor
+    """[T, N] bool"""
+    valid: Tensor
+    """[T, N] bool"""
+
+    @classmethod
+    def join(cls, rollouts: Sequence[Rollout], device: torch.device) -> Self:
+        """Lay the slots side by side and move them to the device.
+
+        Slots that took fewer steps (of whole episodes) are filled up with steps that are not valid.
+        """
+        import torch
+
+        steps = max(len(rollout.rewards) for rollout in rollouts)
+
+        def side_by_side(arrays: list[np.ndarray], rows: int) -> Tensor:
+            padded = [
+                np.pad(array, [(0, rows - len(array))] + [(0, 0)] * (array.ndim - 1))
+                if len(array) < rows
+                else array
+                for array in arrays
+            ]
+            return torch.from_numpy(np.concatenate(padded, axis=1)).to(device)
+
+        def field(name: str) -> Tensor:
+            return side_by_side([getattr(rollout, name) for rollout in rollouts], steps)
+
+        obs = {
+            leaf: side_by_side([rollout.obs[leaf] for rollout in rollouts], steps + 1)
+            for leaf in rollouts[0].obs
+        }
+        state = torch.from_numpy(np.concatenate([rollout.state for rollout in rollouts])).to(device)
+        return cls(
+            obs=obs,
+            state=state,
+            actions=field("actions"),
+            logprobs=field("logprobs"),
+            rewards=field("rewards"),
+            terminated=field("terminated"),
+            truncated=field("truncated"),
+            valid=field("valid"),
+        )
+
+    @property
+    def done(self) -> Tensor:
+        """[T, N] bool: no credit flows back from the next row."""
+        return self.terminated | self.truncated
+
+
+@dataclass(frozen=True)
+class LearnerState:
+    """Everything that the next update depends on, besides the rollouts and the configuration."""
+
+    policy: Weights
+    arrays: Mapping[str, np.ndarray]
+    """The critic's parameters, the optimizer's moments, the reward scale's statistics."""
+    counters: Mapping[str, int]
+    spaces: Mapping[str, Any]
+    """Observations and actions, as `spaces_to_json` writes them."""

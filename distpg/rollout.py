@@ -1,0 +1,220 @@
+"""How a policy turns into trajectories: one slot of the batch, its envs and its random streams.
+
+A slot acts with exactly the weights that it is given and keeps nothing of the policy's between rollouts.
+T steps, N envs.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from distpg.config import Config
+from distpg.envs.make import EnvSource, make_vector_env
+from distpg.envs.state import EnvState
+from distpg.policy.actor_critic import Architecture, Policy
+from distpg.records import Rollout, RolloutStats, Weights
+from distpg.spaces import Obs, ObsSpec
+from distpg.streams import Stream, stream_seeds
+
+
+@dataclass(frozen=True)
+class SlotState:
+    """A slot between two rollouts, as a value. Its random streams are functions of the iteration."""
+
+    obs: Mapping[str, np.ndarray]
+    over: np.ndarray
+    """[N] bool: the next step resets this env."""
+    score: np.ndarray
+    """[N] float64 rewards so far in the episode under way."""
+    length: np.ndarray
+    """[N] int64 steps so far."""
+    envs: EnvState
+
+
+class Collected(NamedTuple):
+    """What one call of `collect` gives."""
+
+    rollout: Rollout
+    stats: RolloutStats
+    state: SlotState | None
+    """The slot afterwards, where it was asked for and the environment allows it."""
+
+
+@dataclass
+class Recording:
+    """Arrays that grow by rows while a rollout is played; `close` cuts them to what was."""
+
+    obs: dict[str, np.ndarray]
+    steps: dict[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
+
+    @classmethod
+    def of(cls, spec: ObsSpec, rows: int, num_envs: int, actions: np.ndarray) -> "Recording":
+        """Make room for T = `rows` steps of actions like the [N, ...] ones given."""
+        flags = dict.fromkeys(("terminated", "truncated", "valid"), np.dtype(bool))
+        floats = dict.fromkeys(("logprobs", "rewards"), np.dtype(np.float32))
+        steps = {
+            name: np.empty((rows, num_envs), dtype) for name, dtype in {**flags, **floats}.items()
+        }
+        steps["actions"] = np.empty((rows, *actions.shape), actions.dtype)
+        obs = {
+            leaf.name: np.empty((rows + 1, num_envs, *leaf.shape), leaf.dtype)
+            for leaf in spec.leaves
+        }
+        return cls(obs, steps)
+
+    def make_room(self, t: int) -> None:
+        """Double the room if row t is beyond it."""
+        if t == len(self.steps["rewards"]):
+            for arrays in (self.obs, self.steps):
+                for name, array in arrays.items():
+                    arrays[name] = np.concatenate([array, np.empty_like(array)])
+
+    def put_obs(self, t: int, obs: Obs) -> None:
+        """Copy [N, *O] observations into row t."""
+        for name, leaf in obs.items():
+            self.obs[name][t] = leaf
+
+    def put_step(self, t: int, **values: np.ndarray) -> None:
+        """Copy the [N, ...] values of step t."""
+        for name, value in values.items():
+            self.steps[name][t] = value
+
+    def close(self, rows: int) -> None:
+        """Keep the first `rows` steps."""
+        for name, array in self.steps.items():
+            self.steps[name] = array[:rows]
+        for name, array in self.obs.items():
+            self.obs[name] = array[: rows + 1]
+
+
+class RolloutWorker:
+    """One slot: a vector env, its place in the batch, and a policy that loads the weights it is given."""
+
+    def __init__(
+        self,
+        config: Config,
+        source: EnvSource,
+        slot: int,
+        *,
+        incarnation: int = 0,
+        state: SlotState | None = None,
+    ) -> None:
+        """Make the envs, fresh or as a snapshot left them.
+
+        Args:
+            config: Settings of the run.
+            source: How to make the environment.
+            slot: Place in the batch, from 0.
+            incarnation: How often this slot was started with fresh envs before.
+            state: A snapshot of the slot to go on from.
+        """
+        self.config = config
+        self.key = (config.seed, slot, incarnation)
+        self.slot = slot
+        self.source = source
+        self.envs = make_vector_env(source, config.num_envs)
+        self.policy = Policy(self.envs.obs_spec, self.envs.action_spec, Architecture.of(config))
+        self.score = np.zeros(config.num_envs)
+        self.length = np.zeros(config.num_envs, dtype=np.int64)
+        self.obs: Obs | None = None
+        if state is not None:
+            self.envs.set_state(state.envs)
+            self.obs = {name: leaf.copy() for name, leaf in state.obs.items()}
+            self.over, self.score, self.length = (
+                array.copy() for array in (state.over, state.score, state.length)
+            )
+
+    @torch.inference_mode()
+    def collect(self, weights: Weights, iteration: int, *, snapshot: bool = False) -> Collected:
+        """Play with the policy that the weights hold.
+
+        Segments go on where the last rollout ended. Whole episodes start from a reset, and end when
+        each env has finished its number of them; envs that finish early are stepped on, but what they
+        do is not valid.
+        """
+        began, step_s = time.perf_counter(), 0.0
+        self.policy.load(weights)
+        (act_seed,) = stream_seeds(Stream.ACT, *self.key, iteration)
+        generator = torch.Generator().manual_seed(act_seed)
+        whole_episodes = self.config.episodes > 0
+        if self.obs is None or whole_episodes:
+            self.reset(iteration)
+        assert self.obs is not None, "reset gives observations"
+        episodes_left = np.full(self.config.num_envs, self.config.episodes)
+        kind = self.envs.action_spec
+        actions = np.zeros((self.config.num_envs, *kind.stored_shape), kind.stored_dtype)
+        rows = self.config.num_steps
+        recording = Recording.of(self.envs.obs_spec, rows, self.config.num_envs, actions)
+        recording.put_obs(0, self.obs)
+        returns: list[float] = []
+        lengths: list[int] = []
+        simulated, t = 0, 0
+        while episodes_left.any() if whole_episodes else t < rows:
+            recording.make_room(t)
+            distribution = self.policy({name: torch.from_numpy(x) for name, x in self.obs.items()})
+            sampled = distribution.sample(generator)
+            actions = sampled.numpy()
+            step_began = time.perf_counter()
+            step = self.envs.step(actions)
+            step_s += time.perf_counter() - step_began
+            real = ~self.over
+            valid = real & (episodes_left > 0) if whole_episodes else real
+            recording.put_step(
+                t,
+                actions=actions,
+                logprobs=distribution.log_prob(sampled).numpy(),
+                rewards=np.where(valid, step.rewards, 0),
+                terminated=step.terminated & valid,
+                truncated=step.truncated & valid,
+                valid=valid,
+            )
+            simulated += int(real.sum())
+            self.score += step.rewards * valid
+            self.length += valid
+            for env in np.flatnonzero(step.over & valid):
+                returns.append(float(self.score[env]))
+                lengths.append(int(self.length[env]))
+                self.score[env] = self.length[env] = 0
+                episodes_left[env] -= 1
+            self.obs, self.over = step.obs, step.over
+            t += 1
+            recording.put_obs(t, self.obs)
+        recording.close(t)
+        env_steps = int(recording.steps["valid"].sum())
+        rollout = Rollout(
+            obs=recording.obs,
+            state=np.zeros((self.config.num_envs, 0), np.float32),
+            policy_version=weights.version,
+            slot=self.slot,
+            **recording.steps,
+        )
+        stats = RolloutStats(
+            slot=self.slot,
+            env_steps=env_steps,
+            dropped_steps=simulated - env_steps,
+            episode_returns=np.array(returns, np.float64),
+            episode_lengths=np.array(lengths, np.int64),
+            collect_s=time.perf_counter() - began,
+            step_s=step_s,
+        )
+        return Collected(rollout, stats, self.state() if snapshot else None)
+
+    def reset(self, iteration: int) -> None:
+        """Start all envs afresh, seeded for this iteration."""
+        seeds = stream_seeds(Stream.ENV, *self.key, iteration, count=self.config.num_envs)
+        self.obs = self.envs.reset(seeds)
+        self.over = np.zeros(self.config.num_envs, dtype=bool)
+        self.score[:] = self.length[:] = 0
+
+    def state(self) -> SlotState | None:
+        """Return the slot as a value, or None where the environment does not offer its state."""
+        envs = self.envs.get_state()
+        if envs is None or self.obs is None:
+            return None
+        obs = {name: leaf.copy() for name, leaf in self.obs.items()}
+        arrays = (self.over.copy(), self.score.copy(), self.length.copy())
+        return SlotState(obs, *arrays, envs)

@@ -1,0 +1,133 @@
+"""What an observation and an action look like, as plain values that need no gymnasium.
+
+An observation is always a dict of leaves, whatever the env's own nesting. `envs/describe.py` makes these
+from an environment's spaces; the networks are built from them; a saved policy carries them.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from distpg.errors import InputError
+
+Obs = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One array of an observation.
+
+    `path` leads to it through the env's nested dicts and tuples. A `vector` is any real array; an
+    `image` is uint8 with three axes, or two; `categories` are whole numbers, entry k of them in
+    [starts[k], starts[k] + sizes[k]).
+    """
+
+    name: str
+    path: tuple[str | int, ...]
+    shape: tuple[int, ...]
+    dtype: str
+    kind: Literal["vector", "image", "categories"]
+    sizes: tuple[int, ...] = ()
+    starts: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class ObsSpec:
+    """The leaves of an observation, in a fixed order."""
+
+    leaves: tuple[Leaf, ...]
+
+    def flatten(self, obs: Any) -> Obs:
+        """Take the leaves out of an env's observation, single or batched."""
+        flat: Obs = {}
+        for leaf in self.leaves:
+            part = obs
+            for key in leaf.path:
+                part = part[key]
+            flat[leaf.name] = np.asarray(part, dtype=leaf.dtype)
+        return flat
+
+    def batch_shape(self, obs: Obs) -> tuple[int, ...]:
+        """Return the axes in front of the leaves' own, which all leaves must share.
+
+        Raises:
+            InputError: an array is not of its leaf's shape.
+        """
+        leading = set[tuple[int, ...]]()
+        for leaf in self.leaves:
+            shape = obs[leaf.name].shape
+            split = len(shape) - len(leaf.shape)
+            if split < 0 or shape[split:] != leaf.shape:
+                raise InputError(
+                    f"observation {leaf.name!r} has shape {shape}; {leaf.shape} is expected, "
+                    "after any batch axis"
+                )
+            leading.add(shape[:split])
+        if len(leading) != 1:
+            raise InputError(f"the observation's parts differ in their batch axes: {leading}")
+        return leading.pop()
+
+
+@dataclass(frozen=True)
+class ActionSpec:
+    """What an action is.
+
+    `categorical` is one of n actions, `multi_categorical` one of sizes[k] for each k, `binary` n bits,
+    `continuous` a real array within [low, high], which may be infinite.
+    """
+
+    kind: Literal["categorical", "multi_categorical", "binary", "continuous"]
+    shape: tuple[int, ...]
+    dtype: str
+    sizes: tuple[int, ...] = ()
+    starts: tuple[int, ...] = ()
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+
+    @property
+    def stored_shape(self) -> tuple[int, ...]:
+        """Shape of one action in a rollout: () for one choice, else (A,)."""
+        return () if self.kind == "categorical" else (int(np.prod(self.shape)),)
+
+    @property
+    def stored_dtype(self) -> np.dtype[Any]:
+        """Type of an action in a rollout."""
+        return np.dtype(np.float32 if self.kind == "continuous" else np.int64)
+
+    def to_env(self, actions: np.ndarray) -> np.ndarray:
+        """Turn actions as sampled, [*B] or [*B, A], into ones that the env accepts, [*B, *shape].
+
+        Continuous actions are clipped to the bounds here and nowhere else: what is stored, and
+        scored by the policy, is the action as sampled.
+        """
+        if self.kind == "continuous":
+            actions = np.clip(actions, self.low, self.high)
+        elif self.kind == "categorical":
+            return (actions + self.starts[0]).astype(self.dtype)
+        elif self.kind == "multi_categorical":
+            actions = actions + np.asarray(self.starts)
+        return actions.astype(self.dtype).reshape(*actions.shape[:-1], *self.shape)
+
+
+def spaces_to_json(obs: ObsSpec, action: ActionSpec) -> dict[str, Any]:
+    """Write both as JSON values; infinite bounds become the words inf and -inf."""
+    described = {"obs": [asdict(leaf) for leaf in obs.leaves], "action": asdict(action)}
+    for side in ("low", "high"):
+        described["action"][side] = [str(bound) for bound in described["action"][side]]
+    return described
+
+
+def spaces_from_json(described: dict[str, Any]) -> tuple[ObsSpec, ActionSpec]:
+    """Read back what `spaces_to_json` wrote."""
+
+    def tuples(fields: dict[str, Any]) -> dict[str, Any]:
+        return {
+            key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()
+        }
+
+    action = dict(described["action"])
+    for side in ("low", "high"):
+        action[side] = [float(bound) for bound in action[side]]
+    leaves = tuple(Leaf(**tuples(leaf)) for leaf in described["obs"])
+    return ObsSpec(leaves), ActionSpec(**tuples(action))
