@@ -1,0 +1,50 @@
+"""Distributed on-policy policy gradients: Ray rollout workers, one learner, one loop to read.
+
+The names below are the Python API; they do what the command line does.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distpg.commands.evaluate import evaluate
+from distpg.commands.resume import resume
+from distpg.commands.train import train
+from distpg.config import Config
+from distpg.config_file import load_config
+from distpg.errors import InputError, RunError
+from distpg.assembly import Outcome
+from distpg.run_dir import RunDir
+
+if TYPE_CHECKING:
+    from distpg.policy.play import SavedPolicy
+
+__all__ = [
+    "Config",
+    "InputError",
+    "Outcome",
+    "RunError",
+    "evaluate",
+    "load_config",
+    "load_policy",
+    "resume",
+    "train",
+]
+
+
+def load_policy(run: Path | str, *, seed: int = 0) -> "SavedPolicy":
+    """Load a run's policy, to play without Ray.
+
+    Args:
+        run: The run directory, or a policy file.
+        seed: Of the actions that are drawn with `act(obs, stochastic=True)`.
+
+    Raises:
+        InputError: there is no policy, or it cannot be read.
+    """
+    from distpg.commands.evaluate import find_policy
+    from distpg.policy.file import read_policy
+    from distpg.policy.play import SavedPolicy
+
+    path = Path(run)
+    file = read_policy(path) if path.is_file() else find_policy(RunDir.open(path))
+    return SavedPolicy(file, seed)

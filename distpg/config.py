@@ -103,8 +103,8 @@ class EnvSettings:
     """Keyword arguments of the environment, as JSON."""
     num_envs: Count = 4
     """Envs in each slot, stepped together as one vector env."""
-    sign_rewards: bool | None = None
-    """Learn from the sign of each reward (scores stay true). Default: on for ALE ids alone."""
+    sign_rewards: Literal["auto", "on", "off"] = "auto"
+    """Learn from the sign of each reward (scores stay true); auto is on for ALE ids alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,8 +121,8 @@ class CollectSettings:
     episodes_per_env: CountOrZero | None = None
     """Whole episodes of each env in a rollout, from a fresh reset; 0 collects segments of
     num_steps. Default: 1 for the Monte Carlo advantages, 0 for the others."""
-    collect_timeout: Positive = 600.0
-    """Seconds that a worker may take for one rollout before the run gives it up."""
+    phase_timeout: Positive = 600.0
+    """Seconds that a process may take to start, a rollout or an update, before the run gives up."""
     address: str | None = None
     """Ray cluster to join: auto or host:port. Default: RAY_ADDRESS, else a Ray of our own."""
 
@@ -208,9 +208,7 @@ class Config(
     def __post_init__(self) -> None:
         """Check each value against its annotation, then the combinations."""
         for name, hint in hints().items():
-            problem = misfit(getattr(self, name), hint)
-            if problem:
-                raise InputError(f"{flag(name)}: {getattr(self, name)!r} is not {problem}")
+            check_value(name, getattr(self, name), hint)
         self._check_estimator()
         self._check_batch()
 
@@ -236,6 +234,10 @@ class Config(
             raise InputError(
                 f"--num-slots: {self.num_slots} slots leave some of {self.num_workers} workers "
                 "without one; give at least as many slots as --num-workers"
+            )
+        if self.address is not None and self.num_workers == 0:
+            raise InputError(
+                f"--address: {self.address} with --num-workers 0, which runs without Ray; leave one out"
             )
         if self.baseline == "mean" and self.slots * self.num_envs * self.episodes < 2:
             raise InputError(
@@ -269,11 +271,13 @@ class Config(
     def resolved(self) -> Self:
         """Write out what the defaults leave open and the settings alone decide."""
         sign_rewards = self.sign_rewards
+        if sign_rewards == "auto":
+            sign_rewards = "on" if self.env_id.startswith("ALE/") else "off"
         return dataclasses.replace(
             self,
             num_slots=self.slots,
             episodes_per_env=self.episodes,
-            sign_rewards=self.env_id.startswith("ALE/") if sign_rewards is None else sign_rewards,
+            sign_rewards=sign_rewards,
         )
 
 
@@ -314,6 +318,17 @@ def from_toml(settings: dict[str, Any]) -> dict[str, Any]:
             value = tuple(typing.cast("list[object]", value))
         values[name] = None if optional and value == "none" else value
     return values
+
+
+def check_value(name: str, value: object, hint: Any) -> None:
+    """Refuse a value that does not fit its annotation.
+
+    Raises:
+        InputError: names the flag, the value and what is allowed.
+    """
+    problem = misfit(value, hint)
+    if problem:
+        raise InputError(f"{flag(name)}: {value!r} is not {problem}")
 
 
 def misfit(value: object, hint: Any) -> str:

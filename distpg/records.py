@@ -153,3 +153,19 @@ class LearnerState:
     counters: Mapping[str, int]
     spaces: Mapping[str, Any]
     """Observations and actions, as `spaces_to_json` writes them."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores and lengths of evaluation episodes, in order of (env, episode)."""
+
+    returns: Sequence[float]
+    lengths: Sequence[int]
+
+    def scalars(self) -> dict[str, float]:
+        """Summarize, by TensorBoard tag."""
+        return {
+            "eval/mean_reward": float(np.mean(self.returns)),
+            "eval/std_reward": float(np.std(self.returns)),
+            "eval/mean_ep_length": float(np.mean(self.lengths)),
+        }

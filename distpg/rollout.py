@@ -15,7 +15,8 @@ import torch
 from distpg.config import Config
 from distpg.envs.make import EnvSource, make_vector_env
 from distpg.envs.state import EnvState
-from distpg.policy.actor_critic import Architecture, Policy
+from distpg.policy.actor_critic import Policy
+from distpg.policy.architecture import Architecture
 from distpg.records import Rollout, RolloutStats, Weights
 from distpg.spaces import Obs, ObsSpec
 from distpg.streams import Stream, stream_seeds

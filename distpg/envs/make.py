@@ -35,6 +35,11 @@ def find_env(env_id: str, kwargs: EnvKwargs) -> EnvSource:
     Raises:
         InputError: no such environment.
     """
+    if env_id.startswith("<"):
+        raise InputError(
+            f"--env-id: {env_id} was a callable given in Python, which no file keeps; use "
+            "distpg.evaluate or distpg.resume with make_env"
+        )
     if env_id.startswith("ALE/"):
         try:
             gym.register_envs(importlib.import_module("ale_py"))
@@ -51,6 +56,12 @@ def find_env(env_id: str, kwargs: EnvKwargs) -> EnvSource:
             f"--env-id: {env_id!r} is not registered in Gymnasium{nearest(env_id, gym.registry)}"
         ) from error
     return EnvSource(env_id, kwargs, spec=spec)
+
+
+def source_of(make_env: MakeEnv, kwargs: EnvKwargs) -> EnvSource:
+    """Take a user's callable as the source; its name in brackets stands for the id."""
+    name = getattr(make_env, "__qualname__", type(make_env).__qualname__)
+    return EnvSource(f"<{name}>", kwargs, make_env=make_env)
 
 
 def missing_extra(env_id: str, extra: str) -> InputError:

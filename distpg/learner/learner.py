@@ -18,7 +18,8 @@ from distpg.learner.means import Means
 from distpg.learner.minibatches import Samples, minibatches
 from distpg.learner.reward_scale import RewardScale
 from distpg.learner.state import learner_arrays, load_critic, load_learner_arrays
-from distpg.policy.actor_critic import ActorCritic, Architecture, Policy
+from distpg.policy.actor_critic import ActorCritic, Policy
+from distpg.policy.architecture import Architecture
 from distpg.records import Batch, LearnerState, Rollout, Weights
 from distpg.spaces import ActionSpec, ObsSpec, spaces_to_json
 from distpg.streams import Stream, stream_seeds
@@ -52,6 +53,10 @@ class Learner:
         self.version = 0
         self.trained_steps = 0
         self.num_updates = 0
+
+    def placement(self) -> tuple[str, int]:
+        """Return the device and the number of threads that updates are computed with."""
+        return self.device.type, self.threads
 
     def weights(self) -> Weights:
         """Return what a policy needs to act, as arrays under the current version."""
@@ -140,7 +145,7 @@ class Learner:
         return torch.cat(chunks).view(rows, num_envs)
 
     def _rewards(self, batch: Batch) -> Tensor:
-        if self.config.sign_rewards:
+        if self.config.sign_rewards == "on":
             return batch.rewards.sign()
         return self.reward_scale.scale(batch) if self.config.normalize_rewards else batch.rewards
 

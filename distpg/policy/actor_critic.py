@@ -1,15 +1,14 @@
 """The policy, which acts, and the critic, which only the learner needs."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from distpg.config import PolicySettings
 from distpg.errors import InputError
+from distpg.policy.architecture import Architecture
 from distpg.policy.distributions import (
     Bernoulli,
     Categorical,
@@ -21,20 +20,6 @@ from distpg.policy.encoders import ObsEncoder, orthogonal
 from distpg.policy.normalizer import ObsNormalizer
 from distpg.records import Weights
 from distpg.spaces import ActionSpec, ObsSpec
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """What a policy's networks are made of; saved with its weights."""
-
-    hidden_sizes: tuple[int, ...]
-    activation: str
-    normalize_obs: bool
-
-    @classmethod
-    def of(cls, settings: PolicySettings) -> "Architecture":
-        """Take the architecture out of the settings."""
-        return cls(settings.hidden_sizes, settings.activation, settings.normalize_obs)
 
 
 class Policy(nn.Module):
@@ -138,9 +123,3 @@ def load_arrays(module: nn.Module, arrays: Mapping[str, np.ndarray]) -> None:
 def describe(array: Any) -> str:
     """Name an array's shape, for a message."""
     return "absent" if array is None else f"{list(array.shape)}"
-
-
-def stored_policy_parts(described: Mapping[str, Any]) -> Architecture:
-    """Read back an architecture from the JSON of a saved policy."""
-    sizes: Sequence[int] = described["hidden_sizes"]
-    return Architecture(tuple(sizes), described["activation"], described["normalize_obs"])

@@ -1,0 +1,42 @@
+"""The learner's process: a thin shell around `Learner`.
+
+The driver sees this class too, so what needs torch is imported in the learner's process alone.
+"""
+
+from distpg.config import Config
+from distpg.records import LearnerState, Rollout, Weights
+from distpg.spaces import ActionSpec, ObsSpec
+
+
+class LearnerActor:
+    """Hosts the learner on the device that it was given."""
+
+    def __init__(self, config: Config, obs_spec: ObsSpec, action_spec: ActionSpec) -> None:
+        """Build the networks."""
+        from distpg.learner.learner import Learner
+
+        self.learner = Learner(config, obs_spec, action_spec)
+
+    def placement(self) -> tuple[str, int]:
+        """Return the device and the number of threads that the learner computes with."""
+        return self.learner.placement()
+
+    def weights(self) -> Weights:
+        """Return the current weights."""
+        return self.learner.weights()
+
+    def update(self, *rollouts: Rollout) -> tuple[Weights, dict[str, float]]:
+        """Improve the policy; rollouts come one by one, so that Ray resolves their references."""
+        return self.learner.update(rollouts)
+
+    def state(self) -> LearnerState:
+        """Copy out everything that the next update depends on."""
+        return self.learner.state()
+
+    def load(self, state: LearnerState) -> None:
+        """Go on from a state."""
+        self.learner.load(state)
+
+    def start_from(self, state: LearnerState) -> None:
+        """Take over another run's networks."""
+        self.learner.start_from(state)

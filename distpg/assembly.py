@@ -1,0 +1,244 @@
+"""One run from its configuration to its result: puts the parts together and takes them down again."""
+
+import dataclasses
+import json
+import platform
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from distpg.checkpoint import Checkpoint, Checkpointer, list_checkpoints
+from distpg.config import Config
+from distpg.envs.make import EnvSource, make_vector_env
+from distpg.errors import InputError, RunError
+from distpg.policy.architecture import Architecture
+from distpg.policy.file import policy_bytes
+from distpg.progress import Progress
+from distpg.records import LearnerState
+from distpg.report.display import Display
+from distpg.report.evaluation import EvaluateEvery
+from distpg.report.tensorboard import TensorBoard
+from distpg.run_dir import RunDir, write_whole
+from distpg.spaces import ActionSpec, ObsSpec
+from distpg.train import Stop, StopReason, Watcher, train_loop
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    run_dir: Path
+    result: dict[str, Any]
+    """What `result.json` holds."""
+    signal: int | None
+    """The signal that ended the run, if one did."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run before it starts."""
+
+    config: Config
+    source: EnvSource
+    run: RunDir
+    overwrite: bool = False
+    quiet: bool = False
+    start_from: LearnerState | None = None
+    """Networks of another run."""
+    resume: Checkpoint | None = None
+    started: float = dataclasses.field(default_factory=time.time)
+    """Unix time from which the result's seconds are counted."""
+
+
+@dataclass
+class Clock:
+    """The run's milestones, in seconds since it was started."""
+
+    started: float
+    startup_s: float = 0.0
+    trained_s: float = 0.0
+
+    def now(self) -> float:
+        """Seconds since the start."""
+        return time.time() - self.started
+
+    def on_iteration(self, progress: Progress, scalars: object, weights: object) -> None:
+        """Note the end of the last update."""
+        self.trained_s = self.now()
+
+
+def execute(plan: Plan) -> Outcome:
+    """Run a plan to its end.
+
+    Raises:
+        InputError: something in the plan cannot be; nothing is left behind.
+        RunError: the run could not go on; its checkpoints stay.
+    """
+    probe = make_vector_env(plan.source, 1)
+    specs = (probe.obs_spec, probe.action_spec)
+    probe.close()
+    made = [] if plan.resume else plan.run.claim(overwrite=plan.overwrite)
+    with ExitStack() as stack:
+        display = Display(plan.config, quiet=plan.quiet)
+        stack.callback(display.close)
+        try:
+            workers, learner, config = stack.enter_context(partners(plan, specs, display))
+        except (InputError, RunError, KeyboardInterrupt):
+            plan.run.disclaim(made)
+            raise
+        if plan.overwrite:
+            plan.run.clear()
+        if not plan.resume:
+            plan.run.write_config(config)
+        progress = plan.resume.progress if plan.resume else Progress()
+        first = progress
+        clock = Clock(plan.started)
+        tensorboard = TensorBoard(plan.run.path, config, progress)
+        stack.callback(tensorboard.close)
+        checkpointer = Checkpointer(plan.run, config, learner.state)
+        watchers: list[Watcher] = [clock, tensorboard, checkpointer, display]
+        if config.eval_every:
+            watchers.insert(1, EvaluateEvery(config.eval_every, workers.evaluate))
+        stop = Stop(config)
+        stack.enter_context(interruptible(stop, display))
+        clock.startup_s = clock.trained_s = clock.now()
+        display.begin(progress)
+        try:
+            progress, reason = train_loop(workers, learner, stop, watchers, progress)
+        except RunError as error:
+            hint = "" if not list_checkpoints(plan.run) else f"\n{resume_command(plan.run)}"
+            raise RunError(f"{error}{hint}") from error
+        state = checkpointer.save(progress)
+        content = policy_bytes(state.policy, state.spaces, Architecture.of(config))
+        write_whole(plan.run.policy, content)
+        result = summarize(config, progress, first, reason, clock, state, workers.restarts)
+        plan.run.write_result(result)
+        display.close()
+        announce(display, plan.run, result)
+    return Outcome(plan.run.path, result, stop.signal)
+
+
+@contextmanager
+def partners(
+    plan: Plan, specs: tuple[ObsSpec, ActionSpec], display: Display
+) -> Iterator[tuple[Any, Any, Config]]:
+    """Have workers and a learner within the block, with the configuration as they resolved it."""
+    config = plan.config.resolved()
+    with ExitStack() as stack:
+        if config.num_workers == 0:
+            from distpg.in_process import InProcessWorkers
+            from distpg.learner.learner import Learner
+
+            learner = Learner(config, *specs)
+            workers = InProcessWorkers(config, plan.source)
+        else:
+            from distpg.actors.cluster import ray_session
+
+            stack.enter_context(ray_session(config, display.say))
+            from distpg.actors.pool import RayLearner, RayWorkers
+
+            learner = RayLearner(config, *specs)
+            stack.callback(learner.close)
+            workers = RayWorkers(config, plan.source)
+            stack.callback(workers.close)
+            workers.wait_until_ready()
+        device, threads = learner.placement()
+        if plan.resume:
+            learner.load(plan.resume.learner)
+        elif plan.start_from:
+            learner.start_from(plan.start_from)
+        yield workers, learner, dataclasses.replace(config, device=device, learner_threads=threads)
+
+
+@contextmanager
+def interruptible(stop: Stop, display: Display) -> Iterator[None]:
+    """Let SIGINT and SIGTERM end the run after its iteration; a second one ends it at once.
+
+    Entered after Ray has started, which installs handlers of its own.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: object) -> None:
+        if stop.signal is not None:
+            raise KeyboardInterrupt
+        stop.signal = number
+        display.say("stopping after this iteration; once more to stop at once")
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def summarize(
+    config: Config,
+    progress: Progress,
+    first: Progress,
+    reason: StopReason,
+    clock: Clock,
+    state: LearnerState,
+    restarts: int,
+) -> dict[str, Any]:
+    """Write down how a run ended; steps and seconds of a resumed run's rate are its own."""
+    solved = progress.reached(config.stop_at_return)
+    train_s = clock.trained_s - clock.startup_s
+    packages = ("torch", "ray", "gymnasium")
+    return {
+        "algo": config.algo,
+        "env_id": config.env_id,
+        "seed": config.seed,
+        "iterations": progress.iteration,
+        "env_steps": progress.env_steps,
+        "episodes": progress.episodes,
+        "episode_return_mean": progress.mean_return,
+        "stop_reason": reason,
+        "solved_at_env_steps": progress.env_steps if solved else None,
+        "solved_s": clock.trained_s if solved else None,
+        "startup_s": clock.startup_s,
+        "train_s": train_s,
+        "wall_s": clock.now(),
+        "env_steps_per_s": (progress.env_steps - first.env_steps) / train_s if train_s else 0.0,
+        "trained_steps": state.counters["trained_steps"],
+        "dropped_steps": progress.dropped_steps,
+        "worker_restarts": restarts,
+        "policy_version": state.policy.version,
+        "versions": {"python": platform.python_version()}
+        | {package: metadata.version(package) for package in packages},
+    }
+
+
+def command_line(*words: str) -> str:
+    """Spell a command as this program was called."""
+    import sys
+
+    program = "python launch.py" if Path(sys.argv[0]).name == "launch.py" else "distpg"
+    return " ".join((program, *words))
+
+
+def resume_command(run: RunDir) -> str:
+    """Say how to go on with a run."""
+    return f"resume it:    {command_line('resume', str(run.path))}"
+
+
+def announce(display: Display, run: RunDir, result: dict[str, Any]) -> None:
+    """Tell how the run ended, and what to do with it."""
+    mean = result["episode_return_mean"]
+    score = "no episode finished" if mean is None else f"mean return {mean:.1f}"
+    display.say(
+        f"{result['stop_reason']}: {score} after {result['env_steps']:,} env steps, "
+        f"{result['wall_s']:.1f} s"
+    )
+    display.say(f"the run:      {run.path}")
+    display.say("watch it:     tensorboard --logdir runs")
+    display.say(f"evaluate it:  {command_line('evaluate', str(run.path))}")
+    display.say(resume_command(run))

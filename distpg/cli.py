@@ -1,0 +1,53 @@
+"""The command line: finds the sub-command and turns errors into one message and an exit code."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import psutil
+
+from distpg.config import nearest
+from distpg.errors import InputError, RunError
+
+COMMANDS = {
+    "train": "train a policy",
+    "resume": "go on with a run",
+    "evaluate": "play whole episodes with a trained policy",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a sub-command.
+
+    Returns:
+        0 when it did what it is for, 1 when a run could not go on, 2 for input that cannot be used,
+        128 + the signal's number after a signal.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    program = "launch.py" if sys.argv[0].endswith("launch.py") else "distpg"
+    try:
+        if not words or words[0] in ("-h", "--help"):
+            print(usage(program))
+            return 0 if words else 2
+        if words[0] not in COMMANDS:
+            hint = nearest(words[0], COMMANDS)
+            raise InputError(f"{words[0]!r} is no command; choose {', '.join(COMMANDS)}{hint}")
+        command = importlib.import_module(f"distpg.commands.{words[0]}")
+        started = psutil.Process().create_time()
+        return command.main(words[1:], f"{program} {words[0]}", started)
+    except InputError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 2
+    except RunError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        return 130
+
+
+def usage(program: str) -> str:
+    """List the sub-commands."""
+    lines = [f"  {name:10} {purpose}" for name, purpose in COMMANDS.items()]
+    head = f"usage: {program} COMMAND ...\n\nDistributed on-policy policy gradients.\n"
+    return "\n".join([head, *lines, "", f"{program} COMMAND --help lists a command's flags."])

@@ -1,0 +1,119 @@
+"""`evaluate`: play whole episodes with a trained policy."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+
+from distpg.checkpoint import list_checkpoints
+from distpg.config import Count, Seed, check_value
+from distpg.envs.make import MakeEnv, find_env, make_vector_env, source_of
+from distpg.errors import InputError
+from distpg.policy.file import PolicyFile, read_policy
+from distpg.records import Evaluation
+from distpg.run_dir import RunDir
+
+MAX_ENVS = 8
+"""Envs that the episodes are shared out over."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateFlags:
+    """Play whole episodes with a trained policy."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """The run directory."""
+    episodes: int = 100
+    """Whole episodes to play."""
+    stochastic: bool = False
+    """Draw actions from the policy; else its most likely ones are taken."""
+    seed: int = 0
+    """Seed of the environments, and of the actions if they are drawn."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+def main(arguments: list[str], program: str, started: float) -> int:
+    """Run the sub-command; return its exit code."""
+    flags = tyro.cli(EvaluateFlags, prog=program, args=arguments)
+    played = evaluate(
+        flags.run, episodes=flags.episodes, stochastic=flags.stochastic, seed=flags.seed
+    )
+    returns, lengths = np.array(played.returns), np.array(played.lengths)
+    if flags.json:
+        summary = {
+            "episodes": len(returns),
+            "return_mean": returns.mean(),
+            "return_std": returns.std(),
+            "return_min": returns.min(),
+            "return_max": returns.max(),
+            "length_mean": lengths.mean(),
+            "returns": list(played.returns),
+            "lengths": list(played.lengths),
+        }
+        print(json.dumps(summary))
+    else:
+        print(
+            f"{len(returns)} episodes: return {returns.mean():.1f} +- {returns.std():.1f} "
+            f"(from {returns.min():.1f} to {returns.max():.1f}), length {lengths.mean():.1f}"
+        )
+    return 0
+
+
+def evaluate(
+    run_dir: Path | str,
+    *,
+    episodes: int = 100,
+    stochastic: bool = False,
+    seed: int = 0,
+    make_env: MakeEnv | None = None,
+) -> Evaluation:
+    """Play exactly so many whole episodes, each env a fixed share of them.
+
+    Args:
+        run_dir: The run; its final policy plays, or that of its newest checkpoint.
+        episodes: At least 1.
+        stochastic: Draw actions from the policy; else its most likely ones are taken.
+        seed: Of the environments, and of the actions if they are drawn.
+        make_env: Makes one environment, for a run that was trained with a callable.
+
+    Raises:
+        InputError: there is no policy, or it does not fit the environment.
+    """
+    check_value("episodes", episodes, Count)
+    check_value("seed", seed, Seed)
+    run = RunDir.open(Path(run_dir))
+    config = run.read_config()
+    file = find_policy(run)
+    source = (
+        find_env(config.env_id, config.env_kwargs)
+        if make_env is None
+        else source_of(make_env, config.env_kwargs)
+    )
+    envs = make_vector_env(source, min(episodes, MAX_ENVS))
+    if (envs.obs_spec, envs.action_spec) != (file.obs_spec, file.action_spec):
+        raise InputError(f"the policy of {run_dir} was trained on other spaces than {source.name} has")
+    from distpg.evaluate import play
+    from distpg.policy.play import SavedPolicy
+
+    policy = SavedPolicy(file).policy
+    played = play(policy, envs, episodes, seed=seed, stochastic=stochastic)
+    envs.close()
+    return played
+
+
+def find_policy(run: RunDir) -> PolicyFile:
+    """Read a run's final policy or, if it has not ended, that of its newest checkpoint.
+
+    Raises:
+        InputError: it has neither yet.
+    """
+    if run.policy.is_file():
+        return read_policy(run.policy)
+    checkpoints = list_checkpoints(run)
+    if not checkpoints:
+        raise InputError(f"{run.path} has no policy yet: no checkpoint was written")
+    return read_policy(checkpoints[-1] / "policy.safetensors")

@@ -1,0 +1,26 @@
+"""What a policy's networks are made of, as plain values: saved with the weights, read without torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from distpg.config import PolicySettings
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The settings that decide the networks' shapes."""
+
+    hidden_sizes: tuple[int, ...]
+    activation: str
+    normalize_obs: bool
+
+    @classmethod
+    def of(cls, settings: PolicySettings) -> "Architecture":
+        """Take the architecture out of the settings."""
+        return cls(settings.hidden_sizes, settings.activation, settings.normalize_obs)
+
+    @classmethod
+    def from_json(cls, described: Mapping[str, Any]) -> "Architecture":
+        """Read back what `dataclasses.asdict` wrote as JSON."""
+        return cls(**{**described, "hidden_sizes": tuple(described["hidden_sizes"])})

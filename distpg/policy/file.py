@@ -1,0 +1,68 @@
+"""A policy on disk: one safetensors file, complete enough to play without the run it came from.
+
+Tensors are the parameters and the normalizer; the header holds, as JSON, the spaces and the architecture.
+The bytes are a function of those alone.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from distpg.errors import InputError
+from distpg.policy.architecture import Architecture
+from distpg.records import Weights
+from distpg.spaces import ActionSpec, ObsSpec, spaces_from_json
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class PolicyFile:
+    """What a policy file holds."""
+
+    weights: Weights
+    obs_spec: ObsSpec
+    action_spec: ActionSpec
+    architecture: Architecture
+
+
+def policy_bytes(weights: Weights, spaces: Mapping[str, Any], parts: Architecture) -> bytes:
+    """Write a policy as the bytes of a safetensors file."""
+    header = {
+        "format": FORMAT,
+        "policy_version": weights.version,
+        "architecture": asdict(parts),
+        "spaces": spaces,
+    }
+    # one key alone: safetensors does not order several
+    metadata = {"distpg": json.dumps(header, sort_keys=True)}
+    return safetensors.numpy.save(dict(weights.arrays), metadata)
+
+
+def read_policy(path: Path) -> PolicyFile:
+    """Read a policy file.
+
+    Raises:
+        InputError: the file cannot be read, or is not a policy of this format.
+    """
+    try:
+        with safetensors.safe_open(path, framework="np") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+            arrays: dict[str, np.ndarray] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        header = json.loads(metadata["distpg"])
+        if header["format"] != FORMAT:
+            raise InputError(f"{path} has format {header['format']}; this version reads {FORMAT}")
+        obs_spec, action_spec = spaces_from_json(header["spaces"])
+        weights = Weights(header["policy_version"], arrays)
+        parts = Architecture.from_json(header["architecture"])
+    except (OSError, safetensors.SafetensorError) as error:
+        raise InputError(f"cannot read the policy {path}: {error}") from error
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path} is no policy of distpg: {error!r}") from error
+    return PolicyFile(weights, obs_spec, action_spec, parts)

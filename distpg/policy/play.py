@@ -1,0 +1,47 @@
+"""A saved policy, ready to act without Ray and without the run that made it."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from distpg.policy.actor_critic import Policy
+from distpg.policy.file import PolicyFile
+
+
+class SavedPolicy:
+    """Acts on observations as the environment gives them."""
+
+    def __init__(self, file: PolicyFile, seed: int = 0) -> None:
+        """Build the network of a policy file; `seed` is for actions that are drawn."""
+        self.policy = Policy(file.obs_spec, file.action_spec, file.architecture)
+        self.policy.load(file.weights)
+        self.generator = torch.Generator().manual_seed(seed)
+
+    @torch.inference_mode()
+    def act(self, obs: Any, *, stochastic: bool = False) -> Any:
+        """Choose actions that the environment accepts.
+
+        Args:
+            obs: One observation as the env's `step` returns it (array, number, dict or tuple), or a
+                batch of them, stacked on a first axis.
+            stochastic: Draw from the policy; else take its most likely action.
+
+        Returns:
+            One action or a batch, within the bounds of the action space.
+
+        Raises:
+            InputError: the observation is not of the policy's shape.
+        """
+        spec = self.policy.obs_spec
+        leaves = spec.flatten(obs)
+        batch_shape = spec.batch_shape(leaves)
+        tensors = {
+            leaf.name: torch.from_numpy(leaves[leaf.name].reshape(-1, *leaf.shape))
+            for leaf in spec.leaves
+        }
+        distribution = self.policy(tensors)
+        chosen = distribution.sample(self.generator) if stochastic else distribution.mode()
+        actions = self.policy.action_spec.to_env(chosen.numpy())
+        actions = actions.reshape(*batch_shape, *actions.shape[1:])
+        return actions[()] if isinstance(actions, np.ndarray) else actions

@@ -1,0 +1,65 @@
+"""How far a run is: counters, and the last 100 finished episodes."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
+
+from distpg.records import RolloutStats
+
+WINDOW = 100
+"""Episodes that the reported mean return is taken over."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The state of a run as the driver counts it."""
+
+    iteration: int = 0
+    env_steps: int = 0
+    """Valid transitions, each trained on once."""
+    dropped_steps: int = 0
+    """Transitions simulated but not trained on."""
+    episodes: int = 0
+    returns: tuple[float, ...] = ()
+    """Scores of the last finished episodes, at most 100, newest last."""
+    lengths: tuple[int, ...] = ()
+
+    def after(self, slots: Sequence[RolloutStats]) -> Self:
+        """Count one more iteration; slots in slot order."""
+        returns = [float(score) for slot in slots for score in slot.episode_returns]
+        lengths = [int(length) for slot in slots for length in slot.episode_lengths]
+        return replace(
+            self,
+            iteration=self.iteration + 1,
+            env_steps=self.env_steps + sum(slot.env_steps for slot in slots),
+            dropped_steps=self.dropped_steps + sum(slot.dropped_steps for slot in slots),
+            episodes=self.episodes + len(returns),
+            returns=(*self.returns, *returns)[-WINDOW:],
+            lengths=(*self.lengths, *lengths)[-WINDOW:],
+        )
+
+    @property
+    def mean_return(self) -> float | None:
+        """Mean score of the window, or None before the first episode has finished."""
+        return sum(self.returns) / len(self.returns) if self.returns else None
+
+    @property
+    def mean_length(self) -> float | None:
+        """Mean length of the window in env steps."""
+        return sum(self.lengths) / len(self.lengths) if self.lengths else None
+
+    def reached(self, wanted: float | None) -> bool:
+        """Tell whether a full window has at least the wanted mean return."""
+        mean = self.mean_return
+        full = len(self.returns) == WINDOW
+        return wanted is not None and mean is not None and full and mean >= wanted
+
+    def to_json(self) -> dict[str, Any]:
+        """Write as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, described: dict[str, Any]) -> Self:
+        """Read back."""
+        lists = {key: tuple(described[key]) for key in ("returns", "lengths")}
+        return cls(**{**described, **lists})

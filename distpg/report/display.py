@@ -1,0 +1,72 @@
+"""What a person sees while a run trains: a live line on a terminal, a plain line a second elsewhere."""
+
+import time
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress as Bar, TextColumn, TimeRemainingColumn
+
+from distpg.config import Config
+from distpg.progress import Progress
+
+PLAIN_EVERY_S = 1.0
+
+
+class Display:
+    """Shows progress, and prints the run's other lines so that they do not cut through it."""
+
+    def __init__(self, config: Config, *, quiet: bool) -> None:
+        """Open the display; `quiet` shows nothing."""
+        self.console = Console(quiet=quiet, highlight=False, soft_wrap=True)
+        self.config = config
+        self.began: float | None = None
+        self.start_steps = 0
+        self.last_line = 0.0
+        self.pending = ""
+        self.bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.percentage:>3.0f}% of steps"),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        self.task = self.bar.add_task("starting", total=config.total_steps)
+        self.bar.start()
+
+    def begin(self, progress: Progress) -> None:
+        """Note where and when training starts."""
+        self.began, self.start_steps = time.perf_counter(), progress.env_steps
+
+    def on_iteration(
+        self, progress: Progress, scalars: Mapping[str, float], weights: object
+    ) -> None:
+        """Show one iteration."""
+        now = time.perf_counter()
+        assert self.began is not None, "begin comes first"
+        fps = (progress.env_steps - self.start_steps) / (now - self.began)
+        mean = "no episode yet" if progress.mean_return is None else f"{progress.mean_return:.1f}"
+        line = (
+            f"iteration {progress.iteration}  steps {progress.env_steps:,}  return {mean}  "
+            f"{fps:,.0f} steps/s"
+        )
+        self.bar.update(self.task, completed=progress.env_steps, description=line)
+        self.pending = line
+        if not self.console.is_terminal and now - self.last_line >= PLAIN_EVERY_S:
+            self.last_line = now
+            self._print_pending()
+
+    def _print_pending(self) -> None:
+        if self.pending:
+            self.say(self.pending)
+        self.pending = ""
+
+    def say(self, line: str) -> None:
+        """Print a line of its own."""
+        self.console.print(line, markup=False)
+
+    def close(self) -> None:
+        """End the live line; the last iteration stays to be seen."""
+        self.bar.stop()
+        self._print_pending()

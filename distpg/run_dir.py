@@ -1,0 +1,132 @@
+"""What a run is on disk.
+
+    RUN/config.toml            the resolved configuration
+    RUN/events.out.tfevents.*  TensorBoard
+    RUN/checkpoints/STEP/      what `resume` needs
+    RUN/policy.safetensors     the final policy
+    RUN/result.json            how the run ended
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distpg.config import Config
+from distpg.config_file import read_settings, to_toml
+from distpg.errors import InputError
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """The paths of a run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.toml"
+
+    @property
+    def policy(self) -> Path:
+        """The final policy."""
+        return self.path / "policy.safetensors"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Checkpoints, each in a folder named by its env steps."""
+        return self.path / "checkpoints"
+
+    @property
+    def result(self) -> Path:
+        """How the run ended."""
+        return self.path / "result.json"
+
+    @classmethod
+    def default(cls, config: Config) -> "RunDir":
+        """Name a new run by environment, algorithm, seed and time."""
+        env = "".join(c if c.isalnum() or c in "-_." else "-" for c in config.env_id)
+        name = f"{config.algo}-s{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+        run = cls(Path("runs") / env / name)
+        twin = 2
+        while run.path.exists():
+            run = cls(Path("runs") / env / f"{name}-{twin}")
+            twin += 1
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> "RunDir":
+        """Take an existing run.
+
+        Raises:
+            InputError: it is no run directory.
+        """
+        run = cls(path)
+        if not run.config.is_file():
+            raise InputError(f"{path} is no run directory: it has no config.toml")
+        return run
+
+    def claim(self, *, overwrite: bool) -> list[Path]:
+        """Make the directory, or see that it may be overwritten; nothing in it is touched yet.
+
+        Returns:
+            The folders that were made, innermost first, for `disclaim`.
+
+        Raises:
+            InputError: it exists and is not to be overwritten, is no run, or cannot be written.
+        """
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            if not overwrite:
+                raise InputError(
+                    f"--run-dir: {self.path} exists; resume it, give --overwrite, or name another"
+                )
+            if not self.config.is_file():
+                raise InputError(
+                    f"--overwrite: {self.path} is no run directory (it has no config.toml), so "
+                    "nothing in it is removed"
+                )
+        made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            (self.path / ".tmp").touch()
+            (self.path / ".tmp").unlink()
+        except OSError as error:
+            raise InputError(f"--run-dir: {self.path} cannot be written: {error}") from error
+        return made
+
+    def disclaim(self, made: list[Path]) -> None:
+        """Remove the folders that `claim` made, for a run that did not start."""
+        for folder in made:
+            folder.rmdir()
+
+    def clear(self) -> None:
+        """Remove what an overwritten run left."""
+        shutil.rmtree(self.path)
+        self.path.mkdir()
+
+    def write_config(self, config: Config) -> None:
+        """Keep the resolved configuration."""
+        write_whole(self.config, to_toml(config).encode())
+
+    def read_config(self, **changes: Any) -> Config:
+        """Read the configuration back, with some settings changed."""
+        return Config(**{**read_settings(str(self.config)), **changes})
+
+    def write_result(self, result: Mapping[str, Any]) -> None:
+        """Keep how the run ended."""
+        write_whole(self.result, (json.dumps(result, indent=2) + "\n").encode())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all, also after a power cut."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
