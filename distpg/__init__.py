@@ -6,13 +6,13 @@ The names below are the Python API; they do what the command line does.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from distpg.assembly import Outcome
 from distpg.commands.evaluate import evaluate
 from distpg.commands.resume import resume
 from distpg.commands.train import train
 from distpg.config import Config
 from distpg.config_file import load_config
 from distpg.errors import InputError, RunError
-from distpg.assembly import Outcome
 from distpg.run_dir import RunDir
 
 if TYPE_CHECKING:

@@ -1,7 +1,6 @@
 """One run from its configuration to its result: puts the parts together and takes them down again."""
 
 import dataclasses
-import json
 import platform
 import signal
 import threading

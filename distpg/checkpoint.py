@@ -46,9 +46,7 @@ def save_checkpoint(run: RunDir, checkpoint: Checkpoint, config: Config) -> None
     partial.mkdir(parents=True)
     learner = checkpoint.learner
     files = {
-        "policy.safetensors": policy_bytes(
-            learner.policy, learner.spaces, Architecture.of(config)
-        ),
+        "policy.safetensors": policy_bytes(learner.policy, learner.spaces, Architecture.of(config)),
         "learner.safetensors": safetensors.numpy.save(dict(learner.arrays)),
     }
     for name, content in files.items():

@@ -1,10 +1,10 @@
 """What a run is on disk.
 
-    RUN/config.toml            the resolved configuration
-    RUN/events.out.tfevents.*  TensorBoard
-    RUN/checkpoints/STEP/      what `resume` needs
-    RUN/policy.safetensors     the final policy
-    RUN/result.json            how the run ended
+RUN/config.toml            the resolved configuration
+RUN/events.out.tfevents.*  TensorBoard
+RUN/checkpoints/STEP/      what `resume` needs
+RUN/policy.safetensors     the final policy
+RUN/result.json            how the run ended
 """
 
 import json

@@ -95,7 +95,9 @@ def evaluate(
     )
     envs = make_vector_env(source, min(episodes, MAX_ENVS))
     if (envs.obs_spec, envs.action_spec) != (file.obs_spec, file.action_spec):
-        raise InputError(f"the policy of {run_dir} was trained on other spaces than {source.name} has")
+        raise InputError(
+            f"the policy of {run_dir} was trained on other spaces than {source.name} has"
+        )
     from distpg.evaluate import play
     from distpg.policy.play import SavedPolicy
 

@@ -30,7 +30,7 @@ def json_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[EnvKwargs] | 
     def parse(words: list[str]) -> EnvKwargs:
         value: Any = json.loads(words[0])
         if not isinstance(value, dict):
-            raise ValueError(f"{words[0]} is not a JSON object such as {{\"key\": 1}}")
+            raise ValueError(f'{words[0]} is not a JSON object such as {{"key": 1}}')
         return value  # pyright: ignore[reportUnknownVariableType]
 
     return PrimitiveConstructorSpec(

@@ -112,9 +112,7 @@ def _make(source: EnvSource, num_envs: int) -> gym.vector.VectorEnv:
         return gym.make(spec, disable_env_checker=True, **kwargs)
 
     # the copies write into one array, which the rollout worker copies into its own
-    return SyncVectorEnv(
-        [make_one] * num_envs, copy=False, autoreset_mode=AutoresetMode.NEXT_STEP
-    )
+    return SyncVectorEnv([make_one] * num_envs, copy=False, autoreset_mode=AutoresetMode.NEXT_STEP)
 
 
 def silence_mujoco(source: EnvSource) -> None:

@@ -32,11 +32,11 @@ def read_state(envs: gym.vector.VectorEnv) -> EnvState | None:
     if not isinstance(envs, SyncVectorEnv) or not all(map(offers_state, envs.envs)):
         return None
     copies: list[dict[str, Any]] = []
-    for env, over in zip(envs.envs, envs._autoreset_envs, strict=True):  # noqa: SLF001
+    for env, over in zip(envs.envs, envs._autoreset_envs, strict=True):
         copies.append(
             {
                 "inner": _read_inner(env.unwrapped),
-                "elapsed": [limit._elapsed_steps for limit in time_limits(env)],  # noqa: SLF001
+                "elapsed": [limit._elapsed_steps for limit in time_limits(env)],
                 "generator": _generator(env.unwrapped),
                 "over": bool(over),
             }
@@ -62,9 +62,9 @@ def write_state(envs: gym.vector.VectorEnv, state: EnvState) -> None:
             for name, value in copy["inner"].items():
                 setattr(inner, name, np.copy(value) if isinstance(value, np.ndarray) else value)
         for limit, elapsed in zip(time_limits(env), copy["elapsed"], strict=True):
-            limit._elapsed_steps = elapsed  # noqa: SLF001
+            limit._elapsed_steps = elapsed
         inner.np_random.bit_generator.state = copy["generator"]
-        envs._autoreset_envs[number] = copy["over"]  # noqa: SLF001
+        envs._autoreset_envs[number] = copy["over"]
 
 
 def offers_state(env: gym.Env[Any, Any]) -> bool:

@@ -66,7 +66,9 @@ class VectorEnv:
     def _leaves(self, obs: Any) -> Obs:
         leaves = self.obs_spec.flatten(obs)
         if self.obs_spec.batch_shape(leaves) != (self.num_envs,):
-            raise RunError(f"the environment returned observations of other than {self.num_envs} envs")
+            raise RunError(
+                f"the environment returned observations of other than {self.num_envs} envs"
+            )
         return leaves
 
     def get_state(self) -> EnvState | None:

@@ -38,6 +38,8 @@ class Learner:
         self.config = config
         self.device = choose_device(config.device)
         self.threads = config.learner_threads or default_threads(obs_spec)
+        # orthogonal initialization, too, depends in its last bits on the number of threads
+        torch.set_num_threads(self.threads)
         (seed,) = stream_seeds(Stream.INIT, config.seed)
         parts = Architecture.of(config)
         with torch.random.fork_rng(devices=[]):
@@ -178,11 +180,15 @@ class Learner:
         stats = means.read()
         if one_step:
             stats["gradient/norm"] = float(self._step())
-        return stats | first | {
-            "train/learning_rate": rate,
-            "train/n_updates": float(self.num_updates),
-            "train/early_stop": float(stopped),
-        }
+        return (
+            stats
+            | first
+            | {
+                "train/learning_rate": rate,
+                "train/n_updates": float(self.num_updates),
+                "train/early_stop": float(stopped),
+            }
+        )
 
     def _loss(self, minibatch: Samples) -> tuple[Tensor, dict[str, Tensor]]:
         config = self.config

@@ -1,0 +1,38 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+setup: .venv/ready  ## create .venv with everything that distpg and its tests need
+
+.venv/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "distpg needs Python 3.11 or newer; give one: make PYTHON=python3.12 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+train: setup  ## train PPO on CartPole-v1 until it is solved
+	$(BIN)/python launch.py train --config cartpole-ppo
+
+test: setup  ## run the tests
+	$(BIN)/python -m pytest
+
+lint: setup  ## check style and spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+
+format: setup  ## put the code into the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: setup  ## check the types
+	$(BIN)/pyright
+
+bench: setup  ## measure training speed on this machine
+	$(BIN)/python -m benchmarks.throughput
+
+check: lint types test  ## all that a change has to pass
+
+.PHONY: help setup train test lint format types bench check
