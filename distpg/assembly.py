@@ -1,11 +1,11 @@
-"""One run from its configuration to its result: puts the parts together and takes them down again."""
+"""One run from configuration to result: puts the parts together and takes them down again."""
 
 import dataclasses
 import platform
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -126,7 +126,7 @@ def execute(plan: Plan) -> Outcome:
 @contextmanager
 def partners(
     plan: Plan, specs: tuple[ObsSpec, ActionSpec], display: Display
-) -> Iterator[tuple[Any, Any, Config]]:
+) -> Generator[tuple[Any, Any, Config]]:
     """Have workers and a learner within the block, with the configuration as they resolved it."""
     config = plan.config.resolved()
     with ExitStack() as stack:
@@ -156,7 +156,7 @@ def partners(
 
 
 @contextmanager
-def interruptible(stop: Stop, display: Display) -> Iterator[None]:
+def interruptible(stop: Stop, display: Display) -> Generator[None]:
     """Let SIGINT and SIGTERM end the run after its iteration; a second one ends it at once.
 
     Entered after Ray has started, which installs handlers of its own.

@@ -1,7 +1,8 @@
 """Checkpoints: all that a run needs to go on, as safetensors and JSON.
 
-A checkpoint is a folder, CHECKPOINTS/STEP, written under another name and renamed when complete. Its
-manifest lists sizes and SHA-256 of the other files; a checkpoint that does not match is not used.
+A checkpoint is a folder, CHECKPOINTS/STEP, written under another name and renamed when complete.
+Its manifest lists sizes and SHA-256 of the other files; a checkpoint that does not match is not
+used.
 """
 
 import hashlib

@@ -63,6 +63,7 @@ class FilledFromPreset(type):
     """Makes `Config(algo="a2c", ...)` start from the preset: defaults < preset < what is given."""
 
     def __call__(cls, *args: Any, **settings: Any) -> Any:
+        """Make an instance."""
         algo = settings.get("algo", "ppo")
         if algo not in presets():
             raise InputError(f"--algo: {algo!r} is not an algorithm; choose {one_of(presets())}")
@@ -136,7 +137,7 @@ class GradientSettings:
     baseline: Literal["none", "mean", "value"] = "value"
     """What is subtracted from the credit: the mean of the other episodes, or a learned critic."""
     surrogate: Literal["log_prob", "clip"] = "clip"
-    """The loss: log-probability times weight (one optimizer step a batch), or PPO's clipped ratio."""
+    """The loss: log-probability times weight (one step a batch), or PPO's clipped ratio."""
     gamma: Fraction = 0.99
     """Discount per env step."""
     gae_lambda: Fraction = 0.95
@@ -220,8 +221,8 @@ class Config(
             )
         if self.surrogate == "log_prob" and self.num_epochs > 1:
             raise InputError(
-                f"--num-epochs: {self.num_epochs} with --surrogate log_prob, which is exact for one "
-                "step a batch only; take --num-epochs 1 or --surrogate clip"
+                f"--num-epochs: {self.num_epochs} with --surrogate log_prob, which is "
+                "exact for one step a batch only; take --num-epochs 1 or --surrogate clip"
             )
         if self.monte_carlo and self.episodes_per_env == 0:
             raise InputError(
@@ -237,7 +238,7 @@ class Config(
             )
         if self.address is not None and self.num_workers == 0:
             raise InputError(
-                f"--address: {self.address} with --num-workers 0, which runs without Ray; leave one out"
+                f"--address: {self.address} with --num-workers 0, which has no Ray; leave one out"
             )
         if self.baseline == "mean" and self.slots * self.num_envs * self.episodes < 2:
             raise InputError(

@@ -6,4 +6,4 @@ class InputError(ValueError):
 
 
 class RunError(RuntimeError):
-    """The run cannot go on (an environment raised, a process died, a deadline passed); exit code 1."""
+    """The run cannot go on (an env raised, a process died, a deadline passed); exit code 1."""

@@ -62,4 +62,5 @@ class Progress:
     def from_json(cls, described: dict[str, Any]) -> Self:
         """Read back."""
         lists = {key: tuple(described[key]) for key in ("returns", "lengths")}
-        return cls(**{**described, **lists})
+        fields: dict[str, Any] = {**described, **lists}
+        return cls(**fields)

@@ -1,8 +1,8 @@
 """What travels: weights to the rollout workers, rollouts to the learner, its state to the disk.
 
-T steps, N envs of a slot, S slots, A action size, *O the shape of an observation's leaf. Time is the
-first axis, envs the second, features the last. The driver of a run reads records but no tensors, so torch
-is imported only where a batch is made.
+T steps, N envs of a slot, S slots, A action size, *O the shape of an observation's leaf. Time is
+the first axis, envs the second, features the last. The driver of a run reads records but no
+tensors, so torch is imported only where a batch is made.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class RolloutStats:
 
 @dataclass(frozen=True)
 class Batch:
-    """The rollouts of an iteration as tensors, joined on the env axis in slot order (N is S x N)."""
+    """The rollouts of an iteration as tensors, joined on the env axis in slot order."""
 
     obs: dict[str, Tensor]
     """{leaf: [T+1, N, *O]}"""

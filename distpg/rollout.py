@@ -1,12 +1,12 @@
 """How a policy turns into trajectories: one slot of the batch, its envs and its random streams.
 
-A slot acts with exactly the weights that it is given and keeps nothing of the policy's between rollouts.
-T steps, N envs.
+A slot acts with exactly the weights that it is given and keeps nothing of the policy's between
+rollouts. T steps, N envs.
 """
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -17,14 +17,15 @@ from distpg.envs.make import EnvSource, make_vector_env
 from distpg.envs.state import EnvState
 from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
+from distpg.recording import Recording
 from distpg.records import Rollout, RolloutStats, Weights
-from distpg.spaces import Obs, ObsSpec
+from distpg.spaces import Obs
 from distpg.streams import Stream, stream_seeds
 
 
 @dataclass(frozen=True)
 class SlotState:
-    """A slot between two rollouts, as a value. Its random streams are functions of the iteration."""
+    """A slot between two rollouts, as a value; its random streams are functions of the key."""
 
     obs: Mapping[str, np.ndarray]
     over: np.ndarray
@@ -45,55 +46,8 @@ class Collected(NamedTuple):
     """The slot afterwards, where it was asked for and the environment allows it."""
 
 
-@dataclass
-class Recording:
-    """Arrays that grow by rows while a rollout is played; `close` cuts them to what was."""
-
-    obs: dict[str, np.ndarray]
-    steps: dict[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
-
-    @classmethod
-    def of(cls, spec: ObsSpec, rows: int, num_envs: int, actions: np.ndarray) -> "Recording":
-        """Make room for T = `rows` steps of actions like the [N, ...] ones given."""
-        flags = dict.fromkeys(("terminated", "truncated", "valid"), np.dtype(bool))
-        floats = dict.fromkeys(("logprobs", "rewards"), np.dtype(np.float32))
-        steps = {
-            name: np.empty((rows, num_envs), dtype) for name, dtype in {**flags, **floats}.items()
-        }
-        steps["actions"] = np.empty((rows, *actions.shape), actions.dtype)
-        obs = {
-            leaf.name: np.empty((rows + 1, num_envs, *leaf.shape), leaf.dtype)
-            for leaf in spec.leaves
-        }
-        return cls(obs, steps)
-
-    def make_room(self, t: int) -> None:
-        """Double the room if row t is beyond it."""
-        if t == len(self.steps["rewards"]):
-            for arrays in (self.obs, self.steps):
-                for name, array in arrays.items():
-                    arrays[name] = np.concatenate([array, np.empty_like(array)])
-
-    def put_obs(self, t: int, obs: Obs) -> None:
-        """Copy [N, *O] observations into row t."""
-        for name, leaf in obs.items():
-            self.obs[name][t] = leaf
-
-    def put_step(self, t: int, **values: np.ndarray) -> None:
-        """Copy the [N, ...] values of step t."""
-        for name, value in values.items():
-            self.steps[name][t] = value
-
-    def close(self, rows: int) -> None:
-        """Keep the first `rows` steps."""
-        for name, array in self.steps.items():
-            self.steps[name] = array[:rows]
-        for name, array in self.obs.items():
-            self.obs[name] = array[: rows + 1]
-
-
 class RolloutWorker:
-    """One slot: a vector env, its place in the batch, and a policy that loads the weights it is given."""
+    """One slot: a vector env, its place in the batch, a policy to load weights into."""
 
     def __init__(
         self,
@@ -134,8 +88,8 @@ class RolloutWorker:
         """Play with the policy that the weights hold.
 
         Segments go on where the last rollout ended. Whole episodes start from a reset, and end when
-        each env has finished its number of them; envs that finish early are stepped on, but what they
-        do is not valid.
+        each env has finished its number of them; envs that finish early are stepped on, but what
+        they do is not valid.
         """
         began, step_s = time.perf_counter(), 0.0
         self.policy.load(weights)

@@ -1,7 +1,7 @@
 """What an observation and an action look like, as plain values that need no gymnasium.
 
-An observation is always a dict of leaves, whatever the env's own nesting. `envs/describe.py` makes these
-from an environment's spaces; the networks are built from them; a saved policy carries them.
+An observation is always a dict of leaves, whatever the env's own nesting. `envs/describe.py` makes
+these from an environment's spaces; the networks are built from them; a saved policy carries them.
 """
 
 from dataclasses import asdict, dataclass
@@ -73,8 +73,8 @@ class ObsSpec:
 class ActionSpec:
     """What an action is.
 
-    `categorical` is one of n actions, `multi_categorical` one of sizes[k] for each k, `binary` n bits,
-    `continuous` a real array within [low, high], which may be infinite.
+    `categorical` is one of n actions, `multi_categorical` one of sizes[k] for each k, `binary` n
+    bits, `continuous` a real array within [low, high], which may be infinite.
     """
 
     kind: Literal["categorical", "multi_categorical", "binary", "continuous"]
@@ -112,7 +112,10 @@ class ActionSpec:
 
 def spaces_to_json(obs: ObsSpec, action: ActionSpec) -> dict[str, Any]:
     """Write both as JSON values; infinite bounds become the words inf and -inf."""
-    described = {"obs": [asdict(leaf) for leaf in obs.leaves], "action": asdict(action)}
+    described: dict[str, Any] = {
+        "obs": [asdict(leaf) for leaf in obs.leaves],
+        "action": asdict(action),
+    }
     for side in ("low", "high"):
         described["action"][side] = [str(bound) for bound in described["action"][side]]
     return described

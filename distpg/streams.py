@@ -20,6 +20,6 @@ class Stream(IntEnum):
 
 
 def stream_seeds(stream: Stream, *key: int, count: int = 1) -> list[int]:
-    """Derive `count` seeds of 32 bits for a stream from its key, such as (seed, slot, iteration)."""
+    """Derive seeds of 32 bits for a stream from its key, such as (seed, slot, iteration)."""
     sequence = np.random.SeedSequence([int(stream), *key])
     return [int(word) for word in sequence.generate_state(count, np.uint32)]

@@ -88,7 +88,7 @@ def train_loop(
 
 
 def phases(collect_s: float, update_s: float, busy_s: Sequence[float]) -> Scalars:
-    """Split an iteration's seconds: what the slowest worker did not need is broadcast and transfer."""
+    """Split an iteration's seconds; what the slowest worker did not need is broadcast."""
     slowest = max(busy_s)
     return {
         "perf/collect_s": collect_s,

@@ -1,0 +1,1 @@
+"""The run's processes on Ray: the only folder that imports ray."""

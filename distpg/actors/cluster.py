@@ -3,8 +3,9 @@
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from typing import Any
 
 from distpg.config import Config
 from distpg.errors import InputError
@@ -34,7 +35,7 @@ def cluster_address(config: Config) -> str | None:
 
 
 @contextmanager
-def ray_session(config: Config, say: Callable[[str], None]) -> Iterator[None]:
+def ray_session(config: Config, say: Callable[[str], None]) -> Generator[None]:
     """Have Ray running within the block, and as it was found afterwards.
 
     Raises:
@@ -51,7 +52,7 @@ def ray_session(config: Config, say: Callable[[str], None]) -> Iterator[None]:
         _check_resources(config, wanted)
         yield
         return
-    options = {"logging_level": logging.ERROR, "log_to_driver": False}
+    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address is None:
         cores = os.cpu_count() or 1
         if wanted > cores:

@@ -1,4 +1,4 @@
-"""The loop's two partners as Ray actors. Only references and small statistics pass through the driver.
+"""The loop's two partners as Ray actors: the driver passes references and small statistics on.
 
     driver             learner              workers
       | collect(weights ref) ------------------->|   each fetches the weights

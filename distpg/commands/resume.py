@@ -51,7 +51,7 @@ def resume(
     quiet: bool = False,
     started: float | None = None,
 ) -> Outcome:
-    """Go on with a run: same directory, same TensorBoard curve, counters and optimizer as they were.
+    """Go on with a run: same directory, TensorBoard curve, counters and optimizer.
 
     Args:
         run_dir: The run.
@@ -79,8 +79,8 @@ def resume(
         )
     if progress.env_steps >= config.total_steps:
         raise InputError(
-            f"{run.path} has done {progress.env_steps} of {config.total_steps} steps; give a higher "
-            "--total-steps to go on"
+            f"{run.path} has done {progress.env_steps} of {config.total_steps} steps; give a "
+            "higher --total-steps to go on"
         )
     source = (
         find_env(config.env_id, config.env_kwargs)

@@ -87,7 +87,7 @@ def settings_before_flags(arguments: list[str]) -> dict[str, Any]:
         algo = settings.get("algo", early.algo)
         if algo != early.algo:
             raise InputError(
-                f"--algo: {early.algo}, but {early.config} is a configuration of {algo}; leave one out"
+                f"--algo: {early.algo}, but {early.config} configures {algo}; leave one out"
             )
         settings["algo"] = early.algo
     return settings

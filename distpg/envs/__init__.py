@@ -1,0 +1,1 @@
+"""The world: one door to gymnasium's, ALE's and the user's environments."""

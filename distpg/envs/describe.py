@@ -1,8 +1,9 @@
 """From gymnasium's spaces to the project's own description of observations and actions."""
 
-import gymnasium as gym
+from typing import Any, TypeGuard
+
 import numpy as np
-from gymnasium import spaces
+from gymnasium import Space, spaces
 
 from distpg.errors import InputError
 from distpg.spaces import ActionSpec, Leaf, ObsSpec
@@ -11,7 +12,7 @@ SUPPORTED_OBS = "Box, Discrete, MultiDiscrete, MultiBinary, and Dict or Tuple of
 SUPPORTED_ACTIONS = "Discrete, MultiDiscrete, MultiBinary and Box"
 
 
-def describe_obs(space: gym.Space, env_id: str) -> ObsSpec:
+def describe_obs(space: Space[Any], env_id: str) -> ObsSpec:
     """List the leaves of an observation space.
 
     Raises:
@@ -23,7 +24,7 @@ def describe_obs(space: gym.Space, env_id: str) -> ObsSpec:
     return ObsSpec(tuple(leaves))
 
 
-def _leaves(space: gym.Space, path: tuple[str | int, ...], env_id: str) -> list[Leaf]:
+def _leaves(space: Space[Any], path: tuple[str | int, ...], env_id: str) -> list[Leaf]:
     if isinstance(space, spaces.Dict):
         parts = space.spaces.items()
         return [leaf for key, part in parts for leaf in _leaves(part, (*path, key), env_id)]
@@ -41,7 +42,7 @@ def _leaves(space: gym.Space, path: tuple[str | int, ...], env_id: str) -> list[
         return [Leaf(name, path, space.shape, "int8", "vector")]
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
         sizes, starts = _choices(space)
-        return [Leaf(name, path, space.shape, "int64", "categories", sizes, starts)]
+        return [Leaf(name, path, space.shape or (), "int64", "categories", sizes, starts)]
     raise InputError(
         f"--env-id: {env_id} has an observation {name} of {type(space).__name__}, which is not "
         f"supported; supported are {SUPPORTED_OBS}"
@@ -56,7 +57,15 @@ def _choices(
     return sizes, tuple(int(start) for start in np.ravel(space.start))
 
 
-def describe_action(space: gym.Space, env_id: str) -> ActionSpec:
+def _real(space: Space[Any]) -> TypeGuard[spaces.Box]:
+    return (
+        isinstance(space, spaces.Box)
+        and np.issubdtype(space.dtype, np.floating)
+        and 0 not in space.shape
+    )
+
+
+def describe_action(space: Space[Any], env_id: str) -> ActionSpec:
     """Describe an action space.
 
     Raises:
@@ -70,8 +79,7 @@ def describe_action(space: gym.Space, env_id: str) -> ActionSpec:
         return ActionSpec("multi_categorical", space.shape, str(space.dtype), sizes, starts)
     if isinstance(space, spaces.MultiBinary):
         return ActionSpec("binary", space.shape, str(space.dtype))
-    continuous = isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating)
-    if continuous and 0 not in space.shape:
+    if _real(space):
         low, high = (tuple(map(float, side.ravel())) for side in (space.low, space.high))
         return ActionSpec("continuous", space.shape, str(space.dtype), low=low, high=high)
     raise InputError(

@@ -67,7 +67,7 @@ def source_of(make_env: MakeEnv, kwargs: EnvKwargs) -> EnvSource:
 def missing_extra(env_id: str, extra: str) -> InputError:
     """Name the packages that an environment needs."""
     return InputError(
-        f"--env-id: {env_id} needs packages that are not installed; run: pip install 'distpg[{extra}]'"
+        f"--env-id: {env_id} needs packages that are missing; run: pip install 'distpg[{extra}]'"
     )
 
 
@@ -75,7 +75,8 @@ def make_vector_env(source: EnvSource, num_envs: int) -> VectorEnv:
     """Make N copies: by the id's own vector implementation, or one after the other.
 
     Raises:
-        InputError: a package is missing, the keyword arguments do not fit, or a space is unsupported.
+        InputError: a package is missing, the keyword arguments do not fit, or a space is
+        unsupported.
     """
     silence_mujoco(source)
     try:
@@ -97,7 +98,8 @@ def make_vector_env(source: EnvSource, num_envs: int) -> VectorEnv:
 
 
 def _make(source: EnvSource, num_envs: int) -> gym.vector.VectorEnv:
-    spec, kwargs = source.spec, dict(source.kwargs)
+    spec = source.spec
+    kwargs: dict[str, Any] = dict(source.kwargs)
     if spec is not None and spec.vector_entry_point is not None and not spec.additional_wrappers:
         if spec.namespace == "ALE":
             # life_loss_info ends an episode for learning only: the game plays on
@@ -124,4 +126,4 @@ def silence_mujoco(source: EnvSource) -> None:
         except ImportError:
             return
         log = logging.getLogger("distpg.mujoco")
-        mujoco.set_mju_user_warning(lambda message: log.debug("%s", message))
+        mujoco.set_mju_user_warning(log.debug)

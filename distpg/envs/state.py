@@ -15,6 +15,9 @@ from gymnasium.vector import SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
 
 CLASSIC_CONTROL = ("state", "steps_beyond_terminated", "last_u")
+# where gymnasium keeps what it has no accessor for
+PENDING_RESETS = "_autoreset_envs"
+ELAPSED = "_elapsed_steps"
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,11 @@ def read_state(envs: gym.vector.VectorEnv) -> EnvState | None:
     if not isinstance(envs, SyncVectorEnv) or not all(map(offers_state, envs.envs)):
         return None
     copies: list[dict[str, Any]] = []
-    for env, over in zip(envs.envs, envs._autoreset_envs, strict=True):
+    for env, over in zip(envs.envs, vars(envs)[PENDING_RESETS], strict=True):
         copies.append(
             {
                 "inner": _read_inner(env.unwrapped),
-                "elapsed": [limit._elapsed_steps for limit in time_limits(env)],
+                "elapsed": [vars(limit)[ELAPSED] for limit in time_limits(env)],
                 "generator": _generator(env.unwrapped),
                 "over": bool(over),
             }
@@ -62,9 +65,9 @@ def write_state(envs: gym.vector.VectorEnv, state: EnvState) -> None:
             for name, value in copy["inner"].items():
                 setattr(inner, name, np.copy(value) if isinstance(value, np.ndarray) else value)
         for limit, elapsed in zip(time_limits(env), copy["elapsed"], strict=True):
-            limit._elapsed_steps = elapsed
+            vars(limit)[ELAPSED] = elapsed
         inner.np_random.bit_generator.state = copy["generator"]
-        envs._autoreset_envs[number] = copy["over"]
+        vars(envs)[PENDING_RESETS][number] = copy["over"]
 
 
 def offers_state(env: gym.Env[Any, Any]) -> bool:

@@ -1,7 +1,7 @@
 """The door to every environment: N copies stepped together, whatever library steps them.
 
-All run in gymnasium's NEXT_STEP mode: the step after an episode's end ignores its action, resets that
-copy and returns its first observation. `over` says which copies will do so.
+All run in gymnasium's NEXT_STEP mode: the step after an episode's end ignores its action, resets
+that copy and returns its first observation. `over` says which copies will do so.
 """
 
 from typing import Any, NamedTuple

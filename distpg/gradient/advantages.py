@@ -58,8 +58,8 @@ def reward_to_go(
 ) -> Tensor:
     """Sum the discounted rewards from each step to the end of its episode (Williams 1992).
 
-    Where the episode was cut, by a time limit or by the last row, V of the cut's successor stands for
-    the rest; `next_values` of zeros make the return end at the cut.
+    Where the episode was cut, by a time limit or by the last row, V of the cut's successor stands
+    for the rest; `next_values` of zeros make the return end at the cut.
 
     Args:
         rewards: [T, N].

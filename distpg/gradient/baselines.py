@@ -1,8 +1,8 @@
 """Baselines: what is subtracted from a return, to lower the variance and leave the mean alone.
 
-A baseline must not depend on the action that it is subtracted for. A mean over the batch does, through
-the sample's own return, and shrinks the gradient by (1 - 1/N); so each episode is compared with the
-mean of the *others*.
+A baseline must not depend on the action that it is subtracted for. A mean over the batch does,
+through the sample's own return, and shrinks the gradient by (1 - 1/N); so each episode is compared
+with the mean of the *others*.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """Losses whose gradient is a policy gradient. Pure functions on the [B] samples of a minibatch.
 
-Each is a quantity to minimise. A policy loss is a device for its gradient: its value is no measure of
-how well the policy plays.
+Each is a quantity to minimise. A policy loss is a device for its gradient: its value is no measure
+of how well the policy plays.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,8 @@ def log_prob_loss(logprobs: Tensor, advantages: Tensor) -> Tensor:
 def clipped_loss(log_ratio: Tensor, advantages: Tensor, *, clip_coef: float) -> Tensor:
     """PPO's clipped surrogate, negated (Schulman et al. 2017, eq. 7).
 
-    No gradient where the ratio has already moved more than `clip_coef` the way the advantage pushes.
+    No gradient where the ratio has already moved more than `clip_coef` the way the advantage
+    pushes.
 
     Args:
         log_ratio: [B] log pi(a|s) minus that of the policy that acted, with gradient.
@@ -53,7 +54,7 @@ def approx_kl(log_ratio: Tensor) -> Tensor:
 
 
 def explained_variance(values: Tensor, returns: Tensor) -> Tensor:
-    """Share of the variance of [B] returns that the values explain; 1 is all, nan if there is none."""
+    """Share of the variance of [B] returns that [B] values explain; nan if there is no variance."""
     variance = returns.var(correction=0)
     return torch.where(variance > 0, 1 - (returns - values).var(correction=0) / variance, torch.nan)
 

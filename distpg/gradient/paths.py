@@ -37,7 +37,7 @@ def episode_starts(done: Tensor, valid: Tensor) -> Tensor:
 
 
 def episode_index(done: Tensor, valid: Tensor) -> Tensor:
-    """Number the episodes of a batch of whole episodes, [T, N] int64; -1 where a step is not valid."""
+    """Number the episodes of a batch, [T, N] int64; -1 where a step is not valid."""
     starts = episode_starts(done, valid)
     in_column = starts.cumsum(0) - 1
     first = starts.sum(0).cumsum(0) - starts.sum(0)

@@ -1,0 +1,1 @@
+"""How trajectories turn into a better policy."""

@@ -26,6 +26,6 @@ def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
 
 
 def default_threads(obs_spec: ObsSpec) -> int:
-    """Take all cores for images, and one thread for small networks, which more would not speed up."""
+    """Take all cores for images, and one for small networks, which more would not speed up."""
     images = any(leaf.kind == "image" for leaf in obs_spec.leaves)
     return (os.cpu_count() or 1) if images else 1

@@ -16,6 +16,7 @@ from distpg.gradient.losses import SURROGATES, approx_kl, explained_variance, va
 from distpg.learner.device import choose_device, default_threads
 from distpg.learner.means import Means
 from distpg.learner.minibatches import Samples, minibatches
+from distpg.learner.on_policy import check_on_policy
 from distpg.learner.reward_scale import RewardScale
 from distpg.learner.state import learner_arrays, load_critic, load_learner_arrays
 from distpg.policy.actor_critic import ActorCritic, Policy
@@ -26,8 +27,6 @@ from distpg.streams import Stream, stream_seeds
 
 CHUNK = 8192
 """Observations of one forward pass of the critic over a batch."""
-LOG_RATIO_LIMITS = {"median": 1e-5, "max": 1e-3}
-"""On the first minibatch the policy is the one that acted, but for float32's last bits."""
 
 
 class Learner:
@@ -98,8 +97,8 @@ class Learner:
         for rollout in rollouts:
             if rollout.policy_version != self.version:
                 raise RunError(
-                    f"slot {rollout.slot} acted with version {rollout.policy_version} of the policy; "
-                    f"the learner is at version {self.version}"
+                    f"slot {rollout.slot} acted with version {rollout.policy_version} of the "
+                    f"policy; the learner is at version {self.version}"
                 )
 
     @torch.no_grad()
@@ -165,7 +164,7 @@ class Learner:
             for minibatch in minibatches(samples, config.minibatch_size, **keys):
                 loss, terms = self._loss(minibatch)
                 if not means.weight:
-                    first = self._check_on_policy(minibatch, terms.pop("log_ratio"))
+                    first = check_on_policy(terms["log_ratio"], minibatch.slots)
                 terms.pop("log_ratio", None)
                 if config.target_kl and float(terms["train/approx_kl"]) > 1.5 * config.target_kl:
                     stopped = True
@@ -225,19 +224,6 @@ class Learner:
             return 1.0
         return max(0.0, 1 - self.trained_steps / self.config.total_steps)
 
-    def _check_on_policy(self, minibatch: Samples, log_ratio: Tensor) -> dict[str, float]:
-        """Compare the policy with the one that acted, before the first step of an update."""
-        distance = log_ratio.abs()
-        found = {"median": float(distance.median()), "max": float(distance.max())}
-        for measure, limit in LOG_RATIO_LIMITS.items():
-            if not found[measure] <= limit:
-                slot = int(minibatch.slots[distance.argmax()])
-                raise RunError(
-                    f"slot {slot} was not played by this policy: the {measure} |log ratio| before the "
-                    f"update is {found[measure]:.2g}, over {limit:.0e}"
-                )
-        return {f"train/on_policy_{measure}": value for measure, value in found.items()}
-
     def state(self) -> LearnerState:
         """Copy out everything that the next update depends on."""
         return LearnerState(
@@ -260,7 +246,7 @@ class Learner:
         self.num_updates = state.counters["num_updates"]
 
     def start_from(self, state: LearnerState) -> None:
-        """Take over another run's policy and, where both have one, its critic: no more than that."""
+        """Take over another run's policy and, where both have one, its critic; no more."""
         self.policy.load(state.policy)
         if self.model.critic and any(name.startswith("critic/") for name in state.arrays):
             load_critic(self.model.critic, state.arrays)

@@ -45,9 +45,9 @@ class Samples:
 def minibatches(
     samples: Samples, size: int | None, *, seed: int, iteration: int, epoch: int
 ) -> Iterator[Samples]:
-    """Visit every sample once, in an order drawn for (seed, iteration, epoch); the last may be smaller.
+    """Visit every sample once, in an order drawn for (seed, iteration, epoch).
 
-    The order is drawn on the CPU, so it is the same on every device.
+    The last minibatch may be smaller. The order is drawn on the CPU: the same on every device.
     """
     (shuffle_seed,) = stream_seeds(Stream.SHUFFLE, seed, iteration, epoch)
     generator = torch.Generator().manual_seed(shuffle_seed)

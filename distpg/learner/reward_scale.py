@@ -1,4 +1,4 @@
-"""Rewards as the learner sees them: as paid, by their sign, or over the return's running deviation."""
+"""Rewards divided by the running standard deviation of the discounted return."""
 
 from collections.abc import Mapping
 
@@ -10,10 +10,11 @@ from distpg.records import Batch
 
 
 class RewardScale:
-    """The running standard deviation of the discounted return; divides rewards, subtracts no mean.
+    """Scales rewards to learn from; subtracts no mean.
 
-    The running return of each (slot, env) is cut where its episode ends and skips steps that are not
-    valid. Statistics take a batch in before they scale it: they do not act, so nothing goes stale.
+    The running return of each (slot, env) is cut where its episode ends and skips steps that are
+    not valid. Statistics take a batch in before they scale it: they do not act, so nothing goes
+    stale.
     """
 
     def __init__(self, gamma: float, *, carry: bool) -> None:

@@ -1,0 +1,1 @@
+"""What acts: normalizer, encoders, heads, action distributions."""

@@ -66,7 +66,8 @@ class Policy(nn.Module):
 class ActorCritic(nn.Module):
     """A policy and, if the estimator needs one, a critic.
 
-    The critic has an encoder of its own for vectors, and shares the policy's where there are images.
+    The critic has an encoder of its own for vectors, and shares the policy's where there are
+    images.
     """
 
     def __init__(self, policy: Policy, parts: Architecture, *, with_critic: bool) -> None:

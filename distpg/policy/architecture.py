@@ -1,4 +1,4 @@
-"""What a policy's networks are made of, as plain values: saved with the weights, read without torch."""
+"""What a policy's networks are made of: plain values, saved with the weights, without torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,4 +23,8 @@ class Architecture:
     @classmethod
     def from_json(cls, described: Mapping[str, Any]) -> "Architecture":
         """Read back what `dataclasses.asdict` wrote as JSON."""
-        return cls(**{**described, "hidden_sizes": tuple(described["hidden_sizes"])})
+        return cls(
+            hidden_sizes=tuple(described["hidden_sizes"]),
+            activation=described["activation"],
+            normalize_obs=described["normalize_obs"],
+        )

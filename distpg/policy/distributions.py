@@ -1,7 +1,7 @@
 """Action distributions: light views on a network's output, without torch.distributions' checks.
 
-Each is built from parameters [*B, ...] and offers `sample`, `mode`, `log_prob` and `entropy`, the last two
-summed over the action's components, [*B].
+Each is built from parameters [*B, ...] and offers `sample`, `mode`, `log_prob` and `entropy`, the
+last two summed over the action's components, [*B].
 """
 
 import math

@@ -1,7 +1,7 @@
 """A policy on disk: one safetensors file, complete enough to play without the run it came from.
 
-Tensors are the parameters and the normalizer; the header holds, as JSON, the spaces and the architecture.
-The bytes are a function of those alone.
+Tensors are the parameters and the normalizer; the header holds, as JSON, the spaces and the
+architecture. The bytes are a function of those alone.
 """
 
 import json

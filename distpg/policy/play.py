@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 import torch
 
 from distpg.policy.actor_critic import Policy
@@ -44,4 +43,5 @@ class SavedPolicy:
         chosen = distribution.sample(self.generator) if stochastic else distribution.mode()
         actions = self.policy.action_spec.to_env(chosen.numpy())
         actions = actions.reshape(*batch_shape, *actions.shape[1:])
-        return actions[()] if isinstance(actions, np.ndarray) else actions
+        # an empty index turns an array without axes into a number
+        return actions[()]

@@ -1,4 +1,4 @@
-"""What a person sees while a run trains: a live line on a terminal, a plain line a second elsewhere."""
+"""What a person sees while a run trains: a live line on a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Mapping

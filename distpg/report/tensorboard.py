@@ -3,6 +3,9 @@
 Written by tensorboard's own writer, which needs no torch.
 """
 
+# protobuf makes these classes at run time, where pyright does not see them
+# pyright: reportAttributeAccessIssue=false, reportUnknownParameterType=false
+
 import time
 from collections.abc import Mapping
 from pathlib import Path
