@@ -7,3 +7,7 @@ class InputError(ValueError):
 
 class RunError(RuntimeError):
     """The run cannot go on (an env raised, a process died, a deadline passed); exit code 1."""
+
+
+class ProcessDiedError(RunError):
+    """A worker or the learner is gone; what it was doing may be done again by another process."""

@@ -52,7 +52,7 @@ def ray_session(config: Config, say: Callable[[str], None]) -> Generator[None]:
         _check_resources(config, wanted)
         yield
         return
-    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    options: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
     if address is None:
         cores = os.cpu_count() or 1
         if wanted > cores:

@@ -20,9 +20,13 @@ from distpg.actors.rollout_actor import RolloutActor
 from distpg.actors.wait import fetch
 from distpg.config import Config
 from distpg.envs.make import EnvSource
+from distpg.errors import ProcessDiedError
 from distpg.records import Evaluation, LearnerState, RolloutStats
 from distpg.spaces import ActionSpec, ObsSpec
 from distpg.train import Collection
+
+ATTEMPTS = 3
+"""How often a worker's part of one iteration is tried, each time by a new process."""
 
 
 class RayLearner:
@@ -68,48 +72,87 @@ class RayLearner:
 
 
 class RayWorkers:
-    """Rollout workers, each a process that hosts a fixed share of the slots."""
+    """Rollout workers, each a process that hosts a fixed share of the slots.
+
+    One that dies is replaced, and its slots are played again, with freshly seeded envs.
+    """
 
     def __init__(self, config: Config, source: EnvSource) -> None:
         """Start the processes; `wait_until_ready` waits for them."""
-        self.restarts = 0
-        self.timeout_s = config.phase_timeout
-        self.num_slots = config.slots
-        slots = range(config.slots)
-        self.shares = [list(slots[w :: config.num_workers]) for w in range(config.num_workers)]
-        self.names = [
-            f"rollout worker {w} (slots {', '.join(map(str, share))})"
-            for w, share in enumerate(self.shares)
+        self.config = config
+        self.source = source
+        self.shares = [
+            list(range(worker, config.slots, config.num_workers))
+            for worker in range(config.num_workers)
         ]
+        self.names = [
+            f"rollout worker {worker} (slots {', '.join(map(str, share))})"
+            for worker, share in enumerate(self.shares)
+        ]
+        self.incarnations = [0] * config.num_workers
+        self.actors = [self._start(worker) for worker in range(config.num_workers)]
+
+    @property
+    def restarts(self) -> int:
+        """How many workers were replaced."""
+        return sum(self.incarnations)
+
+    def _start(self, worker: int) -> Any:
         remote = ray.remote(num_cpus=1)(RolloutActor)
-        self.actors: list[Any] = [remote.remote(config, source, share) for share in self.shares]
+        share, incarnation = self.shares[worker], self.incarnations[worker]
+        return remote.remote(self.config, self.source, share, incarnation)
 
     def wait_until_ready(self) -> None:
         """Wait until every worker has made its environments."""
         refs = [actor.ready.remote() for actor in self.actors]
-        fetch(refs, self.names, doing="starting", timeout_s=self.timeout_s)
+        fetch(refs, self.names, doing="starting", timeout_s=self.config.phase_timeout)
 
     def collect(self, weights: Any, iteration: int) -> Collection:
         """Play every slot with the weights that a reference stands for."""
+        asked = [self._ask(worker, weights, iteration) for worker in range(len(self.actors))]
         rollouts: dict[int, Any] = {}
-        answers: list[Any] = []
-        for actor, share in zip(self.actors, self.shares, strict=True):
-            call = actor.collect.options(num_returns=len(share) + 1)
-            *refs, answer = call.remote(weights, iteration)
-            rollouts |= zip(share, refs, strict=True)
-            answers.append(answer)
-        doing = f"playing iteration {iteration}"
-        told = fetch(answers, self.names, doing=doing, timeout_s=self.timeout_s)
-        stats: list[RolloutStats] = sorted(
-            (slot for worker in told for slot in worker), key=lambda slot: slot.slot
+        stats: dict[int, RolloutStats] = {}
+        busy_s: list[float] = []
+        for worker, refs in enumerate(asked):
+            *refs, told = self._answer(worker, refs, weights, iteration)
+            rollouts |= zip(self.shares[worker], refs, strict=True)
+            stats |= {slot.slot: slot for slot in told}
+            busy_s.append(sum(slot.collect_s for slot in told))
+        slots = range(self.config.slots)
+        return Collection(
+            [rollouts[slot] for slot in slots], [stats[slot] for slot in slots], busy_s
         )
-        busy_s = [sum(slot.collect_s for slot in worker) for worker in told]
-        return Collection([rollouts[slot] for slot in range(self.num_slots)], stats, busy_s)
+
+    def _ask(self, worker: int, weights: Any, iteration: int) -> list[Any]:
+        call = self.actors[worker].collect.options(num_returns=len(self.shares[worker]) + 1)
+        return call.remote(weights, iteration)
+
+    def _answer(self, worker: int, refs: list[Any], weights: Any, iteration: int) -> list[Any]:
+        """Wait for a worker's rollouts, and return their references and what it told of them."""
+        for attempt in range(ATTEMPTS):
+            try:
+                (told,) = fetch(
+                    refs[-1:],
+                    [self.names[worker]],
+                    doing=f"playing iteration {iteration}",
+                    timeout_s=self.config.phase_timeout,
+                )
+            except ProcessDiedError:
+                if attempt == ATTEMPTS - 1:
+                    raise
+                self.incarnations[worker] += 1
+                self.actors[worker] = self._start(worker)
+                refs = self._ask(worker, weights, iteration)
+            else:
+                return [*refs[:-1], told]
+        raise AssertionError("the last attempt returns or raises")
 
     def evaluate(self, weights: Any) -> Evaluation:
         """Have the first worker play evaluation episodes."""
         ref = self.actors[0].evaluate.remote(weights)
-        return fetch([ref], self.names[:1], doing="evaluating", timeout_s=self.timeout_s)[0]
+        return fetch(
+            [ref], self.names[:1], doing="evaluating", timeout_s=self.config.phase_timeout
+        )[0]
 
     def close(self) -> None:
         """End the processes."""

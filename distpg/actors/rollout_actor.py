@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 class RolloutActor:
     """Hosts slots; computes each exactly as it would be computed anywhere else."""
 
-    def __init__(self, config: Config, source: EnvSource, slots: list[int]) -> None:
+    def __init__(
+        self, config: Config, source: EnvSource, slots: list[int], incarnation: int
+    ) -> None:
         """Make the slots' envs and policies."""
         import torch
 
@@ -25,7 +27,9 @@ class RolloutActor:
         torch.set_num_threads(1)
         self.config = config
         self.source = source
-        self.slots = [RolloutWorker(config, source, slot) for slot in slots]
+        self.slots = [
+            RolloutWorker(config, source, slot, incarnation=incarnation) for slot in slots
+        ]
         self.evaluator: Evaluator | None = None
 
     def ready(self) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
-from distpg.errors import InputError, RunError
+from distpg.errors import InputError, ProcessDiedError, RunError
 
 
 def fetch(refs: Sequence[Any], names: Sequence[str], *, doing: str, timeout_s: float) -> list[Any]:
@@ -19,7 +19,8 @@ def fetch(refs: Sequence[Any], names: Sequence[str], *, doing: str, timeout_s: f
         timeout_s: Seconds until the wait is given up.
 
     Raises:
-        RunError: the deadline passed, an actor died, or what it ran raised; the message quotes it.
+        RunError: the deadline passed, or what an actor ran raised; the message quotes it.
+        ProcessDiedError: an actor died.
         InputError: what it ran refused the user's input.
     """
     pending = list(refs)
@@ -36,5 +37,13 @@ def fetch(refs: Sequence[Any], names: Sequence[str], *, doing: str, timeout_s: f
                 raise type(error.cause)(str(error.cause)) from None
             raise RunError(f"{name} failed while {doing}:\n{error.traceback_str}") from None
         except RayActorError as error:
-            raise RunError(f"{name} died while {doing}: {error}") from None
+            raise ProcessDiedError(f"{name} died while {doing}: {cause_of_death(error)}") from None
     return results
+
+
+def cause_of_death(error: RayActorError) -> str:
+    """Quote the exception of an actor's constructor; else say what Ray can only guess at."""
+    text = str(error)
+    if "creation task" in text:
+        return text
+    return "its process was killed, ran out of memory, or crashed"
