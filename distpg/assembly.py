@@ -98,6 +98,10 @@ def execute(plan: Plan) -> Outcome:
         progress = plan.resume.progress if plan.resume else Progress()
         first = progress
         clock = Clock(plan.started)
+        if config.baseline != "value":
+            display.say(
+                "without a critic, an episode cut by a time limit is worth nothing beyond it"
+            )
         tensorboard = TensorBoard(plan.run.path, config, progress)
         stack.callback(tensorboard.close)
         checkpointer = Checkpointer(plan.run, config, learner.state)

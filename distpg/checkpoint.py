@@ -86,6 +86,19 @@ def load_newest(run: RunDir) -> Checkpoint:
     return load_checkpoint(found[-1])
 
 
+def load_networks(run: RunDir) -> LearnerState:
+    """Load the networks of a run: of its newest checkpoint, else of its final policy alone.
+
+    Raises:
+        InputError: it has neither, or they are damaged.
+    """
+    if list_checkpoints(run) or not run.policy.is_file():
+        return load_newest(run).learner
+    policy = read_policy(run.policy)
+    spaces = spaces_to_json(policy.obs_spec, policy.action_spec)
+    return LearnerState(policy.weights, arrays={}, counters={}, spaces=spaces)
+
+
 def load_checkpoint(folder: Path) -> Checkpoint:
     """Load a checkpoint, checked against its manifest.
 

@@ -347,7 +347,7 @@ def misfit(value: object, hint: Any) -> str:
         if not isinstance(value, tuple) or not value:
             return "a list of at least one number"
         problems = [misfit(item, options[0]) for item in typing.cast("tuple[object, ...]", value)]
-        return next(filter(None, problems), "")
+        return next((f"a list of numbers, each {problem}" for problem in problems if problem), "")
     if hint is float:
         fits = isinstance(value, int | float) and not isinstance(value, bool)
     elif hint is int:

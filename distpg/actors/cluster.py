@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -61,8 +62,10 @@ def ray_session(config: Config, say: Callable[[str], None]) -> Generator[None]:
         ray.init(address="local", num_cpus=wanted, include_dashboard=False, **options)
     else:
         try:
+            if address != "auto":
+                knock(address)
             ray.init(address=address, **options)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise InputError(
                 f"--address: no Ray cluster answers at {address}; start one with "
                 "`ray start --head`, or leave --address out to run on this machine alone"
@@ -72,6 +75,17 @@ def ray_session(config: Config, say: Callable[[str], None]) -> Generator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def knock(address: str) -> None:
+    """See within seconds that something listens at host:port: Ray itself would try for minutes.
+
+    Raises:
+        OSError: nothing does.
+        ValueError: it is no host:port.
+    """
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host, int(port)), timeout=5).close()
 
 
 def _check_resources(config: Config, wanted: int) -> None:

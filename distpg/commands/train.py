@@ -11,7 +11,7 @@ import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from distpg.assembly import Outcome, Plan, execute
-from distpg.checkpoint import load_newest
+from distpg.checkpoint import load_networks
 from distpg.config import Config, EnvKwargs, hints
 from distpg.config_file import read_settings
 from distpg.envs.make import EnvSource, MakeEnv, find_env, source_of
@@ -42,6 +42,21 @@ def json_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[EnvKwargs] | 
     )
 
 
+@registry.primitive_rule
+def none_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[None] | None:
+    """Spell None as configuration files do."""
+    if info.type is not type(None):
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="none",
+        instance_from_str=lambda words: None,
+        is_instance=lambda value: value is None,
+        str_from_instance=lambda value: ["none"],
+        choices=("none",),
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainFlags(Config):
     """Train a policy; defaults < preset of --algo < --config < flags."""
@@ -54,6 +69,9 @@ class TrainFlags(Config):
     """Replace the run that --run-dir holds."""
     quiet: bool = False
     """Print nothing but errors."""
+
+    def __post_init__(self) -> None:
+        """Leave the checks to the `Config` that is made from these: it has the shorter messages."""
 
 
 def main(arguments: list[str], program: str, started: float) -> int:
@@ -128,7 +146,7 @@ def train(
         config = dataclasses.replace(config, env_id=source.name)
     start_from = None
     if config.init_from is not None:
-        start_from = load_newest(RunDir.open(Path(config.init_from))).learner
+        start_from = load_networks(RunDir.open(Path(config.init_from)))
     run = RunDir.default(config) if run_dir is None else RunDir(Path(run_dir))
     plan = Plan(config, source, run, overwrite=overwrite, quiet=quiet, start_from=start_from)
     if started is not None:
