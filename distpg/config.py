@@ -117,8 +117,9 @@ class CollectSettings:
     num_slots: Count | None = None
     """Parts of a batch, each with envs of its own; they, not the workers, decide the result.
     Default: one a worker."""
-    num_steps: Count = 256
-    """Steps of each env in a rollout, when rollouts are segments of fixed length."""
+    num_steps: Annotated[int, Range(2, 10**6)] = 256
+    """Steps of each env in a rollout, when rollouts are segments of fixed length; one of them may
+    be a reset, so at least 2."""
     episodes_per_env: CountOrZero | None = None
     """Whole episodes of each env in a rollout, from a fresh reset; 0 collects segments of
     num_steps. Default: 1 for the Monte Carlo advantages, 0 for the others."""

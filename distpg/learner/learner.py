@@ -179,15 +179,10 @@ class Learner:
         stats = means.read()
         if one_step:
             stats["gradient/norm"] = float(self._step())
-        return (
-            stats
-            | first
-            | {
-                "train/learning_rate": rate,
-                "train/n_updates": float(self.num_updates),
-                "train/early_stop": float(stopped),
-            }
-        )
+        stats["train/learning_rate"] = rate
+        stats["train/n_updates"] = self.num_updates
+        stats["train/early_stop"] = float(stopped)
+        return stats | first
 
     def _loss(self, minibatch: Samples) -> tuple[Tensor, dict[str, Tensor]]:
         config = self.config

@@ -26,8 +26,8 @@ class Display:
         self.pending = ""
         self.bar = Bar(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            TextColumn("{task.percentage:>3.0f}% of steps"),
+            BarColumn(bar_width=10),
+            TextColumn("{task.percentage:>3.0f}%"),
             TimeRemainingColumn(),
             console=self.console,
             transient=True,
@@ -49,8 +49,8 @@ class Display:
         fps = (progress.env_steps - self.start_steps) / (now - self.began)
         mean = "no episode yet" if progress.mean_return is None else f"{progress.mean_return:.1f}"
         line = (
-            f"iteration {progress.iteration}  steps {progress.env_steps:,}  return {mean}  "
-            f"{fps:,.0f} steps/s"
+            f"iteration {progress.iteration}  {progress.env_steps:,} steps  return {mean}  "
+            f"{fps:,.0f}/s"
         )
         self.bar.update(self.task, completed=progress.env_steps, description=line)
         self.pending = line
