@@ -225,6 +225,11 @@ class Config(
                 f"--num-epochs: {self.num_epochs} with --surrogate log_prob, which is "
                 "exact for one step a batch only; take --num-epochs 1 or --surrogate clip"
             )
+        if self.normalize_rewards and self.signed:
+            raise InputError(
+                "--normalize-rewards has nothing to scale in the sign of rewards; leave it out, or "
+                "take --sign-rewards off"
+            )
         if self.monte_carlo and self.episodes_per_env == 0:
             raise InputError(
                 f"--episodes-per-env: 0 with --advantage {self.advantage}, which credits whole "
@@ -259,6 +264,13 @@ class Config(
         return self.advantage in ("total_return", "reward_to_go")
 
     @property
+    def signed(self) -> bool:
+        """Whether to learn from the sign of rewards, its default resolved."""
+        if self.sign_rewards == "auto":
+            return self.env_id.startswith("ALE/")
+        return self.sign_rewards == "on"
+
+    @property
     def slots(self) -> int:
         """Slots of a batch, its default resolved."""
         return self.num_slots if self.num_slots is not None else max(1, self.num_workers)
@@ -272,14 +284,11 @@ class Config(
 
     def resolved(self) -> Self:
         """Write out what the defaults leave open and the settings alone decide."""
-        sign_rewards = self.sign_rewards
-        if sign_rewards == "auto":
-            sign_rewards = "on" if self.env_id.startswith("ALE/") else "off"
         return dataclasses.replace(
             self,
             num_slots=self.slots,
             episodes_per_env=self.episodes,
-            sign_rewards=sign_rewards,
+            sign_rewards="on" if self.signed else "off",
         )
 
 

@@ -21,5 +21,7 @@ class Stream(IntEnum):
 
 def stream_seeds(stream: Stream, *key: int, count: int = 1) -> list[int]:
     """Derive seeds of 32 bits for a stream from its key, such as (seed, slot, iteration)."""
-    sequence = np.random.SeedSequence([int(stream), *key])
+    # two words a part, so that no two keys of a stream look alike
+    words = [word for part in key for word in (part % 2**32, part >> 32)]
+    sequence = np.random.SeedSequence([int(stream), len(key), *words])
     return [int(word) for word in sequence.generate_state(count, np.uint32)]

@@ -44,11 +44,11 @@ def gae(
         [T, N] advantages, not normalized.
     """
     td_errors = rewards + gamma * next_values * ~terminated - values
-    decay = gamma * gae_lambda * ~(terminated | truncated)
+    goes_on = ~(terminated | truncated)
     advantages = torch.empty_like(td_errors)
     future = torch.zeros_like(td_errors[0])
     for t in reversed(range(len(td_errors))):
-        future = td_errors[t] + decay[t] * future
+        future = td_errors[t] + gamma * gae_lambda * future * goes_on[t]
         advantages[t] = future
     return advantages
 

@@ -29,7 +29,9 @@ def mean_of_others(credit: Tensor, episodes: Tensor, *, per_episode: bool) -> Te
     valid = episodes >= 0
     index = episodes[valid]
     lengths = torch.bincount(index)
-    weights = (1.0 / lengths)[index] if per_episode else torch.ones_like(credit[valid])
+    weights = torch.ones_like(credit[valid])
+    if per_episode:
+        weights /= lengths[index]
     zeros = credit.new_zeros(len(lengths))
     own_sum = zeros.index_add(0, index, weights * credit[valid])
     own_weight = zeros.index_add(0, index, weights)

@@ -146,7 +146,7 @@ class Learner:
         return torch.cat(chunks).view(rows, num_envs)
 
     def _rewards(self, batch: Batch) -> Tensor:
-        if self.config.sign_rewards == "on":
+        if self.config.signed:
             return batch.rewards.sign()
         return self.reward_scale.scale(batch) if self.config.normalize_rewards else batch.rewards
 

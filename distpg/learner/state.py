@@ -40,6 +40,7 @@ def load_learner_arrays(
         found = {moment: array for moment, array in kept.items() if array is not None}
         if found and len(found) < len(MOMENTS):
             raise InputError(f"the saved optimizer lacks some of {', '.join(MOMENTS)} of {name}")
+        optimizer.state.pop(parameter, None)
         if found:
             # the step count stays on the parameter's device: the fused optimizer reads it there
             optimizer.state[parameter] = {

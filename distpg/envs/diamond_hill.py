@@ -1,0 +1,97 @@
+"""DiamondHill: a game of four positions, small enough that everything about it is known exactly.
+
+    fire 0   slope 1   hilltop 2   flag 3         start: on the hilltop, the diamond on the slope
+
+Right from the hilltop reaches the flag: +10 and the end. Left reaches the slope and takes the
+diamond if it is there: +3. From the slope, left falls into the fire: -10 and the end; right climbs
+back with probability 0.9 and slips into the fire with probability 0.1. The third step is the last:
+left from the hilltop then ends on the slope with 0.
+
+Always going right earns 10; the optimum, left then right and right, 3 + 0.9 * 10 - 0.1 * 10 = 11.
+"""
+
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+LEFT, RIGHT = 0, 1
+FIRE, SLOPE, HILLTOP, FLAG = range(4)
+MAX_STEPS = 3
+
+
+class Node(NamedTuple):
+    """A state of the game that an action is chosen in."""
+
+    position: int
+    diamond: int
+    """1 while it lies on the slope."""
+    elapsed: int
+    """Steps taken."""
+
+
+class Transition(NamedTuple):
+    """One way in which a step may go."""
+
+    probability: float
+    successor: Node
+    reward: float
+    terminated: bool
+
+
+START = Node(HILLTOP, 1, 0)
+
+
+def transitions(node: Node, action: int) -> list[Transition]:
+    """List how a step from a node may go; the probabilities sum to 1."""
+    elapsed = node.elapsed + 1
+    last = elapsed == MAX_STEPS
+    if node.position == HILLTOP and action == RIGHT:
+        return [Transition(1.0, Node(FLAG, node.diamond, elapsed), 10.0, True)]
+    if node.position == HILLTOP:
+        return [Transition(1.0, Node(SLOPE, 0, elapsed), 3.0 * node.diamond, last)]
+    fall = Transition(1.0, Node(FIRE, node.diamond, elapsed), -10.0, True)
+    if action == LEFT:
+        return [fall]
+    climb = Transition(0.9, Node(HILLTOP, node.diamond, elapsed), 0.0, last)
+    return [climb, fall._replace(probability=0.1)]
+
+
+class DiamondHill(gym.Env[np.ndarray, np.int64]):
+    """The game as an environment; observes [position, diamond present]."""
+
+    observation_space = spaces.Box(0, 3, (2,), np.float32)
+    action_space = spaces.Discrete(2)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Start on the hilltop."""
+        super().reset(seed=seed)
+        self.node = START
+        return self._observe(), {}
+
+    def step(self, action: np.int64) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Go left or right."""
+        ways = transitions(self.node, int(action))
+        draw = self.np_random.random() if len(ways) > 1 else 0.0
+        way = ways[0] if draw < ways[0].probability else ways[1]
+        self.node = way.successor
+        return self._observe(), way.reward, way.terminated, False, {}
+
+    def _observe(self) -> np.ndarray:
+        return np.array([self.node.position, self.node.diamond], np.float32)
+
+    def get_state(self) -> dict[str, Any]:
+        """Return where the game stands."""
+        return {"node": np.array(self.node)}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Put the game where it stood."""
+        self.node = Node(*(int(value) for value in state["node"]))
+
+
+ENTRY_POINT = "distpg.envs.diamond_hill:DiamondHill"
+gym.register("distpg/DiamondHill-v0", ENTRY_POINT)
+gym.register("distpg/DiamondHillTruncated-v0", ENTRY_POINT, max_episode_steps=2)

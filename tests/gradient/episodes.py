@@ -1,0 +1,90 @@
+"""Layouts of episodes, drawn as strings, and the tables of numbers that stand on them.
+
+A column is one env, a character one row: `.` a step; `T` terminated; `U` truncated; `B` both; `L` a
+lost life: terminated, but the game plays on without a reset; `x` not valid: the step that resets,
+or padding.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+
+from distpg.gradient.paths import Paths
+
+
+@dataclass(frozen=True)
+class Episode:
+    """Consecutive valid rows of one env, up to a done or the end of the data."""
+
+    env: int
+    rows: list[int]
+    end: str
+    """Character of its last row; a `.` says that the data end first."""
+
+
+def marks(columns: tuple[str, ...], characters: str) -> Tensor:
+    """[T, N] bool: where the columns hold one of the characters."""
+    rows = zip(*columns, strict=True)
+    return torch.tensor([[character in characters for character in row] for row in rows])
+
+
+def paths_of(*columns: str, rewards: Tensor, values: Tensor) -> Paths:
+    """Put rewards [T, N] and the values of all observations [T+1, N] on a layout."""
+    return Paths(
+        rewards=rewards,
+        values=values[:-1],
+        next_values=values[1:],
+        terminated=marks(columns, "TBL"),
+        truncated=marks(columns, "UB"),
+        valid=~marks(columns, "x"),
+    )
+
+
+def random_paths(columns: tuple[str, ...], seed: int) -> Paths:
+    """Draw rewards and values, in double precision; those on invalid rows too."""
+    generator = torch.Generator().manual_seed(seed)
+    steps, num_envs = len(columns[0]), len(columns)
+    rewards = torch.randn(steps, num_envs, generator=generator, dtype=torch.float64)
+    values = torch.randn(steps + 1, num_envs, generator=generator, dtype=torch.float64)
+    return paths_of(*columns, rewards=rewards, values=values)
+
+
+def episodes_of(columns: tuple[str, ...]) -> list[Episode]:
+    """List the episodes, env by env."""
+    episodes: list[Episode] = []
+    for env, column in enumerate(columns):
+        rows: list[int] = []
+        for row, character in enumerate(column):
+            if character == "x":
+                continue
+            rows.append(row)
+            if character != "." or row == len(column) - 1:
+                episodes.append(Episode(env, rows, character))
+                rows = []
+    return episodes
+
+
+@st.composite
+def layouts(draw: st.DrawFn, *, whole_episodes: bool = False) -> tuple[str, ...]:
+    """Draw the columns of 1 to 4 envs over 1 to 12 rows."""
+    steps = draw(st.integers(1, 12))
+    num_envs = draw(st.integers(1, 4))
+    return tuple(_column(draw, steps, whole=whole_episodes) for _ in range(num_envs))
+
+
+def _column(draw: st.DrawFn, steps: int, *, whole: bool) -> str:
+    # what was over at the end of the last rollout resets in the first row
+    resets = not whole and draw(st.booleans())
+    wanted = draw(st.text("..TUBL", min_size=steps, max_size=steps))
+    column = ""
+    for character in wanted:
+        column += "x" if resets else character
+        resets = column[-1] in "TUB"
+    over = max(column.rfind(end) for end in "TUB")
+    if whole and over < 0:
+        return column[:-1] + "T"
+    if whole or (over >= 0 and draw(st.booleans())):
+        return column[: over + 1].ljust(steps, "x")
+    return column

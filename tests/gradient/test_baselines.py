@@ -1,0 +1,234 @@
+import itertools
+from collections.abc import Iterator
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.testing import assert_close
+
+from distpg.config import GradientSettings
+from distpg.gradient.advantages import estimate
+from distpg.gradient.baselines import mean_of_others
+from distpg.gradient.paths import Paths, episode_index
+from tests.gradient.episodes import layouts, marks, paths_of, random_paths
+
+TABLE = torch.tensor([[1.0, 2.0], [2.0, 4.0], [4.0, 100.0]])
+"""Credit of two envs: an episode of three steps, and one of two before a row of padding."""
+EPISODES = torch.tensor([[0, 1], [0, 1], [0, -1]])
+
+
+def test_mean_of_others_by_hand_where_each_episode_counts_once() -> None:
+    # the means are (1 + 2 + 4) / 3 = 7/3 and (2 + 4) / 2 = 3; each gets the other's, padding 0
+    found = mean_of_others(TABLE, EPISODES, per_episode=True)
+    assert_close(found, torch.tensor([[3, 7 / 3], [3, 7 / 3], [3, 0]]))
+
+
+def test_mean_of_others_by_hand_where_each_step_counts_once() -> None:
+    # a third episode of one step, 9: the others of the first sum to 2 + 4 + 9 over 3 steps, of the
+    # second to 1 + 2 + 4 + 9 over 4, of the third to 1 + 2 + 4 + 2 + 4 over 5
+    credit = torch.tensor([[1.0, 2.0, 9.0], [2.0, 4.0, 0.0], [4.0, 100.0, 0.0]])
+    episodes = torch.tensor([[0, 1, 2], [0, 1, -1], [0, -1, -1]])
+    found = mean_of_others(credit, episodes, per_episode=False)
+    expected = torch.tensor([[5, 4, 2.6], [5, 4, 0], [5, 0, 0]])
+    assert_close(found, expected)
+
+
+def test_mean_of_others_per_episode_and_per_step_differ_where_lengths_do() -> None:
+    # others of the third episode: (7/3 + 3) / 2 = 8/3 by episodes, 13 / 5 by steps
+    credit = torch.tensor([[1.0, 2.0, 9.0], [2.0, 4.0, 0.0], [4.0, 100.0, 0.0]])
+    episodes = torch.tensor([[0, 1, 2], [0, 1, -1], [0, -1, -1]])
+    found = mean_of_others(credit, episodes, per_episode=True)
+    assert float(found[0, 2]) == pytest.approx(8 / 3)
+
+
+@pytest.mark.parametrize("per_episode", [True, False])
+@given(columns=layouts(whole_episodes=True), seed=st.integers(0, 2**31))
+def test_an_episodes_own_credit_does_not_move_its_baseline(
+    per_episode: bool, columns: tuple[str, ...], seed: int
+) -> None:
+    paths = random_paths(columns, seed)
+    credit = paths.rewards
+    episodes = episode_index(paths.done, paths.valid)
+    if int(episodes.max()) < 1:
+        return
+    before = mean_of_others(credit, episodes, per_episode=per_episode)
+    for number in range(int(episodes.max()) + 1):
+        own = episodes == number
+        changed = torch.where(own, 1000 + credit, credit)
+        after = mean_of_others(changed, episodes, per_episode=per_episode)
+        # the sum of all credits passes through float32
+        assert_close(after[own], before[own], rtol=0, atol=2e-3)
+        others = (episodes >= 0) & ~own
+        assert (after[others] > before[others] + 10).all()
+
+
+@pytest.mark.parametrize("per_episode", [True, False])
+def test_what_stands_on_invalid_rows_does_not_enter_the_baseline(per_episode: bool) -> None:
+    changed = TABLE.clone()
+    changed[2, 1] = -1e6
+    before = mean_of_others(TABLE, EPISODES, per_episode=per_episode)
+    assert torch.equal(mean_of_others(changed, EPISODES, per_episode=per_episode), before)
+
+
+# `estimate` on three envs, by hand, gamma = lambda = 0.5. Episodes that pay 1, 2, 4 and are worth
+# 1, 1, 2; that pay 2, 4 and are worth 3, 2; that pay 9 and are worth 5.
+#   returns-to-go:  3, 4, 4;  4, 4;  9
+#   total returns:  3, 3, 3;  4, 4;  9
+#   TD errors:      1 + 0.5 - 1 = 0.5, 2 + 1 - 1 = 2, 4 - 2 = 2;  2 + 1 - 3 = 0, 4 - 2 = 2;  4
+#   GAE:            0.5 + 0.25 * 2.5 = 1.125, 2 + 0.25 * 2 = 2.5, 2;  0.25 * 2 = 0.5, 2;  4
+HAND = paths_of(
+    "..T",
+    ".Tx",
+    "Txx",
+    rewards=torch.tensor([[1.0, 2.0, 9.0], [2.0, 4.0, 0.0], [4.0, 0.0, 0.0]]),
+    values=torch.tensor([[1.0, 3.0, 5.0], [1.0, 2.0, 8.0], [2.0, 5.0, 8.0], [7.0, 0.0, 0.0]]),
+)
+TO_GO = [[3, 4, 4], [4, 4], [9]]
+LEGAL = {
+    ("total_return", "none"): ([[3, 3, 3], [4, 4], [9]], TO_GO),
+    # the means of the two other episodes' totals are 6.5, 6 and 3.5
+    ("total_return", "mean"): ([[-3.5, -3.5, -3.5], [-2, -2], [5.5]], TO_GO),
+    ("total_return", "value"): ([[2, 2, 1], [1, 2], [4]], TO_GO),
+    ("reward_to_go", "none"): (TO_GO, TO_GO),
+    # the means over the steps of other episodes are 17 / 3, 20 / 4 and 19 / 5
+    ("reward_to_go", "mean"): ([[-8 / 3, -5 / 3, -5 / 3], [-1, -1], [5.2]], TO_GO),
+    ("reward_to_go", "value"): ([[2, 3, 2], [1, 2], [4]], TO_GO),
+    # the critic's targets are GAE + V
+    ("gae", "value"): ([[1.125, 2.5, 2], [0.5, 2], [4]], [[2.125, 3.5, 4], [3.5, 4], [9]]),
+}
+
+
+def combination(
+    advantage: str, baseline: str, gamma: float, gae_lambda: float = 1.0
+) -> GradientSettings:
+    return GradientSettings(
+        advantage=advantage,  # pyright: ignore[reportArgumentType]
+        baseline=baseline,  # pyright: ignore[reportArgumentType]
+        gamma=gamma,
+        gae_lambda=gae_lambda,
+    )
+
+
+@pytest.mark.parametrize(("advantage", "baseline"), LEGAL)
+def test_estimate_by_hand_for_every_legal_combination(advantage: str, baseline: str) -> None:
+    settings = combination(advantage, baseline, gamma=0.5, gae_lambda=0.5)
+    advantages, returns = estimate(HAND, settings)
+    for found, expected in zip((advantages, returns), LEGAL[advantage, baseline], strict=True):
+        columns = [found[HAND.valid[:, env], env].tolist() for env in range(3)]
+        for column, numbers in zip(columns, expected, strict=True):
+            assert column == pytest.approx(numbers)
+
+
+# A bandit: three arms, one step an episode. Expectations are sums over all batches.
+REWARDS = torch.tensor([1.0, 4.0, -2.0], dtype=torch.float64)
+LOGITS = torch.tensor([0.3, -0.5, 0.1], dtype=torch.float64)
+PROBS = LOGITS.softmax(0)
+
+
+def bandit_batches(num_episodes: int) -> Iterator[tuple[list[int], float]]:
+    """Go through all batches of arms, with their probabilities."""
+    for arms in itertools.product(range(len(REWARDS)), repeat=num_episodes):
+        yield list(arms), float(PROBS[list(arms)].prod())
+
+
+def scores(arms: list[int]) -> Tensor:
+    """Gradients of log pi of the arms with respect to the logits, [N, 3]."""
+    return torch.eye(len(REWARDS), dtype=torch.float64)[arms] - PROBS
+
+
+def exact_bandit_gradient() -> Tensor:
+    logits = LOGITS.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad((logits.softmax(0) * REWARDS).sum(), logits)
+    return gradient
+
+
+@pytest.mark.parametrize("num_episodes", [2, 3, 4])
+@pytest.mark.parametrize("per_episode", [True, False])
+def test_the_mean_of_others_leaves_the_expected_gradient_exact(
+    per_episode: bool, num_episodes: int
+) -> None:
+    expected = torch.zeros(len(REWARDS), dtype=torch.float64)
+    episodes = torch.arange(num_episodes).view(1, -1)
+    for arms, probability in bandit_batches(num_episodes):
+        credit = REWARDS[arms].view(1, -1)
+        baseline = mean_of_others(credit, episodes, per_episode=per_episode)
+        weights = (credit - baseline).view(-1, 1)
+        expected += probability * (weights * scores(arms)).mean(0)
+    assert_close(expected, exact_bandit_gradient(), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("num_episodes", [2, 3, 4])
+def test_a_mean_that_includes_the_sample_would_shrink_the_gradient(num_episodes: int) -> None:
+    expected = torch.zeros(len(REWARDS), dtype=torch.float64)
+    for arms, probability in bandit_batches(num_episodes):
+        credit = REWARDS[arms]
+        expected += probability * ((credit - credit.mean()).view(-1, 1) * scores(arms)).mean(0)
+    assert_close(expected, (1 - 1 / num_episodes) * exact_bandit_gradient())
+
+
+# A game of two states whose length depends on what is done. Arm 0 pays 1 and ends the episode;
+# arm 1 pays nothing and leads to the second state, where the arms pay 3 and -1 and end it.
+PLAYS = (([0], [1.0]), ([1, 0], [0.0, 3.0]), ([1, 1], [0.0, -1.0]))
+GAME_VALUES = (0.7, -1.3)
+"""Any function of the state may be subtracted."""
+
+
+def game_log_probs(logits: Tensor) -> Tensor:
+    """log pi of each play's steps, [3 plays, 2 steps]; 0 where a play is over."""
+    table = logits.log_softmax(-1)
+    rows = [[table[t, arm] for t, arm in enumerate(arms)] for arms, _ in PLAYS]
+    return torch.stack([torch.stack([*row, table.new_zeros(())][:2]) for row in rows])
+
+
+def game_paths(batch: tuple[int, ...]) -> Paths:
+    """Lay the plays of a batch side by side."""
+    lengths = [len(PLAYS[play][0]) for play in batch]
+    columns = ["T" + "x" if length == 1 else ".T" for length in lengths]
+    rewards = torch.tensor([[*PLAYS[play][1], 0.0][:2] for play in batch]).double().T
+    values = torch.tensor([[*GAME_VALUES, 99.0]] * len(batch)).double().T
+    return paths_of(*columns, rewards=rewards, values=values)
+
+
+@pytest.mark.parametrize(
+    ("advantage", "baseline", "gamma"),
+    [(*names, 1.0) for names in LEGAL] + [("total_return", b, 0.5) for b in ("none", "mean")],
+)
+def test_every_legal_combination_leaves_the_expected_gradient_exact(
+    advantage: str, baseline: str, gamma: float
+) -> None:
+    logits = torch.tensor([[0.2, -0.4], [0.5, 0.1]], dtype=torch.float64, requires_grad=True)
+    log_probs = game_log_probs(logits)
+    chances = log_probs.sum(1).exp()
+    returns = torch.tensor([1.0, 3 * gamma, -1 * gamma], dtype=torch.float64)
+    (exact,) = torch.autograd.grad((chances * returns).sum(), logits, retain_graph=True)
+
+    settings = combination(advantage, baseline, gamma=gamma, gae_lambda=1.0)
+    weighted = torch.zeros((), dtype=torch.float64)
+    for batch in itertools.product(range(len(PLAYS)), repeat=3):
+        paths = game_paths(batch)
+        advantages, _ = estimate(paths, settings)
+        steps = advantages * paths.valid * log_probs[list(batch)].T
+        weighted = weighted + chances[list(batch)].prod().detach() * steps.sum() / len(batch)
+    (expected,) = torch.autograd.grad(weighted, logits)
+    assert_close(expected, exact, rtol=0, atol=1e-10)
+
+
+@given(columns=layouts(whole_episodes=True), seed=st.integers(0, 2**31))
+def test_a_critic_that_is_right_leaves_the_advantages_of_its_own_returns_at_0(
+    columns: tuple[str, ...], seed: int
+) -> None:
+    paths = random_paths(columns, seed)
+    _, returns = estimate(paths, combination("reward_to_go", "none", gamma=0.9))
+    right = Paths(
+        rewards=paths.rewards,
+        values=returns,
+        next_values=paths.next_values,
+        terminated=marks(columns, "TBL"),
+        truncated=paths.truncated,
+        valid=paths.valid,
+    )
+    advantages, targets = estimate(right, combination("reward_to_go", "value", gamma=0.9))
+    assert torch.equal(advantages[paths.valid], torch.zeros_like(returns[paths.valid]))
+    assert torch.equal(targets[paths.valid], returns[paths.valid])

@@ -1,0 +1,174 @@
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Generator, Tensor
+from torch.testing import assert_close
+
+from distpg.policy.distributions import (
+    Bernoulli,
+    Categorical,
+    DiagonalGaussian,
+    Distribution,
+    MultiCategorical,
+)
+
+SIZES = (2, 3, 4)
+LOG_STD = torch.tensor([0.3, -0.7])
+
+MAKE: dict[str, tuple[int, Callable[[Tensor], Distribution]]] = {
+    "categorical": (5, Categorical),
+    "multi_categorical": (sum(SIZES), lambda outputs: MultiCategorical(outputs, SIZES)),
+    "binary": (3, Bernoulli),
+    "continuous": (2, lambda outputs: DiagonalGaussian(outputs, LOG_STD)),
+}
+"""For each kind, how many outputs of a network it takes, and how it is made from them."""
+
+every_kind = pytest.mark.parametrize("kind", MAKE)
+every_batch_shape = pytest.mark.parametrize("batch_shape", [(), (4,), (2, 3)])
+
+
+def outputs_of(kind: str, batch_shape: tuple[int, ...] = (4,)) -> Tensor:
+    return 2 * torch.randn(*batch_shape, MAKE[kind][0], generator=Generator().manual_seed(1))
+
+
+def reference(kind: str, outputs: Tensor) -> list[torch.distributions.Distribution]:
+    """List torch's own distributions of the components; the last of two axes is theirs to sum."""
+    if kind == "categorical":
+        return [torch.distributions.Categorical(logits=outputs)]
+    if kind == "multi_categorical":
+        return [torch.distributions.Categorical(logits=part) for part in outputs.split(SIZES, -1)]
+    if kind == "binary":
+        bits = torch.distributions.Bernoulli(logits=outputs)
+        return [torch.distributions.Independent(bits, 1)]
+    normals = torch.distributions.Normal(outputs, LOG_STD.exp().expand_as(outputs))
+    return [torch.distributions.Independent(normals, 1)]
+
+
+@every_kind
+@every_batch_shape
+def test_log_prob_is_that_of_torch(kind: str, batch_shape: tuple[int, ...]) -> None:
+    outputs = outputs_of(kind, batch_shape)
+    ours = MAKE[kind][1](outputs)
+    for seed in range(5):
+        actions = ours.sample(Generator().manual_seed(seed))
+        theirs = reference(kind, outputs)
+        if kind == "multi_categorical":
+            parts = zip(theirs, actions.unbind(-1), strict=True)
+            expected = sum(part.log_prob(action) for part, action in parts)
+        else:
+            expected = theirs[0].log_prob(actions if kind != "binary" else actions.float())
+        assert_close(ours.log_prob(actions), expected)
+        assert ours.log_prob(actions).shape == batch_shape
+
+
+@every_kind
+@every_batch_shape
+def test_entropy_is_that_of_torch(kind: str, batch_shape: tuple[int, ...]) -> None:
+    outputs = outputs_of(kind, batch_shape)
+    if kind == "binary":
+        expected = torch.distributions.Bernoulli(logits=outputs).entropy().sum(-1)
+    else:
+        expected = sum(part.entropy() for part in reference(kind, outputs))
+    assert_close(MAKE[kind][1](outputs).entropy(), expected)
+
+
+@every_kind
+@every_batch_shape
+def test_the_mode_has_the_shape_of_an_action_and_no_sample_is_likelier(
+    kind: str, batch_shape: tuple[int, ...]
+) -> None:
+    distribution = MAKE[kind][1](outputs_of(kind, batch_shape))
+    mode = distribution.mode()
+    best = distribution.log_prob(mode)
+    for seed in range(50):
+        actions = distribution.sample(Generator().manual_seed(seed))
+        assert actions.shape == mode.shape
+        assert actions.dtype == mode.dtype
+        assert (distribution.log_prob(actions) <= best).all()
+
+
+def test_modes_by_hand() -> None:
+    logits = torch.tensor([[0.1, -2.0, 3.0, 0.5, 0.4], [9.0, 0.0, 1.0, 2.0, 3.0]])
+    assert Categorical(logits).mode().tolist() == [2, 0]
+    assert MultiCategorical(logits, (2, 3)).mode().tolist() == [[0, 0], [0, 2]]
+    assert Bernoulli(logits).mode().tolist() == [[1, 0, 1, 1, 1], [1, 0, 1, 1, 1]]
+    mean = torch.tensor([[0.5, -7.0]])
+    assert DiagonalGaussian(mean, LOG_STD).mode().tolist() == mean.tolist()
+
+
+@every_kind
+def test_the_same_seed_draws_the_same_actions_and_another_seed_others(kind: str) -> None:
+    distribution = MAKE[kind][1](outputs_of(kind, (50,)))
+    first = distribution.sample(Generator().manual_seed(3))
+    assert torch.equal(distribution.sample(Generator().manual_seed(3)), first)
+    assert not torch.equal(distribution.sample(Generator().manual_seed(4)), first)
+
+
+@every_kind
+def test_drawing_takes_nothing_from_the_global_generator(kind: str) -> None:
+    distribution = MAKE[kind][1](outputs_of(kind))
+    before = torch.get_rng_state()
+    distribution.sample(Generator().manual_seed(3))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+DRAWS = 20_000
+
+
+def chi_square(codes: Tensor, chances: Tensor) -> float:
+    """Compare how often each code was drawn with how often it should be."""
+    counts = torch.bincount(codes, minlength=len(chances)).double()
+    expected = chances.double() * len(codes)
+    return float(((counts - expected).square() / expected).sum())
+
+
+# Bounds are the quantiles at 1 - 1e-4 of chi-square for one degree of freedom less than codes.
+
+
+def test_a_categorical_draws_each_action_as_often_as_its_probability() -> None:
+    logits = torch.tensor([0.0, 1.0, -1.0, 0.5, -2.0])
+    actions = Categorical(logits.expand(DRAWS, 5)).sample(Generator().manual_seed(0))
+    assert chi_square(actions, logits.softmax(0)) < 23.5
+
+
+def test_choices_are_drawn_independently() -> None:
+    logits = torch.tensor([0.3, -0.4, 1.0, 0.0, -1.0])
+    draws = MultiCategorical(logits.expand(DRAWS, 5), (2, 3)).sample(Generator().manual_seed(0))
+    joint = torch.outer(logits[:2].softmax(0), logits[2:].softmax(0)).flatten()
+    assert chi_square(draws[:, 0] * 3 + draws[:, 1], joint) < 25.7
+
+
+def test_bits_are_drawn_independently() -> None:
+    logits = torch.tensor([0.8, -1.0])
+    draws = Bernoulli(logits.expand(DRAWS, 2)).sample(Generator().manual_seed(0))
+    bits = torch.stack([1 - logits.sigmoid(), logits.sigmoid()])
+    joint = torch.outer(bits[:, 0], bits[:, 1]).flatten()
+    assert chi_square(draws[:, 0] * 2 + draws[:, 1], joint) < 21.1
+
+
+def test_rows_of_a_batch_are_drawn_independently() -> None:
+    draws = Categorical(torch.zeros(DRAWS, 2, 2)).sample(Generator().manual_seed(0))
+    assert chi_square(draws[:, 0] * 2 + draws[:, 1], torch.full((4,), 0.25)) < 21.1
+
+
+def test_a_gaussian_has_its_mean_and_deviation_and_no_correlation() -> None:
+    mean = torch.tensor([1.5, -0.5])
+    draws = DiagonalGaussian(mean.expand(DRAWS, 2), LOG_STD).sample(Generator().manual_seed(0))
+    std = LOG_STD.exp()
+    # four standard errors of the mean, the deviation and the correlation
+    assert ((draws.mean(0) - mean).abs() < 4 * std / math.sqrt(DRAWS)).all()
+    assert ((draws.std(0) / std - 1).abs() < 4 / math.sqrt(2 * DRAWS)).all()
+    assert abs(float(torch.corrcoef(draws.T)[0, 1])) < 4 / math.sqrt(DRAWS)
+    within = ((draws - mean).abs() < std).float().mean()
+    assert float(within) == pytest.approx(0.6827, abs=0.01)
+
+
+def test_log_probs_stay_finite_where_the_logits_are_extreme() -> None:
+    logits = torch.tensor([[200.0, -200.0]])
+    bits = Bernoulli(logits)
+    assert bits.log_prob(torch.tensor([[0, 1]])).tolist() == [-400]
+    assert bits.entropy().isfinite().all()
+    assert Categorical(logits).log_prob(torch.tensor([1])).tolist() == [-400]
+    assert Categorical(logits).entropy().tolist() == [0]
