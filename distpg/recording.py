@@ -6,6 +6,8 @@ A segment's room is exact; that of whole episodes doubles when it is full. T ste
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from distpg.spaces import Obs, ObsSpec
 
@@ -43,6 +45,10 @@ class Recording:
         """Copy [N, *O] observations into row t."""
         for name, leaf in obs.items():
             self.obs[name][t] = leaf
+
+    def observed(self, t: int) -> dict[str, Tensor]:
+        """Return row t for the policy: always in the same memory layout, which moves last bits."""
+        return {name: torch.from_numpy(rows[t]) for name, rows in self.obs.items()}
 
     def put_step(self, t: int, **values: np.ndarray) -> None:
         """Copy the [N, ...] values of step t."""

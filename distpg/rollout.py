@@ -110,7 +110,7 @@ class RolloutWorker:
         simulated, t = 0, 0
         while episodes_left.any() if whole_episodes else t < rows:
             recording.make_room(t)
-            distribution = self.policy({name: torch.from_numpy(x) for name, x in self.obs.items()})
+            distribution = self.policy(recording.observed(t))
             sampled = distribution.sample(generator)
             actions = sampled.numpy()
             step_began = time.perf_counter()
