@@ -65,8 +65,7 @@ class FilledFromPreset(type):
     def __call__(cls, *args: Any, **settings: Any) -> Any:
         """Make an instance."""
         algo = settings.get("algo", "ppo")
-        if algo not in presets():
-            raise InputError(f"--algo: {algo!r} is not an algorithm; choose {one_of(presets())}")
+        check_algo(algo)
         return super().__call__(*args, **{**from_toml(presets()[algo]), **settings})
 
 
@@ -211,6 +210,10 @@ class Config(
         """Check each value against its annotation, then the combinations."""
         for name, hint in hints().items():
             check_value(name, getattr(self, name), hint)
+        if has_null(self.env_kwargs):
+            raise InputError(
+                f"--env-kwargs: {self.env_kwargs} holds null, which TOML files cannot; leave it out"
+            )
         self._check_estimator()
         self._check_batch()
 
@@ -331,6 +334,16 @@ def from_toml(settings: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
+def check_algo(algo: object) -> None:
+    """Refuse what is no preset's name.
+
+    Raises:
+        InputError: lists the presets.
+    """
+    if not isinstance(algo, str) or algo not in presets():
+        raise InputError(f"--algo: {algo!r} is not an algorithm; choose {one_of(presets())}")
+
+
 def check_value(name: str, value: object, hint: Any) -> None:
     """Refuse a value that does not fit its annotation.
 
@@ -340,6 +353,15 @@ def check_value(name: str, value: object, hint: Any) -> None:
     problem = misfit(value, hint)
     if problem:
         raise InputError(f"{flag(name)}: {value!r} is not {problem}")
+
+
+def has_null(value: object) -> bool:
+    """Find a None, however deep in dicts and lists."""
+    if isinstance(value, dict):
+        return any(has_null(item) for item in typing.cast("dict[object, object]", value).values())
+    if isinstance(value, list | tuple):
+        return any(has_null(item) for item in typing.cast("list[object]", value))
+    return value is None
 
 
 def misfit(value: object, hint: Any) -> str:

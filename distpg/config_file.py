@@ -12,7 +12,7 @@ from typing import Any
 
 import tomli_w
 
-from distpg.config import Config, from_toml, nearest, one_of
+from distpg.config import Config, check_algo, check_value, from_toml, hints, nearest, one_of
 from distpg.errors import InputError
 
 
@@ -32,6 +32,7 @@ def read_settings(source: str) -> dict[str, Any]:
 
     Raises:
         InputError: neither exists, the file is no TOML, or a setting is unknown or out of range.
+            Combinations are checked once preset, file and flags are put together.
     """
     path = Path(source)
     try:
@@ -47,7 +48,9 @@ def read_settings(source: str) -> dict[str, Any]:
                 f"{one_of(recipes())}{nearest(source, recipes())}"
             )
         settings = from_toml(tomllib.loads(text))
-        Config(**settings)
+        check_algo(settings.get("algo", "ppo"))
+        for name, value in settings.items():
+            check_value(name, value, hints()[name])
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"--config: cannot read {source}: {error}") from error
     except InputError as error:

@@ -6,7 +6,7 @@ import torch
 
 from distpg.config import Config
 from distpg.envs.make import EnvSource
-from distpg.evaluate import Evaluator
+from distpg.evaluation import Evaluator
 from distpg.records import Evaluation, Rollout, Weights
 from distpg.rollout import RolloutWorker
 from distpg.train import Collection

@@ -10,7 +10,7 @@ from distpg.envs.make import EnvSource
 from distpg.records import Evaluation, Weights
 
 if TYPE_CHECKING:
-    from distpg.evaluate import Evaluator
+    from distpg.evaluation import Evaluator
 
 
 class RolloutActor:
@@ -44,7 +44,7 @@ class RolloutActor:
     def evaluate(self, weights: Weights) -> Evaluation:
         """Play evaluation episodes, on envs apart from the slots'."""
         if self.evaluator is None:
-            from distpg.evaluate import Evaluator
+            from distpg.evaluation import Evaluator
 
             self.evaluator = Evaluator(self.config, self.source)
         return self.evaluator.evaluate(weights)

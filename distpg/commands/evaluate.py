@@ -98,7 +98,7 @@ def evaluate(
         raise InputError(
             f"the policy of {run_dir} was trained on other spaces than {source.name} has"
         )
-    from distpg.evaluate import play
+    from distpg.evaluation import play
     from distpg.policy.play import SavedPolicy
 
     policy = SavedPolicy(file).policy

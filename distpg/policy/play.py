@@ -42,6 +42,6 @@ class SavedPolicy:
         distribution = self.policy(tensors)
         chosen = distribution.sample(self.generator) if stochastic else distribution.mode()
         actions = self.policy.action_spec.to_env(chosen.numpy())
-        actions = actions.reshape(*batch_shape, *actions.shape[1:])
+        actions = actions.reshape((*batch_shape, *actions.shape[1:]))
         # an empty index turns an array without axes into a number
         return actions[()]
