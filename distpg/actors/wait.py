@@ -35,7 +35,7 @@ def fetch(refs: Sequence[Any], names: Sequence[str], *, doing: str, timeout_s: f
         except RayTaskError as error:
             if isinstance(error.cause, InputError | RunError):
                 raise type(error.cause)(str(error.cause)) from None
-            raise RunError(f"{name} failed while {doing}:\n{error.traceback_str}") from None
+            raise RunError(f"{name} failed while {doing}:\n{error}") from None
         except RayActorError as error:
             raise ProcessDiedError(f"{name} died while {doing}: {cause_of_death(error)}") from None
     return results
