@@ -1,0 +1,408 @@
+"""The command line: bad input is one short message and exit code 2, and leaves nothing behind."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from distpg import Config, train
+from distpg.cli import main
+
+ROOT = Path(__file__).parents[1]
+MORE_LINES_THAN_NEEDED = 16
+
+
+def run_main(words: list[str]) -> int:
+    """Call the command line in this process; its exit code."""
+    try:
+        return main(words)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run, which tests leave as it is."""
+    config = Config(
+        num_workers=0, num_envs=2, num_steps=32, minibatch_size=32, hidden_sizes=(8,), total_steps=1
+    )
+    return train(config, run_dir=tmp_path_factory.mktemp("runs") / "run", quiet=True).run_dir
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+def assert_refused(
+    words: list[str], offenders: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert run_main(words) == 2
+    said = capsys.readouterr()
+    message = said.err + said.out
+    flat = " ".join(message.replace("│", " ").split())
+    for word in offenders:
+        assert word in flat, f"{word!r} is not in: {message}"
+    assert "Traceback" not in message
+    assert len(message.strip().splitlines()) < MORE_LINES_THAN_NEEDED, message
+    assert not list(Path().glob("runs")), "a run directory was left"
+    ray = sys.modules.get("ray")
+    assert ray is None or not ray.is_initialized(), "a Ray was left running"
+
+
+ENV = ["--env-id", "CartPole-v1"]
+BAD_FLAGS: list[tuple[list[str], list[str]]] = [
+    (["--learning-rat", "0.1"], ["--learning-rat", "--learning-rate"]),
+    (["--num-envs"], ["--num-envs"]),
+    (["--num-envs", "many"], ["--num-envs", "many"]),
+    (["--num-envs", "2.5"], ["--num-envs", "2.5"]),
+    (["--num-envs", "0"], ["--num-envs", "0", "at least 1"]),
+    (["--num-envs", "-2"], ["--num-envs", "-2", "at least 1"]),
+    (["--num-workers", "-1"], ["--num-workers", "-1", "at least 0"]),
+    (["--gamma", "nan"], ["--gamma", "nan", "at most 1"]),
+    (["--gamma", "1.5"], ["--gamma", "1.5", "at most 1"]),
+    (["--learning-rate", "-0.1"], ["--learning-rate", "-0.1", "greater than 0"]),
+    (["--learning-rate", "inf"], ["--learning-rate", "inf"]),
+    (["--stop-at-return", "nan"], ["--stop-at-return", "nan", "finite"]),
+    (["--lr-schedule", "cosine"], ["--lr-schedule", "cosine", "linear"]),
+    (["--device", "tpu"], ["--device", "tpu", "cuda"]),
+    (["--hidden-sizes", "64", "0"], ["--hidden-sizes", "0"]),
+    (["--hidden-sizes"], ["--hidden-sizes"]),
+    (["--algo", "dqn"], ["--algo", "dqn", "a2c, ppo, reinforce"]),
+    (["--algo"], ["--algo"]),
+    (
+        ["--num-slots", "1", "--num-workers", "1", "--num-steps", "4", "--minibatch-size", "99"],
+        ["--minibatch-size", "99", "16"],
+    ),
+    (["--baseline", "mean"], ["--advantage gae", "--baseline", "mean"]),
+    (["--surrogate", "log_prob"], ["--surrogate log_prob", "--num-epochs", "10"]),
+    (
+        ["--algo", "reinforce", "--episodes-per-env", "0"],
+        ["--episodes-per-env", "0", "--advantage reward_to_go"],
+    ),
+    (["--num-workers", "3", "--num-slots", "2"], ["--num-slots", "2", "--num-workers"]),
+    (["--num-workers", "0", "--address", "auto"], ["--address", "auto", "--num-workers 0"]),
+    (["--address", "ray://10.0.0.1:10001"], ["--address", "ray://10.0.0.1:10001", "auto"]),
+    (["--env-kwargs", "{"], ["--env-kwargs"]),
+    (["--env-kwargs", "[1]"], ["--env-kwargs", "[1]"]),
+    (["--env-kwargs", '{"gravitas": 1}'], ["--env-kwargs", "gravitas"]),
+    (["--env-id", "CartPol-v1"], ["--env-id", "CartPol-v1", "CartPole-v1"]),
+    (["--env-id", "CartPole-v7"], ["--env-id", "CartPole-v7"]),
+    (["--env-id", "ALE/Pung-v5"], ["--env-id", "ALE/Pung-v5", "ALE/Pong-v5"]),
+    (["--env-id", "no_such_module:Env-v0"], ["--env-id", "no_such_module"]),
+    (["--env-id", ""], ["--env-id"]),
+    (["--config", "cartpol-ppo"], ["--config", "cartpol-ppo", "cartpole-ppo"]),
+    (["--config", "missing.toml"], ["--config", "missing.toml"]),
+    (["--config"], ["--config"]),
+    (["--init-from", "nowhere"], ["nowhere", "no run directory"]),
+    (["--total-steps", "0"], ["--total-steps", "0", "at least 1"]),
+    (["--num-workers", "0", "--device", "cuda"], ["--device", "cuda", "--device cpu"]),
+    (["unasked"], ["unasked"]),
+]
+
+
+@pytest.mark.parametrize(("words", "offenders"), BAD_FLAGS, ids=" ".join)
+def test_a_bad_flag_of_train_is_refused(
+    words: list[str], offenders: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert_refused(["train", *ENV, *words], offenders, capsys)
+
+
+@pytest.mark.parametrize(
+    ("kind", "offenders"),
+    [("text obs", ["Text", "Box"]), ("dict action", ["Dict", "MultiDiscrete"])],
+)
+def test_an_unsupported_space_is_refused_with_what_is_supported(
+    kind: str, offenders: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", "--env-id", "tests.environments:AnyKind-v0"]
+    words += ["--env-kwargs", f'{{"kind": "{kind}"}}']
+    assert_refused(words, ["--env-id", "AnyKind-v0", *offenders], capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "offenders"),
+    [
+        (["tran"], ["tran", "train, resume, evaluate", "did you mean train"]),
+        (["--algo", "ppo"], ["--algo"]),
+        (["evaluate"], ["run directory", "required"]),
+        (["evaluate", "nowhere"], ["nowhere", "no run directory"]),
+        (["resume", "nowhere"], ["nowhere", "no run directory"]),
+        (["resume", "."], ["no run directory"]),
+        (["evaluate", ".", "--episode", "1"], ["--episode"]),
+    ],
+    ids=" ".join,
+)
+def test_what_is_no_command_or_no_run_is_refused(
+    words: list[str], offenders: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert_refused(words, offenders, capsys)
+
+
+def test_ray_client_is_refused_from_the_environment_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "ray://10.0.0.1:10001")
+    words = ["train", *ENV, "--run-dir", "new"]
+    assert_refused(words, ["ray://10.0.0.1:10001", "--address auto"], capsys)
+    assert not Path("new").exists()
+
+
+def test_no_arguments_list_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_main([]) == 2
+    assert run_main(["--help"]) == 0
+    said = capsys.readouterr().out
+    for command in ("train", "resume", "evaluate"):
+        assert command in said
+
+
+@pytest.mark.parametrize("command", ["train", "resume", "evaluate"])
+def test_help_lists_every_flag_with_its_meaning(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_main([command, "--help"]) == 0
+    said = capsys.readouterr().out
+    flags = {
+        "train": (
+            "--algo --env-id --num-workers --num-slots --num-envs --num-steps --episodes-per-env "
+            "--total-steps --advantage --baseline --surrogate --num-epochs --minibatch-size "
+            "--learning-rate --lr-schedule --gamma --gae-lambda --clip-coef --ent-coef --vf-coef "
+            "--max-grad-norm --target-kl --normalize-obs --normalize-rewards "
+            "--normalize-advantages --hidden-sizes --activation --seed --device --learner-threads "
+            "--address --env-kwargs --init-from --run-dir --overwrite --stop-at-return "
+            "--checkpoint-every --eval-every --quiet --config"
+        ),
+        "resume": "--total-steps --quiet",
+        "evaluate": "--episodes --stochastic --json",
+    }
+    for flag in flags[command].split():
+        assert flag in said
+
+
+def test_an_existing_run_is_refused_unless_it_is_to_be_overwritten(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    words = ["train", *ENV, "--run-dir", str(finished)]
+    assert_refused(words, ["--run-dir", str(finished), "--overwrite", "resume"], capsys)
+    # what cannot start does not cost the old run either
+    assert_refused([*words, "--overwrite", "--device", "cuda", "--num-workers", "0"], [], capsys)
+    assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
+
+
+def test_overwrite_spares_a_folder_that_is_no_run(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("thesis").mkdir()
+    Path("thesis/chapter").write_text("dear")
+    words = ["train", *ENV, "--num-workers", "0", "--run-dir", "thesis"]
+    assert_refused([*words, "--overwrite"], ["--overwrite", "thesis", "no run directory"], capsys)
+    assert_refused(words, ["--run-dir", "thesis"], capsys)
+    assert [path.name for path in Path("thesis").iterdir()] == ["chapter"]
+
+
+@pytest.mark.parametrize("path", ["file", "file/below", "file/far/below", "/proc/run"])
+def test_a_run_directory_that_cannot_be_written_is_refused(
+    path: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("file").write_text("")
+    words = ["train", *ENV, "--num-workers", "0", "--run-dir", path]
+    assert_refused(words, ["--run-dir", path], capsys)
+    assert [found.name for found in Path().iterdir()] == ["file"]
+
+
+def test_an_env_that_cannot_be_leaves_no_folder_behind(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "--env-id", "CartPol-v1", "--run-dir", "far/away/run"]
+    assert_refused(words, ["CartPol-v1"], capsys)
+    words = ["train", *ENV, "--num-workers", "0", "--device", "cuda", "--run-dir", "far/away/run"]
+    assert_refused(words, ["--device"], capsys)
+    assert not list(Path().iterdir())
+
+
+def test_a_broken_configuration_file_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("my.toml").write_text("num_envs = = 3")
+    assert_refused(["train", "--config", "my.toml"], ["--config", "my.toml", "line 1"], capsys)
+    Path("my.toml").write_text("num_envz = 3")
+    assert_refused(["train", "--config", "my.toml"], ["my.toml", "num_envz", "num_envs"], capsys)
+
+
+def test_a_configuration_of_another_algorithm_is_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["train", "--config", "cartpole-ppo", "--algo", "reinforce"]
+    assert_refused(words, ["--algo", "reinforce", "cartpole-ppo", "ppo"], capsys)
+
+
+SMALL = ["--num-workers", "0", "--num-envs", "2", "--num-steps", "32", "--hidden-sizes", "8"]
+ONE_ITERATION = [*SMALL, "--total-steps", "1", "--quiet", "--run-dir", "run"]
+
+
+def written() -> str:
+    return Path("run/config.toml").read_text()
+
+
+def test_flags_come_before_the_file_the_file_before_the_preset_and_the_preset_before_the_defaults(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("my.toml").write_text('algo = "a2c"\ngamma = 0.5\nlearning_rate = 0.125\n')
+    words = ["train", "--config", "my.toml", "--gamma", "0.25", *ONE_ITERATION]
+    assert run_main(words) == 0, capsys.readouterr().err
+    config = written()
+    assert "gamma = 0.25" in config
+    assert "learning_rate = 0.125" in config
+    assert 'surrogate = "log_prob"' in config
+    assert "max_grad_norm = 0.5" in config
+
+
+def test_a_file_without_an_algo_takes_the_presets_of_the_flag(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("my.toml").write_text('surrogate = "log_prob"\n')
+    words = ["train", "--config", "my.toml", "--algo", "a2c", *ONE_ITERATION]
+    assert run_main(words) == 0, capsys.readouterr().err
+    assert 'algo = "a2c"' in written()
+    assert "num_epochs = 1\n" in written()
+
+
+def test_flags_are_checked_together_with_the_file_not_after_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # 2000 samples are more than the file's own batch; with the flags they are not
+    Path("my.toml").write_text("minibatch_size = 2000\nnum_workers = 0\n")
+    words = ["train", "--config", "my.toml", "--num-envs", "2", "--num-steps", "1000"]
+    words += ["--num-epochs", "1", "--hidden-sizes", "8", "--total-steps", "1", "--quiet"]
+    assert run_main([*words, "--run-dir", "run"]) == 0, capsys.readouterr().err
+
+
+def test_a_switch_is_turned_off_by_its_no_and_none_is_spelt_as_in_files(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["train", *ENV, "--no-normalize-obs", "--minibatch-size", "none"]
+    words += ["--env-kwargs", '{"sutton_barto_reward": true}', *ONE_ITERATION]
+    assert run_main(words) == 0, capsys.readouterr().err
+    assert "normalize_obs = false" in written()
+    assert 'minibatch_size = "none"' in written()
+    assert "sutton_barto_reward = true" in written()
+
+
+@pytest.mark.parametrize(
+    ("words", "offenders"),
+    [
+        (["--episodes", "0"], ["--episodes", "0", "at least 1"]),
+        (["--episodes", "-5"], ["--episodes", "-5", "at least 1"]),
+        (["--episodes", "x"], ["--episodes", "x"]),
+        (["--seed", "-1"], ["--seed", "-1"]),
+        (["--sideways"], ["--sideways"]),
+    ],
+    ids=" ".join,
+)
+def test_a_bad_flag_of_evaluate_is_refused(
+    finished: Path, words: list[str], offenders: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert_refused(["evaluate", str(finished), *words], offenders, capsys)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--total-steps", "0"], ["--total-steps", "-1"], ["--stop-at-return", "nan"], []],
+    ids=" ".join,
+)
+def test_a_bad_flag_of_resume_is_refused_and_changes_nothing(
+    finished: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    assert_refused(["resume", str(finished), *words], words or ["--total-steps"], capsys)
+    assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
+
+
+def copy_of(run: Path) -> Path:
+    return Path(shutil.copytree(run, "copy"))
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage", b"\xff" * 400])
+def test_a_corrupted_policy_is_refused(
+    finished: Path, damage: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = copy_of(finished)
+    (run / "policy.safetensors").write_bytes(damage)
+    assert_refused(["evaluate", str(run)], ["policy.safetensors"], capsys)
+
+
+@pytest.mark.parametrize("name", ["learner.safetensors", "policy.safetensors", "manifest.json"])
+@pytest.mark.parametrize("damage", ["cut", "flipped", "gone"])
+def test_a_damaged_checkpoint_is_refused_by_resume_and_init_from(
+    finished: Path, name: str, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = copy_of(finished)
+    (checkpoint,) = (run / "checkpoints").iterdir()
+    file = checkpoint / name
+    content = file.read_bytes()
+    if damage == "gone":
+        file.unlink()
+    elif damage == "cut":
+        file.write_bytes(content[: len(content) // 2])
+    else:
+        file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    named = [str(checkpoint)]
+    assert_refused(["resume", str(run), "--total-steps", "10000"], named, capsys)
+    words = ["train", *ENV, *SMALL, "--init-from", str(run), "--run-dir", "new"]
+    assert_refused(words, named, capsys)
+    assert not Path("new").exists()
+
+
+def test_init_from_another_architecture_is_refused(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", *ENV, "--num-workers", "0", "--init-from", str(finished), "--run-dir", "new"]
+    assert_refused([*words, "--hidden-sizes", "9"], ["[8]", "[9]"], capsys)
+    words = ["train", "--env-id", "Acrobot-v1", *words[3:], "--hidden-sizes", "8"]
+    assert_refused(words, ["differs"], capsys)
+    assert not Path("new").exists()
+
+
+def test_a_run_without_a_checkpoint_yet_is_neither_evaluated_nor_resumed(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = copy_of(finished)
+    shutil.rmtree(run / "checkpoints")
+    (run / "policy.safetensors").unlink()
+    assert_refused(["evaluate", str(run)], [str(run), "no policy"], capsys)
+    assert_refused(["resume", str(run), "--total-steps", "1000"], ["no checkpoint"], capsys)
+
+
+def launch(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "launch.py"), *words],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["train", "--help"], 0, "--num-workers"),
+        (["train", *ENV, "--num-envs", "0"], 2, "--num-envs: 0"),
+        (["train", "--address", "ray://x:1"], 2, "ray://x:1 is Ray Client"),
+        (
+            ["train", *ENV, *SMALL, "--total-steps", "1", "--run-dir", "run"],
+            0,
+            "launch.py evaluate run",
+        ),
+    ],
+    ids=["help", "bad flag", "ray client", "a run"],
+)
+def test_as_a_process_it_ends_with_the_same_codes_and_words(
+    words: list[str], code: int, said: str
+) -> None:
+    done = launch(*words)
+    assert done.returncode == code, done.stderr
+    assert said in (done.stdout if code == 0 else done.stderr)
+    assert "Traceback" not in done.stderr
+    assert Path("run").exists() == ("run" in words)

@@ -1,0 +1,190 @@
+"""Settings: where their values come from, and what is refused."""
+
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+
+from distpg import Config, InputError, load_config
+from distpg.config import Range, presets
+from distpg.config_file import recipes
+
+
+def test_ppos_defaults_are_those_of_stable_baselines3() -> None:
+    config = Config()
+    assert config.algo == "ppo"
+    assert (config.hidden_sizes, config.activation) == ((64, 64), "tanh")
+    assert (config.num_epochs, config.minibatch_size) == (10, 64)
+    assert (config.learning_rate, config.gamma, config.gae_lambda) == (3e-4, 0.99, 0.95)
+    assert (config.clip_coef, config.ent_coef, config.vf_coef) == (0.2, 0.0, 0.5)
+    assert config.max_grad_norm == 0.5
+    assert config.normalize_obs
+
+
+def test_a_preset_changes_the_defaults_and_a_given_value_changes_the_preset() -> None:
+    reinforce = Config(algo="reinforce")
+    assert (reinforce.advantage, reinforce.surrogate) == ("reward_to_go", "log_prob")
+    assert (reinforce.num_epochs, reinforce.minibatch_size) == (1, None)
+    assert Config(algo="reinforce", baseline="value").baseline == "value"
+    assert Config(algo="reinforce", learning_rate=0.25).learning_rate == 0.25
+    assert Config(algo="a2c").gamma == Config().gamma
+
+
+@pytest.mark.parametrize("algo", ["ppo", "a2c", "reinforce"])
+def test_every_preset_is_a_legal_configuration_and_names_no_algo_itself(algo: str) -> None:
+    assert set(presets()) == {"ppo", "a2c", "reinforce"}
+    assert "algo" not in presets()[algo]
+    config = Config(algo=algo)
+    assert dataclasses.replace(config) == config
+    assert config.resolved().resolved() == config.resolved()
+
+
+@pytest.mark.parametrize("name", sorted(recipes()))
+def test_every_recipe_loads_and_fixes_its_slots(name: str) -> None:
+    config = load_config(name)
+    assert name == f"{name.rpartition('-')[0]}-{config.algo}"
+    assert config.num_slots is not None, "num_workers would change the result"
+    assert config.num_slots >= config.num_workers
+
+
+def test_changing_the_number_of_workers_of_a_recipe_changes_nothing_else() -> None:
+    config = load_config("cartpole-ppo")
+    alone = load_config("cartpole-ppo", num_workers=0)
+    assert dataclasses.replace(alone, num_workers=config.num_workers) == config
+
+
+def test_what_the_defaults_leave_open_is_resolved_by_the_other_settings() -> None:
+    assert Config(num_workers=3).resolved().num_slots == 3
+    assert Config(num_workers=0).resolved().num_slots == 1
+    assert Config(num_workers=2, num_slots=5).resolved().num_slots == 5
+    assert Config().resolved().episodes_per_env == 0
+    assert Config(algo="reinforce").resolved().episodes_per_env == 1
+    assert Config(advantage="total_return", baseline="none").resolved().episodes_per_env == 1
+    assert Config(env_id="ALE/Pong-v5").resolved().sign_rewards == "on"
+    assert Config(env_id="ALE/Pong-v5", sign_rewards="off").resolved().sign_rewards == "off"
+    assert Config().resolved().sign_rewards == "off"
+
+
+WRONG: list[tuple[dict[str, Any], str, str]] = [
+    ({"num_envs": 0}, "--num-envs: 0", "at least 1"),
+    ({"num_envs": -3}, "--num-envs: -3", "at least 1"),
+    ({"num_envs": 2.5}, "--num-envs: 2.5", "a whole number"),
+    ({"num_envs": True}, "--num-envs: True", "a whole number"),
+    ({"num_envs": "4"}, "--num-envs: '4'", "a whole number"),
+    ({"num_workers": -1}, "--num-workers: -1", "at least 0"),
+    ({"num_slots": 0}, "--num-slots: 0", "at least 1"),
+    ({"num_steps": 0}, "--num-steps: 0", "at least 2"),
+    ({"total_steps": 0}, "--total-steps: 0", "at least 1"),
+    ({"num_epochs": 0}, "--num-epochs: 0", "at least 1"),
+    ({"minibatch_size": 0}, "--minibatch-size: 0", "at least 1"),
+    ({"episodes_per_env": -1}, "--episodes-per-env: -1", "at least 0"),
+    ({"seed": -1}, "--seed: -1", "at least 0"),
+    ({"gamma": 1.01}, "--gamma: 1.01", "at most 1"),
+    ({"gamma": -0.1}, "--gamma: -0.1", "at least 0"),
+    ({"gamma": math.nan}, "--gamma: nan", "at least 0"),
+    ({"gamma": "high"}, "--gamma: 'high'", "a number"),
+    ({"gae_lambda": 2}, "--gae-lambda: 2", "at most 1"),
+    ({"learning_rate": 0.0}, "--learning-rate: 0.0", "greater than 0"),
+    ({"learning_rate": math.nan}, "--learning-rate: nan", "greater than 0"),
+    ({"learning_rate": math.inf}, "--learning-rate: inf", "greater than 0"),
+    ({"learning_rate": -1e-3}, "--learning-rate: -0.001", "greater than 0"),
+    ({"clip_coef": 0.0}, "--clip-coef: 0.0", "greater than 0"),
+    ({"ent_coef": -1.0}, "--ent-coef: -1.0", "at least 0"),
+    ({"vf_coef": math.nan}, "--vf-coef: nan", "at least 0"),
+    ({"max_grad_norm": 0}, "--max-grad-norm: 0", "greater than 0"),
+    ({"target_kl": 0.0}, "--target-kl: 0.0", "greater than 0"),
+    ({"target_kl": "small"}, "--target-kl: 'small'", "a number"),
+    ({"stop_at_return": math.nan}, "--stop-at-return: nan", "finite"),
+    ({"hidden_sizes": ()}, "--hidden-sizes: ()", "at least one"),
+    ({"hidden_sizes": (64, 0)}, "--hidden-sizes: (64, 0)", "at least 1"),
+    ({"hidden_sizes": [64]}, "--hidden-sizes: [64]", "list"),
+    ({"hidden_sizes": 64}, "--hidden-sizes: 64", "list"),
+    ({"activation": "sigmoid"}, "--activation: 'sigmoid'", "tanh, relu"),
+    ({"lr_schedule": "cosine"}, "--lr-schedule: 'cosine'", "constant, linear"),
+    ({"device": "tpu"}, "--device: 'tpu'", "auto, cpu, cuda"),
+    ({"advantage": "q"}, "--advantage: 'q'", "total_return, reward_to_go, gae"),
+    ({"baseline": "best"}, "--baseline: 'best'", "none, mean, value"),
+    ({"surrogate": "trpo"}, "--surrogate: 'trpo'", "log_prob, clip"),
+    ({"normalize_obs": 1}, "--normalize-obs: 1", "true or false"),
+    ({"env_kwargs": ["x"]}, "--env-kwargs: ['x']", "table"),
+    ({"env_id": 3}, "--env-id: 3", "text"),
+    ({"learner_threads": 0}, "--learner-threads: 0", "at least 1"),
+    ({"checkpoint_every": -1}, "--checkpoint-every: -1", "at least 0"),
+    ({"eval_every": -1}, "--eval-every: -1", "at least 0"),
+    ({"phase_timeout": 0}, "--phase-timeout: 0", "greater than 0"),
+    ({"algo": "dqn"}, "--algo: 'dqn'", "a2c, ppo, reinforce"),
+    ({"algo": ["ppo"]}, "--algo: ['ppo']", "a2c, ppo, reinforce"),
+    ({"algo": {}}, "--algo: {}", "a2c, ppo, reinforce"),
+]
+ILLEGAL: list[tuple[dict[str, Any], str, str]] = [
+    ({"advantage": "gae", "baseline": "mean"}, "--advantage gae", "--baseline value"),
+    ({"advantage": "gae", "baseline": "none"}, "--advantage gae", "reward_to_go"),
+    ({"surrogate": "log_prob"}, "--num-epochs: 10", "--num-epochs 1"),
+    (
+        {"advantage": "reward_to_go", "episodes_per_env": 0},
+        "--episodes-per-env: 0",
+        "--advantage reward_to_go",
+    ),
+    (
+        {"advantage": "total_return", "baseline": "none", "episodes_per_env": 0},
+        "--episodes-per-env: 0",
+        "--advantage total_return",
+    ),
+    (
+        {"algo": "reinforce", "num_workers": 0, "num_envs": 1},
+        "--baseline mean",
+        "--num-envs or --episodes-per-env",
+    ),
+    ({"num_workers": 3, "num_slots": 2}, "--num-slots: 2", "--num-workers"),
+    ({"num_workers": 0, "address": "auto"}, "--address: auto", "--num-workers 0"),
+    (
+        {"num_workers": 1, "num_envs": 2, "num_steps": 4, "minibatch_size": 9},
+        "--minibatch-size: 9",
+        "batch of 8",
+    ),
+]
+
+
+@pytest.mark.parametrize(("settings", "named", "allowed"), WRONG + ILLEGAL)
+def test_a_wrong_value_or_combination_is_one_message_with_flag_value_and_what_is_allowed(
+    settings: dict[str, Any], named: str, allowed: str
+) -> None:
+    with pytest.raises(InputError) as raised:
+        Config(**settings)
+    message = str(raised.value)
+    assert named in message
+    assert allowed in message
+    assert len(message) < 250
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"gamma": 1},
+        {"gamma": 0.0},
+        {"minibatch_size": None},
+        {"minibatch_size": 2048},
+        {"target_kl": 0.01},
+        {"num_workers": 0, "num_envs": 1, "num_steps": 2, "minibatch_size": 1},
+        {"algo": "reinforce", "baseline": "none", "num_workers": 0, "num_envs": 1},
+        {"algo": "reinforce", "num_workers": 0, "num_envs": 1, "episodes_per_env": 2},
+        {"advantage": "reward_to_go", "surrogate": "clip"},
+        {"advantage": "total_return", "baseline": "mean"},
+        {"episodes_per_env": 2, "minibatch_size": 10**6},
+        {"seed": 2**63 - 1},
+    ],
+)
+def test_the_edges_of_what_is_allowed_are_allowed(settings: dict[str, Any]) -> None:
+    config = Config(**settings)
+    for name, value in settings.items():
+        assert getattr(config, name) == value
+
+
+def test_an_open_range_leaves_its_end_out() -> None:
+    assert 0 in Range(0)
+    assert 0 not in Range(0, open_low=True)
+    assert 1 in Range(0, 1)
+    assert math.nextafter(1, 2) not in Range(0, 1)
+    assert math.inf not in Range(0)

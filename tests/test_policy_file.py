@@ -1,0 +1,138 @@
+"""A policy on disk: the same bytes for the same policy, and nothing but a policy is read."""
+
+import json
+import pickle
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from hypothesis import given
+from hypothesis import strategies as st
+
+from distpg import InputError, load_policy
+from distpg.policy.actor_critic import Policy
+from distpg.policy.architecture import Architecture
+from distpg.policy.file import policy_bytes, read_policy
+from distpg.records import Weights
+from distpg.spaces import ActionSpec, Leaf, ObsSpec, spaces_to_json
+
+OBS = ObsSpec(
+    (
+        Leaf("place/0", ("place", 0), (2,), "float32", "vector"),
+        Leaf("kind", ("kind",), (), "int64", "categories", (3,), (-1,)),
+    )
+)
+ACTION = ActionSpec("continuous", (2,), "float32", low=(-np.inf, -0.5), high=(np.inf, 2.0))
+PARTS = Architecture((5,), "tanh", normalize_obs=True)
+
+
+def some_weights() -> Weights:
+    draw = np.random.default_rng(0)
+    arrays = Policy(OBS, ACTION, PARTS).weights(0).arrays
+    drawn = {
+        name: np.asarray(np.abs(draw.normal(size=x.shape)), x.dtype) for name, x in arrays.items()
+    }
+    return Weights(12, drawn)
+
+
+WEIGHTS = some_weights()
+CONTENT = policy_bytes(WEIGHTS, spaces_to_json(OBS, ACTION), PARTS)
+
+
+def write(folder: Path, content: bytes) -> Path:
+    file = folder / "policy.safetensors"
+    file.write_bytes(content)
+    return file
+
+
+def test_the_same_policy_is_the_same_bytes() -> None:
+    backwards = Weights(12, dict(reversed(list(WEIGHTS.arrays.items()))))
+    spaces = dict(reversed(list(spaces_to_json(OBS, ACTION).items())))
+    assert policy_bytes(backwards, spaces, PARTS) == CONTENT
+
+
+def test_a_policy_is_read_back_with_its_spaces_and_architecture(tmp_path: Path) -> None:
+    file = read_policy(write(tmp_path, CONTENT))
+    assert (file.obs_spec, file.action_spec, file.architecture) == (OBS, ACTION, PARTS)
+    assert file.weights.version == 12
+    assert file.weights.arrays.keys() == WEIGHTS.arrays.keys()
+    for name, array in WEIGHTS.arrays.items():
+        np.testing.assert_array_equal(file.weights.arrays[name], array)
+        assert file.weights.arrays[name].dtype == array.dtype
+
+
+def test_a_pickle_that_was_renamed_is_refused_and_not_executed(tmp_path: Path) -> None:
+    witness = tmp_path / "executed"
+
+    class Trap:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (witness,))
+
+    file = write(tmp_path, pickle.dumps(Trap()))
+    with pytest.raises(InputError, match=r"policy\.safetensors"):
+        load_policy(file)
+    assert not witness.exists()
+
+
+@given(cut=st.integers(0, len(CONTENT) - 1))
+def test_a_truncated_policy_is_refused_in_one_line(
+    cut: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    file = write(tmp_path_factory.getbasetemp(), CONTENT[:cut])
+    with pytest.raises(InputError) as raised:
+        load_policy(file)
+    assert str(file) in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+HEADER_END = 8 + struct.unpack("<Q", CONTENT[:8])[0]
+
+
+@given(at=st.integers(0, HEADER_END - 1), bit=st.integers(0, 7))
+def test_a_damaged_header_is_refused_or_still_a_policy(
+    at: int, bit: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    damaged = bytearray(CONTENT)
+    damaged[at] ^= 1 << bit
+    file = write(tmp_path_factory.getbasetemp(), bytes(damaged))
+    try:
+        load_policy(file)
+    except InputError as error:
+        assert len(str(error)) < 1000  # noqa: PT017
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        None,
+        {"format": "pt"},
+        {"distpg": "not json"},
+        {"distpg": "[]"},
+        {"distpg": "{}"},
+        {"distpg": json.dumps({"format": 999})},
+    ],
+)
+def test_tensors_that_are_no_policy_of_this_format_are_refused(
+    metadata: dict[str, str] | None, tmp_path: Path
+) -> None:
+    file = write(tmp_path, safetensors.numpy.save({"x": np.zeros(2)}, metadata))
+    with pytest.raises(InputError, match=r"policy\.safetensors"):
+        load_policy(file)
+
+
+def test_a_policy_of_other_shapes_than_its_header_says_is_refused(tmp_path: Path) -> None:
+    content = policy_bytes(
+        WEIGHTS, spaces_to_json(OBS, ACTION), Architecture((6,), "tanh", normalize_obs=True)
+    )
+    with pytest.raises(InputError, match="differs"):
+        load_policy(write(tmp_path, content))
+
+
+def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothing-here"):
+        load_policy(tmp_path / "nothing-here")
+    with pytest.raises(InputError, match="no run directory"):
+        load_policy(tmp_path)
