@@ -93,8 +93,7 @@ def execute(plan: Plan) -> Outcome:
             raise
         if plan.overwrite:
             plan.run.clear()
-        if not plan.resume:
-            plan.run.write_config(config)
+        plan.run.write_config(config)
         progress = plan.resume.progress if plan.resume else Progress()
         first = progress
         clock = Clock(plan.started)

@@ -210,9 +210,10 @@ class Config(
         """Check each value against its annotation, then the combinations."""
         for name, hint in hints().items():
             check_value(name, getattr(self, name), hint)
-        if has_null(self.env_kwargs):
+        if not is_toml(self.env_kwargs):
             raise InputError(
-                f"--env-kwargs: {self.env_kwargs} holds null, which TOML files cannot; leave it out"
+                f"--env-kwargs: {self.env_kwargs} cannot be kept in a TOML file, which takes "
+                "numbers, text, true, false, and lists and tables of these, but no null"
             )
         self._check_estimator()
         self._check_batch()
@@ -355,13 +356,14 @@ def check_value(name: str, value: object, hint: Any) -> None:
         raise InputError(f"{flag(name)}: {value!r} is not {problem}")
 
 
-def has_null(value: object) -> bool:
-    """Find a None, however deep in dicts and lists."""
+def is_toml(value: object) -> bool:
+    """Tell whether a TOML file can hold a value, however deep in tables and lists."""
     if isinstance(value, dict):
-        return any(has_null(item) for item in typing.cast("dict[object, object]", value).values())
+        table = typing.cast("dict[object, object]", value)
+        return all(isinstance(key, str) and is_toml(item) for key, item in table.items())
     if isinstance(value, list | tuple):
-        return any(has_null(item) for item in typing.cast("list[object]", value))
-    return value is None
+        return all(is_toml(item) for item in typing.cast("list[object]", value))
+    return isinstance(value, str | int | float | bool)
 
 
 def misfit(value: object, hint: Any) -> str:

@@ -9,6 +9,7 @@
 A method's return value is owned by the driver, so it outlives the actor that made it.
 """
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ import ray
 from distpg.actors.cluster import learner_gpus
 from distpg.actors.learner_actor import LearnerActor
 from distpg.actors.rollout_actor import RolloutActor
-from distpg.actors.wait import fetch
+from distpg.actors.wait import fetch, wait
 from distpg.config import Config
 from distpg.envs.make import EnvSource
 from distpg.errors import ProcessDiedError
@@ -109,12 +110,16 @@ class RayWorkers:
 
     def collect(self, weights: Any, iteration: int) -> Collection:
         """Play every slot with the weights that a reference stands for."""
+        timeout_s = self.config.phase_timeout
         asked = [self._ask(worker, weights, iteration) for worker in range(len(self.actors))]
+        # the workers' deadline starts when there are weights to play with
+        wait([weights], ["the learner"], doing="handing out weights", timeout_s=timeout_s)
+        began = time.monotonic()
         rollouts: dict[int, Any] = {}
         stats: dict[int, RolloutStats] = {}
         busy_s: list[float] = []
         for worker, refs in enumerate(asked):
-            *refs, told = self._answer(worker, refs, weights, iteration)
+            *refs, told = self._answer(worker, refs, weights, iteration, began)
             rollouts |= zip(self.shares[worker], refs, strict=True)
             stats |= {slot.slot: slot for slot in told}
             busy_s.append(sum(slot.collect_s for slot in told))
@@ -127,7 +132,9 @@ class RayWorkers:
         call = self.actors[worker].collect.options(num_returns=len(self.shares[worker]) + 1)
         return call.remote(weights, iteration)
 
-    def _answer(self, worker: int, refs: list[Any], weights: Any, iteration: int) -> list[Any]:
+    def _answer(
+        self, worker: int, refs: list[Any], weights: Any, iteration: int, began: float
+    ) -> list[Any]:
         """Wait for a worker's rollouts, and return their references and what it told of them."""
         for attempt in range(ATTEMPTS):
             try:
@@ -136,6 +143,7 @@ class RayWorkers:
                     [self.names[worker]],
                     doing=f"playing iteration {iteration}",
                     timeout_s=self.config.phase_timeout,
+                    began=began,
                 )
             except ProcessDiedError:
                 if attempt == ATTEMPTS - 1:
@@ -143,6 +151,7 @@ class RayWorkers:
                 self.incarnations[worker] += 1
                 self.actors[worker] = self._start(worker)
                 refs = self._ask(worker, weights, iteration)
+                began = time.monotonic()
             else:
                 return [*refs[:-1], told]
         raise AssertionError("the last attempt returns or raises")

@@ -1,5 +1,7 @@
 """Waiting for actors: always with a deadline, and with an error that says who failed and how."""
 
+import re
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,26 +10,53 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from distpg.errors import InputError, ProcessDiedError, RunError
 
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
-def fetch(refs: Sequence[Any], names: Sequence[str], *, doing: str, timeout_s: float) -> list[Any]:
-    """Wait for results and return them.
+
+def wait(
+    refs: Sequence[Any],
+    names: Sequence[str],
+    *,
+    doing: str,
+    timeout_s: float,
+    began: float | None = None,
+) -> None:
+    """Wait until results are there, or known to have failed, without fetching them.
 
     Args:
         refs: What to wait for.
         names: Who is to deliver each.
         doing: What they are doing, for the message.
         timeout_s: Seconds until the wait is given up.
+        began: Monotonic time from which they count; by default now.
+
+    Raises:
+        RunError: the deadline passed.
+    """
+    pending = list(refs)
+    left_s = timeout_s if began is None else max(0.0, began + timeout_s - time.monotonic())
+    _, late = ray.wait(pending, num_returns=len(pending), timeout=left_s, fetch_local=False)
+    if late:
+        slow = ", ".join(dict.fromkeys(names[pending.index(ref)] for ref in late))
+        raise RunError(f"{slow} did not finish within {timeout_s:g} s while {doing}")
+
+
+def fetch(
+    refs: Sequence[Any],
+    names: Sequence[str],
+    *,
+    doing: str,
+    timeout_s: float,
+    began: float | None = None,
+) -> list[Any]:
+    """Wait for results, as `wait` does, and return them.
 
     Raises:
         RunError: the deadline passed, or what an actor ran raised; the message quotes it.
         ProcessDiedError: an actor died.
         InputError: what it ran refused the user's input.
     """
-    pending = list(refs)
-    _, late = ray.wait(pending, num_returns=len(pending), timeout=timeout_s)
-    if late:
-        slow = ", ".join(dict.fromkeys(names[pending.index(ref)] for ref in late))
-        raise RunError(f"{slow} did not finish within {timeout_s:g} s while {doing}")
+    wait(refs, names, doing=doing, timeout_s=timeout_s, began=began)
     results: list[Any] = []
     for ref, name in zip(refs, names, strict=True):
         try:
@@ -35,7 +64,7 @@ def fetch(refs: Sequence[Any], names: Sequence[str], *, doing: str, timeout_s: f
         except RayTaskError as error:
             if isinstance(error.cause, InputError | RunError):
                 raise type(error.cause)(str(error.cause)) from None
-            raise RunError(f"{name} failed while {doing}:\n{error}") from None
+            raise RunError(f"{name} failed while {doing}:\n{COLOUR.sub('', str(error))}") from None
         except RayActorError as error:
             raise ProcessDiedError(f"{name} died while {doing}: {cause_of_death(error)}") from None
     return results

@@ -87,6 +87,5 @@ def resume(
         if make_env is None
         else source_of(make_env, config.env_kwargs)
     )
-    run.write_config(config)
     plan = Plan(config, source, run, quiet=quiet, resume=checkpoint, started=started or time.time())
     return execute(plan)

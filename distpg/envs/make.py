@@ -88,10 +88,12 @@ def make_vector_env(source: EnvSource, num_envs: int) -> VectorEnv:
         if extra is None:
             raise InputError(f"--env-id: {source.name} needs a missing package: {error}") from error
         raise missing_extra(source.name, extra) from error
-    except TypeError as error:
-        if "unexpected keyword argument" not in str(error):
+    except (TypeError, ValueError, gym.error.Error) as error:
+        if not source.kwargs:
             raise
-        raise InputError(f"--env-kwargs: {source.name} does not take them: {error}") from error
+        raise InputError(
+            f"--env-kwargs: {source.name} cannot be made with {source.kwargs}: {error}"
+        ) from error
     mode = envs.metadata.get("autoreset_mode")
     assert mode == AutoresetMode.NEXT_STEP, f"{source.name} resets in mode {mode}, not NEXT_STEP"
     return VectorEnv(envs, source.name)

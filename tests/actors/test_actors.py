@@ -141,7 +141,7 @@ def test_slots_come_in_slot_order_also_when_a_worker_died_and_was_replaced(
         workers.wait_until_ready()
         weights = initial_weights(Counting)
         for restarts in (0, 1):
-            collection = workers.collect(weights, restarts)
+            collection = workers.collect(ray.put(weights), restarts)
             assert [stats.slot for stats in collection.stats] == [0, 1, 2]
             assert len(collection.busy_s) == 2
             rollouts: list[Any] = [ray.get(ref) for ref in collection.rollouts]
