@@ -122,7 +122,7 @@ def test_an_env_that_hangs_ends_at_the_deadline_and_the_message_names_the_worker
         with pytest.raises(
             RunError, match=r"rollout worker 0 \(slots 0\).* within 1 s.*iteration 5"
         ):
-            workers.collect(initial_weights(Hangs), 5)
+            workers.collect(ray.put(initial_weights(Hangs)), 5)
         assert time.monotonic() - began < 10
     finally:
         workers.close()
