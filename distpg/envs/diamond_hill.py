@@ -58,6 +58,11 @@ def transitions(node: Node, action: int) -> list[Transition]:
     return [climb, fall._replace(probability=0.1)]
 
 
+def observe(node: Node) -> np.ndarray:
+    """Return what the player sees, [position, diamond present]."""
+    return np.array([node.position, node.diamond], np.float32)
+
+
 class DiamondHill(gym.Env[np.ndarray, np.int64]):
     """The game as an environment; observes [position, diamond present]."""
 
@@ -81,7 +86,7 @@ class DiamondHill(gym.Env[np.ndarray, np.int64]):
         return self._observe(), way.reward, way.terminated, False, {}
 
     def _observe(self) -> np.ndarray:
-        return np.array([self.node.position, self.node.diamond], np.float32)
+        return observe(self.node)
 
     def get_state(self) -> dict[str, Any]:
         """Return where the game stands."""
@@ -90,8 +95,3 @@ class DiamondHill(gym.Env[np.ndarray, np.int64]):
     def set_state(self, state: dict[str, Any]) -> None:
         """Put the game where it stood."""
         self.node = Node(*(int(value) for value in state["node"]))
-
-
-ENTRY_POINT = "distpg.envs.diamond_hill:DiamondHill"
-gym.register("distpg/DiamondHill-v0", ENTRY_POINT)
-gym.register("distpg/DiamondHillTruncated-v0", ENTRY_POINT, max_episode_steps=2)
