@@ -219,12 +219,18 @@ def summarize(
     }
 
 
+def program(name: str) -> str:
+    """Spell a program of this environment as a shell finds it, also where it is not activated."""
+    path = Path(sys.executable).with_name(name)
+    if shutil.which(name) == str(path):
+        return name
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
 def command_line(*words: str) -> str:
     """Spell a command as this program was called."""
-    import sys
-
-    program = "python launch.py" if Path(sys.argv[0]).name == "launch.py" else "distpg"
-    return " ".join((program, *words))
+    launched = Path(sys.argv[0]).name == "launch.py"
+    return " ".join((f"{program('python')} launch.py" if launched else program("distpg"), *words))
 
 
 def resume_command(run: RunDir) -> str:
@@ -241,6 +247,7 @@ def announce(display: Display, run: RunDir, result: dict[str, Any]) -> None:
         f"{result['wall_s']:.1f} s"
     )
     display.say(f"the run:      {run.path}")
-    display.say("watch it:     tensorboard --logdir runs")
+    folder = "runs" if run.path.is_relative_to("runs") else run.path
+    display.say(f"watch it:     {program('tensorboard')} --logdir {folder}")
     display.say(f"evaluate it:  {command_line('evaluate', str(run.path))}")
     display.say(resume_command(run))
