@@ -1,8 +1,11 @@
 """One run from configuration to result: puts the parts together and takes them down again."""
 
 import dataclasses
+import os
 import platform
+import shutil
 import signal
+import sys
 import threading
 import time
 from collections.abc import Generator
