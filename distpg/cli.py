@@ -3,6 +3,7 @@
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import psutil
 
@@ -24,6 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         128 + the signal's number after a signal.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    # modules of the user's own folder can be named in --env-id
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
     program = "launch.py" if sys.argv[0].endswith("launch.py") else "distpg"
     try:
         if not words or words[0] in ("-h", "--help"):

@@ -128,7 +128,7 @@ class RolloutWorker:
                 valid=valid,
             )
             simulated += int(real.sum())
-            self.score += step.rewards * valid
+            self.score += np.where(valid, step.rewards, 0)
             self.length += valid
             for env in np.flatnonzero(step.over & valid):
                 returns.append(float(self.score[env]))

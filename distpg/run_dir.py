@@ -12,6 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,18 +81,10 @@ class RunDir:
         Raises:
             InputError: it exists and is not to be overwritten, is no run, or cannot be written.
         """
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            if not overwrite:
-                raise InputError(
-                    f"--run-dir: {self.path} exists; resume it, give --overwrite, or name another"
-                )
-            if not self.config.is_file():
-                raise InputError(
-                    f"--overwrite: {self.path} is no run directory (it has no config.toml), so "
-                    "nothing in it is removed"
-                )
-        made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         try:
+            if self.path.exists():
+                self._check_claim(overwrite=overwrite)
+            made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
             self.path.mkdir(parents=True, exist_ok=True)
             (self.path / ".tmp").touch()
             (self.path / ".tmp").unlink()
@@ -99,15 +92,43 @@ class RunDir:
             raise InputError(f"--run-dir: {self.path} cannot be written: {error}") from error
         return made
 
+    def _check_claim(self, *, overwrite: bool) -> None:
+        if self.path.is_dir() and not any(self.path.iterdir()):
+            return
+        if not overwrite:
+            raise InputError(
+                f"--run-dir: {self.path} exists; resume it, give --overwrite, or name another"
+            )
+        foreign = sorted(path.name for path in set(self.path.iterdir()) - set(self._own_files()))
+        if foreign or not self.config.is_file():
+            holds = f"it holds {foreign[0]}" if foreign else "it has no config.toml"
+            raise InputError(
+                f"--overwrite: {self.path} is more than a run ({holds}), so nothing is removed"
+            )
+
+    def _own_files(self) -> list[Path]:
+        """List what a run writes, as far as it is there."""
+        named = (self.config, self.policy, self.checkpoints, self.result)
+        return [path for path in named if path.exists()] + [
+            path
+            for pattern in ("events.out.tfevents.*", "*.tmp")
+            for path in self.path.glob(pattern)
+        ]
+
     def disclaim(self, made: list[Path]) -> None:
         """Remove the folders that `claim` made, for a run that did not start."""
         for folder in made:
-            folder.rmdir()
+            # another run may by now have its own directory in there
+            with suppress(OSError):
+                folder.rmdir()
 
     def clear(self) -> None:
         """Remove what an overwritten run left."""
-        shutil.rmtree(self.path)
-        self.path.mkdir()
+        for path in self._own_files():
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
     def write_config(self, config: Config) -> None:
         """Keep the resolved configuration."""

@@ -45,7 +45,7 @@ class ObsSpec:
             part = obs
             for key in leaf.path:
                 part = part[key]
-            flat[leaf.name] = np.asarray(part, dtype=leaf.dtype)
+            flat[leaf.name] = np.require(part, leaf.dtype, "C")
         return flat
 
     def batch_shape(self, obs: Obs) -> tuple[int, ...]:

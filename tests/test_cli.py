@@ -199,9 +199,20 @@ def test_overwrite_spares_a_folder_that_is_no_run(capsys: pytest.CaptureFixture[
     Path("thesis").mkdir()
     Path("thesis/chapter").write_text("dear")
     words = ["train", *ENV, "--num-workers", "0", "--run-dir", "thesis"]
-    assert_refused([*words, "--overwrite"], ["--overwrite", "thesis", "no run directory"], capsys)
+    assert_refused([*words, "--overwrite"], ["--overwrite", "thesis", "chapter"], capsys)
     assert_refused(words, ["--run-dir", "thesis"], capsys)
     assert [path.name for path in Path("thesis").iterdir()] == ["chapter"]
+
+
+def test_overwrite_spares_a_run_that_holds_files_of_the_users(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["train", *ENV, *ONE_ITERATION, "--run-dir", "mine"]
+    assert run_main(words) == 0, capsys.readouterr().err
+    Path("mine/notes.txt").write_text("dear")
+    assert_refused([*words, "--overwrite"], ["--overwrite", "mine", "notes.txt"], capsys)
+    Path("mine/notes.txt").unlink()
+    assert run_main([*words, "--overwrite"]) == 0, capsys.readouterr().err
 
 
 @pytest.mark.parametrize("path", ["file", "file/below", "file/far/below", "/proc/run"])

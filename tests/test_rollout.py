@@ -13,7 +13,7 @@ from distpg.config import Config
 from distpg.envs.make import EnvSource, find_env, source_of
 from distpg.records import Rollout, RolloutStats, Weights
 from distpg.rollout import RolloutWorker
-from tests.environments import SUPPORTED, AnyKind, Counting, Echo
+from tests.environments import SUPPORTED, AnyKind, Counting, Echo, Stepped
 
 
 @pytest.fixture(autouse=True)
@@ -304,3 +304,22 @@ def test_a_lost_life_ends_an_episode_for_learning_only_and_the_next_row_is_valid
     assert plays_on.count(False) <= len(collected.stats.episode_returns)
     assert collected.stats.env_steps == rollout.valid.sum()
     assert (~rollout.valid).sum() == plays_on.count(False)
+
+
+class Lives(Counting):
+    """Tells of lives, as wrappers of Atari games do, though each end is a reset."""
+
+    def step(self, action: Any) -> Stepped:
+        obs, reward, terminated, truncated, info = super().step(action)
+        return obs, reward, terminated, truncated, {**info, "lives": 3}
+
+
+def test_lives_that_another_env_tells_of_do_not_hide_its_resets() -> None:
+    config = configure(num_envs=2, num_steps=30)
+    worker = RolloutWorker(config, source_of(Lives, {}), 0)
+    plain = RolloutWorker(config, source_of(Counting, {}), 0)
+    weights = initial_weights(worker)
+    found, expected = worker.collect(weights, 0), plain.collect(weights, 0)
+    assert not expected.rollout.valid.all()
+    np.testing.assert_array_equal(found.rollout.valid, expected.rollout.valid)
+    np.testing.assert_array_equal(found.stats.episode_lengths, expected.stats.episode_lengths)

@@ -2,9 +2,9 @@
 
 import logging
 import os
+import secrets
 import socket
-import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,8 +16,11 @@ QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
 }
-LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
-"""At 0, Ray on Linux behaves as on Windows and macOS: every socket is on 127.0.0.1."""
+SILENT: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""With this, Ray on Linux behaves as on Windows and macOS: every socket is on 127.0.0.1."""
+TOKEN = {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
+"""Without a token of our own, Ray would leave one in the home folder for later clusters."""
 
 
 def cluster_address(config: Config) -> str | None:
@@ -43,38 +46,85 @@ def ray_session(config: Config, say: Callable[[str], None]) -> Generator[None]:
         InputError: the cluster cannot be joined, or has less than the run asks for.
     """
     address = cluster_address(config)
-    wanted = config.num_workers + 1
-    os.environ.update({name: os.environ.get(name, value) for name, value in QUIET.items()})
-    if address is None and "ray" not in sys.modules:
-        os.environ.setdefault(LOOPBACK, "0")
-    import ray
+    with environment(QUIET):
+        import ray
 
-    if ray.is_initialized():
-        _check_resources(config, wanted)
-        yield
-        return
-    options: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
-    if address is None:
-        cores = os.cpu_count() or 1
-        if wanted > cores:
-            say(f"{config.num_workers} workers and a learner share {cores} cores")
-        # logical CPUs: a worker that is never scheduled would only be waited for
-        ray.init(address="local", num_cpus=wanted, include_dashboard=False, **options)
-    else:
+        if ray.is_initialized():
+            if config.address is not None:
+                raise InputError(
+                    f"--address: {config.address}, but this program has started Ray already; "
+                    "leave it out to use that one"
+                )
+            _check_resources(config)
+            yield
+            return
+        with own_ray(config, say) if address is None else joined_ray(address):
+            _check_resources(config)
+            yield
+
+
+@contextmanager
+def own_ray(config: Config, say: Callable[[str], None]) -> Generator[None]:
+    """Start a Ray on loopback with as many logical CPUs as the run asks for."""
+    import ray
+    from ray._private import ray_constants
+
+    wanted, cores = config.num_workers + 1, os.cpu_count() or 1
+    if wanted > cores:
+        say(f"{config.num_workers} workers and a learner share {cores} cores")
+    clusters = ray_constants.ENABLE_RAY_CLUSTER
+    with environment(LOOPBACK | TOKEN):
+        # Ray has read the variable already if it was imported before
+        ray_constants.ENABLE_RAY_CLUSTER = False
         try:
-            if address != "auto":
-                knock(address)
-            ray.init(address=address, **options)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise InputError(
-                f"--address: no Ray cluster answers at {address}; start one with "
-                "`ray start --head`, or leave --address out to run on this machine alone"
-            ) from error
+            # logical CPUs: a worker that is never scheduled would only be waited for
+            ray.init(address="local", num_cpus=wanted, include_dashboard=False, **SILENT)
+            yield
+        finally:
+            ray.shutdown()
+            ray_constants.ENABLE_RAY_CLUSTER = clusters
+
+
+@contextmanager
+def joined_ray(address: str) -> Generator[None]:
+    """Join a cluster.
+
+    Raises:
+        InputError: none answers.
+    """
+    import ray
+    from ray._private.services import canonicalize_bootstrap_address_or_die
+    from ray.exceptions import RayError
+
     try:
-        _check_resources(config, wanted)
+        if address == "auto":
+            address = canonicalize_bootstrap_address_or_die(address)
+        knock(address)
+        ray.init(address=address, **SILENT)
+    except (OSError, ValueError, RuntimeError, RayError) as error:
+        raise InputError(
+            f"--address: no Ray cluster answers at {address}; start one with `ray start --head`, "
+            f"or leave --address and RAY_ADDRESS out to run on this machine alone ({error})"
+        ) from error
+    try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def environment(changes: Mapping[str, str]) -> Generator[None]:
+    """Have environment variables set within the block, those apart that the user has set."""
+    ours = {name: value for name, value in changes.items() if name not in os.environ}
+    os.environ.update(ours)
+    before = set(os.environ)
+    try:
+        yield
+    finally:
+        # Ray adds some of its own
+        added = {name for name in set(os.environ) - before if name.startswith("RAY_")}
+        for name in added | ours.keys():
+            os.environ.pop(name, None)
 
 
 def knock(address: str) -> None:
@@ -88,8 +138,10 @@ def knock(address: str) -> None:
     socket.create_connection((host, int(port)), timeout=5).close()
 
 
-def _check_resources(config: Config, wanted: int) -> None:
+def _check_resources(config: Config) -> None:
     import ray
+
+    wanted = config.num_workers + 1
 
     total = ray.cluster_resources()
     cpus = int(total.get("CPU", 0))

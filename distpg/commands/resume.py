@@ -1,15 +1,14 @@
 """`resume`: go on with a run where its newest checkpoint left it."""
 
-import dataclasses
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from distpg.assembly import Outcome, Plan, execute
-from distpg.checkpoint import load_newest
+from distpg.checkpoint import Checkpoint, load_newest
 from distpg.envs.make import MakeEnv, find_env, source_of
 from distpg.errors import InputError
 from distpg.run_dir import RunDir
@@ -25,6 +24,12 @@ class ResumeFlags:
     """Env steps to go on to, those done included. Default: the run's own."""
     stop_at_return: float | None = None
     """Mean return to stop at. Default: the run's own."""
+    num_workers: int | None = None
+    """Rollout worker processes; they change the speed alone. Default: the run's own."""
+    address: str | None = None
+    """Ray cluster to join; none leaves the one that the run was on. Default: the run's own."""
+    device: Literal["auto", "cpu", "cuda"] | None = None
+    """Where the learner computes. Default: the run's own."""
     quiet: bool = False
     """Print nothing but errors."""
 
@@ -32,45 +37,38 @@ class ResumeFlags:
 def main(arguments: list[str], program: str, started: float) -> int:
     """Run the sub-command; return its exit code."""
     flags = tyro.cli(ResumeFlags, prog=program, args=arguments)
-    outcome = resume(
-        flags.run,
-        total_steps=flags.total_steps,
-        stop_at_return=flags.stop_at_return,
-        quiet=flags.quiet,
-        started=started,
-    )
+    names = ("total_steps", "stop_at_return", "num_workers", "address", "device")
+    changes = {name: getattr(flags, name) for name in names if getattr(flags, name) is not None}
+    outcome = resume(flags.run, quiet=flags.quiet, started=started, **changes)
     return 128 + outcome.signal if outcome.signal else 0
 
 
 def resume(
     run_dir: Path | str,
     *,
-    total_steps: int | None = None,
-    stop_at_return: float | None = None,
     make_env: MakeEnv | None = None,
     quiet: bool = False,
     started: float | None = None,
+    **changes: Any,
 ) -> Outcome:
     """Go on with a run: same directory, TensorBoard curve, counters and optimizer.
 
     Args:
         run_dir: The run.
-        total_steps: Env steps to go on to; by default the run's own.
-        stop_at_return: Mean return to stop at; by default the run's own.
         make_env: Makes one environment, for a run that was trained with a callable.
         quiet: Print nothing.
         started: Unix time from which the result's seconds are counted; by default now.
+        changes: Settings to go on with that differ from the run's own: `total_steps`,
+            `stop_at_return`, `num_workers`, `address` or `device`.
 
     Raises:
         InputError: there is nothing to go on with, or nothing left to do.
     """
     run = RunDir.open(Path(run_dir))
-    config = run.read_config()
-    if total_steps is not None:
-        config = dataclasses.replace(config, total_steps=total_steps)
-    if stop_at_return is not None:
-        config = dataclasses.replace(config, stop_at_return=stop_at_return)
-    checkpoint = load_newest(run)
+    if changes.get("address") == "none":
+        changes["address"] = None
+    config = run.read_config(**changes)
+    checkpoint = with_fresh_envs(load_newest(run))
     progress = checkpoint.progress
     if progress.reached(config.stop_at_return):
         raise InputError(
@@ -89,3 +87,10 @@ def resume(
     )
     plan = Plan(config, source, run, quiet=quiet, resume=checkpoint, started=started or time.time())
     return execute(plan)
+
+
+def with_fresh_envs(checkpoint: Checkpoint) -> Checkpoint:
+    """Forget the returns of the episodes under way: the envs of a resumed run start anew."""
+    learner = checkpoint.learner
+    kept = {name: x for name, x in learner.arrays.items() if name != "reward_scale/running"}
+    return replace(checkpoint, learner=replace(learner, arrays=kept))

@@ -49,7 +49,7 @@ def find_env(env_id: str, kwargs: EnvKwargs) -> EnvSource:
         if ":" in env_id:
             importlib.import_module(env_id.partition(":")[0])
         spec = gym.spec(env_id.rpartition(":")[2])
-    except ImportError as error:
+    except (ImportError, ValueError, TypeError) as error:
         raise InputError(f"--env-id: {env_id!r} cannot be imported: {error}") from error
     except gym.error.Error as error:
         raise InputError(
@@ -88,14 +88,18 @@ def make_vector_env(source: EnvSource, num_envs: int) -> VectorEnv:
         if extra is None:
             raise InputError(f"--env-id: {source.name} needs a missing package: {error}") from error
         raise missing_extra(source.name, extra) from error
-    except (TypeError, ValueError, gym.error.Error) as error:
+    except (TypeError, ValueError, OSError, gym.error.Error) as error:
         if not source.kwargs:
             raise
         raise InputError(
             f"--env-kwargs: {source.name} cannot be made with {source.kwargs}: {error}"
         ) from error
     mode = envs.metadata.get("autoreset_mode")
-    assert mode == AutoresetMode.NEXT_STEP, f"{source.name} resets in mode {mode}, not NEXT_STEP"
+    if mode != AutoresetMode.NEXT_STEP:
+        raise InputError(
+            f"--env-id: the vector implementation of {source.name} declares the autoreset mode "
+            f"{mode}; NEXT_STEP is needed"
+        )
     return VectorEnv(envs, source.name)
 
 
@@ -104,6 +108,12 @@ def _make(source: EnvSource, num_envs: int) -> gym.vector.VectorEnv:
     kwargs: dict[str, Any] = dict(source.kwargs)
     if spec is not None and spec.vector_entry_point is not None and not spec.additional_wrappers:
         if spec.namespace == "ALE":
+            owned = kwargs.keys() & {"episodic_life", "autoreset_mode", "life_loss_info"}
+            if owned:
+                raise InputError(
+                    f"--env-kwargs: {', '.join(sorted(owned))} cannot be chosen: lost lives end an "
+                    "episode for learning, and the game plays on"
+                )
             # life_loss_info ends an episode for learning only: the game plays on
             kwargs = {"life_loss_info": True, "reward_clipping": False, "num_threads": 1, **kwargs}
         mode = gym.VectorizeMode.VECTOR_ENTRY_POINT

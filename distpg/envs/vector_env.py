@@ -37,6 +37,7 @@ class VectorEnv:
         """Take over a gymnasium vector env in NEXT_STEP mode."""
         self.envs = envs
         self.num_envs = envs.num_envs
+        self.is_atari = type(envs).__name__ == "AtariVectorEnv"
         self.obs_spec = describe_obs(envs.single_observation_space, env_id)
         self.action_spec = describe_action(envs.single_action_space, env_id)
 
@@ -45,7 +46,7 @@ class VectorEnv:
         assert len(seeds) == self.num_envs, "one seed for each env"
         if isinstance(self.envs, gym.vector.SyncVectorEnv):
             obs, _ = self.envs.reset(seed=list(seeds))
-        elif "Atari" in type(self.envs).__name__:
+        elif self.is_atari:
             obs, _ = self.envs.reset(seed=np.array(seeds, dtype=np.int64) % 2**31)  # pyright: ignore[reportArgumentType]
         else:
             # one generator serves all copies, as in gymnasium's own vector envs
@@ -58,9 +59,10 @@ class VectorEnv:
         obs, rewards, terminated, truncated, info = outcome
         terminated = np.asarray(terminated, dtype=bool)
         truncated = np.asarray(truncated, dtype=bool)
-        lives = info.get("lives")
-        plays_on = terminated & (lives > 0) if isinstance(lives, np.ndarray) else False
-        over = truncated | (terminated & ~np.asarray(plays_on))
+        over = terminated | truncated
+        if self.is_atari:
+            # a lost life terminates, but the game plays on
+            over = truncated | (terminated & (info["lives"] == 0))
         return Step(self._leaves(obs), np.asarray(rewards, np.float32), terminated, truncated, over)
 
     def _leaves(self, obs: Any) -> Obs:

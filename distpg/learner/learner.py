@@ -16,7 +16,7 @@ from distpg.gradient.losses import SURROGATES, approx_kl, explained_variance, va
 from distpg.learner.device import choose_device, default_threads
 from distpg.learner.means import Means
 from distpg.learner.minibatches import Samples, minibatches
-from distpg.learner.on_policy import check_on_policy
+from distpg.learner.on_policy import check_finite, check_on_policy
 from distpg.learner.reward_scale import RewardScale
 from distpg.learner.state import learner_arrays, load_critic, load_learner_arrays
 from distpg.policy.actor_critic import ActorCritic, Policy
@@ -37,6 +37,9 @@ class Learner:
         self.config = config
         self.device = choose_device(config.device)
         self.threads = config.learner_threads or default_threads(obs_spec)
+        # workers act in float32, so the learner must not round to TF32
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
         # orthogonal initialization, too, depends in its last bits on the number of threads
         torch.set_num_threads(self.threads)
         (seed,) = stream_seeds(Stream.INIT, config.seed)
@@ -80,6 +83,7 @@ class Learner:
         torch.set_num_threads(self.threads)
         self._admit(rollouts)
         batch = Batch.join(rollouts, self.device)
+        check_finite(batch, self.config.num_envs)
         samples, stats = self._credit(batch)
         stats |= self._improve(samples)
         self.policy.normalizer.merge(

@@ -1,4 +1,4 @@
-"""The check that the policy about to be updated is the one that played.
+"""Checks of a batch before it is learned from: it is finite, and this policy played it.
 
 Before the first step of an update the ratio of their probabilities is 1, but for float32's last
 bits. Anything else means that worker and learner differ: in weights, normalizer or precision.
@@ -7,8 +7,29 @@ bits. Anything else means that worker and learner differ: in weights, normalizer
 from torch import Tensor
 
 from distpg.errors import RunError
+from distpg.records import Batch
 
 LIMITS = {"median": 1e-5, "max": 1e-3}
+
+
+def check_finite(batch: Batch, num_envs: int) -> None:
+    """Refuse rewards and observations that are not numbers to learn from.
+
+    Raises:
+        RunError: one is NaN or infinite; names slot, env, step and field.
+    """
+    fields = {"reward": batch.rewards} | {
+        f"observation {name}": leaf[:-1] for name, leaf in batch.obs.items()
+    }
+    for field, values in fields.items():
+        bad = ~values.isfinite().flatten(2).all(2) if values.ndim > 2 else ~values.isfinite()
+        bad &= batch.valid
+        if bad.any():
+            t, column = bad.nonzero()[0].tolist()
+            slot, env = divmod(column, num_envs)
+            raise RunError(
+                f"slot {slot}, env {env}: the {field} at step {t} of the rollout is not finite"
+            )
 
 
 def check_on_policy(log_ratio: Tensor, slots: Tensor) -> dict[str, float]:

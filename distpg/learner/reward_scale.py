@@ -61,6 +61,7 @@ class RewardScale:
         }
 
     def load(self, state: Mapping[str, np.ndarray]) -> None:
-        """Take the statistics back."""
+        """Take the statistics back; without `running`, every env is at an episode's start."""
         self.count, self.mean, self.variance = (float(value) for value in state["statistics"])
-        self.running = torch.tensor(state["running"])
+        running = state.get("running")
+        self.running = torch.tensor([] if running is None else running, dtype=torch.float64)

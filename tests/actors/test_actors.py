@@ -265,7 +265,7 @@ def test_ctrl_c_ends_the_run_after_its_iteration_and_leaves_result_and_no_proces
     assert (run / "policy.safetensors").is_file()
     newest = max((run / "checkpoints").iterdir())
     assert int(newest.name) == result["env_steps"]
-    for hint in ("resume", "evaluate", "tensorboard --logdir runs", str(run)):
+    for hint in ("resume", "evaluate", "tensorboard --logdir", str(run)):
         assert hint in output
     assert len(below) >= 4
     assert not wait_until_gone(below)
