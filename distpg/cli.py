@@ -7,8 +7,8 @@ from pathlib import Path
 
 import psutil
 
-from distpg.config import nearest
 from distpg.errors import InputError, RunError
+from distpg.values import nearest
 
 COMMANDS = {
     "train": "train a policy",

@@ -12,8 +12,9 @@ from typing import Any
 
 import tomli_w
 
-from distpg.config import Config, check_algo, check_value, from_toml, hints, nearest, one_of
+from distpg.config import Config, check_algo, from_toml, hints
 from distpg.errors import InputError
+from distpg.values import check_value, nearest, one_of
 
 
 def recipes() -> dict[str, str]:

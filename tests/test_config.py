@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from distpg import Config, InputError, load_config
-from distpg.config import Range, presets
+from distpg.config import presets
 from distpg.config_file import recipes
+from distpg.values import Range
 
 
 def test_ppos_defaults_are_those_of_stable_baselines3() -> None:

@@ -9,12 +9,13 @@ import numpy as np
 import tyro
 
 from distpg.checkpoint import list_checkpoints
-from distpg.config import Count, Seed, check_value
+from distpg.config import Count, Seed
 from distpg.envs.make import MakeEnv, find_env, make_vector_env, source_of
 from distpg.errors import InputError
 from distpg.policy.file import PolicyFile, read_policy
 from distpg.records import Evaluation
 from distpg.run_dir import RunDir
+from distpg.values import check_value
 
 MAX_ENVS = 8
 """Envs that the episodes are shared out over."""

@@ -11,9 +11,10 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from distpg.config import EnvKwargs, nearest
+from distpg.config import EnvKwargs
 from distpg.envs.vector_env import VectorEnv
 from distpg.errors import InputError
+from distpg.values import nearest
 
 MakeEnv = Callable[..., gym.Env[Any, Any]]
 EXTRAS = {"mujoco": "mujoco", "box2d": "box2d", "swig": "box2d", "ale": "atari", "atari": "atari"}
