@@ -18,7 +18,7 @@ from typing import Any
 from distpg.checkpoint import Checkpoint, Checkpointer, list_checkpoints
 from distpg.config import Config
 from distpg.envs.make import EnvSource, make_vector_env
-from distpg.errors import InputError, RunError
+from distpg.errors import RunError
 from distpg.policy.architecture import Architecture
 from distpg.policy.file import policy_bytes
 from distpg.progress import Progress
@@ -91,7 +91,8 @@ def execute(plan: Plan) -> Outcome:
         stack.callback(display.close)
         try:
             workers, learner, config = stack.enter_context(partners(plan, specs, display))
-        except (InputError, RunError, KeyboardInterrupt):
+        except BaseException:
+            # whatever kept it from starting, no empty run directory stays
             plan.run.disclaim(made)
             raise
         if plan.overwrite:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from distpg.errors import InputError, ProcessDiedError, RunError
 
@@ -65,6 +65,8 @@ def fetch(
             if isinstance(error.cause, InputError | RunError):
                 raise type(error.cause)(str(error.cause)) from None
             raise RunError(f"{name} failed while {doing}:\n{COLOUR.sub('', str(error))}") from None
+        except GetTimeoutError:
+            raise RunError(f"what {name} made while {doing} did not arrive in time") from None
         except RayActorError as error:
             raise ProcessDiedError(f"{name} died while {doing}: {cause_of_death(error)}") from None
     return results
