@@ -25,6 +25,7 @@ Positive = Annotated[float, Range(0, open_low=True)]
 NonNegative = Annotated[float, Range(0)]
 Finite = Annotated[float, Range(-math.inf)]
 EnvKwargs = dict[str, Any]
+Schedule = Literal["constant", "linear", "kl_adaptive"]
 
 
 @cache
@@ -53,7 +54,7 @@ class RunSettings:
     """What is run, and when it ends."""
 
     algo: str = "ppo"
-    """The preset that the other settings start from: ppo, a2c or reinforce."""
+    """The preset that the other settings start from: ppo, ppo_kl, a2c or reinforce."""
     seed: Seed = 0
     """Fixes every random stream of the run."""
     total_steps: BigCount = 1_000_000
@@ -111,24 +112,54 @@ class CollectSettings:
 class GradientSettings:
     """The estimator: how a step is credited (Psi) and what the update makes of it."""
 
-    advantage: Literal["total_return", "reward_to_go", "gae"] = "gae"
+    advantage: Literal["total_return", "reward_to_go", "n_step", "gae", "vtrace"] = "gae"
     """Psi, the credit of a step."""
-    baseline: Literal["none", "mean", "value"] = "value"
-    """What is subtracted from the credit: the mean of the other episodes, or a learned critic."""
-    surrogate: Literal["log_prob", "clip"] = "clip"
-    """The loss: log-probability times weight (one step a batch), or PPO's clipped ratio."""
+    bootstrap_steps: Count | Literal["inf"] = 5
+    """Rewards that n_step counts before V stands for the rest; inf counts them all."""
+    rho_bar: Positive = 1.0
+    """V-trace's limit on the ratio of a step; it decides whose value is learned."""
+    c_bar: Positive = 1.0
+    """V-trace's limit on the ratios that carry credit back; it decides how fast."""
+    baseline: Literal["none", "mean", "time", "value"] = "value"
+    """What is subtracted from the credit: the mean of the other episodes, their mean at the same
+    time step, or a learned critic."""
     gamma: Fraction = 0.99
     """Discount per env step."""
     gae_lambda: Fraction = 0.95
     """GAE's lambda: 0 is one-step TD, 1 is Monte Carlo."""
     normalize_advantages: bool = True
     """Scale the batch's advantages to mean 0 and standard deviation 1."""
+    loss_average: Literal["per_step", "per_episode"] = "per_step"
+    """Whether the policy's loss is the mean over steps, or their sum over the number of
+    episodes."""
+    surrogate: Literal[
+        "log_prob", "detached_ratio", "importance", "clip", "kl_adaptive", "kl_fixed"
+    ] = "clip"
+    """The loss: log-probability or detached ratio times weight (one step a batch), importance
+    weights, PPO's clipped ratio, PPO's KL penalty."""
+    importance: Literal["trajectory", "per_decision", "per_step"] = "per_decision"
+    """Weight of a step under --surrogate importance: the product of ratios to the episode's end,
+    to the rewarded step, or its own ratio alone."""
+    importance_clip: Positive | None = None
+    """Limit on importance weights."""
     clip_coef: Positive = 0.2
     """How far the clipped ratio may move from 1."""
+    clip_schedule: Schedule = "constant"
+    """How clip_coef changes, as lr_schedule does."""
+    kl_coef: Positive = 1.0
+    """Weight of the KL penalty, where it starts under kl_adaptive."""
+    kl_target: Positive = 0.01
+    """KL from the acting policy, per update, that kl_adaptive (surrogate or schedule) steers to."""
     ent_coef: NonNegative = 0.0
     """Weight of the entropy bonus."""
+    ent_schedule: Schedule = "constant"
+    """How ent_coef changes, as lr_schedule does."""
     vf_coef: NonNegative = 0.5
     """Weight of the value loss."""
+    value_clip: Positive | None = None
+    """How far V may move from its value before the update and still lower the value loss."""
+    value_epochs: CountOrZero = 0
+    """Further passes over each batch, after the policy's, that fit the critic alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +167,8 @@ class PolicySettings:
     """What acts."""
 
     hidden_sizes: tuple[Count, ...] = (64, 64)
-    """Units of each hidden layer, for actor and critic."""
+    """Units of each hidden layer, for actor and critic; without any, both are linear, and tables
+    where all observations are categories."""
     activation: Literal["tanh", "relu", "elu", "silu"] = "tanh"
     """Nonlinearity of the hidden layers."""
     normalize_obs: bool = True
@@ -150,12 +182,17 @@ class LearnerSettings:
     num_epochs: Count = 10
     """Passes over each batch."""
     minibatch_size: BigCount | None = 64
-    """Samples of one gradient; none takes the whole batch. With log_prob, whose gradients add up
-    to one step a batch, it bounds memory alone."""
+    """Samples of one gradient; none takes the whole batch. With log_prob and detached_ratio, whose
+    gradients add up to one step a batch, it bounds memory alone."""
+    optimizer: Literal["adam", "sgd"] = "adam"
+    """Adam (epsilon 1e-5), or stochastic gradient descent with momentum."""
+    momentum: Fraction = 0.9
+    """Momentum of sgd."""
     learning_rate: Positive = 3e-4
-    """Adam's step size."""
-    lr_schedule: Literal["constant", "linear"] = "constant"
-    """linear falls to 0 at total_steps."""
+    """The optimizer's step size."""
+    lr_schedule: Schedule = "constant"
+    """linear falls to 0 at total_steps; kl_adaptive divides by 1.5 after an update whose KL passed
+    2 kl_target, and multiplies where it stayed below kl_target / 2."""
     max_grad_norm: Positive = 0.5
     """The gradient's norm is cut to this."""
     target_kl: Positive | None = None
@@ -198,14 +235,14 @@ class Config(
         self._check_batch()
 
     def _check_estimator(self) -> None:
-        if self.advantage == "gae" and self.baseline != "value":
+        if self.bootstraps and self.baseline != "value":
             raise InputError(
-                f"--advantage gae contains V, so it needs --baseline value, not {self.baseline}; "
-                "or take --advantage reward_to_go"
+                f"--advantage {self.advantage} contains V, so it needs --baseline value, not "
+                f"{self.baseline}; or take --advantage reward_to_go"
             )
-        if self.surrogate == "log_prob" and self.num_epochs > 1:
+        if self.one_step and self.num_epochs > 1:
             raise InputError(
-                f"--num-epochs: {self.num_epochs} with --surrogate log_prob, which is "
+                f"--num-epochs: {self.num_epochs} with --surrogate {self.surrogate}, which is "
                 "exact for one step a batch only; take --num-epochs 1 or --surrogate clip"
             )
         if self.normalize_rewards and self.signed:
@@ -242,9 +279,28 @@ class Config(
             )
 
     @property
+    def bootstraps(self) -> bool:
+        """Whether the credit of a step contains V."""
+        if self.advantage == "n_step":
+            return self.bootstrap_steps != "inf"
+        return self.advantage in ("gae", "vtrace")
+
+    @property
     def monte_carlo(self) -> bool:
-        """Whether the credit of a step is the rest of its episode, as it was played."""
-        return self.advantage in ("total_return", "reward_to_go")
+        """Whether the credit of a step is the rest of its episode, with nothing bootstrapped."""
+        if self.advantage == "n_step":
+            return not self.bootstraps and self.baseline != "value"
+        return not self.bootstraps
+
+    @property
+    def one_step(self) -> bool:
+        """Whether the surrogate's gradient is right only at the parameters that acted."""
+        return self.surrogate in ("log_prob", "detached_ratio")
+
+    @property
+    def penalizes_kl(self) -> bool:
+        """Whether the surrogate has a KL penalty."""
+        return self.surrogate in ("kl_adaptive", "kl_fixed")
 
     @property
     def signed(self) -> bool:

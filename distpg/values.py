@@ -68,8 +68,8 @@ def misfit(value: object, hint: Any) -> str:
     if origin is Literal:
         return "" if value in options else "one of " + one_of(options)
     if origin is tuple:
-        if not isinstance(value, tuple) or not value:
-            return "a list of at least one number"
+        if not isinstance(value, tuple):
+            return "a list of numbers"
         problems = [misfit(item, options[0]) for item in typing.cast("tuple[object, ...]", value)]
         return next((f"a list of numbers, each {problem}" for problem in problems if problem), "")
     if hint is float:

@@ -97,7 +97,6 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"target_kl": 0.0}, "--target-kl: 0.0", "greater than 0"),
     ({"target_kl": "small"}, "--target-kl: 'small'", "a number"),
     ({"stop_at_return": math.nan}, "--stop-at-return: nan", "finite"),
-    ({"hidden_sizes": ()}, "--hidden-sizes: ()", "at least one"),
     ({"hidden_sizes": (64, 0)}, "--hidden-sizes: (64, 0)", "at least 1"),
     ({"hidden_sizes": [64]}, "--hidden-sizes: [64]", "list"),
     ({"hidden_sizes": 64}, "--hidden-sizes: 64", "list"),

@@ -63,21 +63,36 @@ def observe(node: Node) -> np.ndarray:
     return np.array([node.position, node.diamond], np.float32)
 
 
-class DiamondHill(gym.Env[np.ndarray, np.int64]):
-    """The game as an environment; observes [position, diamond present]."""
+def number(node: Node) -> np.int64:
+    """Return what the player sees as one number from 0 to 7."""
+    return np.int64(2 * node.position + node.diamond)
 
-    observation_space = spaces.Box(0, 3, (2,), np.float32)
+
+class DiamondHill(gym.Env[Any, np.int64]):
+    """The game as an environment; observes [position, diamond present].
+
+    With `tabular` it observes their number instead, 2 * position + diamond present, so that a
+    policy without hidden layers is a table.
+    """
+
     action_space = spaces.Discrete(2)
+
+    def __init__(self, *, tabular: bool = False) -> None:
+        """Choose what is observed."""
+        self.tabular = tabular
+        self.observation_space = (
+            spaces.Discrete(8) if tabular else spaces.Box(0, 3, (2,), np.float32)
+        )
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    ) -> tuple[Any, dict[str, Any]]:
         """Start on the hilltop."""
         super().reset(seed=seed)
         self.node = START
         return self._observe(), {}
 
-    def step(self, action: np.int64) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: np.int64) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Go left or right."""
         ways = transitions(self.node, int(action))
         draw = self.np_random.random() if len(ways) > 1 else 0.0
@@ -85,8 +100,8 @@ class DiamondHill(gym.Env[np.ndarray, np.int64]):
         self.node = way.successor
         return self._observe(), way.reward, way.terminated, False, {}
 
-    def _observe(self) -> np.ndarray:
-        return observe(self.node)
+    def _observe(self) -> Any:
+        return number(self.node) if self.tabular else observe(self.node)
 
     def get_state(self) -> dict[str, Any]:
         """Return where the game stands."""

@@ -9,14 +9,13 @@ Like everyone, all but `total_return` drop the factor gamma^t that the discounte
 before a step's gradient.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from distpg.config import GradientSettings
 from distpg.gradient.baselines import BASELINES
-from distpg.gradient.paths import Paths, episode_starts
+from distpg.gradient.paths import Paths
+from distpg.gradient.returns import reward_to_go, total_return
 
 
 def gae(
@@ -25,6 +24,7 @@ def gae(
     next_values: Tensor,
     terminated: Tensor,
     truncated: Tensor,
+    ratios: Tensor | None = None,
     *,
     gamma: float,
     gae_lambda: float,
@@ -37,6 +37,7 @@ def gae(
         next_values: [T, N] V(s_{t+1}), before any reset.
         terminated: [T, N] bool.
         truncated: [T, N] bool.
+        ratios: [T, N] corrects for the actions after each step, as in `reward_to_go`.
         gamma: Discount per env step, in [0, 1].
         gae_lambda: 0 is one-step TD; 1 is the discounted return minus V.
 
@@ -48,68 +49,71 @@ def gae(
     advantages = torch.empty_like(td_errors)
     future = torch.zeros_like(td_errors[0])
     for t in reversed(range(len(td_errors))):
-        future = td_errors[t] + gamma * gae_lambda * future * goes_on[t]
-        advantages[t] = future
+        advantages[t] = td_errors[t] + gamma * gae_lambda * future * goes_on[t]
+        future = advantages[t] if ratios is None else ratios[t] * advantages[t]
     return advantages
 
 
-def reward_to_go(
-    rewards: Tensor, next_values: Tensor, terminated: Tensor, truncated: Tensor, *, gamma: float
-) -> Tensor:
-    """Sum the discounted rewards from each step to the end of its episode (Williams 1992).
-
-    Where the episode was cut, by a time limit or by the last row, V of the cut's successor stands
-    for the rest; `next_values` of zeros make the return end at the cut.
-
-    Args:
-        rewards: [T, N].
-        next_values: [T, N] V(s_{t+1}) before any reset, or zeros.
-        terminated: [T, N] bool.
-        truncated: [T, N] bool.
-        gamma: Discount per env step, in [0, 1].
-
-    Returns:
-        [T, N] returns-to-go.
-    """
-    returns = torch.empty_like(rewards)
-    future = next_values[-1]
-    for t in reversed(range(len(rewards))):
-        future = torch.where(truncated[t], next_values[t], future) * ~terminated[t]
-        future = rewards[t] + gamma * future
-        returns[t] = future
-    return returns
-
-
-def total_return(
+def n_step(
     rewards: Tensor,
+    values: Tensor,
     next_values: Tensor,
     terminated: Tensor,
     truncated: Tensor,
-    valid: Tensor,
+    ratios: Tensor | None = None,
     *,
     gamma: float,
+    num_steps: int,
 ) -> Tensor:
-    """Give every step its whole episode's return, discounted from the episode's first step.
+    """Estimate advantages by n-step returns (Sutton and Barto 2018, eq. 7.1; Mnih et al. 2016).
 
-    Args:
-        rewards: [T, N].
-        next_values: [T, N] V(s_{t+1}) before any reset, or zeros.
-        terminated: [T, N] bool.
-        truncated: [T, N] bool.
-        valid: [T, N] bool.
-        gamma: Discount per env step, in [0, 1].
+    n rewards, then V of where they led, minus V. Fewer where the episode ends, or is cut by a time
+    limit or by the last row, before that. n is `num_steps`, at least 1: one-step TD. The rest is
+    as for `gae`.
+    """
+    targets = rewards + gamma * next_values * ~terminated
+    for _ in range(min(num_steps, len(rewards)) - 1):
+        ahead = targets if ratios is None else ratios * targets
+        ahead = torch.cat([ahead[1:], next_values[-1:]])
+        targets = rewards + gamma * torch.where(truncated, next_values, ahead) * ~terminated
+    return targets - values
+
+
+def vtrace(
+    rewards: Tensor,
+    values: Tensor,
+    next_values: Tensor,
+    terminated: Tensor,
+    truncated: Tensor,
+    ratios: Tensor,
+    *,
+    gamma: float,
+    rho_bar: float,
+    c_bar: float,
+) -> tuple[Tensor, Tensor]:
+    """Estimate advantages and values by V-trace (Espeholt et al. 2018, eq. 1 and section 4.2).
+
+    Corrects for actions that another policy chose. Where it was this one, and both limits are at
+    least 1, the targets are n-step returns to the end of the episode or of the segment. The step's
+    own ratio is left to the surrogate.
+
+    `rho_bar` limits the ratio of a step, and decides whose value the targets estimate; `c_bar`
+    those that carry corrections back, and decides how fast they arrive. The rest is as for `gae`.
 
     Returns:
-        [T, N] returns, equal over an episode.
+        advantages: [T, N] r + gamma * v_{t+1} - V(s_t), not normalized.
+        targets: [T, N] v_t.
     """
-    to_go = reward_to_go(rewards, next_values, terminated, truncated, gamma=gamma)
-    starts = episode_starts(terminated | truncated, valid)
-    returns = torch.zeros_like(rewards)
-    current = torch.zeros_like(rewards[0])
-    for t in range(len(rewards)):
-        current = torch.where(starts[t], to_go[t], current)
-        returns[t] = current
-    return returns
+    td_errors = rewards + gamma * next_values * ~terminated - values
+    rhos, cs = ratios.clamp(max=rho_bar), ratios.clamp(max=c_bar)
+    goes_on = ~(terminated | truncated)
+    advantages, corrections = torch.empty_like(td_errors), torch.empty_like(td_errors)
+    ahead = torch.zeros_like(td_errors[0])
+    for t in reversed(range(len(td_errors))):
+        ahead = gamma * ahead * goes_on[t]
+        advantages[t] = td_errors[t] + ahead
+        corrections[t] = ahead = rhos[t] * td_errors[t] + cs[t] * ahead
+    return advantages, values + corrections
 
 
 def normalize(advantages: Tensor) -> Tensor:
@@ -118,30 +122,38 @@ def normalize(advantages: Tensor) -> Tensor:
     return centred / (centred.square().mean().sqrt() + 1e-8)
 
 
-def _gae(paths: Paths, settings: GradientSettings) -> Tensor:
-    ends = (paths.terminated, paths.truncated)
+def _gae(paths: Paths, settings: GradientSettings) -> tuple[Tensor, Tensor]:
     decays = {"gamma": settings.gamma, "gae_lambda": settings.gae_lambda}
-    return gae(paths.rewards, paths.values, paths.next_values, *ends, **decays)
+    advantages = gae(*paths.valued, paths.ratios, **decays)
+    return advantages, advantages + paths.values
+
+
+def _n_step(paths: Paths, settings: GradientSettings) -> tuple[Tensor, Tensor]:
+    num_steps = settings.bootstrap_steps
+    assert num_steps != "inf", "all rewards are reward_to_go"
+    advantages = n_step(*paths.valued, paths.ratios, gamma=settings.gamma, num_steps=num_steps)
+    return advantages, advantages + paths.values
+
+
+def _vtrace(paths: Paths, settings: GradientSettings) -> tuple[Tensor, Tensor]:
+    assert paths.ratios is not None, "V-trace is made of ratios"
+    limits = {"rho_bar": settings.rho_bar, "c_bar": settings.c_bar}
+    return vtrace(*paths.valued, paths.ratios, gamma=settings.gamma, **limits)
 
 
 def _reward_to_go(paths: Paths, settings: GradientSettings) -> Tensor:
-    ends = (paths.terminated, paths.truncated)
-    return reward_to_go(paths.rewards, paths.next_values, *ends, gamma=settings.gamma)
+    return reward_to_go(*paths.unvalued, paths.ratios, gamma=settings.gamma)
 
 
 def _total_return(paths: Paths, settings: GradientSettings) -> Tensor:
-    ends = (paths.terminated, paths.truncated)
-    gamma = settings.gamma
-    return total_return(paths.rewards, paths.next_values, *ends, paths.valid, gamma=gamma)
+    return total_return(*paths.unvalued, paths.valid, paths.ratios, gamma=settings.gamma)
 
 
-Psi = Callable[[Paths, GradientSettings], Tensor]
+RETURNS = {"total_return": _total_return, "reward_to_go": _reward_to_go}
+"""Returns as they were played, [T, N]: a baseline is subtracted from them."""
 
-RETURNS: dict[str, Psi] = {"total_return": _total_return, "reward_to_go": _reward_to_go}
-"""Returns as they were played: a baseline is subtracted from them."""
-
-ADVANTAGES: dict[str, Psi] = {"gae": _gae}
-"""Advantages already: they contain V."""
+ADVANTAGES = {"n_step": _n_step, "gae": _gae, "vtrace": _vtrace}
+"""Advantages already, for they contain V, [T, N]; and the critic's targets, [T, N]."""
 
 
 def estimate(paths: Paths, settings: GradientSettings) -> tuple[Tensor, Tensor]:
@@ -151,9 +163,11 @@ def estimate(paths: Paths, settings: GradientSettings) -> tuple[Tensor, Tensor]:
         advantages: [T, N] the weight of each step's log-probability, not normalized.
         returns: [T, N] what V(s_t) should have been, the critic's target.
     """
-    if settings.advantage in ADVANTAGES:
-        advantages = ADVANTAGES[settings.advantage](paths, settings)
-        return advantages, advantages + paths.values
-    credit = RETURNS[settings.advantage](paths, settings)
+    psi = settings.advantage
+    if psi == "n_step" and settings.bootstrap_steps == "inf":
+        psi = "reward_to_go"
+    if psi in ADVANTAGES:
+        return ADVANTAGES[psi](paths, settings)
+    credit = RETURNS[psi](paths, settings)
     baseline = BASELINES[settings.baseline](credit, paths, settings)
     return credit - baseline, _reward_to_go(paths, settings)

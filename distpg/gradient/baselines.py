@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from distpg.config import GradientSettings
-from distpg.gradient.paths import Paths, episode_index
+from distpg.gradient.paths import Paths, episode_index, episode_times
 
 
 def mean_of_others(credit: Tensor, episodes: Tensor, *, per_episode: bool) -> Tensor:
@@ -39,6 +39,26 @@ def mean_of_others(credit: Tensor, episodes: Tensor, *, per_episode: bool) -> Te
     return torch.where(valid, others[episodes.clamp(min=0)], 0.0)
 
 
+def time_mean_of_others(credit: Tensor, times: Tensor) -> Tensor:
+    """Average the credit at each time step over the other episodes that reached it.
+
+    Args:
+        credit: [T, N] what each step is credited with.
+        times: [T, N] int64 steps since the episode began, -1 where a step is not valid.
+
+    Returns:
+        [T, N] baseline; 0 where no other episode came so far, and where a step is not valid.
+    """
+    valid = times >= 0
+    index, own = times[valid], credit[valid]
+    counts = torch.bincount(index)
+    sums = own.new_zeros(len(counts)).index_add(0, index, own)
+    baseline = torch.zeros_like(credit)
+    baseline[valid] = (sums[index] - own) / (counts[index] - 1).clamp(min=1)
+    # what is left of a sum of one is rounding
+    return baseline.masked_fill(valid & (counts[times.clamp(min=0)] == 1), 0)
+
+
 def _none(credit: Tensor, paths: Paths, settings: GradientSettings) -> Tensor:
     return torch.zeros_like(credit)
 
@@ -48,6 +68,10 @@ def _mean(credit: Tensor, paths: Paths, settings: GradientSettings) -> Tensor:
     return mean_of_others(credit, episodes, per_episode=settings.advantage == "total_return")
 
 
+def _time(credit: Tensor, paths: Paths, settings: GradientSettings) -> Tensor:
+    return time_mean_of_others(credit, episode_times(paths.done, paths.valid))
+
+
 def _value(credit: Tensor, paths: Paths, settings: GradientSettings) -> Tensor:
     return paths.values
 
@@ -55,6 +79,7 @@ def _value(credit: Tensor, paths: Paths, settings: GradientSettings) -> Tensor:
 BASELINES: dict[str, Callable[[Tensor, Paths, GradientSettings], Tensor]] = {
     "none": _none,
     "mean": _mean,
+    "time": _time,
     "value": _value,
 }
 """From (credit [T, N], paths, settings) to the baseline [T, N]."""

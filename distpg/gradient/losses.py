@@ -5,23 +5,33 @@ of how well the policy plays.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from distpg.config import GradientSettings
 
-
-def log_prob_loss(logprobs: Tensor, advantages: Tensor) -> Tensor:
+def log_prob_loss(logprobs: Tensor, weights: Tensor) -> Tensor:
     """Weight log-probabilities: -mean(log pi(a|s) * Psi) (Williams 1992; Sutton et al. 2000).
 
-    Its gradient is the policy gradient at the parameters that acted, and there alone.
+    Its gradient is the policy gradient at the parameters that acted, and there alone; elsewhere it
+    is once Psi is multiplied by an importance weight.
 
     Args:
         logprobs: [B] under the current policy, with gradient.
-        advantages: [B] Psi, a constant.
+        weights: [B] Psi, a constant.
     """
-    return -(logprobs * advantages).mean()
+    return -(logprobs * weights).mean()
+
+
+def ratio_loss(log_ratio: Tensor, advantages: Tensor) -> Tensor:
+    """Weight ratios: -mean(pi(a|s) / pi_old(a|s) * Psi) (Kakade and Langford 2002).
+
+    Args:
+        log_ratio: [B] log pi(a|s) minus that of the old policy, with gradient.
+        advantages: [B] a constant.
+    """
+    return -(log_ratio.exp() * advantages).mean()
 
 
 def clipped_loss(log_ratio: Tensor, advantages: Tensor, *, clip_coef: float) -> Tensor:
@@ -40,38 +50,68 @@ def clipped_loss(log_ratio: Tensor, advantages: Tensor, *, clip_coef: float) -> 
     return -torch.min(ratio * advantages, clipped * advantages).mean()
 
 
-def value_loss(values: Tensor, returns: Tensor) -> Tensor:
-    """Mean squared error of [B] values against [B] returns."""
-    return (values - returns).square().mean()
+def value_loss(
+    values: Tensor,
+    returns: Tensor,
+    old_values: Tensor | None = None,
+    value_clip: float | None = None,
+) -> Tensor:
+    """Mean squared error of [B] values against [B] returns.
 
-
-def approx_kl(log_ratio: Tensor) -> Tensor:
-    """Estimate KL(acting || current) from samples of the acting policy.
-
-    The estimator mean(ratio - 1 - log ratio): unbiased, never negative (Schulman 2020).
+    With `value_clip`, the larger of the errors of V and of V held within that distance of its [B]
+    value before the update: what has moved farther has no gradient towards going on.
     """
-    return (log_ratio.exp() - 1 - log_ratio).mean()
+    errors = (values - returns).square()
+    if value_clip is not None:
+        assert old_values is not None, "a clip is around the values before the update"
+        held = old_values + (values - old_values).clamp(-value_clip, value_clip)
+        errors = torch.max(errors, (held - returns).square())
+    return errors.mean()
 
 
-def explained_variance(values: Tensor, returns: Tensor) -> Tensor:
-    """Share of the variance of [B] returns that [B] values explain; nan if there is no variance."""
-    variance = returns.var(correction=0)
-    return torch.where(variance > 0, 1 - (returns - values).var(correction=0) / variance, torch.nan)
+@dataclass(frozen=True)
+class Coefficients:
+    """What scales the terms of the loss, as the schedules have it for this update."""
+
+    clip: float
+    kl: float
+    entropy: float
 
 
-def _log_prob(
-    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, settings: GradientSettings
-) -> Tensor:
-    return log_prob_loss(logprobs, advantages)
+@dataclass(frozen=True)
+class Scored:
+    """A minibatch of M actions as a surrogate sees it."""
+
+    logprobs: Tensor
+    """[M] log pi(a|s) under the current policy, with gradient."""
+    old_logprobs: Tensor
+    """[M] under the policy that acted."""
+    advantages: Tensor
+    """[M] Psi."""
+    importance: Tensor
+    """[M] importance weights, constants."""
+    kl: Tensor
+    """[M] KL(acting || current) in each state; [0] but under the surrogates that penalise it."""
+
+    @property
+    def log_ratio(self) -> Tensor:
+        """[M] log pi(a|s) minus that of the policy that acted."""
+        return self.logprobs - self.old_logprobs
 
 
-def _clip(
-    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, settings: GradientSettings
-) -> Tensor:
-    return clipped_loss(logprobs - old_logprobs, advantages, clip_coef=settings.clip_coef)
+Surrogate = Callable[[Scored, Coefficients], Tensor]
 
 
-Surrogate = Callable[[Tensor, Tensor, Tensor, GradientSettings], Tensor]
+def _kl_penalty(scored: Scored, now: Coefficients) -> Tensor:
+    return ratio_loss(scored.log_ratio, scored.advantages) + now.kl * scored.kl.mean()
 
-SURROGATES: dict[str, Surrogate] = {"log_prob": _log_prob, "clip": _clip}
-"""From (logprobs, logprobs of the acting policy, advantages, settings) to the policy loss."""
+
+SURROGATES: dict[str, Surrogate] = {
+    "log_prob": lambda x, now: log_prob_loss(x.logprobs, x.advantages),
+    "detached_ratio": lambda x, now: ratio_loss(x.logprobs - x.logprobs.detach(), x.advantages),
+    "importance": lambda x, now: log_prob_loss(x.logprobs, x.importance * x.advantages),
+    "clip": lambda x, now: clipped_loss(x.log_ratio, x.advantages, clip_coef=now.clip),
+    "kl_adaptive": _kl_penalty,
+    "kl_fixed": _kl_penalty,
+}
+"""From a minibatch and the current coefficients to the policy's loss."""

@@ -19,6 +19,18 @@ class Paths:
     terminated: Tensor
     truncated: Tensor
     valid: Tensor
+    ratios: Tensor | None = None
+    """pi(a|s) of the policy to credit over that of the policy that acted, where they differ."""
+
+    @property
+    def valued(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """What a Psi that contains V is computed from."""
+        return self.rewards, self.values, self.next_values, self.terminated, self.truncated
+
+    @property
+    def unvalued(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What a return is computed from; V stands in only where the episode was cut."""
+        return self.rewards, self.next_values, self.terminated, self.truncated
 
     @property
     def done(self) -> Tensor:
@@ -42,3 +54,15 @@ def episode_index(done: Tensor, valid: Tensor) -> Tensor:
     in_column = starts.cumsum(0) - 1
     first = starts.sum(0).cumsum(0) - starts.sum(0)
     return torch.where(valid, in_column + first, -1)
+
+
+def episode_times(done: Tensor, valid: Tensor) -> Tensor:
+    """Count the steps of each episode from 0, [T, N] int64; -1 where a step is not valid."""
+    starts = episode_starts(done, valid)
+    times = torch.full_like(valid, -1, dtype=torch.int64)
+    elapsed = torch.zeros_like(times[0])
+    for t in range(len(valid)):
+        elapsed = elapsed.masked_fill(starts[t], 0)
+        times[t] = torch.where(valid[t], elapsed, -1)
+        elapsed = elapsed + 1
+    return times

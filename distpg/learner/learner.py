@@ -3,68 +3,28 @@
 T steps, N envs of all slots side by side, B valid samples of a batch, M of a minibatch.
 """
 
+import dataclasses
+import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from distpg.config import Config
-from distpg.errors import RunError
-from distpg.gradient.advantages import Paths, estimate, normalize
-from distpg.gradient.losses import SURROGATES, approx_kl, explained_variance, value_loss
-from distpg.learner.device import choose_device, default_threads
+from distpg.gradient.advantages import estimate, normalize
+from distpg.gradient.diagnostics import approx_kl, explained_variance
+from distpg.gradient.importance import importance_weights
+from distpg.gradient.losses import SURROGATES, Coefficients, Scored, value_loss
+from distpg.gradient.paths import Paths, episode_starts
 from distpg.learner.means import Means
-from distpg.learner.minibatches import Samples, minibatches
-from distpg.learner.on_policy import check_finite, check_on_policy
-from distpg.learner.reward_scale import RewardScale
-from distpg.learner.state import learner_arrays, load_critic, load_learner_arrays
-from distpg.policy.actor_critic import ActorCritic, Policy
-from distpg.policy.architecture import Architecture
-from distpg.records import Batch, LearnerState, Rollout, Weights
-from distpg.spaces import ActionSpec, ObsSpec, spaces_to_json
-from distpg.streams import Stream, stream_seeds
-
-CHUNK = 8192
-"""Observations of one forward pass of the critic over a batch."""
+from distpg.learner.minibatches import Credit, Samples, in_chunks, minibatches
+from distpg.learner.on_policy import check_finite, check_on_policy, check_versions
+from distpg.learner.trainable import Trainable
+from distpg.records import Batch, Rollout, Weights
 
 
-class Learner:
-    """Policy, critic and optimizer, and the update that takes them from one version to the next."""
-
-    def __init__(self, config: Config, obs_spec: ObsSpec, action_spec: ActionSpec) -> None:
-        """Initialize the networks from the seed, on the device that the configuration names."""
-        self.config = config
-        self.device = choose_device(config.device)
-        self.threads = config.learner_threads or default_threads(obs_spec)
-        # workers act in float32, so the learner must not round to TF32
-        torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cuda.matmul.allow_tf32 = False
-        # orthogonal initialization, too, depends in its last bits on the number of threads
-        torch.set_num_threads(self.threads)
-        (seed,) = stream_seeds(Stream.INIT, config.seed)
-        parts = Architecture.of(config)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            policy = Policy(obs_spec, action_spec, parts)
-            self.model = ActorCritic(policy, parts, with_critic=config.baseline == "value")
-        self.model.to(self.device)
-        self.policy = self.model.policy
-        self.optimizer = torch.optim.Adam(
-            self.model.parameters(), lr=config.learning_rate, eps=1e-5, fused=True
-        )
-        self.reward_scale = RewardScale(config.gamma, carry=config.episodes == 0)
-        self.version = 0
-        self.trained_steps = 0
-        self.num_updates = 0
-
-    def placement(self) -> tuple[str, int]:
-        """Return the device and the number of threads that updates are computed with."""
-        return self.device.type, self.threads
-
-    def weights(self) -> Weights:
-        """Return what a policy needs to act, as arrays under the current version."""
-        return self.policy.weights(self.version)
+class Learner(Trainable):
+    """Takes policy and critic from one version to the next; `trainable.py` has what it changes."""
 
     def update(self, rollouts: Sequence[Rollout]) -> tuple[Weights, dict[str, float]]:
         """Improve the policy by one batch.
@@ -81,11 +41,11 @@ class Learner:
         """
         began = time.perf_counter()
         torch.set_num_threads(self.threads)
-        self._admit(rollouts)
+        check_versions(rollouts, self.config.slots, self.version)
         batch = Batch.join(rollouts, self.device)
         check_finite(batch, self.config.num_envs)
-        samples, stats = self._credit(batch)
-        stats |= self._improve(samples)
+        samples, paths = self._value(batch)
+        stats = self._improve(samples, paths)
         self.policy.normalizer.merge(
             {name: leaf[:-1] for name, leaf in batch.obs.items()}, batch.valid
         )
@@ -94,122 +54,161 @@ class Learner:
         stats["perf/learner_s"] = time.perf_counter() - began
         return self.weights(), stats
 
-    def _admit(self, rollouts: Sequence[Rollout]) -> None:
-        slots = [rollout.slot for rollout in rollouts]
-        if slots != list(range(self.config.slots)):
-            raise RunError(f"a batch needs each of {self.config.slots} slots once, not {slots}")
-        for rollout in rollouts:
-            if rollout.policy_version != self.version:
-                raise RunError(
-                    f"slot {rollout.slot} acted with version {rollout.policy_version} of the "
-                    f"policy; the learner is at version {self.version}"
-                )
+    def policy_gradient(self, rollouts: Sequence[Rollout]) -> dict[str, Tensor]:
+        """Return the direction that the policy's loss sends each parameter in; take no step."""
+        samples, paths = self._value(Batch.join(rollouts, self.device))
+        coefficients, _ = self.schedules.now(self.trained_steps)
+        _, terms = self._loss(samples, self._credit(samples, paths), coefficients)
+        loss = terms["train/policy_gradient_loss"]
+        gradients = torch.autograd.grad(-loss, list(self.policy.parameters()))
+        return dict(zip(dict(self.policy.named_parameters()), gradients, strict=True))
 
     @torch.no_grad()
-    def _credit(self, batch: Batch) -> tuple[Samples, dict[str, float]]:
-        """Value every state, credit every step, and take the valid ones out as samples."""
-        obs = self.policy.normalizer(batch.obs)
-        values = self._values(obs, batch)
+    def _value(self, batch: Batch) -> tuple[Samples, Paths]:
+        """Value every state, and take the valid steps out as samples."""
+        obs, valid = self.policy.normalizer(batch.obs), batch.valid
+        rows, num_envs = valid.shape[0] + 1, valid.shape[1]
+        values = torch.zeros(rows, num_envs, device=self.device)
+        if self.model.critic:
+            flat = {name: leaf.flatten(0, 1) for name, leaf in obs.items()}
+            values = in_chunks(self.model.values, flat).view(rows, num_envs)
+        slots = torch.arange(num_envs, device=self.device) // self.config.num_envs
+        seen = {name: leaf[:-1][valid] for name, leaf in obs.items()}
+        nothing = values.new_zeros(int(valid.sum()), 0)
+        samples = Samples(
+            obs=seen,
+            actions=batch.actions[valid],
+            logprobs=batch.logprobs[valid],
+            values=values[:-1][valid],
+            slots=slots.expand(valid.shape)[valid],
+            acting=in_chunks(self._acting, seen) if self.config.penalizes_kl else nothing,
+        )
         paths = Paths(
             rewards=self._rewards(batch),
             values=values[:-1],
             next_values=values[1:],
             terminated=batch.terminated,
             truncated=batch.truncated,
-            valid=batch.valid,
+            valid=valid,
         )
-        advantages, returns = estimate(paths, self.config)
-        valid = batch.valid
-        slots = torch.arange(valid.shape[1], device=self.device) // self.config.num_envs
-        samples = Samples(
-            obs={name: leaf[:-1][valid] for name, leaf in obs.items()},
-            actions=batch.actions[valid],
-            logprobs=batch.logprobs[valid],
-            advantages=advantages[valid],
-            returns=returns[valid],
-            slots=slots.expand(valid.shape)[valid],
-        )
-        stats: dict[str, float] = {}
-        if self.model.critic:
-            explained = explained_variance(paths.values[valid], samples.returns)
-            stats["train/explained_variance"] = explained.item()
-        if self.config.normalize_advantages:
-            samples.advantages.copy_(normalize(samples.advantages))
-        return samples, stats
-
-    def _values(self, obs: Mapping[str, Tensor], batch: Batch) -> Tensor:
-        """Return V of all observations, [T+1, N]; zeros without a critic."""
-        rows, num_envs = batch.rewards.shape[0] + 1, batch.rewards.shape[1]
-        if not self.model.critic:
-            return torch.zeros(rows, num_envs, device=self.device)
-        flat = {name: leaf.flatten(0, 1).split(CHUNK) for name, leaf in obs.items()}
-        chunks = [
-            self.model.values(dict(zip(flat, leaves, strict=True)))
-            for leaves in zip(*flat.values(), strict=True)
-        ]
-        return torch.cat(chunks).view(rows, num_envs)
+        return samples, paths
 
     def _rewards(self, batch: Batch) -> Tensor:
         if self.config.signed:
             return batch.rewards.sign()
         return self.reward_scale.scale(batch) if self.config.normalize_rewards else batch.rewards
 
-    def _improve(self, samples: Samples) -> dict[str, float]:
-        """Run the epochs of minibatches; with log_prob, add up their gradients to one step."""
-        config = self.config
-        rate = config.learning_rate * self._schedule()
+    @torch.no_grad()
+    def _credit(self, samples: Samples, paths: Paths) -> Credit:
+        """Weigh the samples by Psi, and by their ratios where the estimator takes them."""
+        config, valid = self.config, paths.valid
+        importance = torch.ones_like(samples.logprobs)
+        if config.surrogate == "importance" or config.advantage == "vtrace":
+            log_ratio = torch.zeros_like(paths.rewards)
+            log_ratio[valid] = self._log_ratio(samples)
+            ratios = log_ratio.exp()
+            if config.surrogate == "importance":
+                weights = importance_weights(log_ratio, paths.done, valid, config.importance)
+                importance = weights[valid].clamp(max=config.importance_clip or math.inf)
+                if config.importance == "trajectory":
+                    # the weight covers the steps ahead, too
+                    ratios = torch.ones_like(ratios)
+            if config.importance == "per_decision" or config.advantage == "vtrace":
+                paths = dataclasses.replace(paths, ratios=ratios)
+        advantages, returns = (table[valid] for table in estimate(paths, config))
+        if config.normalize_advantages:
+            advantages = normalize(advantages)
+        if config.loss_average == "per_episode":
+            advantages = advantages * len(samples) / episode_starts(paths.done, valid).sum()
+        return Credit(advantages, returns, importance)
+
+    def _improve(self, samples: Samples, paths: Paths) -> dict[str, float]:
+        """Run the epochs of minibatches; a surrogate for one step adds their gradients up."""
+        config, means, stopped = self.config, Means(), False
+        coefficients, rate = self.schedules.now(self.trained_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        one_step = config.surrogate == "log_prob"
-        means, first, stopped = Means(), dict[str, float](), False
+        credit = self._credit(samples, paths)
+        stats = self.schedules.scalars(self.trained_steps)
+        if self.model.critic:
+            explained = explained_variance(samples.values, credit.returns)
+            stats["train/explained_variance"] = explained.item()
         self.optimizer.zero_grad(set_to_none=True)
-        for epoch in range(config.num_epochs):
-            keys = {"seed": config.seed, "iteration": self.version, "epoch": epoch}
-            for minibatch in minibatches(samples, config.minibatch_size, **keys):
-                loss, terms = self._loss(minibatch)
-                if not means.weight:
-                    first = check_on_policy(terms["log_ratio"], minibatch.slots)
-                terms.pop("log_ratio", None)
-                if config.target_kl and float(terms["train/approx_kl"]) > 1.5 * config.target_kl:
-                    stopped = True
-                    break
-                weight = len(minibatch)
-                (loss * (weight / len(samples)) if one_step else loss).backward()
-                if not one_step:
-                    terms["gradient/norm"] = self._step()
-                means.add(terms, weight)
-            if stopped:
+        for rows in self._minibatches(samples, range(config.num_epochs)):
+            if config.surrogate == "importance":
+                credit = self._credit(samples, paths)
+            minibatch = samples[rows]
+            loss, terms = self._loss(minibatch, credit[rows], coefficients)
+            log_ratio = terms.pop("log_ratio")
+            if not means.weight:
+                stats |= check_on_policy(log_ratio, minibatch.slots)
+            if config.target_kl and float(terms["train/approx_kl"]) > 1.5 * config.target_kl:
+                stopped = True
                 break
-        stats = means.read()
-        if one_step:
+            (loss * len(rows) / len(samples) if config.one_step else loss).backward()
+            if not config.one_step:
+                terms["gradient/norm"] = self._step()
+            means.add(terms, len(rows))
+        if config.one_step:
             stats["gradient/norm"] = float(self._step())
-        stats["train/learning_rate"] = rate
-        stats["train/n_updates"] = self.num_updates
-        stats["train/early_stop"] = float(stopped)
-        return stats | first
+        self._fit_critic(samples, credit)
+        if self.schedules.follows_kl:
+            self.schedules.observe(float(approx_kl(self._log_ratio(samples))))
+        stats |= {"train/n_updates": self.num_updates, "train/early_stop": float(stopped)}
+        return stats | means.read()
 
-    def _loss(self, minibatch: Samples) -> tuple[Tensor, dict[str, Tensor]]:
+    def _fit_critic(self, samples: Samples, credit: Credit) -> None:
+        """Run the epochs that move nothing but the critic."""
+        epochs = range(self.config.num_epochs, self.config.num_epochs + self.config.value_epochs)
+        for rows in self._minibatches(samples, epochs if self.model.critic else range(0)):
+            minibatch = samples[rows]
+            value_loss(self.model.values(minibatch.obs), credit.returns[rows]).backward()
+            for parameter in self.policy.parameters():
+                parameter.grad = None
+            self._step()
+
+    def _minibatches(self, samples: Samples, epochs: range) -> Iterator[Tensor]:
+        keys = {"seed": self.config.seed, "iteration": self.version}
+        for rows in minibatches(len(samples), self.config.minibatch_size, epochs=epochs, **keys):
+            yield rows.to(self.device)
+
+    def _loss(
+        self, minibatch: Samples, credit: Credit, coefficients: Coefficients
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of a minibatch, and what is to be known of it."""
         config = self.config
         distribution, values = self.model(minibatch.obs)
         logprobs = distribution.log_prob(minibatch.actions)
-        surrogate = SURROGATES[config.surrogate]
-        policy_loss = surrogate(logprobs, minibatch.logprobs, minibatch.advantages, config)
+        kl = logprobs.new_zeros(0)
+        if config.penalizes_kl:
+            kl = self.policy.rebuild(minibatch.acting).kl(distribution)
+        scored = Scored(logprobs, minibatch.logprobs, credit.advantages, credit.importance, kl)
+        policy_loss = SURROGATES[config.surrogate](scored, coefficients)
         entropy = distribution.entropy().mean()
-        loss = policy_loss - config.ent_coef * entropy
+        loss = policy_loss - coefficients.entropy * entropy
         terms = {"train/policy_gradient_loss": policy_loss, "train/entropy_loss": -entropy}
         if values is not None:
-            terms["train/value_loss"] = value_loss(values, minibatch.returns)
+            old = minibatch.values
+            terms["train/value_loss"] = value_loss(values, credit.returns, old, config.value_clip)
             loss = loss + config.vf_coef * terms["train/value_loss"]
         with torch.no_grad():
-            log_ratio = logprobs - minibatch.logprobs
+            log_ratio = scored.log_ratio
             terms["train/approx_kl"] = approx_kl(log_ratio)
             if config.surrogate == "clip":
-                moved = (log_ratio.exp() - 1).abs() > config.clip_coef
+                moved = (log_ratio.exp() - 1).abs() > coefficients.clip
                 terms["train/clip_fraction"] = moved.float().mean()
             if self.policy.action_spec.kind == "continuous":
                 terms["train/std"] = self.policy.log_std.exp().mean()
-        terms |= {"train/loss": loss, "log_ratio": log_ratio}
-        return loss, {name: term.detach() for name, term in terms.items()}
+        return loss, terms | {"train/loss": loss, "log_ratio": log_ratio}
+
+    def _log_ratio(self, samples: Samples) -> Tensor:
+        """Return log pi(a|s) minus that of the policy that acted, [B], as constants."""
+        with torch.no_grad():
+            acting = self.policy.rebuild(in_chunks(self._acting, samples.obs))
+            return acting.log_prob(samples.actions) - samples.logprobs
+
+    def _acting(self, obs: Mapping[str, Tensor]) -> Tensor:
+        return self.policy.parameters_of(self.policy.encoder(obs))
 
     def _step(self) -> Tensor:
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
@@ -217,35 +216,3 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         self.num_updates += 1
         return norm.detach()
-
-    def _schedule(self) -> float:
-        if self.config.lr_schedule == "constant":
-            return 1.0
-        return max(0.0, 1 - self.trained_steps / self.config.total_steps)
-
-    def state(self) -> LearnerState:
-        """Copy out everything that the next update depends on."""
-        return LearnerState(
-            policy=self.weights(),
-            arrays=learner_arrays(self.model, self.optimizer, self.reward_scale),
-            counters={
-                "policy_version": self.version,
-                "trained_steps": self.trained_steps,
-                "num_updates": self.num_updates,
-            },
-            spaces=spaces_to_json(self.policy.obs_spec, self.policy.action_spec),
-        )
-
-    def load(self, state: LearnerState) -> None:
-        """Go on from a state that `state` returned."""
-        self.policy.load(state.policy)
-        load_learner_arrays(self.model, self.optimizer, self.reward_scale, state.arrays)
-        self.version = state.counters["policy_version"]
-        self.trained_steps = state.counters["trained_steps"]
-        self.num_updates = state.counters["num_updates"]
-
-    def start_from(self, state: LearnerState) -> None:
-        """Take over another run's policy and, where both have one, its critic; no more."""
-        self.policy.load(state.policy)
-        if self.model.critic and any(name.startswith("critic/") for name in state.arrays):
-            load_critic(self.model.critic, state.arrays)

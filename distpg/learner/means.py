@@ -17,7 +17,7 @@ class Means:
     def add(self, terms: Mapping[str, Tensor], weight: int) -> None:
         """Add scalar tensors that stand for `weight` samples."""
         for name, term in terms.items():
-            self.sums[name] = self.sums.get(name, 0) + term * weight
+            self.sums[name] = self.sums.get(name, 0) + term.detach() * weight
         self.weight += weight
 
     def read(self) -> dict[str, float]:

@@ -4,12 +4,31 @@ Before the first step of an update the ratio of their probabilities is 1, but fo
 bits. Anything else means that worker and learner differ: in weights, normalizer or precision.
 """
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from distpg.errors import RunError
-from distpg.records import Batch
+from distpg.records import Batch, Rollout
 
 LIMITS = {"median": 1e-5, "max": 1e-3}
+
+
+def check_versions(rollouts: Sequence[Rollout], num_slots: int, version: int) -> None:
+    """Refuse what is not each slot once, in order, played by this version.
+
+    Raises:
+        RunError: names the slot and both versions.
+    """
+    slots = [rollout.slot for rollout in rollouts]
+    if slots != list(range(num_slots)):
+        raise RunError(f"a batch needs each of {num_slots} slots once, not {slots}")
+    for rollout in rollouts:
+        if rollout.policy_version != version:
+            raise RunError(
+                f"slot {rollout.slot} acted with version {rollout.policy_version} of the policy; "
+                f"the learner is at version {version}"
+            )
 
 
 def check_finite(batch: Batch, num_envs: int) -> None:

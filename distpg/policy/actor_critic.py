@@ -35,7 +35,8 @@ class Policy(nn.Module):
         self.normalizer = ObsNormalizer(obs_spec.leaves, enabled=parts.normalize_obs)
         self.encoder = ObsEncoder(obs_spec, parts.hidden_sizes, parts.activation)
         num_outputs = sum(action_spec.sizes) or action_spec.stored_shape[0]
-        self.head = orthogonal(nn.Linear(self.encoder.num_features, num_outputs), gain=0.01)
+        head = nn.Linear(self.encoder.num_features, num_outputs, bias=not self.encoder.is_table)
+        self.head = orthogonal(head, gain=0.01)
         if action_spec.kind == "continuous":
             self.log_std = nn.Parameter(torch.zeros(num_outputs))
 
@@ -46,13 +47,29 @@ class Policy(nn.Module):
     def distribution(self, features: Tensor) -> Distribution:
         """Return the action distribution for [*B, F] features of the encoder."""
         outputs = self.head(features)
+        if self.action_spec.kind == "continuous":
+            return DiagonalGaussian(outputs, self.log_std)
+        return self._discrete(outputs)
+
+    def parameters_of(self, features: Tensor) -> Tensor:
+        """Return the distribution's parameters as values, [*B, P]; `rebuild` takes them back."""
+        outputs = self.head(features)
+        if self.action_spec.kind == "continuous":
+            outputs = torch.cat([outputs, self.log_std.expand_as(outputs)], -1)
+        return outputs
+
+    def rebuild(self, parameters: Tensor) -> Distribution:
+        """Return the distribution of [*B, P] parameters."""
+        if self.action_spec.kind == "continuous":
+            return DiagonalGaussian(*parameters.chunk(2, -1))
+        return self._discrete(parameters)
+
+    def _discrete(self, logits: Tensor) -> Distribution:
         if self.action_spec.kind == "categorical":
-            return Categorical(outputs)
+            return Categorical(logits)
         if self.action_spec.kind == "multi_categorical":
-            return MultiCategorical(outputs, self.action_spec.sizes)
-        if self.action_spec.kind == "binary":
-            return Bernoulli(outputs)
-        return DiagonalGaussian(outputs, self.log_std)
+            return MultiCategorical(logits, self.action_spec.sizes)
+        return Bernoulli(logits)
 
     def weights(self, version: int) -> Weights:
         """Copy parameters and normalizer out."""
@@ -80,7 +97,8 @@ class ActorCritic(nn.Module):
             if not self.shared:
                 spec = policy.obs_spec
                 self.critic["encoder"] = ObsEncoder(spec, parts.hidden_sizes, parts.activation)
-            self.critic["head"] = orthogonal(nn.Linear(policy.encoder.num_features, 1), gain=1.0)
+            head = nn.Linear(policy.encoder.num_features, 1, bias=not policy.encoder.is_table)
+            self.critic["head"] = orthogonal(head, gain=1.0)
 
     def forward(self, obs: Mapping[str, Tensor]) -> tuple[Distribution, Tensor | None]:
         """Return the distribution and, with a critic, V(s) for *normalized* {leaf: [*B, *O]}."""

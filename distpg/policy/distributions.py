@@ -5,7 +5,7 @@ last two summed over the action's components, [*B].
 """
 
 import math
-from typing import Protocol
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Generator, Tensor
@@ -29,6 +29,10 @@ class Distribution(Protocol):
 
     def entropy(self) -> Tensor:
         """Return the entropy in nats, [*B]."""
+        ...
+
+    def kl(self, other: Any) -> Tensor:
+        """Return KL(self || other) in nats, [*B], for another of its kind."""
         ...
 
 
@@ -55,6 +59,10 @@ class Categorical:
     def entropy(self) -> Tensor:
         """Return -sum p log p."""
         return -(self.logprobs.exp() * self.logprobs).sum(-1)
+
+    def kl(self, other: Self) -> Tensor:
+        """Return sum p (log p - log q)."""
+        return (self.logprobs.exp() * (self.logprobs - other.logprobs)).sum(-1)
 
 
 class MultiCategorical:
@@ -84,6 +92,11 @@ class MultiCategorical:
         """Return the summed entropy."""
         return torch.stack([choice.entropy() for choice in self.choices]).sum(0)
 
+    def kl(self, other: Self) -> Tensor:
+        """Return the summed divergence."""
+        pairs = zip(self.choices, other.choices, strict=True)
+        return torch.stack([one.kl(another) for one, another in pairs]).sum(0)
+
 
 class Bernoulli:
     """A independent bits; `logits` [*B, A] of a bit being 1."""
@@ -111,9 +124,16 @@ class Bernoulli:
         probs = self.logits.sigmoid()
         return -(probs * logsigmoid(self.logits) + (1 - probs) * logsigmoid(-self.logits)).sum(-1)
 
+    def kl(self, other: Self) -> Tensor:
+        """Return the summed divergence."""
+        ones = logsigmoid(self.logits) - logsigmoid(other.logits)
+        zeros = logsigmoid(-self.logits) - logsigmoid(-other.logits)
+        probs = self.logits.sigmoid()
+        return (probs * ones + (1 - probs) * zeros).sum(-1)
+
 
 class DiagonalGaussian:
-    """A independent normals; `mean` [*B, A], `log_std` [A]."""
+    """A independent normals; `mean` [*B, A], `log_std` [A] or [*B, A]."""
 
     def __init__(self, mean: Tensor, log_std: Tensor) -> None:
         """Keep mean and log standard deviation."""
@@ -132,10 +152,16 @@ class DiagonalGaussian:
     def log_prob(self, actions: Tensor) -> Tensor:
         """Return the summed log-density of [*B, A] actions as sampled, not as clipped."""
         z = (actions - self.mean) * (-self.log_std).exp()
-        constant = self.log_std.sum() + 0.5 * math.log(2 * math.pi) * self.log_std.numel()
+        constant = self.log_std.sum(-1) + 0.5 * math.log(2 * math.pi) * self.log_std.shape[-1]
         return -0.5 * z.square().sum(-1) - constant
 
     def entropy(self) -> Tensor:
-        """Return the summed differential entropy, which does not depend on the state."""
-        entropy = self.log_std.sum() + 0.5 * math.log(2 * math.pi * math.e) * self.log_std.numel()
-        return entropy.expand(self.mean.shape[:-1])
+        """Return the summed differential entropy, which does not depend on the mean."""
+        constant = 0.5 * math.log(2 * math.pi * math.e) * self.log_std.shape[-1]
+        return (self.log_std.sum(-1) + constant).expand(self.mean.shape[:-1])
+
+    def kl(self, other: Self) -> Tensor:
+        """Return the summed divergence."""
+        narrower = other.log_std - self.log_std
+        moved = (self.mean - other.mean) * (-other.log_std).exp()
+        return (narrower + 0.5 * ((-2 * narrower).exp() + moved.square() - 1)).sum(-1)

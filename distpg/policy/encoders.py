@@ -21,10 +21,10 @@ Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 
 
 def orthogonal(layer: Layer, gain: float = math.sqrt(2)) -> Layer:
-    """Initialize a layer's weight orthogonally and its bias to 0."""
+    """Initialize a layer's weight orthogonally and its bias, if it has one, to 0."""
     nn.init.orthogonal_(layer.weight, gain)
-    assert layer.bias is not None
-    nn.init.zeros_(layer.bias)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
     return layer
 
 
@@ -76,7 +76,11 @@ class ImageEncoder(nn.Module):
 
 
 class ObsEncoder(nn.Module):
-    """All leaves together: images by convolutions, then everything else beside them by an MLP."""
+    """All leaves together: images by convolutions, then everything else beside them by an MLP.
+
+    Without hidden layers, what stands on the features is linear; where all leaves are categories it
+    is a table, with one row for each category and no bias.
+    """
 
     def __init__(self, obs_spec: ObsSpec, hidden_sizes: Sequence[int], activation: str) -> None:
         """Make an encoder for each image and one MLP for what is flat."""
@@ -87,10 +91,12 @@ class ObsEncoder(nn.Module):
         num_features = IMAGE_FEATURES * len(self.images) + sum(map(flat_size, self.flat))
         if self.flat:
             self.trunk = mlp(num_features, hidden_sizes, activation)
-            num_features = hidden_sizes[-1]
+            num_features = hidden_sizes[-1] if hidden_sizes else num_features
         else:
             self.trunk = nn.Sequential()
         self.num_features = num_features
+        categories = all(leaf.kind == "categories" for leaf in obs_spec.leaves)
+        self.is_table = categories and not hidden_sizes
 
     def forward(self, obs: Mapping[str, Tensor]) -> Tensor:
         """Encode normalized {leaf: [*B, *O]} as [*B, F]."""

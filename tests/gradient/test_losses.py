@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
-from distpg.config import GradientSettings
+from distpg.gradient.diagnostics import approx_kl, explained_variance
 from distpg.gradient.losses import (
     SURROGATES,
-    approx_kl,
+    Coefficients,
+    Scored,
     clipped_loss,
-    explained_variance,
     log_prob_loss,
     value_loss,
 )
@@ -27,10 +27,10 @@ def softmax_gradient(loss: str, log_ratio: Tensor | float = 0.0) -> Tensor:
     logits = LOGITS.clone().requires_grad_()
     logprobs = logits.log_softmax(0)[ACTIONS]
     acted = logprobs.detach() - log_ratio
-    settings = GradientSettings(clip_coef=0.2)
-    (gradient,) = torch.autograd.grad(
-        SURROGATES[loss](logprobs, acted, ADVANTAGES, settings), logits
-    )
+    nothing = torch.zeros(4, dtype=torch.float64)
+    scored = Scored(logprobs, acted, ADVANTAGES, torch.ones_like(nothing), nothing)
+    now = Coefficients(clip=0.2, kl=1.0, entropy=0.0)
+    (gradient,) = torch.autograd.grad(SURROGATES[loss](scored, now), logits)
     return gradient
 
 

@@ -14,15 +14,16 @@ def numbered(count: int) -> Samples:
         obs={"place": torch.stack([rows, rows], -1).float(), "gear": rows},
         actions=rows,
         logprobs=rows.float(),
-        advantages=rows.double(),
-        returns=rows.float(),
+        values=rows.double(),
         slots=rows,
+        acting=rows.view(-1, 1),
     )
 
 
 def order(count: int, size: int | None, *, seed: int, iteration: int, epoch: int) -> list[int]:
-    visits = minibatches(numbered(count), size, seed=seed, iteration=iteration, epoch=epoch)
-    return [row for minibatch in visits for row in minibatch.actions.tolist()]
+    epochs = range(epoch, epoch + 1)
+    visits = minibatches(count, size, epochs=epochs, seed=seed, iteration=iteration)
+    return [row for rows in visits for row in rows.tolist()]
 
 
 @given(count=st.integers(1, 60), size=st.integers(1, 70), epoch=st.integers(0, 5))
@@ -33,23 +34,23 @@ def test_an_epoch_visits_every_sample_exactly_once(count: int, size: int, epoch:
 
 @given(count=st.integers(1, 60), size=st.integers(1, 70))
 def test_all_minibatches_but_the_last_are_full(count: int, size: int) -> None:
-    visits = minibatches(numbered(count), size, seed=0, iteration=0, epoch=0)
+    visits = minibatches(count, size, epochs=range(1), seed=0, iteration=0)
     sizes = [len(minibatch) for minibatch in visits]
     assert all(found == size for found in sizes[:-1])
     assert 1 <= sizes[-1] <= size
 
 
 def test_without_a_size_the_whole_batch_is_one_minibatch() -> None:
-    (whole,) = minibatches(numbered(13), None, seed=0, iteration=0, epoch=0)
+    (whole,) = minibatches(13, None, epochs=range(1), seed=0, iteration=0)
     assert len(whole) == 13
-    assert sorted(whole.actions.tolist()) == list(range(13))
+    assert sorted(whole.tolist()) == list(range(13))
 
 
 def test_the_fields_of_a_sample_stay_together() -> None:
-    for minibatch in minibatches(numbered(20), 6, seed=3, iteration=1, epoch=0):
-        rows = minibatch.actions.tolist()
+    for drawn in minibatches(20, 6, epochs=range(1), seed=3, iteration=1):
+        minibatch, rows = numbered(20)[drawn], drawn.tolist()
         assert rows != sorted(rows)
-        for field in (minibatch.logprobs, minibatch.advantages, minibatch.returns, minibatch.slots):
+        for field in (minibatch.actions, minibatch.logprobs, minibatch.values, minibatch.slots):
             assert field.tolist() == rows
         assert minibatch.obs["gear"].tolist() == rows
         assert minibatch.obs["place"].tolist() == [[row, row] for row in rows]

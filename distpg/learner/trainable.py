@@ -1,0 +1,105 @@
+"""What an update changes, and how it is kept: networks, optimizer, schedules, statistics, counts.
+
+As a value they are a `LearnerState`, arrays by name.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from distpg.config import Config
+from distpg.learner.device import choose_device, default_threads
+from distpg.learner.optimizer import load_optimizer_arrays, make_optimizer, optimizer_arrays
+from distpg.learner.reward_scale import RewardScale
+from distpg.learner.schedules import Schedules
+from distpg.policy.actor_critic import ActorCritic, Policy, load_arrays, to_arrays
+from distpg.policy.architecture import Architecture
+from distpg.records import LearnerState, Weights
+from distpg.spaces import ActionSpec, ObsSpec, spaces_to_json
+from distpg.streams import Stream, stream_seeds
+
+
+class Trainable:
+    """Policy, critic and optimizer, from one version to the next."""
+
+    def __init__(self, config: Config, obs_spec: ObsSpec, action_spec: ActionSpec) -> None:
+        """Initialize the networks from the seed, on the device that the configuration names."""
+        self.config = config
+        self.device = choose_device(config.device)
+        self.threads = config.learner_threads or default_threads(obs_spec)
+        # workers act in float32, so the learner must not round to TF32
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
+        # orthogonal initialization, too, depends in its last bits on the number of threads
+        torch.set_num_threads(self.threads)
+        (seed,) = stream_seeds(Stream.INIT, config.seed)
+        parts = Architecture.of(config)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            policy = Policy(obs_spec, action_spec, parts)
+            self.model = ActorCritic(policy, parts, with_critic=config.baseline == "value")
+        self.model.to(self.device)
+        self.policy = self.model.policy
+        self.optimizer = make_optimizer(self.model, config)
+        self.schedules = Schedules(config)
+        self.reward_scale = RewardScale(config.gamma, carry=config.episodes == 0)
+        self.version = 0
+        self.trained_steps = 0
+        self.num_updates = 0
+
+    def placement(self) -> tuple[str, int]:
+        """Return the device and the number of threads that updates are computed with."""
+        return self.device.type, self.threads
+
+    def weights(self) -> Weights:
+        """Return what a policy needs to act, as arrays under the current version."""
+        return self.policy.weights(self.version)
+
+    def state(self) -> LearnerState:
+        """Copy out everything that the next update depends on."""
+        parts = {
+            "critic": to_arrays(self.model.critic),
+            "optimizer": optimizer_arrays(self.model, self.optimizer),
+            "reward_scale": self.reward_scale.state(),
+            "schedules": self.schedules.state(),
+        }
+        return LearnerState(
+            policy=self.weights(),
+            arrays={
+                f"{name}/{key}": x for name, arrays in parts.items() for key, x in arrays.items()
+            },
+            counters={
+                "policy_version": self.version,
+                "trained_steps": self.trained_steps,
+                "num_updates": self.num_updates,
+            },
+            spaces=spaces_to_json(self.policy.obs_spec, self.policy.action_spec),
+        )
+
+    def load(self, state: LearnerState) -> None:
+        """Go on from a state that `state` returned."""
+        self.policy.load(state.policy)
+        load_arrays(self.model.critic, part(state.arrays, "critic/"))
+        load_optimizer_arrays(self.model, self.optimizer, part(state.arrays, "optimizer/"))
+        self.reward_scale.load(part(state.arrays, "reward_scale/"))
+        self.schedules.load(part(state.arrays, "schedules/"))
+        self.version = state.counters["policy_version"]
+        self.trained_steps = state.counters["trained_steps"]
+        self.num_updates = state.counters["num_updates"]
+
+    def start_from(self, state: LearnerState) -> None:
+        """Take over another run's policy and, where both have one, its critic; no more."""
+        self.policy.load(state.policy)
+        critic = part(state.arrays, "critic/")
+        if self.model.critic and critic:
+            load_arrays(self.model.critic, critic)
+
+
+def part(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """Take out the arrays under a prefix."""
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
