@@ -14,6 +14,7 @@ COMMANDS = {
     "train": "train a policy",
     "resume": "go on with a run",
     "evaluate": "play whole episodes with a trained policy",
+    "verify": "prove every estimator on a game that is known exactly",
 }
 
 

@@ -23,7 +23,7 @@ FLOORS: dict[int, tuple[str, ...]] = {
         "evaluation",
         "report",
     ),
-    5: ("train", "in_process", "actors"),
+    5: ("train", "in_process", "actors", "proof"),
     6: ("assembly", "commands"),
     7: ("cli", ""),
 }

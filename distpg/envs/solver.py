@@ -38,7 +38,7 @@ class Game:
     num_actions: int
     transitions: Callable[[Any, int], list[Any]]
     """From (node, action) to the ways that a step may go; their probabilities sum to 1."""
-    observe: Callable[[Any], np.ndarray]
+    observe: Callable[[Any], Any]
     time_limit: int | None = None
     """Steps after which an episode is truncated."""
 
@@ -55,7 +55,7 @@ class Episode:
     rewards: list[float]
     truncated: bool
     """Whether it was cut, rather than ended."""
-    observations: list[np.ndarray]
+    observations: list[Any]
     """[T+1] of the nodes, the last one's included."""
 
 

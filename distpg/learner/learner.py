@@ -44,7 +44,7 @@ class Learner(Trainable):
         check_versions(rollouts, self.config.slots, self.version)
         batch = Batch.join(rollouts, self.device)
         check_finite(batch, self.config.num_envs)
-        samples, paths = self._value(batch)
+        samples, paths = self.observe(batch)
         stats = self._improve(samples, paths)
         self.policy.normalizer.merge(
             {name: leaf[:-1] for name, leaf in batch.obs.items()}, batch.valid
@@ -54,17 +54,8 @@ class Learner(Trainable):
         stats["perf/learner_s"] = time.perf_counter() - began
         return self.weights(), stats
 
-    def policy_gradient(self, rollouts: Sequence[Rollout]) -> dict[str, Tensor]:
-        """Return the direction that the policy's loss sends each parameter in; take no step."""
-        samples, paths = self._value(Batch.join(rollouts, self.device))
-        coefficients, _ = self.schedules.now(self.trained_steps)
-        _, terms = self._loss(samples, self._credit(samples, paths), coefficients)
-        loss = terms["train/policy_gradient_loss"]
-        gradients = torch.autograd.grad(-loss, list(self.policy.parameters()))
-        return dict(zip(dict(self.policy.named_parameters()), gradients, strict=True))
-
     @torch.no_grad()
-    def _value(self, batch: Batch) -> tuple[Samples, Paths]:
+    def observe(self, batch: Batch) -> tuple[Samples, Paths]:
         """Value every state, and take the valid steps out as samples."""
         obs, valid = self.policy.normalizer(batch.obs), batch.valid
         rows, num_envs = valid.shape[0] + 1, valid.shape[1]
@@ -99,7 +90,7 @@ class Learner(Trainable):
         return self.reward_scale.scale(batch) if self.config.normalize_rewards else batch.rewards
 
     @torch.no_grad()
-    def _credit(self, samples: Samples, paths: Paths) -> Credit:
+    def credit(self, samples: Samples, paths: Paths) -> Credit:
         """Weigh the samples by Psi, and by their ratios where the estimator takes them."""
         config, valid = self.config, paths.valid
         importance = torch.ones_like(samples.logprobs)
@@ -128,7 +119,7 @@ class Learner(Trainable):
         coefficients, rate = self.schedules.now(self.trained_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        credit = self._credit(samples, paths)
+        credit = self.credit(samples, paths)
         stats = self.schedules.scalars(self.trained_steps)
         if self.model.critic:
             explained = explained_variance(samples.values, credit.returns)
@@ -136,7 +127,7 @@ class Learner(Trainable):
         self.optimizer.zero_grad(set_to_none=True)
         for rows in self._minibatches(samples, range(config.num_epochs)):
             if config.surrogate == "importance":
-                credit = self._credit(samples, paths)
+                credit = self.credit(samples, paths)
             minibatch = samples[rows]
             loss, terms = self._loss(minibatch, credit[rows], coefficients)
             log_ratio = terms.pop("log_ratio")
@@ -209,6 +200,15 @@ class Learner(Trainable):
 
     def _acting(self, obs: Mapping[str, Tensor]) -> Tensor:
         return self.policy.parameters_of(self.policy.encoder(obs))
+
+    def policy_gradient(self, samples: Samples, credit: Credit) -> dict[str, Tensor]:
+        """Return the direction in which the surrogate alone sends each parameter of the policy."""
+        coefficients, _ = self.schedules.now(self.trained_steps)
+        _, terms = self._loss(samples, credit, coefficients)
+        named = dict(self.policy.named_parameters())
+        loss = terms["train/policy_gradient_loss"]
+        gradients = torch.autograd.grad(-loss, list(named.values()))
+        return dict(zip(named, gradients, strict=True))
 
     def _step(self) -> Tensor:
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)

@@ -112,13 +112,14 @@ def flat_size(leaf: Leaf) -> int:
 
 
 def flatten_leaf(values: Tensor, leaf: Leaf) -> Tensor:
-    """Turn [*B, *O] into float32 [*B, flat_size]: categories as one-hot vectors side by side."""
+    """Turn [*B, *O] into floats [*B, flat_size]: categories as one-hot vectors side by side."""
     batch_shape = values.shape[: values.ndim - len(leaf.shape)]
     flat = values.reshape(*batch_shape, -1)
+    precision = torch.get_default_dtype()
     if leaf.kind == "vector":
-        return flat.float()
+        return flat.to(precision)
     codes = [
         one_hot(flat[..., k] - start, size)
         for k, (start, size) in enumerate(zip(leaf.starts, leaf.sizes, strict=True))
     ]
-    return torch.cat(codes, -1).float()
+    return torch.cat(codes, -1).to(precision)

@@ -8,48 +8,48 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
-from distpg.gradient.advantages import gae, normalize, reward_to_go, total_return
+from distpg.gradient.advantages import normalize
 from distpg.gradient.paths import Paths
-from tests.gradient.episodes import Episode, episodes_of, layouts, paths_of, random_paths
+from tests.gradient.credits import (
+    gae_of,
+    n_step_of,
+    reward_to_go_of,
+    total_return_of,
+    vtrace_of,
+)
+from tests.gradient.episodes import (
+    Episode,
+    at,
+    by_hand,
+    episodes_of,
+    layouts,
+    paths_of,
+    random_paths,
+    ratio_product,
+)
 
 seeds = st.integers(0, 2**31)
 fractions = st.sampled_from([0.0, 0.3, 0.5, 0.9, 0.99, 1.0])
 
 
-def gae_of(paths: Paths, gamma: float, gae_lambda: float) -> Tensor:
-    ends = (paths.terminated, paths.truncated)
-    return gae(
-        paths.rewards, paths.values, paths.next_values, *ends, gamma=gamma, gae_lambda=gae_lambda
-    )
-
-
-def reward_to_go_of(paths: Paths, gamma: float) -> Tensor:
-    ends = (paths.terminated, paths.truncated)
-    return reward_to_go(paths.rewards, paths.next_values, *ends, gamma=gamma)
-
-
-def total_return_of(paths: Paths, gamma: float) -> Tensor:
-    ends = (paths.terminated, paths.truncated, paths.valid)
-    return total_return(paths.rewards, paths.next_values, *ends, gamma=gamma)
+def played(paths: Paths) -> Paths:
+    """Leave the ratios out."""
+    return dataclasses.replace(paths, ratios=None)
 
 
 CREDITS: dict[str, Callable[[Paths], Tensor]] = {
-    "gae": lambda paths: gae_of(paths, 0.9, 0.8),
-    "reward_to_go": lambda paths: reward_to_go_of(paths, 0.9),
-    "total_return": lambda paths: total_return_of(paths, 0.9),
+    "gae": lambda paths: gae_of(played(paths), 0.9, 0.8),
+    "n_step": lambda paths: n_step_of(played(paths), 0.9, 3),
+    "reward_to_go": lambda paths: reward_to_go_of(played(paths), 0.9),
+    "total_return": lambda paths: total_return_of(played(paths), 0.9),
+    "gae, corrected": lambda paths: gae_of(paths, 0.9, 0.8),
+    "n_step, corrected": lambda paths: n_step_of(paths, 0.9, 3),
+    "reward_to_go, corrected": lambda paths: reward_to_go_of(paths, 0.9),
+    "total_return, corrected": lambda paths: total_return_of(paths, 0.9),
+    "vtrace": lambda paths: vtrace_of(paths, 0.9)[0],
+    "vtrace's targets": lambda paths: vtrace_of(paths, 0.9)[1],
 }
 every_credit = pytest.mark.parametrize("credit", CREDITS.values(), ids=CREDITS.keys())
-
-
-def by_hand(column: str) -> Paths:
-    # one env that pays 1, 2, 0, 4; V of its five observations is 1, 2, 6, 4, 8
-    rewards = torch.tensor([[1.0], [2.0], [0.0], [4.0]])
-    values = torch.tensor([[1.0], [2.0], [6.0], [4.0], [8.0]])
-    return paths_of(column, rewards=rewards, values=values)
-
-
-def at(credit: Tensor, *rows: int) -> list[float]:
-    return credit[list(rows), 0].tolist()
 
 
 def test_gae_by_hand_where_an_episode_terminates() -> None:
@@ -70,26 +70,92 @@ def test_gae_by_hand_where_an_episode_goes_on() -> None:
     assert at(gae_of(by_hand("...."), 0.5, 0.5), 0, 1, 2, 3) == [1.5625, 2.25, -3, 4]
 
 
-def test_reward_to_go_by_hand_where_an_episode_terminates() -> None:
-    # 1 + 0.5 * 2 = 2;  2;  the next one is cut by the last row: 4 + 0.5 * 8
-    assert at(reward_to_go_of(by_hand(".Tx."), 0.5), 0, 1, 3) == [2, 2, 8]
+def test_gae_by_hand_weighs_what_comes_back_to_a_step_by_the_ratio_of_the_next() -> None:
+    # lambda = 1 and ratios 9, 2, 4, 1; TD errors 1, 3, -4, 4, so backwards
+    # 4;  -4 + 0.5 * 1 * 4 = -2;  3 + 0.5 * 4 * -2 = -1;  1 + 0.5 * 2 * -1 = 0
+    assert at(gae_of(by_hand("....", 9, 2, 4, 1), 0.5, 1.0), 0, 1, 2, 3) == [0, -1, -2, 4]
+    # the last TD error of an episode is 3 where it is truncated; its ratio is 2
+    assert at(gae_of(by_hand(".Ux.", 9, 2, 4, 1), 0.5, 1.0), 0, 1, 3) == [4, 3, 4]
 
 
-def test_reward_to_go_by_hand_where_an_episode_is_truncated() -> None:
-    # 2 + 0.5 * 6 = 5;  1 + 0.5 * 5 = 3.5
-    assert at(reward_to_go_of(by_hand(".Ux."), 0.5), 0, 1, 3) == [3.5, 5, 8]
+# n_step, gamma = 0.5. The targets of a single step are 1 + 0.5 * 2 = 2, 2 + 0.5 * 6 = 5,
+# 0 + 0.5 * 4 = 2 and 4 + 0.5 * 8 = 8. Over two steps, a target is the reward and half the next
+# row's target of a single one: 3.5, 3, 4; over three 2.5, 4; over four 3; the last stays 8.
 
 
-def test_reward_to_go_without_values_ends_at_the_cut() -> None:
-    paths = by_hand(".Ux.")
-    paths = dataclasses.replace(paths, next_values=torch.zeros_like(paths.next_values))
-    assert at(reward_to_go_of(paths, 0.5), 0, 1, 3) == [2, 2, 4]
+@pytest.mark.parametrize(
+    ("num_steps", "advantages"),
+    [
+        (1, [1, 3, -4, 4]),
+        (2, [2.5, 1, -2, 4]),
+        (3, [1.5, 2, -2, 4]),
+        (4, [2, 2, -2, 4]),
+        (10**6, [2, 2, -2, 4]),
+    ],
+)
+def test_n_step_by_hand_where_an_episode_goes_on(num_steps: int, advantages: list[float]) -> None:
+    assert at(n_step_of(by_hand("...."), 0.5, num_steps), 0, 1, 2, 3) == advantages
 
 
-def test_total_return_by_hand() -> None:
-    # each step gets the first step's return-to-go of its episode
-    assert at(total_return_of(by_hand(".Tx."), 0.5), 0, 1, 3) == [2, 2, 8]
-    assert at(total_return_of(by_hand(".Ux."), 0.5), 0, 1, 3) == [3.5, 3.5, 8]
+@pytest.mark.parametrize(
+    ("num_steps", "terminated", "truncated"),
+    # terminated: 1 + 0.5 * 2 - 1 = 1, at first by V and then by the reward, which are alike; 2 - 2
+    # truncated: the target of the second row is 5 for any n, so the first's is 1 + 0.5 * 5 from n=2
+    [(1, [1, 0, 4], [1, 3, 4]), (2, [1, 0, 4], [2.5, 3, 4]), (10**6, [1, 0, 4], [2.5, 3, 4])],
+)
+def test_n_step_by_hand_where_an_episode_ends(
+    num_steps: int, terminated: list[float], truncated: list[float]
+) -> None:
+    assert at(n_step_of(by_hand(".Tx."), 0.5, num_steps), 0, 1, 3) == terminated
+    assert at(n_step_of(by_hand(".Bx."), 0.5, num_steps), 0, 1, 3) == terminated
+    assert at(n_step_of(by_hand(".Ux."), 0.5, num_steps), 0, 1, 3) == truncated
+
+
+@pytest.mark.parametrize(
+    ("num_steps", "advantages"),
+    # two steps: 1 + 0.5 * 2 * 5 = 6, 2 + 0.5 * 4 * 2 = 6, 0 + 0.5 * 1 * 8 = 4
+    # three: 1 + 0.5 * 2 * 6 = 7, 2 + 0.5 * 4 * 4 = 10;  four: 1 + 0.5 * 2 * 10 = 11
+    [(1, [1, 3, -4, 4]), (2, [5, 4, -2, 4]), (3, [6, 8, -2, 4]), (4, [10, 8, -2, 4])],
+)
+def test_n_step_by_hand_weighs_what_follows_a_step_by_the_ratio_of_the_next(
+    num_steps: int, advantages: list[float]
+) -> None:
+    assert at(n_step_of(by_hand("....", 9, 2, 4, 1), 0.5, num_steps), 0, 1, 2, 3) == advantages
+
+
+# V-trace, gamma = 0.5, ratios 0.5, 4, 2, 1. TD errors 1, 3, -4, 4 where the episode goes on.
+EVERY = float("inf")
+
+
+def vtrace_by_hand(column: str, rho_bar: float, c_bar: float, *rows: int) -> list[list[float]]:
+    paths = by_hand(column, 0.5, 4, 2, 1)
+    return [at(table, *rows) for table in vtrace_of(paths, 0.5, rho_bar, c_bar)]
+
+
+def test_vtrace_by_hand_where_nothing_is_limited() -> None:
+    # v - V: 1 * 4 = 4;  2 * -4 + 0.5 * 2 * 4 = -4;  4 * 3 + 0.5 * 4 * -4 = 4;
+    # 0.5 * 1 + 0.5 * 0.5 * 4 = 1.5. Advantages: 4;  -4 + 0.5 * 4;  3 + 0.5 * -4;  1 + 0.5 * 4
+    found = vtrace_by_hand("....", EVERY, EVERY, 0, 1, 2, 3)
+    assert found == [[3, 1, -2, 4], [2.5, 6, 2, 8]]
+
+
+def test_vtrace_by_hand_where_rho_bar_and_c_bar_bite() -> None:
+    # ratios limited by 3 to 0.5, 3, 2, 1, and by 1 to 0.5, 1, 1, 1. v - V: 4;
+    # 2 * -4 + 0.5 * 4 = -6;  3 * 3 + 0.5 * -6 = 6;  0.5 * 1 + 0.5 * 0.5 * 6 = 2
+    found = vtrace_by_hand("....", 3.0, 1.0, 0, 1, 2, 3)
+    assert found == [[4, 0, -2, 4], [3, 8, 0, 8]]
+    # with rho_bar = 0.5 as well: 2;  -2 + 0.5 * 2 = -1;  1.5 - 0.5 = 1;  0.5 + 0.25 = 0.75
+    found = vtrace_by_hand("....", 0.5, 1.0, 0, 1, 2, 3)
+    assert found == [[1.5, 2.5, -3, 4], [1.75, 3, 5, 6]]
+
+
+def test_vtrace_by_hand_where_an_episode_ends() -> None:
+    # the second TD error is 0 where nothing is bootstrapped
+    found = vtrace_by_hand(".Tx.", EVERY, EVERY, 0, 1, 3)
+    assert found == [[1, 0, 4], [1.5, 2, 8]]
+    # truncated, it is 3: v - V is 4 * 3 = 12, and before it 0.5 + 0.25 * 12 = 3.5
+    found = vtrace_by_hand(".Ux.", EVERY, EVERY, 0, 1, 3)
+    assert found == [[7, 3, 4], [4.5, 14, 8]]
 
 
 def test_a_lost_life_ends_an_episode_though_the_next_row_is_valid() -> None:
@@ -97,25 +163,25 @@ def test_a_lost_life_ends_an_episode_though_the_next_row_is_valid() -> None:
     # TD errors: 1, 2 - 2 = 0 | 0 + 0.5 * 4 - 6 = -4, 4; the third advantage is -4 + 0.25 * 4
     paths = by_hand(".L..")
     assert at(gae_of(paths, 0.5, 0.5), 0, 1, 2, 3) == [1, 0, -3, 4]
-    assert at(reward_to_go_of(paths, 0.5), 0, 1, 2, 3) == [2, 2, 4, 8]
-    assert at(total_return_of(paths, 0.5), 0, 1, 2, 3) == [2, 2, 4, 4]
+    assert at(n_step_of(paths, 0.5, 1), 0, 1, 2, 3) == [1, 0, -4, 4]
+    assert at(n_step_of(paths, 0.5, 2), 0, 1, 2, 3) == [1, 0, -2, 4]
+    assert vtrace_by_hand(".L..", EVERY, EVERY, 0, 1, 2, 3) == [[1, 0, -2, 4], [1.5, 2, 2, 8]]
 
 
 def test_what_is_both_terminated_and_truncated_bootstraps_nothing() -> None:
     assert at(gae_of(by_hand(".Bx."), 0.5, 0.5), 0, 1) == [1, 0]
-    assert at(reward_to_go_of(by_hand(".Bx."), 0.5), 0, 1) == [2, 2]
+    assert vtrace_by_hand(".Bx.", EVERY, EVERY, 0, 1) == [[1, 0], [1.5, 2]]
 
 
 @every_credit
 def test_envs_side_by_side_do_not_mix(credit: Callable[[Paths], Tensor]) -> None:
     columns = ("..Tx.", ".Ux.T", "L..Tx")
-    together = random_paths(columns, seed=3)
+    together = random_paths(columns, seed=3, ratios=True)
     for env in range(len(columns)):
         alone = Paths(
             **{
                 field.name: getattr(together, field.name)[:, env : env + 1]
                 for field in dataclasses.fields(Paths)
-                if field.name != "ratios"
             }
         )
         assert_close(credit(together)[:, env : env + 1], credit(alone))
@@ -124,24 +190,30 @@ def test_envs_side_by_side_do_not_mix(credit: Callable[[Paths], Tensor]) -> None
 # The oracle: definitions as sums over one episode, in Python's floats.
 
 
-def return_from(paths: Paths, episode: Episode, first: int, gamma: float) -> float:
-    """Sum what is paid from `first` on, and what the successor of a cut is worth."""
-    rewards = paths.rewards[:, episode.env].tolist()
-    rows = [row for row in episode.rows if row >= first]
-    total = sum(gamma ** (row - first) * rewards[row] for row in rows)
-    if episode.end in ".U":
-        total += gamma ** len(rows) * float(paths.next_values[rows[-1], episode.env])
-    return total
-
-
 def advantage_over_n(paths: Paths, episode: Episode, first: int, n: int, gamma: float) -> float:
-    """n rewards and then V, less V where they began."""
+    """n rewards and then V, less V where they began; fewer where the episode has no more.
+
+    Each reward is under the product of the ratios of the steps between; V under the same as the
+    last reward.
+    """
     env = episode.env
-    rows = range(first, first + n)
-    total = sum(gamma ** (row - first) * float(paths.rewards[row, env]) for row in rows)
+    rows = range(first, min(first + n, episode.rows[-1] + 1))
+    total = sum(
+        gamma ** (row - first)
+        * ratio_product(paths, env, first, row)
+        * float(paths.rewards[row, env])
+        for row in rows
+    )
     if rows[-1] < episode.rows[-1] or episode.end in ".U":
-        total += gamma**n * float(paths.next_values[rows[-1], env])
+        weight = gamma ** len(rows) * ratio_product(paths, env, first, rows[-1])
+        total += weight * float(paths.next_values[rows[-1], env])
     return total - float(paths.values[first, env])
+
+
+def td_errors(paths: Paths, episode: Episode, first: int, gamma: float) -> list[float]:
+    """One-step advantages from `first` to the end of its episode."""
+    rows = [row for row in episode.rows if row >= first]
+    return [advantage_over_n(paths, episode, row, 1, gamma) for row in rows]
 
 
 def gae_from(paths: Paths, episode: Episode, first: int, gamma: float, gae_lambda: float) -> float:
@@ -167,30 +239,6 @@ def test_gae_is_the_weighted_mean_of_all_n_step_advantages(
 
 
 @given(columns=layouts(), seed=seeds, gamma=fractions)
-def test_reward_to_go_is_the_sum_of_the_discounted_rest(
-    columns: tuple[str, ...], seed: int, gamma: float
-) -> None:
-    paths = random_paths(columns, seed)
-    found = reward_to_go_of(paths, gamma)
-    for episode in episodes_of(columns):
-        for row in episode.rows:
-            expected = return_from(paths, episode, row, gamma)
-            assert float(found[row, episode.env]) == pytest.approx(expected, abs=1e-9)
-
-
-@given(columns=layouts(), seed=seeds, gamma=fractions)
-def test_total_return_is_the_sum_from_the_first_step_for_every_step(
-    columns: tuple[str, ...], seed: int, gamma: float
-) -> None:
-    paths = random_paths(columns, seed)
-    found = total_return_of(paths, gamma)
-    for episode in episodes_of(columns):
-        expected = return_from(paths, episode, episode.rows[0], gamma)
-        for row in episode.rows:
-            assert float(found[row, episode.env]) == pytest.approx(expected, abs=1e-9)
-
-
-@given(columns=layouts(), seed=seeds, gamma=fractions)
 def test_gae_with_lambda_1_is_the_return_minus_the_value(
     columns: tuple[str, ...], seed: int, gamma: float
 ) -> None:
@@ -207,14 +255,129 @@ def test_gae_with_lambda_0_is_the_one_step_td_error(
     bootstrap = torch.where(paths.terminated, 0.0, gamma * paths.next_values)
     expected = paths.rewards + bootstrap - paths.values
     assert_close(gae_of(paths, gamma, 0.0)[paths.valid], expected[paths.valid])
+    assert_close(n_step_of(paths, gamma, 1)[paths.valid], expected[paths.valid])
+
+
+@pytest.mark.parametrize("ratios", [False, True])
+@given(columns=layouts(), seed=seeds, gamma=fractions, num_steps=st.integers(1, 13))
+def test_n_step_is_n_rewards_and_then_the_value(
+    ratios: bool, columns: tuple[str, ...], seed: int, gamma: float, num_steps: int
+) -> None:
+    paths = random_paths(columns, seed, ratios=ratios)
+    found = n_step_of(paths, gamma, num_steps)
+    for episode in episodes_of(columns):
+        for row in episode.rows:
+            expected = advantage_over_n(paths, episode, row, num_steps, gamma)
+            assert float(found[row, episode.env]) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("ratios", [False, True])
+@given(columns=layouts(), seed=seeds, gamma=fractions, more=st.integers(0, 3))
+def test_n_step_over_all_steps_is_the_return_minus_the_value(
+    ratios: bool, columns: tuple[str, ...], seed: int, gamma: float, more: int
+) -> None:
+    paths = random_paths(columns, seed, ratios=ratios)
+    found = n_step_of(paths, gamma, len(paths.rewards) + more)
+    expected = reward_to_go_of(paths, gamma) - paths.values
+    assert_close(found[paths.valid], expected[paths.valid], rtol=1e-9, atol=1e-9)
+
+
+@given(columns=layouts(), seed=seeds, gamma=fractions)
+def test_gae_with_ratios_is_the_sum_of_the_corrected_td_errors(
+    columns: tuple[str, ...], seed: int, gamma: float
+) -> None:
+    paths = random_paths(columns, seed, ratios=True)
+    found = gae_of(paths, gamma, 1.0)
+    for episode in episodes_of(columns):
+        for row in episode.rows:
+            expected = sum(
+                gamma**ahead * ratio_product(paths, episode.env, row, row + ahead) * error
+                for ahead, error in enumerate(td_errors(played(paths), episode, row, gamma))
+            )
+            assert float(found[row, episode.env]) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+@given(columns=layouts(), seed=seeds, gamma=fractions)
+def test_vtrace_without_limits_is_gae_with_lambda_1_corrected_in_every_decision(
+    columns: tuple[str, ...], seed: int, gamma: float
+) -> None:
+    paths = random_paths(columns, seed, ratios=True)
+    assert paths.ratios is not None
+    corrected = gae_of(paths, gamma, 1.0)
+    advantages, targets = vtrace_of(paths, gamma, EVERY, EVERY)
+    valid = paths.valid
+    assert_close(advantages[valid], corrected[valid], rtol=1e-9, atol=1e-9)
+    # the target corrects for its own step as well
+    expected = paths.values + paths.ratios * corrected
+    assert_close(targets[valid], expected[valid], rtol=1e-9, atol=1e-9)
+
+
+@given(
+    columns=layouts(),
+    seed=seeds,
+    gamma=fractions,
+    rho_bar=st.sampled_from([0.5, 1.0, 1.5, EVERY]),
+    c_bar=st.sampled_from([0.5, 1.0, 1.5, EVERY]),
+)
+def test_vtrace_is_the_sum_of_td_errors_under_limited_ratios(
+    columns: tuple[str, ...], seed: int, gamma: float, rho_bar: float, c_bar: float
+) -> None:
+    paths = random_paths(columns, seed, ratios=True)
+    assert paths.ratios is not None
+    advantages, targets = vtrace_of(paths, gamma, rho_bar, c_bar)
+    limited = dataclasses.replace(paths, ratios=paths.ratios.clamp(max=c_bar))
+    for episode in episodes_of(columns):
+        env = episode.env
+        worth = {episode.rows[-1] + 1: 0.0}  # v - V, by row; none beyond the end
+        for row in episode.rows:
+            worth[row] = sum(
+                gamma**ahead
+                * ratio_product(limited, env, row - 1, row + ahead - 1)
+                * min(rho_bar, float(paths.ratios[row + ahead, env]))
+                * error
+                for ahead, error in enumerate(td_errors(played(paths), episode, row, gamma))
+            )
+            moved = float(targets[row, env] - paths.values[row, env])
+            assert moved == pytest.approx(worth[row], rel=1e-9, abs=1e-9)
+        for row in episode.rows:
+            one_step = advantage_over_n(played(paths), episode, row, 1, gamma)
+            expected = one_step + gamma * worth[row + 1]
+            assert float(advantages[row, env]) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+@given(
+    columns=layouts(),
+    seed=seeds,
+    gamma=fractions,
+    rho_bar=st.sampled_from([1.0, 2.0]),
+    c_bar=st.sampled_from([1.0, 3.0]),
+)
+def test_vtrace_on_its_own_actions_is_n_step_to_the_end(
+    columns: tuple[str, ...], seed: int, gamma: float, rho_bar: float, c_bar: float
+) -> None:
+    plain = random_paths(columns, seed)
+    paths = dataclasses.replace(plain, ratios=torch.ones_like(plain.rewards))
+    advantages, targets = vtrace_of(paths, gamma, rho_bar, c_bar)
+    expected = n_step_of(plain, gamma, len(plain.rewards))
+    valid = paths.valid
+    assert_close(advantages[valid], expected[valid], rtol=1e-9, atol=1e-9)
+    assert_close(targets[valid], (expected + paths.values)[valid], rtol=1e-9, atol=1e-9)
+
+
+@given(columns=layouts(), seed=seeds, gamma=fractions)
+def test_ratios_of_1_change_no_advantage(columns: tuple[str, ...], seed: int, gamma: float) -> None:
+    plain = random_paths(columns, seed)
+    paths = dataclasses.replace(plain, ratios=torch.ones_like(plain.rewards))
+    assert torch.equal(gae_of(paths, gamma, 0.8), gae_of(plain, gamma, 0.8))
+    assert torch.equal(n_step_of(paths, gamma, 3), n_step_of(plain, gamma, 3))
 
 
 @given(columns=layouts(), seed=seeds)
 def test_without_a_future_the_reward_is_all_the_credit(columns: tuple[str, ...], seed: int) -> None:
-    paths = random_paths(columns, seed)
-    valid = paths.valid
-    assert_close(reward_to_go_of(paths, 0.0)[valid], paths.rewards[valid])
-    assert_close(gae_of(paths, 0.0, 0.95)[valid], (paths.rewards - paths.values)[valid])
+    paths = random_paths(columns, seed, ratios=True)
+    expected = (paths.rewards - paths.values)[paths.valid]
+    for found in (gae_of(paths, 0.0, 0.95), n_step_of(paths, 0.0, 4), vtrace_of(paths, 0.0)[0]):
+        assert_close(found[paths.valid], expected)
 
 
 @every_credit
@@ -222,7 +385,7 @@ def test_without_a_future_the_reward_is_all_the_credit(columns: tuple[str, ...],
 def test_rewards_of_an_episode_credit_no_other_episode(
     credit: Callable[[Paths], Tensor], columns: tuple[str, ...], seed: int
 ) -> None:
-    paths = random_paths(columns, seed)
+    paths = random_paths(columns, seed, ratios=True)
     before = credit(paths)
     for episode in episodes_of(columns):
         own = torch.zeros_like(paths.valid)
@@ -239,7 +402,9 @@ def test_rewards_of_an_episode_credit_no_other_episode(
 def test_nothing_after_a_done_changes_the_credit_before_it(
     credit: Callable[[Paths], Tensor], columns: tuple[str, ...], seed: int
 ) -> None:
-    paths = random_paths(columns, seed)
+    paths = random_paths(columns, seed, ratios=True)
+    ratios = paths.ratios
+    assert ratios is not None
     before = credit(paths)
     for row, env in paths.done.nonzero().tolist():
         later = torch.zeros_like(paths.valid)
@@ -249,6 +414,7 @@ def test_nothing_after_a_done_changes_the_credit_before_it(
             rewards=torch.where(later, -50.0, paths.rewards),
             values=torch.where(later, 70.0, paths.values),
             next_values=torch.where(later, -90.0, paths.next_values),
+            ratios=torch.where(later, 8.0, ratios),
         )
         assert torch.equal(credit(changed)[: row + 1], before[: row + 1])
 
@@ -258,12 +424,15 @@ def test_nothing_after_a_done_changes_the_credit_before_it(
 def test_what_stands_on_invalid_rows_changes_no_valid_row(
     credit: Callable[[Paths], Tensor], columns: tuple[str, ...], seed: int
 ) -> None:
-    paths = random_paths(columns, seed)
+    paths = random_paths(columns, seed, ratios=True)
+    ratios = paths.ratios
+    assert ratios is not None
     changed = dataclasses.replace(
         paths,
         rewards=torch.where(paths.valid, paths.rewards, 1e6),
         values=torch.where(paths.valid, paths.values, -1e6),
         next_values=torch.where(paths.valid, paths.next_values, 1e7),
+        ratios=torch.where(paths.valid, ratios, 1e3),
     )
     assert torch.equal(credit(changed)[paths.valid], credit(paths)[paths.valid])
 

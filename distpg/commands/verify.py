@@ -1,0 +1,72 @@
+"""`verify`: prove every estimator of the policy gradient on a game that is known exactly."""
+
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import chain
+
+import torch
+import tyro
+
+from distpg.proof.estimators import Estimator, combinations, quick, variations
+from distpg.proof.verify import Row, verify
+
+HEAD = """\
+Each row: an estimator of the policy gradient on DiamondHill, in batches of 4 episodes.
+bias: distance of its exact expectation from the true gradient, relative to it; theory: what it must
+be, or the cosine between the two where batch statistics scale the expectation. z: of the mean that
+rollout workers and learner sample. var: exact and sampled. snr: signal-to-noise ratio of a batch.
+gain: by how much its noise is below plain REINFORCE's.
+"""
+COLUMNS = f"{'estimator':56} {'bias':>8} {'theory':>10} {'z':>5} {'var':>15} {'snr':>5} {'gain':>5}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyFlags:
+    """Prove every estimator of the policy gradient on a game that is known exactly."""
+
+    quick: bool = False
+    """Only a part, that every Psi, baseline, surrogate and scaling is in."""
+    json: bool = False
+    """Print one JSON object a row."""
+
+
+def main(arguments: list[str], program: str, started: float) -> int:
+    """Run the sub-command; return its exit code."""
+    flags = tyro.cli(VerifyFlags, prog=program, args=arguments)
+    estimators = list(quick() if flags.quick else chain(combinations(), variations()))
+    if not flags.json:
+        print(HEAD)
+        print(COLUMNS)
+    passed = 0
+    for row in rows_of(estimators):
+        passed += row.verdict == "PASS"
+        print(json.dumps(asdict(row)) if flags.json else line(row), flush=True)
+    if not flags.json:
+        print(f"{passed} of {len(estimators)} estimators PASS")
+    return 0 if passed == len(estimators) else 1
+
+
+def rows_of(estimators: Sequence[Estimator]) -> Iterator[Row]:
+    """Verify on all cores, in order."""
+    cores = min(len(os.sched_getaffinity(0)), len(estimators))
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(cores, context, torch.set_num_threads, (1,)) as pool:
+        yield from pool.map(verify, estimators)
+
+
+def line(row: Row) -> str:
+    """Write a row for people."""
+    bias = "0" if row.bias < 1e-10 else f"{row.bias:.4f}"
+    if row.theory is None:
+        theory = f"cos {row.cosine:.4f}"
+    else:
+        theory = "unbiased" if row.theory < 1e-10 else f"{row.theory:.4f}"
+    variance = f"{row.variance:.3f} {row.sampled_variance:.3f}"
+    numbers = (
+        f"{bias:>8} {theory:>10} {row.z:5.2f} {variance:>15} {row.snr:5.2f} {row.reduction:5.2f}"
+    )
+    return f"{row.estimator:56} {numbers} {row.verdict}{''.join(f'; {x}' for x in row.reasons)}"

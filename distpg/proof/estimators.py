@@ -1,0 +1,138 @@
+"""The list of what is proven: every legal combination, and what shows the cost of a choice."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any, Literal
+
+from distpg.config import Config
+from distpg.proof.scene import Scene
+
+PSI_AND_BASELINE: tuple[dict[str, Any], ...] = (
+    *(
+        {"advantage": advantage, "baseline": baseline}
+        for advantage in ("total_return", "reward_to_go")
+        for baseline in ("none", "mean", "time", "value")
+    ),
+    *(
+        {"advantage": "n_step", "bootstrap_steps": "inf", "baseline": baseline}
+        for baseline in ("none", "mean", "time", "value")
+    ),
+    {"advantage": "n_step", "bootstrap_steps": 2, "baseline": "value"},
+    {"advantage": "gae", "gae_lambda": 0.9, "baseline": "value"},
+    {"advantage": "vtrace", "baseline": "value"},
+)
+SURROGATES: tuple[dict[str, Any], ...] = (
+    *({"surrogate": name} for name in ("log_prob", "detached_ratio", "clip", "kl_adaptive")),
+    {"surrogate": "kl_fixed"},
+    *(
+        {"surrogate": "importance", "importance": kind, "rho_bar": 100.0, "c_bar": 100.0}
+        for kind in ("trajectory", "per_decision", "per_step")
+    ),
+)
+SCALINGS: tuple[dict[str, Any], ...] = tuple(
+    {"loss_average": average, "normalize_advantages": normalized}
+    for average in ("per_episode", "per_step")
+    for normalized in (False, True)
+)
+PLAIN = {"surrogate": "log_prob", "loss_average": "per_episode", "normalize_advantages": False}
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """A row: an estimator of the policy gradient, and where it is tried."""
+
+    settings: dict[str, Any]
+    scene: Scene = field(default_factory=Scene)
+
+    @property
+    def config(self) -> Config:
+        """The whole configuration."""
+        return self.scene.config(**self.settings)
+
+    @property
+    def claim(self) -> Literal["value", "limit", "direction"]:
+        """What theory says of the expectation.
+
+        Its value; or, averaged per step, what it comes to in large batches, once multiplied by the
+        mean length of an episode; or, normalized by statistics of the batch, where it points.
+        """
+        if self.settings["normalize_advantages"]:
+            return "direction"
+        return "limit" if self.settings["loss_average"] == "per_step" else "value"
+
+    @property
+    def name(self) -> str:
+        """Name what is chosen."""
+        chosen, config = self.settings, self.config
+        psi = {
+            "n_step": f"n_step({config.bootstrap_steps})",
+            "gae": f"gae({config.gae_lambda:g})",
+        }.get(config.advantage, config.advantage)
+        words = [psi, config.baseline, config.surrogate]
+        if config.surrogate == "importance":
+            words[-1] = config.importance
+            if config.importance_clip is not None:
+                words.append(f"weights<={config.importance_clip:g}")
+        if config.advantage == "vtrace" and min(config.rho_bar, config.c_bar) < 100:
+            words.append("bars 1" if self.scene.off_policy else "")
+        if chosen["normalize_advantages"]:
+            words.append("normalized")
+        if chosen["loss_average"] == "per_step":
+            words.append("per_step")
+        if self.scene.truncated:
+            words.append("truncated")
+        if self.scene.wrong_critic:
+            words.append("wrong V")
+        if self.scene.gamma < 1:
+            words.append(f"gamma {self.scene.gamma:g}")
+        return " ".join(word for word in words if word)
+
+
+def combinations() -> Iterator[Estimator]:
+    """List every legal combination of Psi, baseline, surrogate and scaling.
+
+    Importance weights are tried where they matter: off the acting policy.
+    """
+    for psi, surrogate, scaling in product(PSI_AND_BASELINE, SURROGATES, SCALINGS):
+        off_policy = surrogate["surrogate"] == "importance"
+        yield Estimator({**psi, **surrogate, **scaling}, Scene(off_policy=off_policy))
+
+
+def variations() -> Iterator[Estimator]:
+    """List what else theory speaks of: other n and lambda, wrong critics, limits, cuts, gamma."""
+    v = {"baseline": "value"}
+    bootstrapped: list[dict[str, Any]] = [
+        *({"advantage": "n_step", "bootstrap_steps": n, **v} for n in (1, 2, 3, "inf")),
+        *({"advantage": "gae", "gae_lambda": decay, **v} for decay in (0.0, 0.5, 1.0)),
+        {"advantage": "vtrace", **v},
+    ]
+    returns = PSI_AND_BASELINE[:8]
+    for psi in bootstrapped:
+        yield Estimator({**psi, **PLAIN})
+        yield Estimator({**psi, **PLAIN}, Scene(wrong_critic=True))
+    for psi in returns:
+        if psi["baseline"] == "value":
+            yield Estimator({**psi, **PLAIN}, Scene(wrong_critic=True))
+    for psi in (*bootstrapped, *returns):
+        yield Estimator({**psi, **PLAIN}, Scene(truncated=True))
+    to_go = {"advantage": "reward_to_go", "baseline": "none", **PLAIN}
+    for kind in ("trajectory", "per_decision", "per_step"):
+        weights = {"surrogate": "importance", "importance": kind, "importance_clip": 1.0}
+        yield Estimator({**to_go, **weights}, Scene(off_policy=True))
+    off = {"surrogate": "importance", "importance": "per_decision"}
+    yield Estimator({"advantage": "vtrace", **v, **PLAIN, **off}, Scene(off_policy=True))
+    yield Estimator(to_go, Scene(gamma=0.9))
+
+
+def quick() -> Iterator[Estimator]:
+    """List a part that every Psi, baseline, surrogate and scaling is in."""
+    for psi in PSI_AND_BASELINE:
+        yield Estimator({**psi, **PLAIN})
+    gae = PSI_AND_BASELINE[-2]
+    for surrogate in SURROGATES[1:]:
+        off_policy = surrogate["surrogate"] == "importance"
+        yield Estimator({**gae, **PLAIN, **surrogate}, Scene(off_policy=off_policy))
+    for scaling in SCALINGS[1:]:
+        yield Estimator({**gae, **PLAIN, **scaling})
+    yield Estimator({**gae, **PLAIN}, Scene(truncated=True))

@@ -1,0 +1,186 @@
+"""What an estimator is proven on: a game, who acts, whose gradient is asked for, what V says."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations_with_replacement, count
+from math import factorial, prod
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from distpg.config import Config
+from distpg.envs import diamond_hill
+from distpg.envs.make import find_env
+from distpg.envs.solver import Episode, Game, Solver
+from distpg.learner.learner import Learner
+from distpg.records import Rollout
+from distpg.rollout import RolloutWorker
+
+NUM_SLOTS, EPISODES_PER_ENV = 2, 2
+NUM_EPISODES = NUM_SLOTS * EPISODES_PER_ENV
+"""Episodes of a batch: some follow another in the same env, so that credit could leak; shorter ones
+are padded.
+"""
+ACTING = (0.7, 0.4, 0.8)
+"""P(left) at the start, on the slope, on the hilltop without the diamond."""
+OTHER = (0.6, 0.5, 0.7)
+"""The policy whose gradient importance weights estimate from what the acting one played."""
+WRONG = (3.0, -1.0, 5.0)
+"""Values of a critic that knows nothing."""
+BEYOND = -20.0
+"""What the critic says where the game is over: nothing must come of it."""
+
+
+def table(left: Sequence[float]) -> Tensor:
+    """Return the policy [S, 2] that goes left with these probabilities, in float64."""
+    return torch.tensor([[p, 1 - p] for p in left], dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A game of S decision nodes, two policies and a critic."""
+
+    truncated: bool = False
+    """Whether the game is cut after 2 steps by a time limit."""
+    off_policy: bool = False
+    """Whether the gradient is that of another policy than the one that acts."""
+    wrong_critic: bool = False
+    gamma: float = 1.0
+
+    @cached_property
+    def solver(self) -> Solver:
+        """The game without its time limit."""
+        return Solver(self._game(None))
+
+    @cached_property
+    def limited(self) -> Solver:
+        """The game as it is played."""
+        return Solver(self._game(self.horizon))
+
+    def _game(self, time_limit: int | None) -> Game:
+        hill = diamond_hill
+        return Game(hill.START, 2, hill.transitions, hill.number, time_limit)
+
+    @property
+    def horizon(self) -> int:
+        """Steps that an episode may have."""
+        return 2 if self.truncated else diamond_hill.MAX_STEPS
+
+    @property
+    def acting(self) -> Tensor:
+        """The policy that plays, [S, A]."""
+        return table(ACTING)
+
+    @property
+    def policy(self) -> Tensor:
+        """The policy whose gradient is asked for, [S, A]."""
+        return table(OTHER if self.off_policy else ACTING)
+
+    @cached_property
+    def values(self) -> Tensor:
+        """What the critic says of each node, [S]; the exact values are those of the uncut game."""
+        if self.wrong_critic:
+            return torch.tensor(WRONG, dtype=torch.float64)
+        return self.solver.values(self.policy, self.gamma)
+
+    @property
+    def env_id(self) -> str:
+        """The id of the game."""
+        return "distpg/DiamondHillTruncated-v0" if self.truncated else "distpg/DiamondHill-v0"
+
+    def config(self, **estimator: object) -> Config:
+        """Make the configuration of an estimator on this game."""
+        settings = {
+            "env_id": self.env_id,
+            "env_kwargs": {"tabular": True},
+            "hidden_sizes": (),
+            "num_workers": 0,
+            "num_slots": NUM_SLOTS,
+            "num_envs": 1,
+            "episodes_per_env": EPISODES_PER_ENV,
+            "num_epochs": 1,
+            "minibatch_size": None,
+            "gamma": self.gamma,
+            "device": "cpu",
+        }
+        return Config(**{**settings, **estimator})
+
+    def learner(self, config: Config) -> Learner:
+        """Make a learner that has this scene's policy and critic; in torch's default precision."""
+        envs = self._worker(slot=0).envs
+        learner = Learner(config, envs.obs_spec, envs.action_spec)
+        self._write(learner.policy.head, self.policy.log(), elsewhere=0)
+        if learner.model.critic:
+            values = self.values.unsqueeze(1)
+            self._write(learner.model.critic["head"], values, elsewhere=BEYOND)
+        return learner
+
+    @torch.no_grad()
+    def _write(self, head: nn.Module, rows: Tensor, *, elsewhere: float) -> None:
+        """Put a table's rows [S, K] where one-hot observations find them, [K, 8]."""
+        (weight,) = head.parameters()
+        weight.fill_(elsewhere)
+        weight[:, self.numbers] = rows.T.to(weight.dtype)
+
+    @cached_property
+    def numbers(self) -> list[int]:
+        """The observation of each node."""
+        return [int(number) for number in self.solver.observations()]
+
+    def _worker(self, slot: int) -> RolloutWorker:
+        config = self.config()
+        return RolloutWorker(config, find_env(config.env_id, config.env_kwargs), slot)
+
+    def play(self) -> Iterator[list[Rollout]]:
+        """Have rollout workers play batches with the acting policy, without end."""
+        workers = [self._worker(slot) for slot in range(NUM_SLOTS)]
+        weights = Scene(truncated=self.truncated).learner(self.config()).weights()
+        for iteration in count():
+            yield [worker.collect(weights, iteration).rollout for worker in workers]
+
+    def every_batch(self) -> tuple[list[Rollout], Tensor]:
+        """List every batch that the acting policy may play, up to the order of its episodes.
+
+        Returns:
+            rollouts: K of them in float64, an episode in each env.
+            probabilities: [K].
+        """
+        episodes = self.limited.episodes(self.acting)
+        rollouts: list[Rollout] = []
+        probabilities: list[float] = []
+        for chosen in combinations_with_replacement(range(len(episodes)), NUM_EPISODES):
+            counts = [chosen.count(number) for number in set(chosen)]
+            orders = factorial(NUM_EPISODES) / prod(factorial(count) for count in counts)
+            batch = [episodes[number] for number in chosen]
+            probabilities.append(orders * prod(float(e.probability) for e in batch))
+            rollouts.append(rollout_of(batch, self.acting))
+        return rollouts, torch.tensor(probabilities, dtype=torch.float64)
+
+
+def rollout_of(episodes: Sequence[Episode], acting: Tensor) -> Rollout:
+    """Lay episodes side by side, as if a worker had played them in float64."""
+    rows, num_envs = max(len(episode.actions) for episode in episodes), len(episodes)
+    arrays = {
+        name: np.zeros((rows, num_envs), dtype)
+        for name, dtype in (
+            ("actions", np.int64),
+            ("logprobs", np.float64),
+            ("rewards", np.float64),
+            ("terminated", bool),
+            ("truncated", bool),
+            ("valid", bool),
+        )
+    }
+    obs = np.zeros((rows + 1, num_envs), np.int64)
+    for env, episode in enumerate(episodes):
+        length = len(episode.actions)
+        obs[: length + 1, env] = episode.observations
+        arrays["actions"][:length, env] = episode.actions
+        arrays["logprobs"][:length, env] = acting[episode.nodes, episode.actions].log()
+        arrays["rewards"][:length, env] = episode.rewards
+        arrays["valid"][:length, env] = True
+        arrays["truncated" if episode.truncated else "terminated"][length - 1, env] = True
+    state = np.zeros((num_envs, 0), np.float32)
+    return Rollout(obs={"obs": obs}, state=state, policy_version=0, slot=0, **arrays)

@@ -1,0 +1,242 @@
+"""One estimator against theory: its exact expectation, and what real workers and learner sample."""
+
+import math
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from functools import cache
+from itertools import islice
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from distpg.gradient.paths import Paths
+from distpg.learner.learner import Learner
+from distpg.learner.minibatches import Samples
+from distpg.proof.estimators import PLAIN, Estimator
+from distpg.proof.scene import NUM_EPISODES, Scene
+from distpg.proof.theory import aim, expectation, reach
+from distpg.records import Batch, Rollout
+
+EXACT = 1e-10
+"""Distance that counts as none."""
+MAX_Z = 4.0
+MAX_STANDARD_ERROR = 0.02
+"""Of the sampled mean, relative to the norm of the exact one."""
+MIN_COSINE = 0.9
+MAX_BATCHES = 4000
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was found of an estimator; numbers of a batch of 4 episodes."""
+
+    estimator: str
+    verdict: Literal["PASS", "FAIL"]
+    reasons: list[str]
+    """What failed."""
+    bias: float
+    """Distance of the exact expectation from the true gradient, relative to its norm."""
+    theory: float | None
+    """What theory says the bias is; None where it gives no value but a direction."""
+    cosine: float
+    """Between the exact expectation and the true gradient."""
+    z: float
+    """The largest |z| of a component of the sampled mean."""
+    standard_error: float
+    """Of the sampled mean, relative to the norm of the exact one."""
+    variance: float
+    """Of a batch's gradient, exactly: the trace of the covariance."""
+    sampled_variance: float
+    variance_z: float
+    """|z| of the sampled variance."""
+    snr: float
+    """Norm of the exact expectation over the standard deviation of a batch's gradient."""
+    reduction: float
+    """Variance of plain REINFORCE over this one's, each relative to its squared expectation."""
+    batches: int
+    """Sampled."""
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Exact moments of a batch's gradient [P]."""
+
+    mean: Tensor
+    variance: float
+    fourth: float
+    """Of the distance from the mean."""
+
+    @property
+    def noise(self) -> float:
+        """Variance relative to the squared norm of the mean."""
+        return self.variance / float(self.mean.square().sum())
+
+
+def verify(estimator: Estimator) -> Row:
+    """Prove an estimator, or find where it fails."""
+    truth = aim(estimator).flatten()
+    exact = exact_moments(estimator)
+    bias = float((exact.mean - truth).norm() / truth.norm())
+    cosine = float(torch.cosine_similarity(exact.mean, truth, dim=0))
+    theory = None
+    reasons: list[str] = []
+    if estimator.claim == "value":
+        stated = expectation(estimator).flatten()
+        theory = float((stated - truth).norm() / truth.norm())
+        distance = float((exact.mean - stated).norm())
+        if not distance < EXACT:
+            reasons.append(f"the expectation is {distance:.2g} from what theory says")
+    elif estimator.claim == "limit":
+        steps = float(reach(estimator.scene, estimator.scene.acting).sum())
+        stated = expectation(estimator).flatten()
+        distance = float((exact.mean * steps - stated).norm() / stated.norm())
+        if not distance < 1 / NUM_EPISODES:
+            reasons.append(f"times the mean length the expectation is {distance:.0%} off")
+    elif not cosine > MIN_COSINE:
+        reasons.append(f"the expectation points elsewhere: cosine {cosine:.3f}")
+
+    batches = min(MAX_BATCHES, math.ceil(exact.noise / (0.95 * MAX_STANDARD_ERROR) ** 2))
+    sampled = sampled_gradients(estimator, batches)
+    error = sampled.std(0) / math.sqrt(batches)
+    # what never moves differs by float32's rounding alone
+    z = float(((sampled.mean(0) - exact.mean).abs() / error.clamp(min=1e-7)).max())
+    standard_error = math.sqrt(exact.noise / batches)
+    variance = float(sampled.var(0).sum())
+    variance_error = math.sqrt((exact.fourth - exact.variance**2) / batches)
+    variance_z = abs(variance - exact.variance) / variance_error
+    if not z < MAX_Z:
+        reasons.append(f"the sampled mean has |z| {z:.1f}")
+    if not standard_error < MAX_STANDARD_ERROR:
+        reasons.append(f"the standard error of the sampled mean is {standard_error:.1%}")
+    if not variance_z < MAX_Z:
+        reasons.append(f"the sampled variance has |z| {variance_z:.1f}")
+    return Row(
+        estimator=estimator.name,
+        verdict="FAIL" if reasons else "PASS",
+        reasons=reasons,
+        bias=bias,
+        theory=theory,
+        cosine=cosine,
+        z=z,
+        standard_error=standard_error,
+        variance=exact.variance,
+        sampled_variance=variance,
+        variance_z=variance_z,
+        snr=exact.noise**-0.5,
+        reduction=plain_noise() / exact.noise,
+        batches=batches,
+    )
+
+
+@cache
+def plain_noise() -> float:
+    """Return the relative variance of plain REINFORCE: total return, no baseline."""
+    plain = Estimator({"advantage": "total_return", "baseline": "none", **PLAIN})
+    return exact_moments(plain).noise
+
+
+def exact_moments(estimator: Estimator) -> Moments:
+    """Go through every batch, in float64."""
+    with double_precision():
+        observed, probabilities = every_observed(estimator.scene, has_critic(estimator))
+        gradients = gradients_of(estimator, observed)
+    mean = probabilities @ gradients
+    distances = (gradients - mean).square().sum(1)
+    fourth = float(probabilities @ distances.square())
+    return Moments(mean, float(probabilities @ distances), fourth)
+
+
+def sampled_gradients(estimator: Estimator, batches: int) -> Tensor:
+    """Return the learner's gradients of the first batches that the workers played, [M, P]."""
+    places = plays(estimator.scene.truncated).first(batches)
+    observed = sampled_observed(estimator.scene, has_critic(estimator), max(places) + 1)
+    return gradients_of(estimator, observed).double()[places]
+
+
+def has_critic(estimator: Estimator) -> bool:
+    """Tell whether V is there to stand in where an episode is cut."""
+    return estimator.config.baseline == "value"
+
+
+Observed = Sequence[tuple[Samples, Paths]]
+
+
+def gradients_of(estimator: Estimator, observed: Observed) -> Tensor:
+    """Compute each batch's gradient in tabular logits, [M, S * A]."""
+    learner = estimator.scene.learner(estimator.config)
+    rows: list[Tensor] = []
+    for samples, paths in observed:
+        gradient = learner.policy_gradient(samples, learner.credit(samples, paths))
+        rows.append(gradient["head.weight"][:, estimator.scene.numbers].T.flatten())
+    return torch.stack(rows)
+
+
+@cache
+def every_observed(scene: Scene, critic: bool) -> tuple[Observed, Tensor]:
+    """Value and sort every batch, once for all estimators."""
+    rollouts, probabilities = scene.every_batch()
+    learner = observer(scene, critic)
+    return [learner.observe(Batch.join([rollout], CPU)) for rollout in rollouts], probabilities
+
+
+class Plays:
+    """Batches that rollout workers play, as many as have been asked for.
+
+    The game is small, so many are alike, to the last bit; those are kept, and learned from, once.
+    """
+
+    def __init__(self, scene: Scene) -> None:
+        """Play nothing yet."""
+        self.source = scene.play()
+        self.different: dict[bytes, list[Rollout]] = {}
+        self.places: list[int] = []
+
+    def first(self, count: int) -> list[int]:
+        """Return which of the different ones each of the first so many batches is."""
+        numbers = {key: place for place, key in enumerate(self.different)}
+        for rollouts in islice(self.source, max(0, count - len(self.places))):
+            key = b"".join(content(rollout) for rollout in rollouts)
+            self.different.setdefault(key, rollouts)
+            self.places.append(numbers.setdefault(key, len(numbers)))
+        return self.places[:count]
+
+
+def content(rollout: Rollout) -> bytes:
+    """Return everything that a learner may see of a rollout."""
+    arrays = (getattr(rollout, field.name) for field in fields(rollout) if field.name != "obs")
+    return b"|".join(np.asarray(array).tobytes() for array in (*arrays, *rollout.obs.values()))
+
+
+@cache
+def plays(truncated: bool) -> Plays:
+    """Have each game played once for all estimators."""
+    return Plays(Scene(truncated=truncated))
+
+
+@cache
+def sampled_observed(scene: Scene, critic: bool, count: int) -> Observed:
+    """Value and sort the first of the different batches that workers played."""
+    learner = observer(scene, critic)
+    different = islice(plays(scene.truncated).different.values(), count)
+    return [learner.observe(Batch.join(rollouts, CPU)) for rollouts in different]
+
+
+def observer(scene: Scene, critic: bool) -> Learner:
+    """Make a learner that notes everything that an estimator may ask for."""
+    settings = {"advantage": "reward_to_go", "baseline": "value" if critic else "none"}
+    return scene.learner(scene.config(**settings, surrogate="kl_fixed"))
+
+
+@contextmanager
+def double_precision() -> Generator[None]:
+    """Make networks in float64 within the block."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)

@@ -1,0 +1,186 @@
+"""The proof itself: estimators that are right pass, and every planted fault fails."""
+
+import json
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from distpg.config import Config
+from distpg.errors import InputError
+from distpg.gradient import advantages, baselines
+from distpg.gradient.paths import Paths
+from distpg.proof.estimators import PLAIN, PSI_AND_BASELINE, Estimator, combinations, quick
+from distpg.proof.scene import Scene
+from distpg.proof.verify import verify
+
+ROOT = Path(__file__).parents[2]
+TO_GO: dict[str, Any] = {"advantage": "reward_to_go", "baseline": "none", **PLAIN}
+GAE: dict[str, Any] = {"advantage": "gae", "gae_lambda": 0.5, "baseline": "value", **PLAIN}
+ONE_STEP: dict[str, Any] = {
+    "advantage": "n_step",
+    "bootstrap_steps": 1,
+    "baseline": "value",
+    **PLAIN,
+}
+
+
+def reasons(settings: dict[str, Any], scene: Scene | None = None) -> str:
+    """Verify an estimator; return what failed."""
+    row = verify(Estimator(settings, scene or Scene()))
+    assert (row.verdict == "PASS") == (not row.reasons)
+    return "; ".join(row.reasons)
+
+
+@pytest.mark.parametrize(
+    ("settings", "scene"),
+    [
+        (TO_GO, Scene()),
+        (TO_GO | {"baseline": "mean"}, Scene()),
+        (TO_GO | {"baseline": "value"}, Scene()),
+        (GAE, Scene()),
+        (GAE, Scene(truncated=True)),
+        (ONE_STEP, Scene(wrong_critic=True)),
+    ],
+    ids=str,
+)
+def test_without_a_fault_they_pass(settings: dict[str, Any], scene: Scene) -> None:
+    assert reasons(settings, scene) == ""
+
+
+def test_fault_a_baseline_that_depends_on_the_action(monkeypatch: pytest.MonkeyPatch) -> None:
+    def shrinks_the_credit(credit: Tensor, paths: Paths, settings: object) -> Tensor:
+        return paths.values + 0.2 * (credit - paths.values)
+
+    monkeypatch.setitem(baselines.BASELINES, "value", shrinks_the_credit)
+    assert "from what theory says" in reasons(TO_GO | {"baseline": "value"})
+
+
+def test_fault_returns_that_leak_into_the_episode_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = advantages.reward_to_go
+
+    def leaks(
+        rewards: Tensor, next_values: Tensor, terminated: Tensor, *rest: Any, gamma: float
+    ) -> Tensor:
+        return right(rewards, next_values, torch.zeros_like(terminated), *rest, gamma=gamma)
+
+    monkeypatch.setattr(advantages, "reward_to_go", leaks)
+    # what follows does not depend on the action: noise, and no bias
+    found = reasons(TO_GO)
+    assert "the sampled variance" in found
+    assert "theory" not in found
+
+
+def test_fault_gae_that_leaks_into_the_episode_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    def leaks(
+        rewards: Tensor,
+        values: Tensor,
+        next_values: Tensor,
+        terminated: Tensor,
+        truncated: Tensor,
+        ratios: Tensor | None,
+        *,
+        gamma: float,
+        gae_lambda: float,
+    ) -> Tensor:
+        errors = rewards + gamma * next_values * ~terminated - values
+        for t in reversed(range(len(errors) - 1)):
+            errors[t] += gamma * gae_lambda * errors[t + 1]
+        return errors
+
+    monkeypatch.setattr(advantages, "gae", leaks)
+    assert "the sampled mean" in reasons(GAE)
+
+
+def test_fault_a_truncation_that_counts_as_a_termination(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = advantages.gae
+
+    def ends(
+        rewards: Tensor,
+        values: Tensor,
+        next_values: Tensor,
+        terminated: Tensor,
+        truncated: Tensor,
+        *rest: Any,
+        **decays: Any,
+    ) -> Tensor:
+        return right(rewards, values, next_values, terminated | truncated, truncated, **decays)
+
+    monkeypatch.setattr(advantages, "gae", ends)
+    assert "from what theory says" in reasons(GAE, Scene(truncated=True))
+
+
+def test_fault_a_mean_with_the_samples_own_return_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def of_all(credit: Tensor, episodes: Tensor, *, per_episode: bool) -> Tensor:
+        first = torch.stack([credit[episodes == number][0] for number in range(4)])
+        return torch.full_like(credit, float(first.mean()))
+
+    settings = TO_GO | {"advantage": "total_return", "baseline": "mean"}
+    monkeypatch.setattr(baselines, "mean_of_others", of_all)
+    assert "from what theory says" in reasons(settings)
+    # the gradient is shrunk by 1 - 1/N
+    assert verify(Estimator(settings)).bias == pytest.approx(1 / 4, abs=1e-6)
+
+
+@pytest.mark.parametrize("critic", ["exact", "wrong"])
+def test_fault_a_bootstrap_off_by_one(monkeypatch: pytest.MonkeyPatch, critic: str) -> None:
+    right = advantages.n_step
+
+    def state_before(
+        rewards: Tensor, values: Tensor, next_values: Tensor, *rest: Any, **length: Any
+    ) -> Tensor:
+        return right(rewards, values, values, *rest, **length)
+
+    def step_more(*arrays: Any, gamma: float, num_steps: int) -> Tensor:
+        return right(*arrays, gamma=gamma, num_steps=num_steps + 1)
+
+    # with the exact V, a step more or less changes no expectation
+    monkeypatch.setattr(advantages, "n_step", state_before if critic == "exact" else step_more)
+    assert "from what theory says" in reasons(ONE_STEP, Scene(wrong_critic=critic == "wrong"))
+
+
+def test_the_combinations_are_all_that_the_configuration_allows() -> None:
+    listed = {
+        (*(f"{k}={v}" for k, v in sorted(estimator.settings.items())), estimator.scene)
+        for estimator in combinations()
+    }
+    assert len(listed) == 480
+    allowed = set[tuple[Any, ...]]()
+    for advantage, steps, baseline in product(
+        ("total_return", "reward_to_go", "n_step", "gae", "vtrace"),
+        (2, "inf"),
+        ("none", "mean", "time", "value"),
+    ):
+        try:
+            Config(
+                advantage=advantage,
+                bootstrap_steps=steps,
+                baseline=baseline,
+                surrogate="clip",
+                num_envs=4,
+            )
+        except InputError:
+            continue
+        allowed.add((advantage, steps if advantage == "n_step" else None, baseline))
+    found = {(x["advantage"], x.get("bootstrap_steps"), x["baseline"]) for x in PSI_AND_BASELINE}
+    assert found == allowed
+
+
+def test_verify_quick_passes_as_a_command_and_prints_one_object_a_row() -> None:
+    done = subprocess.run(
+        [sys.executable, "launch.py", "verify", "--quick", "--json"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [row["estimator"] for row in rows] == [estimator.name for estimator in quick()]
+    assert {row["verdict"] for row in rows} == {"PASS"}
