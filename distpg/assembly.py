@@ -25,6 +25,7 @@ from distpg.progress import Progress
 from distpg.records import LearnerState
 from distpg.report.display import Display
 from distpg.report.evaluation import EvaluateEvery
+from distpg.report.improvement import Improvement
 from distpg.report.tensorboard import TensorBoard
 from distpg.run_dir import RunDir, write_whole
 from distpg.spaces import ActionSpec, ObsSpec
@@ -108,9 +109,9 @@ def execute(plan: Plan) -> Outcome:
         tensorboard = TensorBoard(plan.run.path, config, progress)
         stack.callback(tensorboard.close)
         checkpointer = Checkpointer(plan.run, config, learner.state)
-        watchers: list[Watcher] = [clock, tensorboard, checkpointer, display]
+        watchers: list[Watcher] = [clock, Improvement(), tensorboard, checkpointer, display]
         if config.eval_every:
-            watchers.insert(1, EvaluateEvery(config.eval_every, workers.evaluate))
+            watchers.insert(2, EvaluateEvery(config.eval_every, workers.evaluate))
         stop = Stop(config)
         stack.enter_context(interruptible(stop, display))
         clock.startup_s = clock.trained_s = clock.now()

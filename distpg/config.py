@@ -199,6 +199,9 @@ class LearnerSettings:
     """End an update early once the KL from the acting policy passes 1.5 times this."""
     normalize_rewards: bool = False
     """Learn from rewards divided by the running standard deviation of the discounted return."""
+    gradient_stats_every: CountOrZero = 10
+    """Iterations between measurements of the gradient's noise and of what an update came to, under
+    gradient/ in TensorBoard; 0 is never."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the learner computes; auto takes a GPU where there is one."""
     learner_threads: Count | None = None

@@ -20,6 +20,8 @@ class Progress:
     dropped_steps: int = 0
     """Transitions simulated but not trained on."""
     episodes: int = 0
+    batch_return: float | None = None
+    """Mean score of the episodes that finished in the last iteration, if any did."""
     returns: tuple[float, ...] = ()
     """Scores of the last finished episodes, at most 100, newest last."""
     lengths: tuple[int, ...] = ()
@@ -34,6 +36,7 @@ class Progress:
             env_steps=self.env_steps + sum(slot.env_steps for slot in slots),
             dropped_steps=self.dropped_steps + sum(slot.dropped_steps for slot in slots),
             episodes=self.episodes + len(returns),
+            batch_return=sum(returns) / len(returns) if returns else None,
             returns=(*self.returns, *returns)[-WINDOW:],
             lengths=(*self.lengths, *lengths)[-WINDOW:],
         )

@@ -72,8 +72,8 @@ BAD_FLAGS: list[tuple[list[str], list[str]]] = [
     (["--lr-schedule", "cosine"], ["--lr-schedule", "cosine", "linear"]),
     (["--device", "tpu"], ["--device", "tpu", "cuda"]),
     (["--hidden-sizes", "64", "0"], ["--hidden-sizes", "0"]),
-    (["--hidden-sizes"], ["--hidden-sizes"]),
-    (["--algo", "dqn"], ["--algo", "dqn", "a2c, ppo, reinforce"]),
+    (["--bootstrap-steps", "0"], ["--bootstrap-steps", "0", "inf"]),
+    (["--algo", "dqn"], ["--algo", "dqn", "a2c, ppo, ppo_kl, reinforce"]),
     (["--algo"], ["--algo"]),
     (
         ["--num-slots", "1", "--num-workers", "1", "--num-steps", "4", "--minibatch-size", "99"],
@@ -170,8 +170,11 @@ def test_help_lists_every_flag_with_its_meaning(
     flags = {
         "train": (
             "--algo --env-id --num-workers --num-slots --num-envs --num-steps --episodes-per-env "
-            "--total-steps --advantage --baseline --surrogate --num-epochs --minibatch-size "
-            "--learning-rate --lr-schedule --gamma --gae-lambda --clip-coef --ent-coef --vf-coef "
+            "--total-steps --advantage --bootstrap-steps --rho-bar --c-bar --baseline --surrogate "
+            "--importance --importance-clip --kl-coef --kl-target --loss-average --num-epochs "
+            "--minibatch-size --learning-rate --lr-schedule --optimizer --momentum --gamma "
+            "--gae-lambda --clip-coef --clip-schedule --ent-coef --ent-schedule --vf-coef "
+            "--value-clip --value-epochs "
             "--max-grad-norm --target-kl --normalize-obs --normalize-rewards "
             "--normalize-advantages --hidden-sizes --activation --seed --device --learner-threads "
             "--address --env-kwargs --init-from --run-dir --overwrite --stop-at-return "
@@ -286,6 +289,15 @@ def test_flags_are_checked_together_with_the_file_not_after_it(
     words = ["train", "--config", "my.toml", "--num-envs", "2", "--num-steps", "1000"]
     words += ["--num-epochs", "1", "--hidden-sizes", "8", "--total-steps", "1", "--quiet"]
     assert run_main([*words, "--run-dir", "run"]) == 0, capsys.readouterr().err
+
+
+def test_no_hidden_layers_and_all_rewards_are_spelt_as_an_empty_list_and_inf(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["train", *ENV, "--advantage", "n_step", "--bootstrap-steps", "inf", *ONE_ITERATION]
+    assert run_main([*words, "--hidden-sizes"]) == 0, capsys.readouterr().err
+    assert "hidden_sizes = []" in written()
+    assert 'bootstrap_steps = "inf"' in written()
 
 
 def test_a_switch_is_turned_off_by_its_no_and_none_is_spelt_as_in_files(

@@ -1,13 +1,15 @@
 """Settings: where their values come from, and what is refused."""
 
 import dataclasses
+import itertools
 import math
+import typing
 from typing import Any
 
 import pytest
 
 from distpg import Config, InputError, load_config
-from distpg.config import presets
+from distpg.config import hints, presets
 from distpg.config_file import recipes
 from distpg.values import Range
 
@@ -32,9 +34,9 @@ def test_a_preset_changes_the_defaults_and_a_given_value_changes_the_preset() ->
     assert Config(algo="a2c").gamma == Config().gamma
 
 
-@pytest.mark.parametrize("algo", ["ppo", "a2c", "reinforce"])
+@pytest.mark.parametrize("algo", ["ppo", "ppo_kl", "a2c", "reinforce"])
 def test_every_preset_is_a_legal_configuration_and_names_no_algo_itself(algo: str) -> None:
-    assert set(presets()) == {"ppo", "a2c", "reinforce"}
+    assert set(presets()) == {"ppo", "ppo_kl", "a2c", "reinforce"}
     assert "algo" not in presets()[algo]
     config = Config(algo=algo)
     assert dataclasses.replace(config) == config
@@ -103,9 +105,27 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"activation": "sigmoid"}, "--activation: 'sigmoid'", "tanh, relu"),
     ({"lr_schedule": "cosine"}, "--lr-schedule: 'cosine'", "constant, linear"),
     ({"device": "tpu"}, "--device: 'tpu'", "auto, cpu, cuda"),
-    ({"advantage": "q"}, "--advantage: 'q'", "total_return, reward_to_go, gae"),
-    ({"baseline": "best"}, "--baseline: 'best'", "none, mean, value"),
-    ({"surrogate": "trpo"}, "--surrogate: 'trpo'", "log_prob, clip"),
+    ({"hidden_sizes": []}, "--hidden-sizes: []", "list"),
+    ({"bootstrap_steps": 0}, "--bootstrap-steps: 0", "at least 1"),
+    ({"bootstrap_steps": 2.5}, "--bootstrap-steps: 2.5", "a whole number or one of inf"),
+    ({"bootstrap_steps": "all"}, "--bootstrap-steps: 'all'", "inf"),
+    ({"bootstrap_steps": math.inf}, "--bootstrap-steps: inf", "a whole number or one of inf"),
+    ({"rho_bar": 0}, "--rho-bar: 0", "greater than 0"),
+    ({"c_bar": math.inf}, "--c-bar: inf", "greater than 0"),
+    ({"importance": "ordinary"}, "--importance: 'ordinary'", "trajectory, per_decision, per_step"),
+    ({"importance_clip": 0.0}, "--importance-clip: 0.0", "greater than 0 or none"),
+    ({"loss_average": "mean"}, "--loss-average: 'mean'", "per_step, per_episode"),
+    ({"kl_coef": 0}, "--kl-coef: 0", "greater than 0"),
+    ({"kl_target": -0.01}, "--kl-target: -0.01", "greater than 0"),
+    ({"value_clip": 0.0}, "--value-clip: 0.0", "greater than 0 or none"),
+    ({"value_epochs": -1}, "--value-epochs: -1", "at least 0"),
+    ({"optimizer": "rmsprop"}, "--optimizer: 'rmsprop'", "adam, sgd"),
+    ({"momentum": 1.5}, "--momentum: 1.5", "at most 1"),
+    ({"clip_schedule": "cosine"}, "--clip-schedule: 'cosine'", "constant, linear, kl_adaptive"),
+    ({"ent_schedule": None}, "--ent-schedule: None", "constant, linear, kl_adaptive"),
+    ({"advantage": "q"}, "--advantage: 'q'", "reward_to_go, n_step, gae, vtrace"),
+    ({"baseline": "best"}, "--baseline: 'best'", "none, mean, time, value"),
+    ({"surrogate": "trpo"}, "--surrogate: 'trpo'", "importance, clip, kl_adaptive"),
     ({"normalize_obs": 1}, "--normalize-obs: 1", "true or false"),
     ({"env_kwargs": ["x"]}, "--env-kwargs: ['x']", "table"),
     ({"env_id": 3}, "--env-id: 3", "text"),
@@ -113,14 +133,38 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"checkpoint_every": -1}, "--checkpoint-every: -1", "at least 0"),
     ({"eval_every": -1}, "--eval-every: -1", "at least 0"),
     ({"phase_timeout": 0}, "--phase-timeout: 0", "greater than 0"),
-    ({"algo": "dqn"}, "--algo: 'dqn'", "a2c, ppo, reinforce"),
-    ({"algo": ["ppo"]}, "--algo: ['ppo']", "a2c, ppo, reinforce"),
-    ({"algo": {}}, "--algo: {}", "a2c, ppo, reinforce"),
+    ({"algo": "dqn"}, "--algo: 'dqn'", "a2c, ppo, ppo_kl, reinforce"),
+    ({"algo": ["ppo"]}, "--algo: ['ppo']", "a2c, ppo, ppo_kl, reinforce"),
+    ({"algo": {}}, "--algo: {}", "a2c, ppo, ppo_kl, reinforce"),
 ]
 ILLEGAL: list[tuple[dict[str, Any], str, str]] = [
     ({"advantage": "gae", "baseline": "mean"}, "--advantage gae", "--baseline value"),
     ({"advantage": "gae", "baseline": "none"}, "--advantage gae", "reward_to_go"),
+    ({"advantage": "gae", "baseline": "time"}, "--advantage gae", "--baseline value"),
+    ({"advantage": "vtrace", "baseline": "none"}, "--advantage vtrace", "--baseline value"),
+    ({"advantage": "vtrace", "baseline": "mean"}, "--advantage vtrace", "--baseline value"),
+    ({"advantage": "vtrace", "baseline": "time"}, "--advantage vtrace", "--baseline value"),
+    ({"advantage": "n_step", "baseline": "none"}, "--advantage n_step", "--baseline value"),
+    ({"advantage": "n_step", "baseline": "mean"}, "--advantage n_step", "--baseline value"),
+    ({"advantage": "n_step", "baseline": "time"}, "--advantage n_step", "--baseline value"),
+    (
+        {"advantage": "n_step", "bootstrap_steps": 10**6, "baseline": "mean"},
+        "--advantage n_step",
+        "--baseline value",
+    ),
+    (
+        {
+            "advantage": "n_step",
+            "bootstrap_steps": "inf",
+            "baseline": "none",
+            "episodes_per_env": 0,
+        },
+        "--episodes-per-env: 0",
+        "--advantage n_step",
+    ),
     ({"surrogate": "log_prob"}, "--num-epochs: 10", "--num-epochs 1"),
+    ({"surrogate": "log_prob", "num_epochs": 2}, "--num-epochs: 2", "--num-epochs 1"),
+    ({"surrogate": "detached_ratio"}, "--num-epochs: 10", "--num-epochs 1"),
     (
         {"advantage": "reward_to_go", "episodes_per_env": 0},
         "--episodes-per-env: 0",
@@ -174,12 +218,71 @@ def test_a_wrong_value_or_combination_is_one_message_with_flag_value_and_what_is
         {"advantage": "total_return", "baseline": "mean"},
         {"episodes_per_env": 2, "minibatch_size": 10**6},
         {"seed": 2**63 - 1},
+        {"hidden_sizes": ()},
+        {"advantage": "n_step", "bootstrap_steps": 1},
+        {"advantage": "n_step", "bootstrap_steps": "inf", "episodes_per_env": 0},
+        {"advantage": "reward_to_go", "baseline": "time", "num_workers": 0, "num_envs": 1},
+        {"optimizer": "sgd", "momentum": 0.0},
+        {"optimizer": "sgd", "momentum": 1},
+        {"value_clip": 0.2, "value_epochs": 3},
+        {"surrogate": "importance", "num_epochs": 4, "importance_clip": 10.0},
     ],
 )
 def test_the_edges_of_what_is_allowed_are_allowed(settings: dict[str, Any]) -> None:
     config = Config(**settings)
     for name, value in settings.items():
         assert getattr(config, name) == value
+
+
+def choices(name: str) -> tuple[Any, ...]:
+    """List the values that a setting chooses from."""
+    return typing.get_args(hints()[name])
+
+
+BOOTSTRAPS = {("n_step", 1), ("n_step", 5), ("gae", 5), ("vtrace", 5)}
+"""Advantages and bootstrap_steps whose credit contains V."""
+ALL_REWARDS = {("total_return", 5), ("reward_to_go", 5), ("n_step", "inf")}
+ONE_STEP = {"log_prob", "detached_ratio"}
+
+
+def test_the_two_kinds_of_advantages_are_all_that_there_are() -> None:
+    assert {name for name, _ in BOOTSTRAPS | ALL_REWARDS} == set(choices("advantage"))
+
+
+def test_what_bootstraps_takes_a_critic_and_every_other_combination_is_legal() -> None:
+    names = ("baseline", "surrogate", "importance", "loss_average", "normalize_advantages")
+    values: list[tuple[Any, ...]] = [*map(choices, names[:-1]), (True, False)]
+    legal = 0
+    for (advantage, steps), *rest in itertools.product(BOOTSTRAPS | ALL_REWARDS, *values):
+        settings: dict[str, Any] = dict(zip(names, rest, strict=True))
+        if (advantage, steps) in BOOTSTRAPS and settings["baseline"] != "value":
+            continue
+        epochs = 1 if settings["surrogate"] in ONE_STEP else 3
+        config = Config(
+            advantage=advantage, bootstrap_steps=steps, num_epochs=epochs, num_steps=64, **settings
+        )
+        # whole episodes where nothing can stand for the rest of one
+        needs_episodes = (advantage, steps) in ALL_REWARDS
+        if advantage == "n_step" and settings["baseline"] == "value":
+            needs_episodes = False
+        assert config.episodes == int(needs_episodes)
+        assert config.resolved().resolved() == config.resolved()
+        legal += 1
+    # (4 that bootstrap and 3 x 4 others) x 6 surrogates x 3 x 2 x 2
+    assert legal == 16 * 72
+
+
+@pytest.mark.parametrize("baseline", ["none", "mean", "time", "value"])
+def test_n_step_over_all_rewards_takes_any_baseline_and_a_finite_one_a_critic(
+    baseline: str,
+) -> None:
+    settings: dict[str, Any] = {"advantage": "n_step", "baseline": baseline}
+    assert not Config(**settings, bootstrap_steps="inf").bootstraps
+    if baseline == "value":
+        assert Config(**settings, bootstrap_steps=3).bootstraps
+    else:
+        with pytest.raises(InputError, match="--baseline value"):
+            Config(**settings, bootstrap_steps=3)
 
 
 def test_an_open_range_leaves_its_end_out() -> None:

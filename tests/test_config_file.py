@@ -101,7 +101,7 @@ def test_a_path_comes_before_a_recipe_of_the_same_name(
         ("num_envs = 1.5", ["--num-envs", "1.5", "whole number"]),
         ("num_envs = 1979-05-27", ["--num-envs", "whole number"]),
         ('hidden_sizes = ["a"]', ["--hidden-sizes"]),
-        ("hidden_sizes = []", ["--hidden-sizes"]),
+        ("hidden_sizes = [0]", ["--hidden-sizes", "at least 1"]),
         ('algo = "sac"', ["--algo", "sac", "ppo"]),
         ("algo = 3", ["--algo", "3", "ppo"]),
         ('algo = ["ppo"]', ["--algo", "ppo"]),

@@ -136,9 +136,9 @@ def _n_step(paths: Paths, settings: GradientSettings) -> tuple[Tensor, Tensor]:
 
 
 def _vtrace(paths: Paths, settings: GradientSettings) -> tuple[Tensor, Tensor]:
-    assert paths.ratios is not None, "V-trace is made of ratios"
+    ratios = torch.ones_like(paths.rewards) if paths.ratios is None else paths.ratios
     limits = {"rho_bar": settings.rho_bar, "c_bar": settings.c_bar}
-    return vtrace(*paths.valued, paths.ratios, gamma=settings.gamma, **limits)
+    return vtrace(*paths.valued, ratios, gamma=settings.gamma, **limits)
 
 
 def _reward_to_go(paths: Paths, settings: GradientSettings) -> Tensor:

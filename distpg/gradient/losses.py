@@ -99,14 +99,11 @@ class Scored:
         return self.logprobs - self.old_logprobs
 
 
-Surrogate = Callable[[Scored, Coefficients], Tensor]
-
-
 def _kl_penalty(scored: Scored, now: Coefficients) -> Tensor:
     return ratio_loss(scored.log_ratio, scored.advantages) + now.kl * scored.kl.mean()
 
 
-SURROGATES: dict[str, Surrogate] = {
+SURROGATES: dict[str, Callable[[Scored, Coefficients], Tensor]] = {
     "log_prob": lambda x, now: log_prob_loss(x.logprobs, x.advantages),
     "detached_ratio": lambda x, now: ratio_loss(x.logprobs - x.logprobs.detach(), x.advantages),
     "importance": lambda x, now: log_prob_loss(x.logprobs, x.importance * x.advantages),

@@ -16,6 +16,7 @@ from distpg.gradient.diagnostics import approx_kl, explained_variance
 from distpg.gradient.importance import importance_weights
 from distpg.gradient.losses import SURROGATES, Coefficients, Scored, value_loss
 from distpg.gradient.paths import Paths, episode_starts
+from distpg.learner.diagnosis import gradient_samples, measure_noise, measure_step
 from distpg.learner.means import Means
 from distpg.learner.minibatches import Credit, Samples, in_chunks, minibatches
 from distpg.learner.on_policy import check_finite, check_on_policy, check_versions
@@ -45,7 +46,13 @@ class Learner(Trainable):
         batch = Batch.join(rollouts, self.device)
         check_finite(batch, self.config.num_envs)
         samples, paths = self.observe(batch)
+        every = self.config.gradient_stats_every
+        measured = every > 0 and self.version % every == 0
+        gradients = gradient_samples(self, samples, paths) if measured else None
         stats = self._improve(samples, paths)
+        if gradients:
+            stats |= measure_noise(self.noise_memory, *gradients)
+            stats |= measure_step(self, samples, paths)
         self.policy.normalizer.merge(
             {name: leaf[:-1] for name, leaf in batch.obs.items()}, batch.valid
         )
@@ -63,7 +70,7 @@ class Learner(Trainable):
         if self.model.critic:
             flat = {name: leaf.flatten(0, 1) for name, leaf in obs.items()}
             values = in_chunks(self.model.values, flat).view(rows, num_envs)
-        slots = torch.arange(num_envs, device=self.device) // self.config.num_envs
+        envs = torch.arange(num_envs, device=self.device)
         seen = {name: leaf[:-1][valid] for name, leaf in obs.items()}
         nothing = values.new_zeros(int(valid.sum()), 0)
         samples = Samples(
@@ -71,11 +78,11 @@ class Learner(Trainable):
             actions=batch.actions[valid],
             logprobs=batch.logprobs[valid],
             values=values[:-1][valid],
-            slots=slots.expand(valid.shape)[valid],
+            envs=envs.expand(valid.shape)[valid],
             acting=in_chunks(self._acting, seen) if self.config.penalizes_kl else nothing,
         )
         paths = Paths(
-            rewards=self._rewards(batch),
+            rewards=self.rewards(batch),
             values=values[:-1],
             next_values=values[1:],
             terminated=batch.terminated,
@@ -84,11 +91,6 @@ class Learner(Trainable):
         )
         return samples, paths
 
-    def _rewards(self, batch: Batch) -> Tensor:
-        if self.config.signed:
-            return batch.rewards.sign()
-        return self.reward_scale.scale(batch) if self.config.normalize_rewards else batch.rewards
-
     @torch.no_grad()
     def credit(self, samples: Samples, paths: Paths) -> Credit:
         """Weigh the samples by Psi, and by their ratios where the estimator takes them."""
@@ -96,7 +98,7 @@ class Learner(Trainable):
         importance = torch.ones_like(samples.logprobs)
         if config.surrogate == "importance" or config.advantage == "vtrace":
             log_ratio = torch.zeros_like(paths.rewards)
-            log_ratio[valid] = self._log_ratio(samples)
+            log_ratio[valid] = self.log_ratio(samples)
             ratios = log_ratio.exp()
             if config.surrogate == "importance":
                 weights = importance_weights(log_ratio, paths.done, valid, config.importance)
@@ -132,7 +134,7 @@ class Learner(Trainable):
             loss, terms = self._loss(minibatch, credit[rows], coefficients)
             log_ratio = terms.pop("log_ratio")
             if not means.weight:
-                stats |= check_on_policy(log_ratio, minibatch.slots)
+                stats |= check_on_policy(log_ratio, minibatch.envs // config.num_envs)
             if config.target_kl and float(terms["train/approx_kl"]) > 1.5 * config.target_kl:
                 stopped = True
                 break
@@ -144,7 +146,7 @@ class Learner(Trainable):
             stats["gradient/norm"] = float(self._step())
         self._fit_critic(samples, credit)
         if self.schedules.follows_kl:
-            self.schedules.observe(float(approx_kl(self._log_ratio(samples))))
+            self.schedules.observe(float(approx_kl(self.log_ratio(samples))))
         stats |= {"train/n_updates": self.num_updates, "train/early_stop": float(stopped)}
         return stats | means.read()
 
@@ -192,7 +194,7 @@ class Learner(Trainable):
                 terms["train/std"] = self.policy.log_std.exp().mean()
         return loss, terms | {"train/loss": loss, "log_ratio": log_ratio}
 
-    def _log_ratio(self, samples: Samples) -> Tensor:
+    def log_ratio(self, samples: Samples) -> Tensor:
         """Return log pi(a|s) minus that of the policy that acted, [B], as constants."""
         with torch.no_grad():
             acting = self.policy.rebuild(in_chunks(self._acting, samples.obs))

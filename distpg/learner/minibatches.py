@@ -40,8 +40,8 @@ class Samples(Rows):
     """[B] of the policy that acted"""
     values: Tensor
     """[B] V before the update; zeros without a critic"""
-    slots: Tensor
-    """[B] int64 slot that each came from"""
+    envs: Tensor
+    """[B] int64 env of the batch that each came from; slot s has those from s * num_envs on"""
     acting: Tensor
     """[B, P] the distributions that were acted from, for a KL penalty; else P = 0"""
 

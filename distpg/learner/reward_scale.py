@@ -42,7 +42,12 @@ class RewardScale:
             returns[t] = self.running
             self.running = self.running * ~done[t]
         self._merge(returns[valid])
-        return (batch.rewards / (self.variance + 1e-8) ** 0.5).clamp(-10, 10)
+        return (batch.rewards / self.unit).clamp(-10, 10)
+
+    @property
+    def unit(self) -> float:
+        """The reward that is scaled to 1."""
+        return (self.variance + 1e-8) ** 0.5
 
     def _merge(self, fresh: Tensor) -> None:
         total = self.count + len(fresh)

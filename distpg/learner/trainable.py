@@ -7,15 +7,17 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from distpg.config import Config
 from distpg.learner.device import choose_device, default_threads
+from distpg.learner.diagnosis import NoiseMemory
 from distpg.learner.optimizer import load_optimizer_arrays, make_optimizer, optimizer_arrays
 from distpg.learner.reward_scale import RewardScale
 from distpg.learner.schedules import Schedules
 from distpg.policy.actor_critic import ActorCritic, Policy, load_arrays, to_arrays
 from distpg.policy.architecture import Architecture
-from distpg.records import LearnerState, Weights
+from distpg.records import Batch, LearnerState, Weights
 from distpg.spaces import ActionSpec, ObsSpec, spaces_to_json
 from distpg.streams import Stream, stream_seeds
 
@@ -44,6 +46,7 @@ class Trainable:
         self.optimizer = make_optimizer(self.model, config)
         self.schedules = Schedules(config)
         self.reward_scale = RewardScale(config.gamma, carry=config.episodes == 0)
+        self.noise_memory = NoiseMemory()
         self.version = 0
         self.trained_steps = 0
         self.num_updates = 0
@@ -56,6 +59,12 @@ class Trainable:
         """Return what a policy needs to act, as arrays under the current version."""
         return self.policy.weights(self.version)
 
+    def rewards(self, batch: Batch) -> Tensor:
+        """Return what is learned from, [T, N]: the rewards as paid, scaled, or their sign."""
+        if self.config.signed:
+            return batch.rewards.sign()
+        return self.reward_scale.scale(batch) if self.config.normalize_rewards else batch.rewards
+
     def state(self) -> LearnerState:
         """Copy out everything that the next update depends on."""
         parts = {
@@ -63,6 +72,7 @@ class Trainable:
             "optimizer": optimizer_arrays(self.model, self.optimizer),
             "reward_scale": self.reward_scale.state(),
             "schedules": self.schedules.state(),
+            "noise_memory": self.noise_memory.state(),
         }
         return LearnerState(
             policy=self.weights(),
@@ -84,6 +94,7 @@ class Trainable:
         load_optimizer_arrays(self.model, self.optimizer, part(state.arrays, "optimizer/"))
         self.reward_scale.load(part(state.arrays, "reward_scale/"))
         self.schedules.load(part(state.arrays, "schedules/"))
+        self.noise_memory.load(part(state.arrays, "noise_memory/"))
         self.version = state.counters["policy_version"]
         self.trained_steps = state.counters["trained_steps"]
         self.num_updates = state.counters["num_updates"]

@@ -66,3 +66,29 @@ def test_it_observes_its_position_and_whether_the_diamond_is_there() -> None:
     np.testing.assert_array_equal(step.obs["obs"], [[1, 0], [3, 1]])
     np.testing.assert_array_equal(step.terminated, [False, True])
     assert envs.get_state() is not None
+
+
+def test_tabular_it_observes_the_number_of_what_it_would_observe() -> None:
+    envs = make_vector_env(find_env("distpg/DiamondHill-v0", {"tabular": True}), 2)
+    # twice the position, and 1 while the diamond lies on the slope
+    np.testing.assert_array_equal(envs.reset([1, 2])["obs"], [5, 5])
+    step = envs.step(np.array([LEFT, RIGHT]))
+    np.testing.assert_array_equal(step.obs["obs"], [2, 7])
+    (leaf,) = envs.obs_spec.leaves
+    assert (leaf.kind, leaf.sizes) == ("categories", (8,))
+
+
+def test_tabular_or_not_the_game_is_the_same() -> None:
+    for actions, seed in itertools.product(itertools.product((LEFT, RIGHT), repeat=3), range(5)):
+        plays: list[list[tuple[float, bool]]] = []
+        for tabular in (False, True):
+            env = gym.make("distpg/DiamondHill-v0", tabular=tabular)
+            obs, _ = env.reset(seed=seed)
+            plays.append([])
+            for action in actions:
+                assert env.observation_space.contains(obs)
+                obs, reward, terminated, _, _ = env.step(action)
+                plays[-1].append((float(reward), terminated))
+                if terminated:
+                    break
+        assert plays[0] == plays[1]

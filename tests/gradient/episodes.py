@@ -5,6 +5,8 @@ lost life: terminated, but the game plays on without a reset; `x` not valid: the
 or padding.
 """
 
+import dataclasses
+import math
 from dataclasses import dataclass
 
 import torch
@@ -42,13 +44,37 @@ def paths_of(*columns: str, rewards: Tensor, values: Tensor) -> Paths:
     )
 
 
-def random_paths(columns: tuple[str, ...], seed: int) -> Paths:
+def random_paths(columns: tuple[str, ...], seed: int, *, ratios: bool = False) -> Paths:
     """Draw rewards and values, in double precision; those on invalid rows too."""
     generator = torch.Generator().manual_seed(seed)
     steps, num_envs = len(columns[0]), len(columns)
     rewards = torch.randn(steps, num_envs, generator=generator, dtype=torch.float64)
     values = torch.randn(steps + 1, num_envs, generator=generator, dtype=torch.float64)
-    return paths_of(*columns, rewards=rewards, values=values)
+    paths = paths_of(*columns, rewards=rewards, values=values)
+    if not ratios:
+        return paths
+    log_ratio = 0.5 * torch.randn(steps, num_envs, generator=generator, dtype=torch.float64)
+    return dataclasses.replace(paths, ratios=log_ratio.exp())
+
+
+def by_hand(column: str, *ratios: float) -> Paths:
+    """Take one env that pays 1, 2, 0, 4; V of its five observations is 1, 2, 6, 4, 8."""
+    rewards = torch.tensor([[1.0], [2.0], [0.0], [4.0]])
+    values = torch.tensor([[1.0], [2.0], [6.0], [4.0], [8.0]])
+    paths = paths_of(column, rewards=rewards, values=values)
+    return dataclasses.replace(paths, ratios=torch.tensor(ratios).view(-1, 1) if ratios else None)
+
+
+def at(table: Tensor, *rows: int) -> list[float]:
+    """Read some rows of the first env."""
+    return table[list(rows), 0].tolist()
+
+
+def ratio_product(paths: Paths, env: int, after: int, through: int) -> float:
+    """Multiply the ratios of an env's rows from `after`, left out, to `through`; 1 without any."""
+    if paths.ratios is None:
+        return 1.0
+    return math.prod(paths.ratios[after + 1 : through + 1, env].tolist())
 
 
 def episodes_of(columns: tuple[str, ...]) -> list[Episode]:

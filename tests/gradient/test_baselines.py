@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 from collections.abc import Iterator
 
@@ -10,9 +11,9 @@ from torch.testing import assert_close
 
 from distpg.config import GradientSettings
 from distpg.gradient.advantages import estimate
-from distpg.gradient.baselines import mean_of_others
-from distpg.gradient.paths import Paths, episode_index
-from tests.gradient.episodes import layouts, marks, paths_of, random_paths
+from distpg.gradient.baselines import mean_of_others, time_mean_of_others
+from distpg.gradient.paths import Paths, episode_index, episode_times
+from tests.gradient.episodes import episodes_of, layouts, marks, paths_of, random_paths
 
 TABLE = torch.tensor([[1.0, 2.0], [2.0, 4.0], [4.0, 100.0]])
 """Credit of two envs: an episode of three steps, and one of two before a row of padding."""
@@ -72,6 +73,57 @@ def test_what_stands_on_invalid_rows_does_not_enter_the_baseline(per_episode: bo
     assert torch.equal(mean_of_others(changed, EPISODES, per_episode=per_episode), before)
 
 
+def test_time_mean_of_others_by_hand() -> None:
+    # four envs: rows of padding are -1; the last column holds two episodes
+    credit = torch.tensor(
+        [[1.0, 2.0, 9.0, 5.0], [2.0, 4.0, 50.0, 7.0], [4.0, 60.0, 70.0, 11.0]],
+    )
+    times = torch.tensor([[0, 0, 0, 0], [1, 1, -1, -1], [2, -1, -1, 0]])
+    # at time 0 the sum of 1, 2, 9, 5 and 11 is 28; at time 1 there are 2 and 4; at time 2 only 4
+    expected = [
+        [27 / 4, 26 / 4, 19 / 4, 23 / 4],
+        [4, 2, 0, 0],
+        [0, 0, 0, 17 / 4],
+    ]
+    assert_close(time_mean_of_others(credit, times), torch.tensor(expected))
+
+
+def test_where_no_other_episode_came_so_far_the_time_baseline_is_exactly_0() -> None:
+    credit = torch.tensor([[0.1], [0.7], [1e6]])
+    assert time_mean_of_others(credit, torch.tensor([[0], [1], [2]])).tolist() == [[0]] * 3
+
+
+@given(columns=layouts(whole_episodes=True), seed=st.integers(0, 2**31))
+def test_the_time_baseline_averages_the_same_step_of_the_other_episodes(
+    columns: tuple[str, ...], seed: int
+) -> None:
+    paths = random_paths(columns, seed)
+    found = time_mean_of_others(paths.rewards, episode_times(paths.done, paths.valid))
+    credits = [paths.rewards[one.rows, one.env].tolist() for one in episodes_of(columns)]
+    for number, episode in enumerate(episodes_of(columns)):
+        others = credits[:number] + credits[number + 1 :]
+        for elapsed, row in enumerate(episode.rows):
+            reached = [credit[elapsed] for credit in others if len(credit) > elapsed]
+            expected = sum(reached) / len(reached) if reached else 0
+            assert float(found[row, episode.env]) == pytest.approx(expected, abs=1e-9)
+    assert not found[~paths.valid].any()
+
+
+@given(columns=layouts(whole_episodes=True), seed=st.integers(0, 2**31))
+def test_an_episodes_own_credit_does_not_move_its_time_baseline(
+    columns: tuple[str, ...], seed: int
+) -> None:
+    paths = random_paths(columns, seed)
+    credit, times = paths.rewards, episode_times(paths.done, paths.valid)
+    before = time_mean_of_others(credit, times)
+    for episode in episodes_of(columns):
+        changed = credit.clone()
+        changed[episode.rows, episode.env] += 1000
+        after = time_mean_of_others(changed, times)
+        own = after[episode.rows, episode.env]
+        assert_close(own, before[episode.rows, episode.env], rtol=0, atol=1e-9)
+
+
 # `estimate` on three envs, by hand, gamma = lambda = 0.5. Episodes that pay 1, 2, 4 and are worth
 # 1, 1, 2; that pay 2, 4 and are worth 3, 2; that pay 9 and are worth 5.
 #   returns-to-go:  3, 4, 4;  4, 4;  9
@@ -95,6 +147,21 @@ LEGAL = {
     # the means over the steps of other episodes are 17 / 3, 20 / 4 and 19 / 5
     ("reward_to_go", "mean"): ([[-8 / 3, -5 / 3, -5 / 3], [-1, -1], [5.2]], TO_GO),
     ("reward_to_go", "value"): ([[2, 3, 2], [1, 2], [4]], TO_GO),
+    # the means at the same time over the other episodes that came so far: of totals 6.5, 4 and,
+    # with no other, 0;  6, 3;  3.5. Of returns-to-go 6.5, 4, 0;  6, 4;  3.5
+    ("total_return", "time"): ([[-3.5, -1, 3], [-2, 1], [5.5]], TO_GO),
+    ("reward_to_go", "time"): ([[-3.5, 0, 4], [-2, 0], [5.5]], TO_GO),
+    # n_step over all rewards is reward_to_go
+    ("n_step inf", "none"): (TO_GO, TO_GO),
+    ("n_step inf", "mean"): ([[-8 / 3, -5 / 3, -5 / 3], [-1, -1], [5.2]], TO_GO),
+    ("n_step inf", "time"): ([[-3.5, 0, 4], [-2, 0], [5.5]], TO_GO),
+    ("n_step inf", "value"): ([[2, 3, 2], [1, 2], [4]], TO_GO),
+    # one step: the TD errors, and 1 + 0.5 * 1 = 1.5, 2 + 0.5 * 2 = 3, 4;  2 + 0.5 * 2, 4;  9
+    ("n_step 1", "value"): ([[0.5, 2, 2], [0, 2], [4]], [[1.5, 3, 4], [3, 4], [9]]),
+    # two steps: 1 + 0.5 * 3 = 2.5, 2 + 0.5 * 4 = 4, 4;  2 + 0.5 * 4, 4;  9
+    ("n_step 2", "value"): ([[1.5, 3, 2], [1, 2], [4]], [[2.5, 4, 4], [4, 4], [9]]),
+    # on its own actions V-trace is n_step to the end
+    ("vtrace", "value"): ([[2, 3, 2], [1, 2], [4]], TO_GO),
     # the critic's targets are GAE + V
     ("gae", "value"): ([[1.125, 2.5, 2], [0.5, 2], [4]], [[2.125, 3.5, 4], [3.5, 4], [9]]),
 }
@@ -103,18 +170,26 @@ LEGAL = {
 def combination(
     advantage: str, baseline: str, gamma: float, gae_lambda: float = 1.0
 ) -> GradientSettings:
+    """Make settings; "n_step 2" is n_step with bootstrap_steps 2."""
+    name, _, steps = advantage.partition(" ")
     return GradientSettings(
-        advantage=advantage,  # pyright: ignore[reportArgumentType]
+        advantage=name,  # pyright: ignore[reportArgumentType]
+        bootstrap_steps="inf" if steps == "inf" else int(steps or 5),
         baseline=baseline,  # pyright: ignore[reportArgumentType]
         gamma=gamma,
         gae_lambda=gae_lambda,
     )
 
 
+def own_actions(paths: Paths) -> Paths:
+    """Say that the policy to credit is the one that acted."""
+    return dataclasses.replace(paths, ratios=torch.ones_like(paths.rewards))
+
+
 @pytest.mark.parametrize(("advantage", "baseline"), LEGAL)
 def test_estimate_by_hand_for_every_legal_combination(advantage: str, baseline: str) -> None:
     settings = combination(advantage, baseline, gamma=0.5, gae_lambda=0.5)
-    advantages, returns = estimate(HAND, settings)
+    advantages, returns = estimate(own_actions(HAND), settings)
     for found, expected in zip((advantages, returns), LEGAL[advantage, baseline], strict=True):
         columns = [found[HAND.valid[:, env], env].tolist() for env in range(3)]
         for column, numbers in zip(columns, expected, strict=True):
@@ -193,7 +268,9 @@ def game_paths(batch: tuple[int, ...]) -> Paths:
 
 @pytest.mark.parametrize(
     ("advantage", "baseline", "gamma"),
-    [(*names, 1.0) for names in LEGAL] + [("total_return", b, 0.5) for b in ("none", "mean")],
+    # a single step takes V's word for what follows, and V is wrong here
+    [(*names, 1.0) for names in LEGAL if names[0] != "n_step 1"]
+    + [("total_return", baseline, 0.5) for baseline in ("none", "mean", "time")],
 )
 def test_every_legal_combination_leaves_the_expected_gradient_exact(
     advantage: str, baseline: str, gamma: float
@@ -207,12 +284,70 @@ def test_every_legal_combination_leaves_the_expected_gradient_exact(
     settings = combination(advantage, baseline, gamma=gamma, gae_lambda=1.0)
     weighted = torch.zeros((), dtype=torch.float64)
     for batch in itertools.product(range(len(PLAYS)), repeat=3):
-        paths = game_paths(batch)
+        paths = own_actions(game_paths(batch))
         advantages, _ = estimate(paths, settings)
         steps = advantages * paths.valid * log_probs[list(batch)].T
         weighted = weighted + chances[list(batch)].prod().detach() * steps.sum() / len(batch)
     (expected,) = torch.autograd.grad(weighted, logits)
     assert_close(expected, exact, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("gamma", [1.0, 0.5])
+@pytest.mark.parametrize(
+    ("advantage", "gae_lambda", "limits"),
+    [
+        ("n_step 1", 1.0, (1.0, 1.0)),
+        ("n_step 2", 1.0, (1.0, 1.0)),
+        ("gae", 0.0, (1.0, 1.0)),
+        ("gae", 0.7, (1.0, 1.0)),
+        ("vtrace", 1.0, (1.0, 1.0)),
+        ("vtrace", 1.0, (0.3, 0.6)),
+    ],
+)
+def test_with_the_true_values_every_bootstrap_leaves_the_expected_gradient_exact(
+    advantage: str, gae_lambda: float, limits: tuple[float, float], gamma: float
+) -> None:
+    # what it has to be: the mean over plays of the scores, each times the rewards that followed
+    logits = torch.tensor([[0.2, -0.4], [0.5, 0.1]], dtype=torch.float64, requires_grad=True)
+    log_probs = game_log_probs(logits)
+    chances = log_probs.sum(1).exp()
+    policy = logits.detach().softmax(-1)
+    second = float(3 * policy[1, 0] - policy[1, 1])
+    first = float(policy[0, 0] + policy[0, 1] * gamma * second)
+    values = torch.tensor([first, second, 99.0], dtype=torch.float64).view(-1, 1)
+
+    settings = combination(advantage, "value", gamma=gamma, gae_lambda=gae_lambda)
+    settings = dataclasses.replace(settings, rho_bar=limits[0], c_bar=limits[1])
+    weighted = torch.zeros((), dtype=torch.float64)
+    objective = torch.zeros((), dtype=torch.float64)
+    for play, (arms, rewards) in enumerate(PLAYS):
+        paths = game_paths((play,))
+        paths = dataclasses.replace(paths, values=values[:-1], next_values=values[1:])
+        advantages, _ = estimate(own_actions(paths), settings)
+        weighted = weighted + chances[play].detach() * sum(
+            advantages[step, 0] * log_probs[play, step] for step in range(len(arms))
+        )
+        to_go = [sum(gamma**k * pay for k, pay in enumerate(rewards[t:])) for t in range(len(arms))]
+        objective = objective + chances[play].detach() * sum(
+            pay * log_probs[play, step] for step, pay in enumerate(to_go)
+        )
+    (expected,) = torch.autograd.grad(objective, logits, retain_graph=True)
+    (found,) = torch.autograd.grad(weighted, logits)
+    assert_close(found, expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("baseline", ["none", "mean", "time", "value"])
+@given(columns=layouts(whole_episodes=True), seed=st.integers(0, 2**31), ratios=st.booleans())
+def test_n_step_over_all_rewards_is_reward_to_go_with_every_baseline(
+    baseline: str, columns: tuple[str, ...], seed: int, ratios: bool
+) -> None:
+    paths = random_paths(columns, seed, ratios=ratios)
+    if baseline == "mean" and len(episodes_of(columns)) < 2:
+        return
+    found = estimate(paths, combination("n_step inf", baseline, gamma=0.9))
+    expected = estimate(paths, combination("reward_to_go", baseline, gamma=0.9))
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one, other)
 
 
 @given(columns=layouts(whole_episodes=True), seed=st.integers(0, 2**31))

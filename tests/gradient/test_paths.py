@@ -1,7 +1,7 @@
 import torch
 from hypothesis import given
 
-from distpg.gradient.paths import episode_index, episode_starts
+from distpg.gradient.paths import episode_index, episode_starts, episode_times
 from tests.gradient.episodes import episodes_of, layouts, marks
 
 
@@ -11,6 +11,10 @@ def starts_of(*columns: str) -> list[list[bool]]:
 
 def index_of(*columns: str) -> list[list[int]]:
     return episode_index(marks(columns, "TUBL"), ~marks(columns, "x")).T.tolist()
+
+
+def times_of(*columns: str) -> list[list[int]]:
+    return episode_times(marks(columns, "TUBL"), ~marks(columns, "x")).T.tolist()
 
 
 def test_the_first_row_starts_an_episode() -> None:
@@ -55,3 +59,20 @@ def test_each_episode_has_one_start_its_first_row(columns: tuple[str, ...]) -> N
     found = episode_starts(marks(columns, "TUBL"), ~marks(columns, "x"))
     firsts = {(episode.rows[0], episode.env) for episode in episodes_of(columns)}
     assert {(row, env) for row, env in found.nonzero().tolist()} == firsts
+
+
+def test_times_are_counted_from_the_first_valid_row_of_each_episode() -> None:
+    assert times_of(".Tx..U", "x.U" + "xxx") == [[0, 1, -1, 0, 1, 2], [-1, 0, 1, -1, -1, -1]]
+
+
+def test_a_lost_life_begins_to_count_again() -> None:
+    assert times_of("L.L..") == [[0, 0, 1, 0, 1]]
+
+
+@given(columns=layouts())
+def test_times_are_places_in_a_list_of_the_episodes_rows(columns: tuple[str, ...]) -> None:
+    found = episode_times(marks(columns, "TUBL"), ~marks(columns, "x"))
+    expected = torch.full_like(found, -1)
+    for episode in episodes_of(columns):
+        expected[episode.rows, episode.env] = torch.arange(len(episode.rows))
+    assert torch.equal(found, expected)

@@ -1,5 +1,4 @@
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -7,58 +6,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from distpg.config import Config
-from distpg.envs.make import find_env
 from distpg.errors import RunError
 from distpg.gradient.advantages import gae
 from distpg.learner.learner import Learner
-from distpg.records import LearnerState, Rollout, Weights
-from distpg.rollout import RolloutWorker
-
-TINY: dict[str, Any] = {
-    "num_workers": 0,
-    "num_slots": 2,
-    "num_envs": 2,
-    "num_steps": 8,
-    "minibatch_size": 8,
-    "num_epochs": 2,
-    "hidden_sizes": (16,),
-    "seed": 1,
-}
-ONE_STEP: dict[str, Any] = {"num_epochs": 1, "minibatch_size": None, "max_grad_norm": 1e6}
-"""The whole batch in one gradient, which reaches the optimizer as it is."""
-LONG: dict[str, Any] = {"num_steps": 40, "minibatch_size": 64}
-"""Rollouts in which episodes end, so that some rows are not valid."""
-
-
-class Run:
-    """A learner and the slots that play for it."""
-
-    def __init__(self, **settings: Any) -> None:
-        self.config: Config = Config(**{**TINY, **settings})
-        source = find_env("CartPole-v1", {})
-        self.slots = [RolloutWorker(self.config, source, n) for n in range(self.config.slots)]
-        self.learner = self.make_learner()
-
-    def make_learner(self, **settings: Any) -> Learner:
-        """Make another learner for the same envs; some settings may differ."""
-        envs = self.slots[0].envs
-        config = dataclasses.replace(self.config, **settings)
-        return Learner(config, envs.obs_spec, envs.action_spec)
-
-    def collect(self) -> list[Rollout]:
-        """Play with the learner's weights."""
-        weights = self.learner.weights()
-        return [slot.collect(weights, weights.version).rollout for slot in self.slots]
-
-    def iterate(self) -> dict[str, float]:
-        """Collect and update; return the statistics."""
-        return self.learner.update(self.collect())[1]
-
-
-def parameters(weights: Weights) -> dict[str, np.ndarray]:
-    """Leave the normalizer out."""
-    return {n: a for n, a in weights.arrays.items() if not n.startswith("normalizer")}
+from distpg.records import Rollout, Weights
+from tests.learner.runs import (
+    LONG,
+    ONE_STEP,
+    Run,
+    assert_same,
+    assert_same_state,
+    differ,
+    norm,
+    parameters,
+)
 
 
 def statistic(weights: Weights, name: str) -> np.ndarray:
@@ -66,34 +27,11 @@ def statistic(weights: Weights, name: str) -> np.ndarray:
     return array
 
 
-def assert_same(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> None:
-    assert one.keys() == other.keys()
-    for name, array in one.items():
-        np.testing.assert_array_equal(array, other[name], err_msg=name)
-
-
-def assert_same_state(one: LearnerState, other: LearnerState) -> None:
-    assert_same(one.policy.arrays, other.policy.arrays)
-    assert_same(one.arrays, other.arrays)
-    assert one.counters == other.counters
-    assert one.policy.version == other.policy.version
-
-
-def differ(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> bool:
-    return any(not np.array_equal(array, other[name]) for name, array in one.items())
-
-
 def first_gradient(learner: Learner) -> dict[str, np.ndarray]:
     """Read a learner's only gradient so far from Adam's first moment, a tenth of it."""
     prefix = "optimizer/exp_avg/"
     arrays = learner.state().arrays.items()
     return {n.removeprefix(prefix): a * 10 for n, a in arrays if n.startswith(prefix)}
-
-
-def norm(arrays: Mapping[str, np.ndarray]) -> float:
-    return float(
-        np.sqrt(sum(np.square(array.astype(np.float64)).sum() for array in arrays.values()))
-    )
 
 
 @pytest.mark.parametrize(
@@ -414,8 +352,28 @@ def test_an_update_does_not_alter_the_rollouts() -> None:
         {**LONG, "normalize_rewards": True, "lr_schedule": "linear", "total_steps": 1000},
         {"algo": "a2c", "num_epochs": 1},
         {"algo": "reinforce", "num_epochs": 1, "minibatch_size": None},
+        {**LONG, "optimizer": "sgd", "learning_rate": 0.01},
+        {"optimizer": "sgd", "momentum": 0.0, "learning_rate": 0.01},
+        {"algo": "ppo_kl", "lr_schedule": "kl_adaptive", "clip_schedule": "kl_adaptive"},
+        {**LONG, "surrogate": "importance", "advantage": "vtrace", "importance_clip": 1.1},
+        {"surrogate": "importance", "advantage": "reward_to_go", "minibatch_size": 50},
+        {"advantage": "vtrace", "rho_bar": 0.9, "ent_coef": 0.01, "ent_schedule": "linear"},
+        {**LONG, "advantage": "n_step", "value_epochs": 2, "value_clip": 0.1},
+        {"hidden_sizes": (), "optimizer": "sgd", "value_epochs": 1, "loss_average": "per_episode"},
     ],
-    ids=["ppo", "a2c", "reinforce"],
+    ids=[
+        "ppo",
+        "a2c",
+        "reinforce",
+        "sgd",
+        "plain sgd",
+        "ppo_kl",
+        "importance",
+        "importance, whole episodes",
+        "vtrace",
+        "value epochs",
+        "linear",
+    ],
 )
 def test_a_learner_that_is_loaded_goes_on_bit_for_bit(settings: dict[str, Any]) -> None:
     run = Run(**settings)

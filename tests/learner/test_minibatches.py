@@ -15,7 +15,7 @@ def numbered(count: int) -> Samples:
         actions=rows,
         logprobs=rows.float(),
         values=rows.double(),
-        slots=rows,
+        envs=rows,
         acting=rows.view(-1, 1),
     )
 
@@ -50,7 +50,7 @@ def test_the_fields_of_a_sample_stay_together() -> None:
     for drawn in minibatches(20, 6, epochs=range(1), seed=3, iteration=1):
         minibatch, rows = numbered(20)[drawn], drawn.tolist()
         assert rows != sorted(rows)
-        for field in (minibatch.actions, minibatch.logprobs, minibatch.values, minibatch.slots):
+        for field in (minibatch.actions, minibatch.logprobs, minibatch.values, minibatch.envs):
             assert field.tolist() == rows
         assert minibatch.obs["gear"].tolist() == rows
         assert minibatch.obs["place"].tolist() == [[row, row] for row in rows]

@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -319,3 +320,93 @@ def test_actions_have_the_shape_and_type_that_a_rollout_stores(kind: str) -> Non
     actions = policy(observe(VECTOR)).sample(torch.Generator().manual_seed(0))
     assert tuple(actions.shape[1:]) == ACTIONS[kind].stored_shape
     assert actions.numpy(force=True).dtype == ACTIONS[kind].stored_dtype
+
+
+LINEAR = Architecture(hidden_sizes=(), activation="tanh", normalize_obs=False)
+
+
+def make_linear(*leaves: Leaf, kind: str = "categorical") -> ActorCritic:
+    policy = Policy(ObsSpec(leaves), ACTIONS[kind], LINEAR)
+    return ActorCritic(policy, LINEAR, with_critic=True)
+
+
+def both(model: ActorCritic, obs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    return model.policy.parameters_of(model.policy.encoder(obs)), model.values(obs)
+
+
+@pytest.mark.parametrize("kind", ACTIONS)
+def test_without_hidden_layers_actor_and_critic_are_linear(kind: str) -> None:
+    model = make_linear(VECTOR, PLACE, kind=kind)
+    outputs = model.policy.head.out_features
+    # 6 + 2 x 3 numbers are observed
+    assert {tuple(one.shape) for one in model.critic.parameters()} == {(1, 12), (1,)}
+    shapes = {name: tuple(one.shape) for name, one in model.policy.named_parameters()}
+    shapes.pop("log_std", None)
+    assert shapes == {"head.weight": (outputs, 12), "head.bias": (outputs,)}
+    one, other = observe(VECTOR, PLACE), observe(VECTOR, PLACE, seed=1)
+    between = {name: 0.25 * one[name] + 0.75 * other[name] for name in one}
+    for found, first, second in zip(*map(partial(both, model), (between, one, other)), strict=True):
+        assert_close(found, 0.25 * first + 0.75 * second)
+
+
+def test_where_all_observations_are_categories_they_are_tables() -> None:
+    model = make_linear(GEAR)
+    # a row for each of four gears, of five actions or one value, and nothing that rows share
+    assert [tuple(one.shape) for one in model.policy.parameters()] == [(5, 4)]
+    assert [tuple(one.shape) for one in model.critic.parameters()] == [(1, 4)]
+    gears = {"gear": torch.tensor([1, 2, 3, 4, 3])}
+    before, values = model.policy(gears).log_prob(torch.zeros(5).long()), model.values(gears)
+    with torch.no_grad():
+        model.policy.head.weight[0, 2] += 1  # of gear 3
+        for weight in model.critic.parameters():
+            weight[0, 2] += 7
+    after = model.policy(gears).log_prob(torch.zeros(5).long())
+    assert (after != before).tolist() == [False, False, True, False, True]
+    assert_close(model.values(gears) - values, torch.tensor([0.0, 0, 7, 0, 7]))
+
+
+@pytest.mark.parametrize(
+    ("leaves", "hidden_sizes", "is_table"),
+    [
+        ((GEAR,), (), True),
+        ((GEAR, KEYS), (), True),
+        ((GEAR,), (8,), False),
+        ((VECTOR,), (), False),
+        ((GEAR, VECTOR), (), False),
+        ((SCREEN,), (), False),
+        ((SCREEN, GEAR), (), False),
+    ],
+    ids=str,
+)
+def test_only_categories_without_hidden_layers_are_a_table_and_have_no_bias(
+    leaves: tuple[Leaf, ...], hidden_sizes: tuple[int, ...], is_table: bool
+) -> None:
+    parts = Architecture(hidden_sizes=hidden_sizes, activation="relu", normalize_obs=True)
+    policy = Policy(ObsSpec(leaves), ACTIONS["categorical"], parts)
+    assert policy.encoder.is_table == is_table
+    assert (policy.head.bias is None) == is_table
+    model = ActorCritic(policy, parts, with_critic=True)
+    distribution, values = model(policy.normalizer(observe(*leaves)))
+    assert values is not None
+    assert values.shape == distribution.entropy().shape == (8,)
+
+
+@pytest.mark.parametrize("kind", ACTIONS)
+def test_a_distribution_is_rebuilt_from_its_parameters(kind: str) -> None:
+    policy = make_policy(VECTOR, kind=kind)
+    if kind == "continuous":
+        with torch.no_grad():
+            policy.log_std.copy_(torch.tensor([0.3, -0.9]))
+    features = policy.encoder(observe(VECTOR))
+    original = policy.distribution(features)
+    parameters = policy.parameters_of(features)
+    assert parameters.shape[0] == 8
+    rebuilt = policy.rebuild(parameters)
+    actions = original.sample(torch.Generator().manual_seed(0))
+    assert torch.equal(rebuilt.log_prob(actions), original.log_prob(actions))
+    assert_close(rebuilt.entropy(), original.entropy())
+    assert_close(rebuilt.kl(original), torch.zeros(8), rtol=0, atol=1e-6)
+    # and they can be split into minibatches
+    rows = torch.tensor([5, 2])
+    some = policy.rebuild(parameters[rows]).log_prob(actions[rows])
+    assert_close(some, original.log_prob(actions)[rows])

@@ -29,8 +29,8 @@ every_kind = pytest.mark.parametrize("kind", MAKE)
 every_batch_shape = pytest.mark.parametrize("batch_shape", [(), (4,), (2, 3)])
 
 
-def outputs_of(kind: str, batch_shape: tuple[int, ...] = (4,)) -> Tensor:
-    return 2 * torch.randn(*batch_shape, MAKE[kind][0], generator=Generator().manual_seed(1))
+def outputs_of(kind: str, batch_shape: tuple[int, ...] = (4,), seed: int = 1) -> Tensor:
+    return 2 * torch.randn(*batch_shape, MAKE[kind][0], generator=Generator().manual_seed(seed))
 
 
 def reference(kind: str, outputs: Tensor) -> list[torch.distributions.Distribution]:
@@ -72,6 +72,93 @@ def test_entropy_is_that_of_torch(kind: str, batch_shape: tuple[int, ...]) -> No
     else:
         expected = sum(part.entropy() for part in reference(kind, outputs))
     assert_close(MAKE[kind][1](outputs).entropy(), expected)
+
+
+def torchs_kl(kind: str, one: Tensor, other: Tensor) -> Tensor:
+    if kind == "multi_categorical":
+        pairs = zip(reference(kind, one), reference(kind, other), strict=True)
+        return torch.stack([torch.distributions.kl_divergence(p, q) for p, q in pairs]).sum(0)
+    (p,), (q,) = reference(kind, one), reference(kind, other)
+    return torch.distributions.kl_divergence(p, q)
+
+
+@every_kind
+@every_batch_shape
+def test_kl_is_that_of_torch(kind: str, batch_shape: tuple[int, ...]) -> None:
+    one, other = outputs_of(kind, batch_shape), outputs_of(kind, batch_shape, seed=2)
+    make = MAKE[kind][1]
+    found = make(one).kl(make(other))
+    assert found.shape == batch_shape
+    assert_close(found, torchs_kl(kind, one, other))
+    assert (found > 0).all()
+    assert not torch.allclose(found, make(other).kl(make(one))) or kind == "continuous"
+
+
+@every_kind
+def test_kl_from_itself_is_0_and_flat_there(kind: str) -> None:
+    outputs = outputs_of(kind).double()
+    moving = outputs.clone().requires_grad_()
+    make = MAKE[kind][1]
+    found = make(outputs).kl(make(moving))
+    found.sum().backward()
+    assert moving.grad is not None
+    assert_close(found, torch.zeros_like(found), rtol=0, atol=1e-7)
+    assert_close(moving.grad, torch.zeros_like(moving), rtol=0, atol=1e-7)
+
+
+@every_kind
+def test_the_gradient_of_kl_is_that_of_torch(kind: str) -> None:
+    one, other = outputs_of(kind), outputs_of(kind, seed=2).requires_grad_()
+    make = MAKE[kind][1]
+    (found,) = torch.autograd.grad(make(one).kl(make(other)).sum(), other)
+    (expected,) = torch.autograd.grad(torchs_kl(kind, one, other).sum(), other)
+    assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+# Gaussians whose deviation is the same in all states, [A], and of each state's own, [B, A].
+OWN_LOG_STD = torch.tensor([[0.3, -0.7], [0.0, 1.1], [-1.5, 0.4], [0.6, 0.6]])
+log_stds = pytest.mark.parametrize("log_std", [LOG_STD, OWN_LOG_STD], ids=["[A]", "[B, A]"])
+
+
+def torchs_normal(mean: Tensor, log_std: Tensor) -> torch.distributions.Distribution:
+    return torch.distributions.Independent(torch.distributions.Normal(mean, log_std.exp()), 1)
+
+
+@log_stds
+def test_a_gaussian_is_torchs_whatever_the_shape_of_its_deviations(log_std: Tensor) -> None:
+    mean = outputs_of("continuous")
+    ours, theirs = DiagonalGaussian(mean, log_std), torchs_normal(mean, log_std)
+    actions = ours.sample(Generator().manual_seed(0))
+    assert actions.shape == mean.shape
+    assert_close(ours.log_prob(actions), theirs.log_prob(actions))
+    assert_close(ours.entropy(), theirs.entropy())
+    assert ours.entropy().shape == (4,)
+
+
+@log_stds
+@pytest.mark.parametrize("other_log_std", [LOG_STD - 0.4, OWN_LOG_STD.flip(0)], ids=["A", "BA"])
+def test_kl_of_gaussians_is_torchs_whatever_the_shapes_of_their_deviations(
+    log_std: Tensor, other_log_std: Tensor
+) -> None:
+    mean, other_mean = outputs_of("continuous"), outputs_of("continuous", seed=2)
+    found = DiagonalGaussian(mean, log_std).kl(DiagonalGaussian(other_mean, other_log_std))
+    one, other = torchs_normal(mean, log_std), torchs_normal(other_mean, other_log_std)
+    assert found.shape == (4,)
+    assert_close(found, torch.distributions.kl_divergence(one, other))
+
+
+def test_kl_by_hand() -> None:
+    # 3/4 log(3/4 / 1/2) + 1/4 log(1/4 / 1/2)
+    one, even = torch.tensor([0.75, 0.25]).log(), torch.zeros(2)
+    expected = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
+    assert float(Categorical(one).kl(Categorical(even))) == pytest.approx(expected)
+    # two bits of logit log 3 are as likely to be 1 as 3/4
+    bits = torch.full((2,), math.log(3))
+    assert float(Bernoulli(bits).kl(Bernoulli(even))) == pytest.approx(2 * expected)
+    # deviations 1 and 2, means 3 apart: log(2 / 1) + (1 + 3^2) / (2 * 2^2) - 1/2
+    narrow = DiagonalGaussian(torch.tensor([3.0]), torch.zeros(1))
+    wide = DiagonalGaussian(torch.zeros(1), torch.tensor([math.log(2)]))
+    assert float(narrow.kl(wide)) == pytest.approx(math.log(2) + 10 / 8 - 0.5)
 
 
 @every_kind
@@ -172,3 +259,8 @@ def test_log_probs_stay_finite_where_the_logits_are_extreme() -> None:
     assert bits.entropy().isfinite().all()
     assert Categorical(logits).log_prob(torch.tensor([1])).tolist() == [-400]
     assert Categorical(logits).entropy().tolist() == [0]
+    # the second action has lost 400 nats, but the first, which is certain, none
+    assert Categorical(logits).kl(Categorical(torch.zeros(1, 2))).tolist() == [
+        pytest.approx(math.log(2))
+    ]
+    assert bits.kl(Bernoulli(-logits)).tolist() == [400]

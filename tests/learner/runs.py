@@ -1,0 +1,108 @@
+"""A learner and the slots that play for it, and what tests ask of both."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from distpg.config import Config
+from distpg.envs.make import find_env
+from distpg.gradient.paths import Paths
+from distpg.learner.learner import Learner
+from distpg.learner.minibatches import Samples
+from distpg.records import Batch, LearnerState, Rollout, Weights
+from distpg.rollout import RolloutWorker
+
+TINY: dict[str, Any] = {
+    "num_workers": 0,
+    "num_slots": 2,
+    "num_envs": 2,
+    "num_steps": 8,
+    "minibatch_size": 8,
+    "num_epochs": 2,
+    "hidden_sizes": (16,),
+    "seed": 1,
+}
+ONE_STEP: dict[str, Any] = {"num_epochs": 1, "minibatch_size": None, "max_grad_norm": 1e6}
+"""The whole batch in one gradient, which reaches the optimizer as it is."""
+LONG: dict[str, Any] = {"num_steps": 40, "minibatch_size": 64}
+"""Rollouts in which episodes end, so that some rows are not valid."""
+
+
+class Run:
+    """A learner and the slots that play for it."""
+
+    def __init__(self, **settings: Any) -> None:
+        env_id = settings.setdefault("env_id", "CartPole-v1")
+        self.config: Config = Config(**{**TINY, **settings})
+        source = find_env(env_id, self.config.env_kwargs)
+        self.slots = [RolloutWorker(self.config, source, n) for n in range(self.config.slots)]
+        self.learner = self.make_learner()
+
+    def make_learner(self, **settings: Any) -> Learner:
+        """Make another learner for the same envs; some settings may differ."""
+        envs = self.slots[0].envs
+        config = dataclasses.replace(self.config, **settings)
+        return Learner(config, envs.obs_spec, envs.action_spec)
+
+    def collect(self) -> list[Rollout]:
+        """Play with the learner's weights."""
+        weights = self.learner.weights()
+        return [slot.collect(weights, weights.version).rollout for slot in self.slots]
+
+    def iterate(self) -> dict[str, float]:
+        """Collect and update; return the statistics."""
+        return self.learner.update(self.collect())[1]
+
+
+def parameters(weights: Weights) -> dict[str, np.ndarray]:
+    """Leave the normalizer out."""
+    return {n: a for n, a in weights.arrays.items() if not n.startswith("normalizer")}
+
+
+def assert_same(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> None:
+    assert one.keys() == other.keys()
+    for name, array in one.items():
+        np.testing.assert_array_equal(array, other[name], err_msg=name)
+
+
+def assert_same_state(one: LearnerState, other: LearnerState) -> None:
+    assert_same(one.policy.arrays, other.policy.arrays)
+    assert_same(one.arrays, other.arrays)
+    assert one.counters == other.counters
+    assert one.policy.version == other.policy.version
+
+
+def differ(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> bool:
+    return any(not np.array_equal(array, other[name]) for name, array in one.items())
+
+
+def norm(arrays: Mapping[str, np.ndarray]) -> float:
+    return float(
+        np.sqrt(sum(np.square(array.astype(np.float64)).sum() for array in arrays.values()))
+    )
+
+
+def seen(learner: Learner, rollouts: list[Rollout]) -> tuple[Samples, Paths]:
+    """Value rollouts as the learner stands now."""
+    return learner.observe(Batch.join(rollouts, learner.device))
+
+
+def policy_gradient(learner: Learner, rollouts: list[Rollout]) -> dict[str, np.ndarray]:
+    """Return where the surrogate sends the policy's parameters, as arrays by name."""
+    samples, paths = seen(learner, rollouts)
+    return arrays_of(learner.policy_gradient(samples, learner.credit(samples, paths)))
+
+
+def arrays_of(tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    return {name: tensor.numpy(force=True) for name, tensor in tensors.items()}
+
+
+def assert_close(
+    one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray], atol: float = 1e-6
+) -> None:
+    assert one.keys() == other.keys()
+    for name, array in one.items():
+        np.testing.assert_allclose(array, other[name], rtol=1e-4, atol=atol, err_msg=name)

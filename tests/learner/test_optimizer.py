@@ -1,0 +1,123 @@
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from distpg.config import LearnerSettings
+from distpg.errors import InputError
+from distpg.learner.optimizer import load_optimizer_arrays, make_optimizer, optimizer_arrays
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "adam": {"optimizer": "adam", "learning_rate": 0.01},
+    "sgd": {"optimizer": "sgd", "momentum": 0.5, "learning_rate": 0.125},
+    "plain sgd": {"optimizer": "sgd", "momentum": 0.0, "learning_rate": 0.125},
+}
+every_optimizer = pytest.mark.parametrize("name", SETTINGS)
+
+
+class Learned:
+    """Two parameters and the optimizer that moves them."""
+
+    def __init__(self, name: str) -> None:
+        self.model = nn.Linear(2, 1)
+        with torch.no_grad():
+            self.model.weight.copy_(torch.tensor([[1.0, -2.0]]))
+            self.model.bias.zero_()
+        self.optimizer = make_optimizer(self.model, LearnerSettings(**SETTINGS[name]))
+
+    def step(self, weight: tuple[float, float], bias: float | None) -> list[float]:
+        """Take a step along given gradients; return all parameters."""
+        self.model.weight.grad = torch.tensor([weight])
+        self.model.bias.grad = None if bias is None else torch.tensor([bias])
+        self.optimizer.step()
+        return [*self.model.weight.tolist()[0], *self.model.bias.tolist()]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return optimizer_arrays(self.model, self.optimizer)
+
+    def load(self, arrays: dict[str, np.ndarray]) -> None:
+        load_optimizer_arrays(self.model, self.optimizer, arrays)
+
+
+def test_the_first_step_of_sgd_is_the_gradient_times_the_learning_rate() -> None:
+    for name in ("sgd", "plain sgd"):
+        assert Learned(name).step((8.0, -4.0), 1.0) == [1 - 8 / 8, -2 + 4 / 8, -1 / 8]
+
+
+def test_momentum_carries_the_last_steps_on() -> None:
+    # velocities 8, then 0.5 * 8 + 4 = 8, then 0.5 * 8 + 0 = 4
+    learned = Learned("sgd")
+    found = [learned.step((gradient, 0.0), 0.0)[0] for gradient in (8.0, 4.0, 0.0)]
+    assert found == [0, -1, -1.5]
+
+
+def test_without_momentum_nothing_is_carried_on_or_kept() -> None:
+    learned = Learned("plain sgd")
+    assert [learned.step((gradient, 0.0), 0.0)[0] for gradient in (8.0, 0.0)] == [0, 0]
+    assert learned.arrays() == {}
+
+
+def test_the_first_step_of_adam_is_the_learning_rate_whatever_the_gradient() -> None:
+    # but for epsilon, 1e-5
+    found = Learned("adam").step((8.0, -0.5), 1e-5)
+    assert found[:2] == pytest.approx([1 - 0.01, -2 + 0.01], abs=1e-6)
+    assert found[2] == pytest.approx(-0.01 / 2, rel=1e-4)
+
+
+@every_optimizer
+def test_a_parameter_without_a_gradient_stays_also_while_others_move(name: str) -> None:
+    learned = Learned(name)
+    *_, before = learned.step((1.0, 1.0), 1.0)
+    found = [learned.step((1.0, 1.0), None) for _ in range(3)]
+    assert [bias for *_, bias in found] == [before] * 3
+    assert found[0][0] > found[1][0] > found[2][0]
+
+
+@every_optimizer
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_an_optimizer_that_is_loaded_goes_on_bit_for_bit(name: str, steps: int) -> None:
+    learned, other = Learned(name), Learned(name)
+    for k in range(steps):
+        learned.step((1.0 + k, -0.3), 0.1 * k)
+    arrays = learned.arrays()
+    other.model.load_state_dict(learned.model.state_dict())
+    other.step((9.0, 9.0), 9.0)  # what it kept before is forgotten
+    other.model.load_state_dict(learned.model.state_dict())
+    other.load(arrays)
+    for k in range(3):
+        gradient = (0.7 * k, 1.1)
+        assert other.step(gradient, -0.2) == learned.step(gradient, -0.2)
+    assert other.arrays().keys() == learned.arrays().keys()
+    for key, array in other.arrays().items():
+        np.testing.assert_array_equal(array, learned.arrays()[key])
+
+
+def test_what_is_kept_is_named_by_kind_and_parameter_and_is_a_copy() -> None:
+    for name, kinds in (("adam", {"step", "exp_avg", "exp_avg_sq"}), ("sgd", {"momentum_buffer"})):
+        learned = Learned(name)
+        assert learned.arrays() == {}
+        learned.step((1.0, 2.0), 3.0)
+        arrays = learned.arrays()
+        assert set(arrays) == {f"{kind}/{of}" for kind in kinds for of in ("weight", "bias")}
+        kept = {key: array.copy() for key, array in arrays.items()}
+        learned.step((1.0, 2.0), 3.0)
+        assert all(np.array_equal(arrays[key], kept[key]) for key in kept)
+
+
+def test_moments_of_adam_that_are_incomplete_are_refused_by_name() -> None:
+    learned = Learned("adam")
+    learned.step((1.0, 2.0), 3.0)
+    arrays = learned.arrays()
+    del arrays["exp_avg_sq/bias"]
+    with pytest.raises(InputError, match=r"exp_avg_sq of bias"):
+        Learned("adam").load(arrays)
+
+
+def test_the_momentum_of_sgd_is_the_gradient_at_first() -> None:
+    learned = Learned("sgd")
+    learned.step((8.0, -4.0), 1.0)
+    velocity = torch.from_numpy(learned.arrays()["momentum_buffer/weight"])
+    assert_close(velocity, torch.tensor([[8.0, -4.0]]))

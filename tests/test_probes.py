@@ -1,0 +1,178 @@
+"""Probe environments: five games so small that what is to be learned is known exactly.
+
+Each adds one thing to the one before it, so that the first that fails tells where to look: the
+critic's loss, its observations, discounting, the policy's gradient, or both together.
+"""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from distpg.config import Config
+from distpg.envs.make import source_of
+from distpg.in_process import InProcessWorkers
+from distpg.learner.learner import Learner
+from distpg.progress import Progress
+from distpg.train import Stop, train_loop
+from tests.environments import Info, Stepped
+
+
+class Probe(gym.Env[Any, Any]):
+    """One number to see, two actions, and a game of one step that says nothing."""
+
+    num_steps = 1
+
+    def __init__(self) -> None:
+        self.observation_space = spaces.Box(-1, 1, (1,), np.float32)
+        self.action_space = spaces.Discrete(2)
+        self.count, self.sign = 0, 1.0
+
+    def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Any, Info]:
+        super().reset(seed=seed)
+        self.count, self.sign = 0, float(self.np_random.choice([-1.0, 1.0]))
+        return self._observe(), {}
+
+    def step(self, action: Any) -> Stepped:
+        self.count += 1
+        over = self.count == self.num_steps
+        return self._observe(), self.pay(float(2 * action - 1), over=over), over, False, {}
+
+    def _observe(self) -> Any:
+        return np.array([self.see()], np.float32)
+
+    def see(self) -> float:
+        """Say what is observed."""
+        return 0.0
+
+    def pay(self, direction: float, *, over: bool) -> float:
+        """Say what an action of -1 or 1 pays."""
+        raise NotImplementedError
+
+
+class Constant(Probe):
+    """Pays 1."""
+
+    def pay(self, direction: float, *, over: bool) -> float:
+        return 1.0
+
+
+class Observed(Probe):
+    """Shows a sign and pays it."""
+
+    def see(self) -> float:
+        return self.sign
+
+    def pay(self, direction: float, *, over: bool) -> float:
+        return self.sign
+
+
+class Delayed(Probe):
+    """Pays 1 at the end of its second step; the step is what is seen."""
+
+    num_steps = 2
+
+    def see(self) -> float:
+        return float(self.count)
+
+    def pay(self, direction: float, *, over: bool) -> float:
+        return float(over)
+
+
+class Chosen(Probe):
+    """Pays 1 for the second action, and takes 1 for the first."""
+
+    def pay(self, direction: float, *, over: bool) -> float:
+        return direction
+
+
+class ObservedAndChosen(Probe):
+    """Shows a sign, and pays 1 for the action of that sign; takes 1 for the other."""
+
+    def see(self) -> float:
+        return self.sign
+
+    def pay(self, direction: float, *, over: bool) -> float:
+        return direction * self.sign
+
+
+GAMMA = 0.5
+SETTINGS: dict[str, Any] = {
+    "num_workers": 0,
+    "num_envs": 16,
+    "hidden_sizes": (16,),
+    "gamma": GAMMA,
+    "learning_rate": 0.02,
+}
+"""Of all presets: a short horizon, and steps larger than a real task would bear."""
+BY_PRESET: dict[str, dict[str, Any]] = {
+    "ppo": {"num_steps": 8, "num_epochs": 4, "total_steps": 3000},
+    "ppo_kl": {"num_steps": 8, "num_epochs": 4, "total_steps": 3000},
+    "a2c": {"num_steps": 8, "total_steps": 6000},
+    "reinforce": {"total_steps": 2500},
+}
+with_a_critic = pytest.mark.parametrize("algo", ["ppo", "ppo_kl", "a2c"])
+every_preset = pytest.mark.parametrize("algo", BY_PRESET)
+
+
+class Learned:
+    """What a run of a preset on a probe came to."""
+
+    def __init__(self, algo: str, probe: type[Probe]) -> None:
+        config: Config = Config(algo=algo, **SETTINGS, **BY_PRESET[algo])
+        workers = InProcessWorkers(config, source_of(probe, {}))
+        envs = workers.slots[0].envs
+        self.learner = Learner(config, envs.obs_spec, envs.action_spec)
+        train_loop(workers, self.learner, Stop(config), [], Progress())
+
+    def seen(self, *obs: float) -> dict[str, Tensor]:
+        return {"obs": torch.tensor(obs).view(-1, 1)}
+
+    @torch.no_grad()
+    def values(self, *obs: float) -> list[float]:
+        """Return V of observations."""
+        normalized = self.learner.policy.normalizer(self.seen(*obs))
+        return self.learner.model.values(normalized).tolist()
+
+    @torch.no_grad()
+    def chances(self, *obs: float) -> list[float]:
+        """Return the probabilities of the second action."""
+        acting = self.learner.policy(self.seen(*obs))
+        return acting.log_prob(torch.ones(len(obs), dtype=torch.int64)).exp().tolist()
+
+
+@with_a_critic
+def test_the_value_of_what_always_pays_1_is_1(algo: str) -> None:
+    assert Learned(algo, Constant).values(0) == pytest.approx([1], abs=0.03)
+
+
+@with_a_critic
+def test_the_value_is_that_of_what_is_observed(algo: str) -> None:
+    assert Learned(algo, Observed).values(-1, 1) == pytest.approx([-1, 1], abs=0.03)
+
+
+@with_a_critic
+def test_the_value_of_what_pays_later_is_discounted(algo: str) -> None:
+    assert Learned(algo, Delayed).values(0, 1) == pytest.approx([GAMMA, 1], abs=0.03)
+
+
+@every_preset
+def test_the_action_that_pays_is_chosen(algo: str) -> None:
+    learned = Learned(algo, Chosen)
+    assert learned.chances(0)[0] > 0.98
+    if learned.learner.model.critic:
+        assert learned.values(0) == pytest.approx([1], abs=0.1)
+
+
+@every_preset
+def test_the_action_that_pays_for_what_is_observed_is_chosen(algo: str) -> None:
+    learned = Learned(algo, ObservedAndChosen)
+    low, high = learned.chances(-1, 1)
+    assert low < 0.02
+    assert high > 0.98
+    if learned.learner.model.critic:
+        assert learned.values(-1, 1) == pytest.approx([1, 1], abs=0.1)
