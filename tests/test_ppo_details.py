@@ -36,7 +36,14 @@ from distpg.rollout import RolloutWorker
 from distpg.spaces import ActionSpec, ObsSpec
 from tests.environments import AnyKind, Counting, Echo, PaysOne, Remembers
 
-SMALL: dict[str, Any] = {"num_workers": 0, "num_envs": 2, "num_steps": 8, "hidden_sizes": (16,)}
+SMALL: dict[str, Any] = {
+    "num_workers": 0,
+    "num_envs": 2,
+    "num_steps": 8,
+    "hidden_sizes": (16,),
+    # measuring an update runs the network, too; here its passes are counted
+    "gradient_stats_every": 0,
+}
 WHOLE: dict[str, Any] = {"num_epochs": 1, "minibatch_size": None}
 """One gradient from the whole batch."""
 CARTPOLE = find_env("CartPole-v1", {})

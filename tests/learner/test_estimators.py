@@ -391,3 +391,21 @@ def test_penalty_and_weights_take_every_kind_of_action(surrogate: str, kind: str
         stats = run.iterate()
         assert stats["train/on_policy_max"] < 1e-5
         assert stats["train/approx_kl"] > 0
+
+
+def test_under_a_trajectorys_weight_vtrace_leaves_the_steps_ahead_to_it() -> None:
+    run = Run(**LONG, surrogate="importance", advantage="vtrace", learning_rate=0.01)
+    rollouts = run.collect()
+    run.learner.update(rollouts)
+    state, found = run.learner.state(), {}
+    settings: dict[str, dict[str, Any]] = {
+        "trajectory": {"importance": "trajectory"},
+        "per_decision": {"importance": "per_decision"},
+        "played": {"advantage": "n_step", "bootstrap_steps": 10**6, "importance": "per_step"},
+    }
+    for name, changed in settings.items():
+        learner = run.make_learner(**changed)
+        learner.load(state)
+        found[name], _ = credit_of(learner, rollouts)
+    torch.testing.assert_close(found["trajectory"], found["played"], rtol=1e-4, atol=1e-4)
+    assert float((found["per_decision"] - found["played"]).abs().max()) > 0.01
