@@ -46,7 +46,8 @@ def test_every_preset_is_a_legal_configuration_and_names_no_algo_itself(algo: st
 @pytest.mark.parametrize("name", sorted(recipes()))
 def test_every_recipe_loads_and_fixes_its_slots(name: str) -> None:
     config = load_config(name)
-    assert name == f"{config.env_id.split("/")[-1].split("-")[0].lower()}-{config.algo}".replace("_", "-")
+    env = config.env_id.rpartition("/")[2].partition("-")[0].lower()
+    assert name == f"{env}-{config.algo}".replace("_", "-")
     assert config.num_slots is not None, "num_workers would change the result"
     assert config.num_slots >= config.num_workers
 
