@@ -1,7 +1,7 @@
 """What an estimator is proven on: a game, who acts, whose gradient is asked for, what V says."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations_with_replacement, count
 from math import factorial, prod
@@ -12,16 +12,18 @@ from torch import Tensor, nn
 
 from distpg.config import Config
 from distpg.envs import diamond_hill
-from distpg.envs.make import find_env
+from distpg.envs.make import find_env, make_vector_env
 from distpg.envs.solver import Episode, Game, Solver
 from distpg.learner.learner import Learner
 from distpg.records import Rollout
 from distpg.rollout import RolloutWorker
+from distpg.spaces import ActionSpec, ObsSpec
 
 NUM_SLOTS, EPISODES_PER_ENV = 2, 2
 NUM_EPISODES = NUM_SLOTS * EPISODES_PER_ENV
+NUM_ENVS = 512
 """Episodes of a batch: some follow another in the same env, so that credit could leak; shorter ones
-are padded.
+are padded. A rollout worker plays `NUM_ENVS` batches at a time, one in each env.
 """
 ACTING = (0.7, 0.4, 0.8)
 """P(left) at the start, on the slope, on the hilltop without the diamond."""
@@ -109,8 +111,7 @@ class Scene:
 
     def learner(self, config: Config) -> Learner:
         """Make a learner that has this scene's policy and critic; in torch's default precision."""
-        envs = self._worker(slot=0).envs
-        learner = Learner(config, envs.obs_spec, envs.action_spec)
+        learner = Learner(config, *self._specs)
         self._write(learner.policy.head, self.policy.log(), elsewhere=0)
         if learner.model.critic:
             values = self.values.unsqueeze(1)
@@ -129,16 +130,21 @@ class Scene:
         """The observation of each node."""
         return [int(number) for number in self.solver.observations()]
 
-    def _worker(self, slot: int) -> RolloutWorker:
-        config = self.config()
-        return RolloutWorker(config, find_env(config.env_id, config.env_kwargs), slot)
+    @cached_property
+    def _specs(self) -> tuple[ObsSpec, ActionSpec]:
+        envs = make_vector_env(find_env(self.env_id, self.config().env_kwargs), num_envs=1)
+        return envs.obs_spec, envs.action_spec
 
     def play(self) -> Iterator[list[Rollout]]:
         """Have rollout workers play batches with the acting policy, without end."""
-        workers = [self._worker(slot) for slot in range(NUM_SLOTS)]
-        weights = Scene(truncated=self.truncated).learner(self.config()).weights()
+        config = self.config(num_envs=NUM_ENVS)
+        source = find_env(config.env_id, config.env_kwargs)
+        workers = [RolloutWorker(config, source, slot) for slot in range(NUM_SLOTS)]
+        weights = Scene(truncated=self.truncated).learner(config).weights()
         for iteration in count():
-            yield [worker.collect(weights, iteration).rollout for worker in workers]
+            rollouts = [worker.collect(weights, iteration).rollout for worker in workers]
+            for env in range(NUM_ENVS):
+                yield [of_one_env(rollout, env) for rollout in rollouts]
 
     def every_batch(self) -> tuple[list[Rollout], Tensor]:
         """List every batch that the acting policy may play, up to the order of its episodes.
@@ -157,6 +163,15 @@ class Scene:
             probabilities.append(orders * prod(float(e.probability) for e in batch))
             rollouts.append(rollout_of(batch, self.acting))
         return rollouts, torch.tensor(probabilities, dtype=torch.float64)
+
+
+def of_one_env(rollout: Rollout, env: int) -> Rollout:
+    """Take an env's part of a rollout."""
+    column = slice(env, env + 1)
+    steps = ("actions", "logprobs", "rewards", "terminated", "truncated", "valid")
+    taken = {name: getattr(rollout, name)[:, column] for name in steps}
+    obs = {name: leaf[:, column] for name, leaf in rollout.obs.items()}
+    return replace(rollout, obs=obs, state=rollout.state[column], **taken)
 
 
 def rollout_of(episodes: Sequence[Episode], acting: Tensor) -> Rollout:

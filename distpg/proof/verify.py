@@ -3,7 +3,7 @@
 import math
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from itertools import islice
 from typing import Literal
@@ -186,7 +186,7 @@ def every_observed(scene: Scene, critic: bool) -> tuple[Observed, Tensor]:
 class Plays:
     """Batches that rollout workers play, as many as have been asked for.
 
-    The game is small, so many are alike, to the last bit; those are kept, and learned from, once.
+    The game is small, so many are alike, to the last bit; one of them is kept, and learned from.
     """
 
     def __init__(self, scene: Scene) -> None:
@@ -206,9 +206,13 @@ class Plays:
 
 
 def content(rollout: Rollout) -> bytes:
-    """Return everything that a learner may see of a rollout."""
-    arrays = (getattr(rollout, field.name) for field in fields(rollout) if field.name != "obs")
-    return b"|".join(np.asarray(array).tobytes() for array in (*arrays, *rollout.obs.values()))
+    """Return everything that means something in a rollout: the valid steps and where they led."""
+    valid = rollout.valid
+    seen = np.pad(valid, ((0, 1), (0, 0))) | np.pad(valid, ((1, 0), (0, 0)))
+    arrays = [*(array * valid for array in (rollout.actions, rollout.logprobs, rollout.rewards))]
+    arrays += [rollout.terminated, rollout.truncated, valid]
+    arrays += [leaf * seen for leaf in rollout.obs.values()]
+    return b"|".join(array.tobytes() for array in arrays)
 
 
 @cache
