@@ -15,7 +15,7 @@ from torch import Tensor
 from distpg.config import GradientSettings
 from distpg.gradient.baselines import BASELINES
 from distpg.gradient.paths import Paths
-from distpg.gradient.returns import reward_to_go, total_return
+from distpg.gradient.returns import accumulate, next_ratios, of_next, reward_to_go, total_return
 
 
 def gae(
@@ -45,13 +45,8 @@ def gae(
         [T, N] advantages, not normalized.
     """
     td_errors = rewards + gamma * next_values * ~terminated - values
-    goes_on = ~(terminated | truncated)
-    advantages = torch.empty_like(td_errors)
-    future = torch.zeros_like(td_errors[0])
-    for t in reversed(range(len(td_errors))):
-        advantages[t] = td_errors[t] + gamma * gae_lambda * future * goes_on[t]
-        future = advantages[t] if ratios is None else ratios[t] * advantages[t]
-    return advantages
+    decay = gamma * gae_lambda * next_ratios(ratios, like=rewards)
+    return accumulate(td_errors, decay * ~(terminated | truncated), torch.zeros_like(rewards[0]))
 
 
 def n_step(
@@ -73,8 +68,7 @@ def n_step(
     """
     targets = rewards + gamma * next_values * ~terminated
     for _ in range(min(num_steps, len(rewards)) - 1):
-        ahead = targets if ratios is None else ratios * targets
-        ahead = torch.cat([ahead[1:], next_values[-1:]])
+        ahead = of_next(targets if ratios is None else ratios * targets, next_values[-1])
         targets = rewards + gamma * torch.where(truncated, next_values, ahead) * ~terminated
     return targets - values
 
@@ -106,14 +100,10 @@ def vtrace(
     """
     td_errors = rewards + gamma * next_values * ~terminated - values
     rhos, cs = ratios.clamp(max=rho_bar), ratios.clamp(max=c_bar)
-    goes_on = ~(terminated | truncated)
-    advantages, corrections = torch.empty_like(td_errors), torch.empty_like(td_errors)
-    ahead = torch.zeros_like(td_errors[0])
-    for t in reversed(range(len(td_errors))):
-        ahead = gamma * ahead * goes_on[t]
-        advantages[t] = td_errors[t] + ahead
-        corrections[t] = ahead = rhos[t] * td_errors[t] + cs[t] * ahead
-    return advantages, values + corrections
+    goes_on, nothing = ~(terminated | truncated), torch.zeros_like(rewards[0])
+    corrections = accumulate(rhos * td_errors, gamma * cs * goes_on, nothing)
+    ahead = gamma * of_next(corrections, nothing) * goes_on
+    return td_errors + ahead, values + corrections
 
 
 def normalize(advantages: Tensor) -> Tensor:
@@ -170,4 +160,5 @@ def estimate(paths: Paths, settings: GradientSettings) -> tuple[Tensor, Tensor]:
         return ADVANTAGES[psi](paths, settings)
     credit = RETURNS[psi](paths, settings)
     baseline = BASELINES[settings.baseline](credit, paths, settings)
-    return credit - baseline, _reward_to_go(paths, settings)
+    returns = credit if psi == "reward_to_go" else _reward_to_go(paths, settings)
+    return credit - baseline, returns

@@ -40,11 +40,8 @@ class Paths:
 
 def episode_starts(done: Tensor, valid: Tensor) -> Tensor:
     """Mark the first valid step of each episode, [T, N] bool; the first row starts one too."""
-    starts = torch.zeros_like(valid)
-    fresh = torch.ones_like(valid[0])
-    for t in range(len(valid)):
-        starts[t] = fresh & valid[t]
-        fresh = (fresh & ~valid[t]) | done[t]
+    starts = valid.clone()
+    starts[1:] &= ~(valid & ~done)[:-1]
     return starts
 
 

@@ -9,6 +9,34 @@ from torch import Tensor
 from distpg.gradient.paths import episode_starts
 
 
+def accumulate(terms: Tensor, factors: Tensor, last: Tensor) -> Tensor:
+    """Solve y_t = terms_t + factors_t * y_{t+1} from the last row back.
+
+    Args:
+        terms: [T, N].
+        factors: [T, N] 0 where nothing flows back: an episode ends with the row.
+        last: [N] y after the last row.
+
+    Returns:
+        [T, N] y.
+    """
+    sums = torch.empty_like(terms)
+    for t in reversed(range(len(terms))):
+        sums[t] = last = torch.addcmul(terms[t], factors[t], last)
+    return sums
+
+
+def of_next(rows: Tensor, last: Tensor) -> Tensor:
+    """Move [T, N] rows up by one; `last` [N] comes after them."""
+    return torch.cat([rows[1:], last[None]])
+
+
+def next_ratios(ratios: Tensor | None, like: Tensor) -> Tensor:
+    """Return the importance ratio of the step after each, [T, N]; ones where none is asked for."""
+    ones = torch.ones_like(like)
+    return ones if ratios is None else of_next(ratios, ones[-1])
+
+
 def reward_to_go(
     rewards: Tensor,
     next_values: Tensor,
@@ -35,13 +63,9 @@ def reward_to_go(
     Returns:
         [T, N] returns-to-go.
     """
-    returns = torch.empty_like(rewards)
-    future = next_values[-1]
-    for t in reversed(range(len(rewards))):
-        future = torch.where(truncated[t], next_values[t], future) * ~terminated[t]
-        returns[t] = rewards[t] + gamma * future
-        future = returns[t] if ratios is None else ratios[t] * returns[t]
-    return returns
+    ends = rewards + gamma * next_values * (truncated & ~terminated)
+    carried = gamma * next_ratios(ratios, like=rewards) * ~(terminated | truncated)
+    return accumulate(ends, carried, next_values[-1])
 
 
 def total_return(

@@ -21,6 +21,7 @@ from distpg.learner.means import Means
 from distpg.learner.minibatches import Credit, Samples, in_chunks, minibatches
 from distpg.learner.on_policy import check_finite, check_on_policy, check_versions
 from distpg.learner.trainable import Trainable
+from distpg.policy.distributions import Distribution
 from distpg.records import Batch, Rollout, Weights
 
 
@@ -171,11 +172,7 @@ class Learner(Trainable):
         """Return the loss of a minibatch, and what is to be known of it."""
         config = self.config
         distribution, values = self.model(minibatch.obs)
-        logprobs = distribution.log_prob(minibatch.actions)
-        kl = logprobs.new_zeros(0)
-        if config.penalizes_kl:
-            kl = self.policy.rebuild(minibatch.acting).kl(distribution)
-        scored = Scored(logprobs, minibatch.logprobs, credit.advantages, credit.importance, kl)
+        scored = self._score(distribution, minibatch, credit)
         policy_loss = SURROGATES[config.surrogate](scored, coefficients)
         entropy = distribution.entropy().mean()
         loss = policy_loss - coefficients.entropy * entropy
@@ -194,6 +191,13 @@ class Learner(Trainable):
                 terms["train/std"] = self.policy.log_std.exp().mean()
         return loss, terms | {"train/loss": loss, "log_ratio": log_ratio}
 
+    def _score(self, distribution: Distribution, minibatch: Samples, credit: Credit) -> Scored:
+        logprobs = distribution.log_prob(minibatch.actions)
+        kl = logprobs.new_zeros(0)
+        if self.config.penalizes_kl:
+            kl = self.policy.rebuild(minibatch.acting).kl(distribution)
+        return Scored(logprobs, minibatch.logprobs, credit.advantages, credit.importance, kl)
+
     def log_ratio(self, samples: Samples) -> Tensor:
         """Return log pi(a|s) minus that of the policy that acted, [B], as constants."""
         with torch.no_grad():
@@ -206,9 +210,10 @@ class Learner(Trainable):
     def policy_gradient(self, samples: Samples, credit: Credit) -> dict[str, Tensor]:
         """Return the direction in which the surrogate alone sends each parameter of the policy."""
         coefficients, _ = self.schedules.now(self.trained_steps)
-        _, terms = self._loss(samples, credit, coefficients)
+        distribution = self.policy.distribution(self.policy.encoder(samples.obs))
+        scored = self._score(distribution, samples, credit)
+        loss = SURROGATES[self.config.surrogate](scored, coefficients)
         named = dict(self.policy.named_parameters())
-        loss = terms["train/policy_gradient_loss"]
         gradients = torch.autograd.grad(-loss, list(named.values()))
         return dict(zip(named, gradients, strict=True))
 

@@ -166,12 +166,12 @@ class Scene:
 
 
 def of_one_env(rollout: Rollout, env: int) -> Rollout:
-    """Take an env's part of a rollout."""
-    column = slice(env, env + 1)
-    steps = ("actions", "logprobs", "rewards", "terminated", "truncated", "valid")
-    taken = {name: getattr(rollout, name)[:, column] for name in steps}
-    obs = {name: leaf[:, column] for name, leaf in rollout.obs.items()}
-    return replace(rollout, obs=obs, state=rollout.state[column], **taken)
+    """Take an env's part of a rollout, to the end of its last episode."""
+    rows, column = int(rollout.valid[:, env].nonzero()[0][-1]) + 1, slice(env, env + 1)
+    names = ("actions", "logprobs", "rewards", "terminated", "truncated", "valid")
+    steps = {name: getattr(rollout, name)[:rows, column] for name in names}
+    obs = {name: leaf[: rows + 1, column] for name, leaf in rollout.obs.items()}
+    return replace(rollout, obs=obs, state=rollout.state[column], **steps)
 
 
 def rollout_of(episodes: Sequence[Episode], acting: Tensor) -> Rollout:
