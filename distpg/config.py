@@ -269,10 +269,10 @@ class Config(
             raise InputError(
                 f"--address: {self.address} with --num-workers 0, which has no Ray; leave one out"
             )
-        if self.baseline == "mean" and self.slots * self.num_envs * self.episodes < 2:
+        if self.baseline in ("mean", "time") and self.slots * self.num_envs * self.episodes < 2:
             raise InputError(
-                "--baseline mean compares an episode with the others of its batch, which holds 1; "
-                "raise --num-envs or --episodes-per-env"
+                f"--baseline {self.baseline} compares an episode with the others of its batch, "
+                "which holds 1; raise --num-envs or --episodes-per-env"
             )
         nominal = self.slots * self.num_envs * self.num_steps
         if not self.episodes and self.minibatch_size and self.minibatch_size > nominal:

@@ -181,6 +181,11 @@ ILLEGAL: list[tuple[dict[str, Any], str, str]] = [
         "--baseline mean",
         "--num-envs or --episodes-per-env",
     ),
+    (
+        {"advantage": "reward_to_go", "baseline": "time", "num_workers": 0, "num_envs": 1},
+        "--baseline time",
+        "--num-envs or --episodes-per-env",
+    ),
     ({"num_workers": 3, "num_slots": 2}, "--num-slots: 2", "--num-workers"),
     ({"num_workers": 0, "address": "auto"}, "--address: auto", "--num-workers 0"),
     (
@@ -222,7 +227,6 @@ def test_a_wrong_value_or_combination_is_one_message_with_flag_value_and_what_is
         {"hidden_sizes": ()},
         {"advantage": "n_step", "bootstrap_steps": 1},
         {"advantage": "n_step", "bootstrap_steps": "inf", "episodes_per_env": 0},
-        {"advantage": "reward_to_go", "baseline": "time", "num_workers": 0, "num_envs": 1},
         {"optimizer": "sgd", "momentum": 0.0},
         {"optimizer": "sgd", "momentum": 1},
         {"value_clip": 0.2, "value_epochs": 3},

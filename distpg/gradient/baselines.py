@@ -44,7 +44,8 @@ def time_mean_of_others(credit: Tensor, times: Tensor) -> Tensor:
 
     Args:
         credit: [T, N] what each step is credited with.
-        times: [T, N] int64 steps since the episode began, -1 where a step is not valid.
+        times: [T, N] int64 steps since the episode began, -1 where a step is not valid; at least
+            one step is.
 
     Returns:
         [T, N] baseline; 0 where no other episode came so far, and where a step is not valid.

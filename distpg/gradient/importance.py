@@ -43,5 +43,5 @@ def importance_weights(
         products[t] = so_far
     if kind == "trajectory":
         for t in reversed(range(len(log_ratio) - 1)):
-            products[t] = torch.where(done[t] | ~valid[t], products[t], products[t + 1])
+            products[t] = torch.where(done[t], products[t], products[t + 1])
     return products.exp() * valid

@@ -156,7 +156,8 @@ class Learner(Trainable):
         epochs = range(self.config.num_epochs, self.config.num_epochs + self.config.value_epochs)
         for rows in self._minibatches(samples, epochs if self.model.critic else range(0)):
             minibatch = samples[rows]
-            value_loss(self.model.values(minibatch.obs), credit.returns[rows]).backward()
+            values, old = self.model.values(minibatch.obs), minibatch.values
+            value_loss(values, credit.returns[rows], old, self.config.value_clip).backward()
             for parameter in self.policy.parameters():
                 parameter.grad = None
             self._step()
