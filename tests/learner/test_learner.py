@@ -31,7 +31,14 @@ def first_gradient(learner: Learner) -> dict[str, np.ndarray]:
     """Read a learner's only gradient so far from Adam's first moment, a tenth of it."""
     prefix = "optimizer/exp_avg/"
     arrays = learner.state().arrays.items()
-    return {n.removeprefix(prefix): a * 10 for n, a in arrays if n.startswith(prefix)}
+    flat = {n.removeprefix(prefix): a * 10 for n, a in arrays if n.startswith(prefix)}
+    found: dict[str, np.ndarray] = {}
+    for name, parameter in learner.model.named_parameters():
+        part = name.partition(".")[0]
+        mine, flat[part] = np.split(flat[part], [parameter.numel()])
+        found[name] = mine.reshape(parameter.shape)
+    assert not any(len(rest) for rest in flat.values())
+    return found
 
 
 @pytest.mark.parametrize(
