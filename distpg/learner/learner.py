@@ -19,7 +19,12 @@ from distpg.gradient.paths import Paths, episode_starts
 from distpg.learner.diagnosis import gradient_samples, measure_noise, measure_step
 from distpg.learner.means import Means
 from distpg.learner.minibatches import Credit, Samples, in_chunks, minibatches
-from distpg.learner.on_policy import check_finite, check_on_policy, check_versions
+from distpg.learner.on_policy import (
+    check_finite,
+    check_norm,
+    check_on_policy,
+    check_versions,
+)
 from distpg.learner.trainable import Trainable
 from distpg.policy.distributions import Distribution
 from distpg.records import Batch, Rollout, Weights
@@ -51,6 +56,7 @@ class Learner(Trainable):
         measured = every > 0 and self.version % every == 0
         gradients = gradient_samples(self, samples, paths) if measured else None
         stats = self._improve(samples, paths)
+        check_norm(stats.get("gradient/norm", 0.0), self.version)
         if gradients:
             stats |= measure_noise(self.noise_memory, *gradients)
             stats |= measure_step(self, samples, paths)
@@ -121,8 +127,9 @@ class Learner(Trainable):
         config, means, stopped = self.config, Means(), False
         coefficients, rate = self.schedules.now(self.trained_steps)
         self.optimizer.set_rate(rate)
+        stats = check_on_policy(self.log_ratio(samples), samples.envs // config.num_envs)
+        stats |= self.schedules.scalars(self.trained_steps)
         credit = self.credit(samples, paths)
-        stats = self.schedules.scalars(self.trained_steps)
         if self.model.critic:
             explained = explained_variance(samples.values, credit.returns)
             stats["train/explained_variance"] = explained.item()
@@ -132,12 +139,10 @@ class Learner(Trainable):
                 credit = self.credit(samples, paths)
             minibatch = samples[rows]
             loss, terms, log_ratio = self._loss(minibatch, credit[rows], coefficients)
-            if not moved:
-                stats |= check_on_policy(log_ratio, minibatch.envs // config.num_envs)
+            moved.append(log_ratio)
             if config.target_kl and float(approx_kl(log_ratio)) > 1.5 * config.target_kl:
                 stopped = True
                 break
-            moved.append(log_ratio)
             (loss * len(rows) / len(samples) if config.one_step else loss).backward()
             if not config.one_step:
                 terms["gradient/norm"] = self._step()
@@ -150,6 +155,7 @@ class Learner(Trainable):
         stats |= {"train/n_updates": self.num_updates, "train/early_stop": float(stopped)}
         return stats | self._distance(torch.cat(moved), coefficients) | means.read()
 
+    @torch.no_grad()
     def _distance(self, log_ratio: Tensor, coefficients: Coefficients) -> dict[str, float]:
         """Say how far the minibatches of an update found the policy from the one that acted."""
         stats = {"train/approx_kl": approx_kl(log_ratio)}

@@ -363,7 +363,12 @@ def test_an_update_does_not_alter_the_rollouts() -> None:
         {"optimizer": "sgd", "momentum": 0.0, "learning_rate": 0.01},
         {"algo": "ppo_kl", "lr_schedule": "kl_adaptive", "clip_schedule": "kl_adaptive"},
         {**LONG, "surrogate": "importance", "advantage": "vtrace", "importance_clip": 1.1},
-        {"surrogate": "importance", "advantage": "reward_to_go", "minibatch_size": 50},
+        {
+            "surrogate": "importance",
+            "advantage": "reward_to_go",
+            "episodes_per_env": 1,
+            "minibatch_size": 50,
+        },
         {"advantage": "vtrace", "rho_bar": 0.9, "ent_coef": 0.01, "ent_schedule": "linear"},
         {**LONG, "advantage": "n_step", "value_epochs": 2, "value_clip": 0.1},
         {"hidden_sizes": (), "optimizer": "sgd", "value_epochs": 1, "loss_average": "per_episode"},
