@@ -1,4 +1,4 @@
-"""What a return with a past and no baseline costs: REINFORCE on CartPole-v1, one change at a time.
+"""What total returns without a baseline cost: REINFORCE on CartPole-v1.
 
     python -m benchmarks.reinforce
 

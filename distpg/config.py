@@ -101,7 +101,7 @@ class CollectSettings:
     be a reset, so at least 2."""
     episodes_per_env: CountOrZero | None = None
     """Whole episodes of each env in a rollout, from a fresh reset; 0 collects segments of
-    num_steps. Default: 1 for the Monte Carlo advantages, 0 for the others."""
+    num_steps. Default: 1 for total_return, and for other returns without a critic; else 0."""
     phase_timeout: Positive = 600.0
     """Seconds that a process may take to start, a rollout or an update, before the run gives up."""
     address: str | None = None
@@ -117,9 +117,10 @@ class GradientSettings:
     bootstrap_steps: Count | Literal["inf"] = 5
     """Rewards that n_step counts before V stands for the rest; inf counts them all."""
     rho_bar: Positive = 1.0
-    """V-trace's limit on the ratio of a step; it decides whose value is learned."""
+    """V-trace's limit on the ratio of a step: below 1, V moves towards that of the policy that
+    acted. Ratios differ from 1 under --surrogate importance alone; else V-trace is GAE(1)."""
     c_bar: Positive = 1.0
-    """V-trace's limit on the ratios that carry credit back; it decides how fast."""
+    """V-trace's limit on the ratios that carry credit back: lower is less noise, slower."""
     baseline: Literal["none", "mean", "time", "value"] = "value"
     """What is subtracted from the credit: the mean of the other episodes, their mean at the same
     time step, or a learned critic."""
@@ -135,13 +136,13 @@ class GradientSettings:
     surrogate: Literal[
         "log_prob", "detached_ratio", "importance", "clip", "kl_adaptive", "kl_fixed"
     ] = "clip"
-    """The loss: log-probability or detached ratio times weight (one step a batch), importance
-    weights, PPO's clipped ratio, PPO's KL penalty."""
+    """The loss: log_prob is log pi times credit, detached_ratio the same gradient by pi / pi (both
+    one step a batch); importance weighs log pi anew before every step; clip and kl_* are PPO's."""
     importance: Literal["trajectory", "per_decision", "per_step"] = "per_decision"
     """Weight of a step under --surrogate importance: the product of ratios to the episode's end,
     to the rewarded step, or its own ratio alone."""
     importance_clip: Positive | None = None
-    """Limit on importance weights."""
+    """Limit on the weight of a step; per_decision corrects later rewards without one."""
     clip_coef: Positive = 0.2
     """How far the clipped ratio may move from 1."""
     clip_schedule: Schedule = "constant"
@@ -196,7 +197,8 @@ class LearnerSettings:
     max_grad_norm: Positive = 0.5
     """The gradient's norm is cut to this."""
     target_kl: Positive | None = None
-    """End an update early once the KL from the acting policy passes 1.5 times this."""
+    """End an update early once the KL from the acting policy passes 1.5 times this; log_prob and
+    detached_ratio take one step a batch, which nothing can end."""
     normalize_rewards: bool = False
     """Learn from rewards divided by the running standard deviation of the discounted return."""
     gradient_stats_every: CountOrZero = 10
@@ -290,10 +292,10 @@ class Config(
 
     @property
     def monte_carlo(self) -> bool:
-        """Whether the credit of a step is the rest of its episode, with nothing bootstrapped."""
-        if self.advantage == "n_step":
-            return not self.bootstraps and self.baseline != "value"
-        return not self.bootstraps
+        """Whether the credit of a step needs whole episodes: V cannot stand in where one is cut."""
+        if self.advantage == "total_return":
+            return True
+        return not self.bootstraps and self.baseline != "value"
 
     @property
     def one_step(self) -> bool:

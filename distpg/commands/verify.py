@@ -11,7 +11,7 @@ from itertools import chain
 import torch
 import tyro
 
-from distpg.proof.estimators import Estimator, combinations, quick, variations
+from distpg.proof.estimators import SCALINGS, Estimator, combinations, quick, variations
 from distpg.proof.verify import Row, verify
 
 HEAD = """\
@@ -55,7 +55,8 @@ def rows_of(estimators: Sequence[Estimator]) -> Iterator[Row]:
     cores = min(len(os.sched_getaffinity(0)), len(estimators))
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(cores, context, torch.set_num_threads, (1,)) as pool:
-        yield from pool.map(verify, estimators)
+        # the scalings of an estimator, which follow one another, share its gradients
+        yield from pool.map(verify, estimators, chunksize=len(SCALINGS))
 
 
 def line(row: Row) -> str:

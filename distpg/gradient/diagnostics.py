@@ -44,18 +44,16 @@ def gradient_noise(gradients: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
     return whole.square().sum() - noise / sizes.sum(), noise
 
 
-def improvement_limit(kl: Tensor, advantages: Tensor, *, gamma: float, length: float) -> Tensor:
-    """Bound how far the surrogate's prediction may be off, for a return over `length` steps.
+def kl_term(kl: Tensor, advantages: Tensor) -> Tensor:
+    """Estimate what the surrogate leaves out by keeping the states that the old policy visits.
 
-    2 * max|A| * H^2 * sqrt(KL / 2), with H the discounted length (Achiam et al. 2017, corollary 1,
-    and Pinsker's inequality): what is left out by keeping the states that the old policy visits.
-    Loose by orders of magnitude; it shows how the trust in a prediction falls with the KL.
+    2 * max|A| * sqrt(KL / 2), to be multiplied by the square of an episode's length: the KL term of
+    the performance-difference bound (Achiam et al. 2017, corollary 1, for a finite horizon, with
+    Pinsker's inequality). Sampled advantages stand for exact ones. Loose by orders of magnitude; it
+    shows how the trust in a prediction falls with the KL.
 
     Args:
         kl: [] mean KL(acting || current) over the states.
         advantages: [B] not normalized.
-        gamma: Discount per env step.
-        length: Mean steps of an episode.
     """
-    horizon = length if gamma == 1 else (1 - gamma**length) / (1 - gamma)
-    return 2 * advantages.abs().max() * horizon**2 * (kl.clamp(min=0) / 2).sqrt()
+    return 2 * advantages.abs().max() * (kl.clamp(min=0) / 2).sqrt()

@@ -6,6 +6,7 @@ of how well the policy plays.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -93,7 +94,7 @@ class Scored:
     kl: Tensor
     """[M] KL(acting || current) in each state; [0] but under the surrogates that penalise it."""
 
-    @property
+    @cached_property
     def log_ratio(self) -> Tensor:
         """[M] log pi(a|s) minus that of the policy that acted."""
         return self.logprobs - self.old_logprobs

@@ -12,9 +12,9 @@ from distpg.gradient.diagnostics import (
     approx_kl,
     effective_sample_size,
     gradient_noise,
-    improvement_limit,
+    kl_term,
 )
-from distpg.gradient.paths import Paths, episode_starts
+from distpg.gradient.paths import Paths
 from distpg.learner.minibatches import Samples
 
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ def measure_noise(memory: NoiseMemory, gradients: Tensor, sizes: Tensor) -> dict
         gradient/snr: norm of the gradient over the standard deviation of this batch's.
         gradient/recommended_batch_size: the noise scale, from the measurements so far. Smaller
             batches are mostly noise; larger ones repeat what is known.
-        Each is left out where signal or noise, as estimated, is not positive.
+        Each is left out where signal or noise, as estimated, is not positive, and in a batch of
+        one env, whose steps are not independent.
     """
     if len(sizes) < 2:
         return {}
@@ -100,25 +101,27 @@ def measure_step(learner: "Learner", samples: Samples, paths: Paths) -> dict[str
 
     Returns:
         gradient/kl: KL(acting || current).
-        gradient/effective_sample_size: share of the samples that their importance weights leave.
-        gradient/predicted_improvement: of an episode's score, by the surrogate: the sum over its
-            steps of (ratio - 1) * A.
-        gradient/improvement_limit: how far that may be off, by the performance-difference bound.
+        gradient/effective_sample_size: share of the samples that their importance weights leave;
+            of the ratios, where the estimator takes none.
+        gradient/surrogate_gain: mean over the steps of (ratio - 1) * A, in units of the score.
+        gradient/kl_term: of the performance-difference bound, for an episode of one step.
         The last two are left out where the sign of rewards is learned from, which is no score.
     """
     config = learner.config
     log_ratio = learner.log_ratio(samples)
     ratio, kl = log_ratio.exp(), approx_kl(log_ratio)
+    weights = ratio
+    if config.surrogate == "importance":
+        weights = learner.credit(samples, paths).importance
     scalars = {
         "gradient/kl": float(kl),
-        "gradient/effective_sample_size": float(effective_sample_size(ratio)),
+        "gradient/effective_sample_size": float(effective_sample_size(weights)),
     }
     if not config.signed:
         advantages = estimate(paths, config)[0][paths.valid]
-        length = len(samples) / float(episode_starts(paths.done, paths.valid).sum())
-        limit = improvement_limit(kl, advantages, gamma=config.gamma, length=length)
+        # the mean ratio is 1 but for noise, which a mean advantage would multiply
+        advantages = advantages - advantages.mean()
         unit = learner.reward_scale.unit if config.normalize_rewards else 1.0
-        gained = ((ratio - 1) * advantages).mean() * length
-        scalars["gradient/predicted_improvement"] = float(gained) * unit
-        scalars["gradient/improvement_limit"] = float(limit) * unit
+        scalars["gradient/surrogate_gain"] = float(((ratio - 1) * advantages).mean()) * unit
+        scalars["gradient/kl_term"] = float(kl_term(kl, advantages)) * unit
     return scalars

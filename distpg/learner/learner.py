@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from distpg.gradient.advantages import estimate, normalize
 from distpg.gradient.diagnostics import approx_kl, explained_variance
@@ -19,7 +19,12 @@ from distpg.gradient.paths import Paths, episode_starts
 from distpg.learner.diagnosis import gradient_samples, measure_noise, measure_step
 from distpg.learner.means import Means
 from distpg.learner.minibatches import Credit, Samples, in_chunks, minibatches
-from distpg.learner.on_policy import check_finite, check_on_policy, check_versions
+from distpg.learner.on_policy import (
+    check_finite,
+    check_norm,
+    check_on_policy,
+    check_versions,
+)
 from distpg.learner.trainable import Trainable
 from distpg.policy.distributions import Distribution
 from distpg.records import Batch, Rollout, Weights
@@ -51,6 +56,7 @@ class Learner(Trainable):
         measured = every > 0 and self.version % every == 0
         gradients = gradient_samples(self, samples, paths) if measured else None
         stats = self._improve(samples, paths)
+        check_norm(stats.get("gradient/norm", 0.0), self.version)
         if gradients:
             stats |= measure_noise(self.noise_memory, *gradients)
             stats |= measure_step(self, samples, paths)
@@ -120,23 +126,21 @@ class Learner(Trainable):
         """Run the epochs of minibatches; a surrogate for one step adds their gradients up."""
         config, means, stopped = self.config, Means(), False
         coefficients, rate = self.schedules.now(self.trained_steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        self.optimizer.set_rate(rate)
+        stats = check_on_policy(self.log_ratio(samples), samples.envs // config.num_envs)
+        stats |= self.schedules.scalars(self.trained_steps)
         credit = self.credit(samples, paths)
-        stats = self.schedules.scalars(self.trained_steps)
         if self.model.critic:
             explained = explained_variance(samples.values, credit.returns)
             stats["train/explained_variance"] = explained.item()
-        self.optimizer.zero_grad(set_to_none=True)
+        moved: list[Tensor] = []
         for rows in self._minibatches(samples, range(config.num_epochs)):
             if config.surrogate == "importance":
                 credit = self.credit(samples, paths)
             minibatch = samples[rows]
-            loss, terms = self._loss(minibatch, credit[rows], coefficients)
-            log_ratio = terms.pop("log_ratio")
-            if not means.weight:
-                stats |= check_on_policy(log_ratio, minibatch.envs // config.num_envs)
-            if config.target_kl and float(terms["train/approx_kl"]) > 1.5 * config.target_kl:
+            loss, terms, log_ratio = self._loss(minibatch, credit[rows], coefficients)
+            moved.append(log_ratio)
+            if config.target_kl and float(approx_kl(log_ratio)) > 1.5 * config.target_kl:
                 stopped = True
                 break
             (loss * len(rows) / len(samples) if config.one_step else loss).backward()
@@ -149,18 +153,29 @@ class Learner(Trainable):
         if self.schedules.follows_kl:
             self.schedules.observe(float(approx_kl(self.log_ratio(samples))))
         stats |= {"train/n_updates": self.num_updates, "train/early_stop": float(stopped)}
-        return stats | means.read()
+        return stats | self._distance(torch.cat(moved), coefficients) | means.read()
+
+    @torch.no_grad()
+    def _distance(self, log_ratio: Tensor, coefficients: Coefficients) -> dict[str, float]:
+        """Say how far the minibatches of an update found the policy from the one that acted."""
+        stats = {"train/approx_kl": approx_kl(log_ratio)}
+        if self.config.surrogate == "clip":
+            beyond = (log_ratio.exp() - 1).abs() > coefficients.clip
+            stats["train/clip_fraction"] = beyond.float().mean()
+        if self.policy.action_spec.kind == "continuous":
+            stats["train/std"] = self.policy.log_std.exp().mean()
+        return {name: float(value) for name, value in stats.items()}
 
     def _fit_critic(self, samples: Samples, credit: Credit) -> None:
         """Run the epochs that move nothing but the critic."""
-        epochs = range(self.config.num_epochs, self.config.num_epochs + self.config.value_epochs)
-        for rows in self._minibatches(samples, epochs if self.model.critic else range(0)):
-            minibatch = samples[rows]
-            values, old = self.model.values(minibatch.obs), minibatch.values
-            value_loss(values, credit.returns[rows], old, self.config.value_clip).backward()
-            for parameter in self.policy.parameters():
-                parameter.grad = None
-            self._step()
+        config, own = self.config, list(self.model.critic.parameters())
+        epochs = range(config.num_epochs, config.num_epochs + config.value_epochs if own else 0)
+        with self.optimizer.holding("policy"):
+            for rows in self._minibatches(samples, epochs):
+                values, old = self.model.values(samples[rows].obs), samples.values[rows]
+                loss = value_loss(values, credit.returns[rows], old, config.value_clip)
+                loss.backward(inputs=own)
+                self._step()
 
     def _minibatches(self, samples: Samples, epochs: range) -> Iterator[Tensor]:
         keys = {"seed": self.config.seed, "iteration": self.version}
@@ -169,8 +184,8 @@ class Learner(Trainable):
 
     def _loss(
         self, minibatch: Samples, credit: Credit, coefficients: Coefficients
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss of a minibatch, and what is to be known of it."""
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """Return the loss of a minibatch, its terms, and the log ratios as constants, [M]."""
         config = self.config
         distribution, values = self.model(minibatch.obs)
         scored = self._score(distribution, minibatch, credit)
@@ -182,15 +197,7 @@ class Learner(Trainable):
             old = minibatch.values
             terms["train/value_loss"] = value_loss(values, credit.returns, old, config.value_clip)
             loss = loss + config.vf_coef * terms["train/value_loss"]
-        with torch.no_grad():
-            log_ratio = scored.log_ratio
-            terms["train/approx_kl"] = approx_kl(log_ratio)
-            if config.surrogate == "clip":
-                moved = (log_ratio.exp() - 1).abs() > coefficients.clip
-                terms["train/clip_fraction"] = moved.float().mean()
-            if self.policy.action_spec.kind == "continuous":
-                terms["train/std"] = self.policy.log_std.exp().mean()
-        return loss, terms | {"train/loss": loss, "log_ratio": log_ratio}
+        return loss, terms | {"train/loss": loss}, scored.log_ratio.detach()
 
     def _score(self, distribution: Distribution, minibatch: Samples, credit: Credit) -> Scored:
         logprobs = distribution.log_prob(minibatch.actions)
@@ -219,8 +226,5 @@ class Learner(Trainable):
         return dict(zip(named, gradients, strict=True))
 
     def _step(self) -> Tensor:
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
         self.num_updates += 1
-        return norm.detach()
+        return self.optimizer.step(self.config.max_grad_norm)

@@ -1,4 +1,4 @@
-"""Means over the minibatches of an update, added up on the device and read once."""
+"""Means over the minibatches of an update, kept on the device and read once."""
 
 from collections.abc import Mapping
 
@@ -11,18 +11,21 @@ class Means:
 
     def __init__(self) -> None:
         """Start from nothing."""
-        self.weight = 0
-        self.sums: dict[str, Tensor] = {}
+        self.names: list[str] = []
+        self.rows: list[Tensor] = []
+        self.weights: list[int] = []
 
     def add(self, terms: Mapping[str, Tensor], weight: int) -> None:
-        """Add scalar tensors that stand for `weight` samples."""
-        for name, term in terms.items():
-            self.sums[name] = self.sums.get(name, 0) + term.detach() * weight
-        self.weight += weight
+        """Take in scalar tensors, always of the same names, that stand for `weight` samples."""
+        self.names = list(terms)
+        self.rows.append(torch.stack([term.detach() for term in terms.values()]))
+        self.weights.append(weight)
 
     def read(self) -> dict[str, float]:
         """Return the means, in one transfer."""
-        if not self.sums:
+        if not self.rows:
             return {}
-        means = (torch.stack(list(self.sums.values())) / self.weight).tolist()
-        return dict(zip(self.sums, means, strict=True))
+        rows = torch.stack(self.rows)
+        weights = rows.new_tensor(self.weights)
+        means = (weights @ rows / weights.sum()).tolist()
+        return dict(zip(self.names, means, strict=True))

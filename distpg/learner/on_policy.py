@@ -1,9 +1,10 @@
-"""Checks of a batch before it is learned from: it is finite, and this policy played it.
+"""Checks of a batch before it is learned from, and of what came of it.
 
 Before the first step of an update the ratio of their probabilities is 1, but for float32's last
 bits. Anything else means that worker and learner differ: in weights, normalizer or precision.
 """
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -37,9 +38,9 @@ def check_finite(batch: Batch, num_envs: int) -> None:
     Raises:
         RunError: one is NaN or infinite; names slot, env, step and field.
     """
-    fields = {"reward": batch.rewards} | {
-        f"observation {name}": leaf[:-1] for name, leaf in batch.obs.items()
-    }
+    fields = {"reward": batch.rewards}
+    for name, leaf in batch.obs.items():
+        fields |= {f"observation {name}": leaf[:-1], f"observation {name} after": leaf[1:]}
     for field, values in fields.items():
         bad = ~values.isfinite().flatten(2).all(2) if values.ndim > 2 else ~values.isfinite()
         bad &= batch.valid
@@ -52,11 +53,11 @@ def check_finite(batch: Batch, num_envs: int) -> None:
 
 
 def check_on_policy(log_ratio: Tensor, slots: Tensor) -> dict[str, float]:
-    """Measure |log ratio| on the first minibatch.
+    """Measure |log ratio| before the first step of an update.
 
     Args:
-        log_ratio: [M] log pi(a|s) now minus when it was played.
-        slots: [M] int64 slot that each sample came from.
+        log_ratio: [B] log pi(a|s) now minus when it was played.
+        slots: [B] int64 slot that each sample came from.
 
     Returns:
         Its median and maximum, by TensorBoard tag.
@@ -74,3 +75,16 @@ def check_on_policy(log_ratio: Tensor, slots: Tensor) -> dict[str, float]:
                 f"|log ratio| is {found[measure]:.2g}; at most {limit:.0e} is rounding"
             )
     return {f"train/on_policy_{measure}": value for measure, value in found.items()}
+
+
+def check_norm(norm: float, version: int) -> None:
+    """Refuse to go on with weights that a gradient without a norm has spoilt.
+
+    Raises:
+        RunError: the mean norm of an update's gradients is NaN or infinite.
+    """
+    if not math.isfinite(norm):
+        raise RunError(
+            f"update {version} had a gradient that is not finite, and no checkpoint is written of "
+            "it; resume from the last one with a smaller --learning-rate"
+        )

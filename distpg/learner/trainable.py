@@ -12,7 +12,7 @@ from torch import Tensor
 from distpg.config import Config
 from distpg.learner.device import choose_device, default_threads
 from distpg.learner.diagnosis import NoiseMemory
-from distpg.learner.optimizer import load_optimizer_arrays, make_optimizer, optimizer_arrays
+from distpg.learner.optimizer import Optimizer
 from distpg.learner.reward_scale import RewardScale
 from distpg.learner.schedules import Schedules
 from distpg.policy.actor_critic import ActorCritic, Policy, load_arrays, to_arrays
@@ -43,7 +43,7 @@ class Trainable:
             self.model = ActorCritic(policy, parts, with_critic=config.baseline == "value")
         self.model.to(self.device)
         self.policy = self.model.policy
-        self.optimizer = make_optimizer(self.model, config)
+        self.optimizer = Optimizer(self.model, config)
         self.schedules = Schedules(config)
         self.reward_scale = RewardScale(config.gamma, carry=config.episodes == 0)
         self.noise_memory = NoiseMemory()
@@ -69,7 +69,7 @@ class Trainable:
         """Copy out everything that the next update depends on."""
         parts = {
             "critic": to_arrays(self.model.critic),
-            "optimizer": optimizer_arrays(self.model, self.optimizer),
+            "optimizer": self.optimizer.arrays(),
             "reward_scale": self.reward_scale.state(),
             "schedules": self.schedules.state(),
             "noise_memory": self.noise_memory.state(),
@@ -91,7 +91,7 @@ class Trainable:
         """Go on from a state that `state` returned."""
         self.policy.load(state.policy)
         load_arrays(self.model.critic, part(state.arrays, "critic/"))
-        load_optimizer_arrays(self.model, self.optimizer, part(state.arrays, "optimizer/"))
+        self.optimizer.load(part(state.arrays, "optimizer/"))
         self.reward_scale.load(part(state.arrays, "reward_scale/"))
         self.schedules.load(part(state.arrays, "schedules/"))
         self.noise_memory.load(part(state.arrays, "noise_memory/"))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Any, Literal
+from typing import Any
 
 from distpg.config import Config
 from distpg.proof.scene import Scene
@@ -51,15 +51,15 @@ class Estimator:
         return self.scene.config(**self.settings)
 
     @property
-    def claim(self) -> Literal["value", "limit", "direction"]:
-        """What theory says of the expectation.
+    def plain(self) -> "Estimator":
+        """The same before any statistic of the batch scales it."""
+        kept = {name: PLAIN[name] for name in ("loss_average", "normalize_advantages")}
+        return Estimator({**self.settings, **kept}, self.scene)
 
-        Its value; or, averaged per step, what it comes to in large batches, once multiplied by the
-        mean length of an episode; or, normalized by statistics of the batch, where it points.
-        """
-        if self.settings["normalize_advantages"]:
-            return "direction"
-        return "limit" if self.settings["loss_average"] == "per_step" else "value"
+    @property
+    def is_scaled(self) -> bool:
+        """Whether a statistic of the batch scales it: normalized, or averaged over its steps."""
+        return self.settings != self.plain.settings
 
     @property
     def name(self) -> str:
@@ -109,7 +109,8 @@ def variations() -> Iterator[Estimator]:
     ]
     returns = PSI_AND_BASELINE[:8]
     for psi in bootstrapped:
-        yield Estimator({**psi, **PLAIN})
+        if psi not in PSI_AND_BASELINE:
+            yield Estimator({**psi, **PLAIN})
         yield Estimator({**psi, **PLAIN}, Scene(wrong_critic=True))
     for psi in returns:
         if psi["baseline"] == "value":

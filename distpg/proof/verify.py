@@ -1,12 +1,12 @@
 """One estimator against theory: its exact expectation, and what real workers and learner sample."""
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
 from itertools import islice
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from distpg.learner.learner import Learner
 from distpg.learner.minibatches import Samples
 from distpg.proof.estimators import PLAIN, Estimator
 from distpg.proof.scene import NUM_EPISODES, Scene
-from distpg.proof.theory import aim, expectation, reach
+from distpg.proof.theory import aim, expectation
 from distpg.records import Batch, Rollout
 
 EXACT = 1e-10
@@ -26,6 +26,7 @@ MAX_Z = 4.0
 MAX_STANDARD_ERROR = 0.02
 """Of the sampled mean, relative to the norm of the exact one."""
 MIN_COSINE = 0.9
+"""Between the true gradient and one that statistics of the batch have scaled."""
 MAX_BATCHES = 4000
 CPU = torch.device("cpu")
 
@@ -41,7 +42,7 @@ class Row:
     bias: float
     """Distance of the exact expectation from the true gradient, relative to its norm."""
     theory: float | None
-    """What theory says the bias is; None where it gives no value but a direction."""
+    """What theory says the bias is; None where statistics of the batch scale the gradient."""
     cosine: float
     """Between the exact expectation and the true gradient."""
     z: float
@@ -56,7 +57,8 @@ class Row:
     snr: float
     """Norm of the exact expectation over the standard deviation of a batch's gradient."""
     reduction: float
-    """Variance of plain REINFORCE over this one's, each relative to its squared expectation."""
+    """Variance of plain REINFORCE on the same game over this one's, each relative to its squared
+    expectation."""
     batches: int
     """Sampled."""
 
@@ -79,27 +81,25 @@ class Moments:
 def verify(estimator: Estimator) -> Row:
     """Prove an estimator, or find where it fails."""
     truth = aim(estimator).flatten()
-    exact = exact_moments(estimator)
+    exact = moments(estimator)
     bias = float((exact.mean - truth).norm() / truth.norm())
     cosine = float(torch.cosine_similarity(exact.mean, truth, dim=0))
     theory = None
     reasons: list[str] = []
-    if estimator.claim == "value":
-        stated = expectation(estimator).flatten()
+    stated = expectation(estimator.plain).flatten()
+    distance = float((moments(estimator.plain).mean - stated).norm())
+    if not distance < EXACT:
+        reasons.append(f"the expectation is {distance:.2g} from what theory says")
+    if estimator.is_scaled:
+        off = float((exact_gradients(estimator) - scaled_gradients(estimator)).abs().max())
+        if not off < EXACT:
+            reasons.append(f"a batch's gradient is {off:.2g} from what its scaling makes of it")
+        if not cosine > MIN_COSINE:
+            reasons.append(f"the expectation points elsewhere: cosine {cosine:.3f}")
+    else:
         theory = float((stated - truth).norm() / truth.norm())
-        distance = float((exact.mean - stated).norm())
-        if not distance < EXACT:
-            reasons.append(f"the expectation is {distance:.2g} from what theory says")
-    elif estimator.claim == "limit":
-        steps = float(reach(estimator.scene, estimator.scene.acting).sum())
-        stated = expectation(estimator).flatten()
-        distance = float((exact.mean * steps - stated).norm() / stated.norm())
-        if not distance < 1 / NUM_EPISODES:
-            reasons.append(f"times the mean length the expectation is {distance:.0%} off")
-    elif not cosine > MIN_COSINE:
-        reasons.append(f"the expectation points elsewhere: cosine {cosine:.3f}")
 
-    batches = min(MAX_BATCHES, math.ceil(exact.noise / (0.95 * MAX_STANDARD_ERROR) ** 2))
+    batches = math.ceil(min(MAX_BATCHES, exact.noise / (0.95 * MAX_STANDARD_ERROR) ** 2))
     sampled = sampled_gradients(estimator, batches)
     error = sampled.std(0) / math.sqrt(batches)
     # what never moves differs by float32's rounding alone
@@ -127,27 +127,64 @@ def verify(estimator: Estimator) -> Row:
         sampled_variance=variance,
         variance_z=variance_z,
         snr=exact.noise**-0.5,
-        reduction=plain_noise() / exact.noise,
+        reduction=reinforce_noise(estimator.scene) / exact.noise,
         batches=batches,
     )
 
 
-@cache
-def plain_noise() -> float:
-    """Return the relative variance of plain REINFORCE: total return, no baseline."""
-    plain = Estimator({"advantage": "total_return", "baseline": "none", **PLAIN})
-    return exact_moments(plain).noise
+def reinforce_noise(scene: Scene) -> float:
+    """Return the relative variance of plain REINFORCE: total return, no baseline, own actions."""
+    played = replace(scene, off_policy=False, wrong_critic=False)
+    plain = {"advantage": "total_return", "baseline": "none", **PLAIN}
+    return moments(Estimator(plain, played)).noise
 
 
-def exact_moments(estimator: Estimator) -> Moments:
-    """Go through every batch, in float64."""
-    with double_precision():
-        observed, probabilities = every_observed(estimator.scene, has_critic(estimator))
-        gradients = gradients_of(estimator, observed)
+def moments(estimator: Estimator) -> Moments:
+    """Weigh every batch with its probability, in float64."""
+    _, probabilities = every_observed(estimator.scene, has_critic(estimator))
+    gradients = exact_gradients(estimator)
     mean = probabilities @ gradients
     distances = (gradients - mean).square().sum(1)
     fourth = float(probabilities @ distances.square())
     return Moments(mean, float(probabilities @ distances), fourth)
+
+
+def exact_gradients(estimator: Estimator) -> Tensor:
+    """Return the learner's gradient of every batch, in float64, [K, P]."""
+    return gradients_by_settings(tuple(sorted(estimator.settings.items())), estimator.scene)
+
+
+@lru_cache(maxsize=16)
+def gradients_by_settings(settings: tuple[tuple[str, Any], ...], scene: Scene) -> Tensor:
+    """Return the same for settings that can be remembered."""
+    estimator = Estimator(dict(settings), scene)
+    observed, _ = every_observed(scene, has_critic(estimator))
+    with double_precision():
+        return gradients_of(estimator, observed)
+
+
+def scaled_gradients(estimator: Estimator) -> Tensor:
+    """Return what the scaling should make of the gradient of every batch without it, [K, P].
+
+    Without it, a batch's gradient is the sum over its steps of Psi times score, over its episodes.
+    Normalized, it is (that - mean Psi * sum of scores) / deviation of Psi; averaged per step, the
+    sum is divided by the number of steps.
+    """
+    plain, rows = estimator.plain, list[Tensor]()
+    observed, _ = every_observed(plain.scene, has_critic(plain))
+    with double_precision():
+        learner = plain.scene.learner(plain.config)
+        for (samples, paths), gradient in zip(observed, exact_gradients(plain), strict=True):
+            credit, length = learner.credit(samples, paths), len(samples) / NUM_EPISODES
+            if estimator.settings["normalize_advantages"]:
+                psi = credit.advantages / length
+                ones = replace(credit, advantages=torch.full_like(psi, length))
+                scores = tabular(learner.policy_gradient(samples, ones), plain.scene)
+                gradient = (gradient - psi.mean() * scores) / (psi.std(correction=0) + 1e-8)
+            if estimator.settings["loss_average"] == "per_step":
+                gradient = gradient / length
+            rows.append(gradient)
+    return torch.stack(rows)
 
 
 def sampled_gradients(estimator: Estimator, batches: int) -> Tensor:
@@ -171,16 +208,22 @@ def gradients_of(estimator: Estimator, observed: Observed) -> Tensor:
     rows: list[Tensor] = []
     for samples, paths in observed:
         gradient = learner.policy_gradient(samples, learner.credit(samples, paths))
-        rows.append(gradient["head.weight"][:, estimator.scene.numbers].T.flatten())
+        rows.append(tabular(gradient, estimator.scene))
     return torch.stack(rows)
+
+
+def tabular(gradient: Mapping[str, Tensor], scene: Scene) -> Tensor:
+    """Return the gradient in the logits of the nodes, [S * A]."""
+    return gradient["head.weight"][:, scene.numbers].T.flatten()
 
 
 @cache
 def every_observed(scene: Scene, critic: bool) -> tuple[Observed, Tensor]:
-    """Value and sort every batch, once for all estimators."""
+    """Value and sort every batch, once for all estimators, in float64."""
     rollouts, probabilities = scene.every_batch()
-    learner = observer(scene, critic)
-    return [learner.observe(Batch.join([rollout], CPU)) for rollout in rollouts], probabilities
+    with double_precision():
+        learner = observer(scene, critic)
+        return [learner.observe(Batch.join([rollout], CPU)) for rollout in rollouts], probabilities
 
 
 class Plays:

@@ -59,8 +59,7 @@ def test_an_episodes_own_credit_does_not_move_its_baseline(
         own = episodes == number
         changed = torch.where(own, 1000 + credit, credit)
         after = mean_of_others(changed, episodes, per_episode=per_episode)
-        # the sum of all credits passes through float32
-        assert_close(after[own], before[own], rtol=0, atol=2e-3)
+        assert_close(after[own], before[own], rtol=0, atol=1e-9)
         others = (episodes >= 0) & ~own
         assert (after[others] > before[others] + 10).all()
 

@@ -1,11 +1,18 @@
 import math
+from itertools import product
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distpg.gradient.diagnostics import approx_kl, effective_sample_size, explained_variance
+from distpg.gradient.diagnostics import (
+    approx_kl,
+    effective_sample_size,
+    explained_variance,
+    gradient_noise,
+    kl_term,
+)
 
 LOGITS = torch.tensor([0.4, -1.0, 0.3], dtype=torch.float64)
 
@@ -94,3 +101,30 @@ def test_the_effective_share_is_between_one_sample_and_all_whatever_the_unit(
     share = float(effective_sample_size(tensor))
     assert 1 / len(weights) - 1e-9 <= share <= 1 + 1e-9
     assert float(effective_sample_size(unit * tensor)) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("sizes", [(1, 1), (1, 2), (1, 2, 1)], ids=str)
+def test_gradient_noise_is_unbiased_for_parts_of_any_size(sizes: tuple[int, ...]) -> None:
+    # a sample's gradient is (3, 0) with probability 1/4, else (1, 2): mean (1.5, 1.5),
+    # of squared norm 4.5; trace of the covariance (9 + 3 * 5) / 4 - 4.5 = 1.5
+    gradients = torch.tensor([[3.0, 0.0], [1.0, 2.0]], dtype=torch.float64)
+    expected = torch.zeros(2, dtype=torch.float64)
+    for drawn in product((0, 1), repeat=sum(sizes)):
+        chance = math.prod((0.25, 0.75)[outcome] for outcome in drawn)
+        parts = gradients[list(drawn)].split(sizes)
+        found = gradient_noise(torch.stack([x.mean(0) for x in parts]), torch.tensor(sizes) * 1.0)
+        expected += chance * torch.stack(found)
+    assert expected.tolist() == pytest.approx([4.5, 1.5])
+
+
+def test_gradients_that_agree_are_signal_alone() -> None:
+    signal, noise = gradient_noise(torch.tensor([[3.0, 4.0]] * 3), torch.tensor([5.0, 1.0, 2.0]))
+    assert float(signal) == pytest.approx(25)
+    assert float(noise) == pytest.approx(0, abs=1e-5)
+
+
+def test_the_kl_term_by_hand() -> None:
+    # twice the largest advantage, 3, times the root of half the divergence, 0.1
+    assert float(kl_term(torch.tensor(0.02), torch.tensor([1.0, -3.0]))) == pytest.approx(0.6)
+    # an estimate of no divergence may be negative by rounding
+    assert float(kl_term(torch.tensor(-1e-9), torch.tensor([1.0]))) == 0

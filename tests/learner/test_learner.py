@@ -31,7 +31,14 @@ def first_gradient(learner: Learner) -> dict[str, np.ndarray]:
     """Read a learner's only gradient so far from Adam's first moment, a tenth of it."""
     prefix = "optimizer/exp_avg/"
     arrays = learner.state().arrays.items()
-    return {n.removeprefix(prefix): a * 10 for n, a in arrays if n.startswith(prefix)}
+    flat = {n.removeprefix(prefix): a * 10 for n, a in arrays if n.startswith(prefix)}
+    found: dict[str, np.ndarray] = {}
+    for name, parameter in learner.model.named_parameters():
+        part = name.partition(".")[0]
+        mine, flat[part] = np.split(flat[part], [parameter.numel()])
+        found[name] = mine.reshape(parameter.shape)
+    assert not any(len(rest) for rest in flat.values())
+    return found
 
 
 @pytest.mark.parametrize(
@@ -356,7 +363,12 @@ def test_an_update_does_not_alter_the_rollouts() -> None:
         {"optimizer": "sgd", "momentum": 0.0, "learning_rate": 0.01},
         {"algo": "ppo_kl", "lr_schedule": "kl_adaptive", "clip_schedule": "kl_adaptive"},
         {**LONG, "surrogate": "importance", "advantage": "vtrace", "importance_clip": 1.1},
-        {"surrogate": "importance", "advantage": "reward_to_go", "minibatch_size": 50},
+        {
+            "surrogate": "importance",
+            "advantage": "reward_to_go",
+            "episodes_per_env": 1,
+            "minibatch_size": 50,
+        },
         {"advantage": "vtrace", "rho_bar": 0.9, "ent_coef": 0.01, "ent_schedule": "linear"},
         {**LONG, "advantage": "n_step", "value_epochs": 2, "value_clip": 0.1},
         {"hidden_sizes": (), "optimizer": "sgd", "value_epochs": 1, "loss_average": "per_episode"},

@@ -10,6 +10,7 @@ from distpg.config import Config
 from distpg.envs.make import find_env
 from distpg.errors import RunError
 from distpg.learner.learner import Learner
+from distpg.learner.on_policy import check_norm
 from distpg.records import Rollout
 from distpg.rollout import RolloutWorker
 
@@ -48,3 +49,41 @@ def test_what_is_not_finite_is_refused_by_slot_env_step_and_field(
     with pytest.raises(RunError, match=message):
         learner.update([rollouts[0], spoiled(rollouts[1], name, place)])
     assert learner.version == 0
+
+
+def test_where_an_episode_ended_in_no_number_it_is_refused_though_its_value_counts_for_nothing(
+    played: tuple[Learner, list[Rollout]],
+) -> None:
+    learner, rollouts = played
+    ended, valid = rollouts[1].terminated.copy(), rollouts[1].valid.copy()
+    ended[3, 0], valid[4, 0] = True, False
+    spoilt = dataclasses.replace(
+        spoiled(rollouts[1], "obs", (4, 0, 2)), terminated=ended, valid=valid
+    )
+    message = "slot 1, env 0: the observation obs after at step 3"
+    with pytest.raises(RunError, match=message):
+        learner.update([rollouts[0], spoilt])
+
+
+def test_a_single_sample_of_another_policy_is_refused_whatever_minibatch_it_is_in(
+    played: tuple[Learner, list[Rollout]],
+) -> None:
+    learner, rollouts = played
+    rollouts[0].logprobs[2, 1] += 0.05
+    with pytest.raises(RunError, match="slot 0 was not played by this policy"):
+        learner.update(rollouts)
+
+
+@pytest.mark.parametrize("norm", [float("nan"), float("inf")])
+def test_a_gradient_without_a_norm_ends_the_run(norm: float) -> None:
+    with pytest.raises(RunError, match="update 7 had a gradient that is not finite"):
+        check_norm(norm, 7)
+
+
+def test_an_update_that_blows_up_is_not_passed_on(
+    played: tuple[Learner, list[Rollout]],
+) -> None:
+    learner, rollouts = played
+    blown = dataclasses.replace(rollouts[0], rewards=np.full_like(rollouts[0].rewards, 1e30))
+    with pytest.raises(RunError, match="not finite"):
+        learner.update([blown, rollouts[1]])

@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from distpg.config import LearnerSettings
 from distpg.errors import InputError
-from distpg.learner.optimizer import load_optimizer_arrays, make_optimizer, optimizer_arrays
+from distpg.learner.optimizer import Optimizer
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "adam": {"optimizer": "adam", "learning_rate": 0.01},
@@ -19,27 +19,32 @@ every_optimizer = pytest.mark.parametrize("name", SETTINGS)
 
 
 class Learned:
-    """Two parameters and the optimizer that moves them."""
+    """Two parts, a weight of two numbers and a bias, and the optimizer that moves them."""
 
     def __init__(self, name: str) -> None:
-        self.model = nn.Linear(2, 1)
-        with torch.no_grad():
-            self.model.weight.copy_(torch.tensor([[1.0, -2.0]]))
-            self.model.bias.zero_()
-        self.optimizer = make_optimizer(self.model, LearnerSettings(**SETTINGS[name]))
+        self.model = nn.ParameterDict({"weight": torch.tensor([1.0, -2.0]), "bias": torch.zeros(1)})
+        self.optimizer = Optimizer(self.model, LearnerSettings(**SETTINGS[name]))
+        self.norm = 0.0
 
-    def step(self, weight: tuple[float, float], bias: float | None) -> list[float]:
-        """Take a step along given gradients; return all parameters."""
-        self.model.weight.grad = torch.tensor([weight])
-        self.model.bias.grad = None if bias is None else torch.tensor([bias])
-        self.optimizer.step()
-        return [*self.model.weight.tolist()[0], *self.model.bias.tolist()]
+    def step(
+        self, weight: tuple[float, float], bias: float | None, max_norm: float = 1e9
+    ) -> list[float]:
+        """Take a step along given gradients, None for a part to hold; return all parameters."""
+        loss = torch.tensor(weight) @ self.model["weight"]
+        if bias is None:
+            with self.optimizer.holding("bias"):
+                loss.backward()
+                self.norm = float(self.optimizer.step(max_norm))
+        else:
+            (loss + bias * self.model["bias"].sum()).backward()
+            self.norm = float(self.optimizer.step(max_norm))
+        return [*self.model["weight"].tolist(), *self.model["bias"].tolist()]
 
     def arrays(self) -> dict[str, np.ndarray]:
-        return optimizer_arrays(self.model, self.optimizer)
+        return self.optimizer.arrays()
 
     def load(self, arrays: dict[str, np.ndarray]) -> None:
-        load_optimizer_arrays(self.model, self.optimizer, arrays)
+        self.optimizer.load(arrays)
 
 
 def test_the_first_step_of_sgd_is_the_gradient_times_the_learning_rate() -> None:
@@ -68,12 +73,13 @@ def test_the_first_step_of_adam_is_the_learning_rate_whatever_the_gradient() -> 
 
 
 @every_optimizer
-def test_a_parameter_without_a_gradient_stays_also_while_others_move(name: str) -> None:
+def test_a_part_that_is_held_stays_while_others_move_and_goes_on_afterwards(name: str) -> None:
     learned = Learned(name)
     *_, before = learned.step((1.0, 1.0), 1.0)
     found = [learned.step((1.0, 1.0), None) for _ in range(3)]
     assert [bias for *_, bias in found] == [before] * 3
     assert found[0][0] > found[1][0] > found[2][0]
+    assert learned.step((1.0, 1.0), 1.0)[-1] < before
 
 
 @every_optimizer
@@ -120,4 +126,30 @@ def test_the_momentum_of_sgd_is_the_gradient_at_first() -> None:
     learned = Learned("sgd")
     learned.step((8.0, -4.0), 1.0)
     velocity = torch.from_numpy(learned.arrays()["momentum_buffer/weight"])
-    assert_close(velocity, torch.tensor([[8.0, -4.0]]))
+    assert_close(velocity, torch.tensor([8.0, -4.0]))
+
+
+def test_the_norm_is_that_of_all_gradients_and_what_is_longer_is_cut() -> None:
+    # (3, 0, 4) has norm 5; half of it is a step of (1.5, 0, 2) / 8
+    learned = Learned("plain sgd")
+    found = learned.step((3.0, 0.0), 4.0, max_norm=2.5)
+    assert learned.norm == pytest.approx(5.0)
+    assert found == pytest.approx([1 - 1.5 / 8, -2, -2 / 8], abs=1e-6)
+    # what is shorter stays as it is, and nothing is left of the step before
+    assert learned.step((0.0, 8.0), 0.0, max_norm=100.0)[1] == pytest.approx(-3)
+    assert learned.norm == pytest.approx(8.0)
+
+
+def test_parameters_that_are_loaded_into_the_model_are_those_that_move() -> None:
+    learned = Learned("plain sgd")
+    learned.model.load_state_dict({"weight": torch.tensor([5.0, 6.0]), "bias": torch.ones(1)})
+    assert learned.step((8.0, 0.0), 0.0) == [4.0, 6.0, 1.0]
+
+
+def test_moments_of_another_size_are_refused_by_name() -> None:
+    learned = Learned("adam")
+    learned.step((1.0, 2.0), 3.0)
+    arrays = learned.arrays()
+    arrays["exp_avg/weight"] = np.zeros(3, np.float32)
+    with pytest.raises(InputError, match=r"exp_avg of weight"):
+        Learned("adam").load(arrays)

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import typing
+from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from distpg.config import Config
+from distpg.config import Config, hints
 from distpg.errors import InputError
-from distpg.gradient import advantages, baselines
+from distpg.gradient import advantages, baselines, losses
 from distpg.gradient.paths import Paths
-from distpg.proof.estimators import PLAIN, PSI_AND_BASELINE, Estimator, combinations, quick
+from distpg.learner import learner
+from distpg.proof import verify as proof
+from distpg.proof.estimators import (
+    PLAIN,
+    PSI_AND_BASELINE,
+    SCALINGS,
+    SURROGATES,
+    Estimator,
+    combinations,
+    quick,
+    variations,
+)
 from distpg.proof.scene import Scene
 from distpg.proof.verify import verify
 
@@ -28,6 +41,14 @@ ONE_STEP: dict[str, Any] = {
     "baseline": "value",
     **PLAIN,
 }
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_remembered() -> Iterator[None]:
+    """Have gradients computed with this test's faults, and with no other's."""
+    proof.gradients_by_settings.cache_clear()
+    yield
+    proof.gradients_by_settings.cache_clear()
 
 
 def reasons(settings: dict[str, Any], scene: Scene | None = None) -> str:
@@ -53,12 +74,18 @@ def test_without_a_fault_they_pass(settings: dict[str, Any], scene: Scene) -> No
     assert reasons(settings, scene) == ""
 
 
-def test_fault_a_baseline_that_depends_on_the_action(monkeypatch: pytest.MonkeyPatch) -> None:
+SCALED = pytest.mark.parametrize("scaling", SCALINGS, ids=str)
+
+
+@SCALED
+def test_fault_a_baseline_that_depends_on_the_action(
+    monkeypatch: pytest.MonkeyPatch, scaling: dict[str, Any]
+) -> None:
     def shrinks_the_credit(credit: Tensor, paths: Paths, settings: object) -> Tensor:
         return paths.values + 0.2 * (credit - paths.values)
 
     monkeypatch.setitem(baselines.BASELINES, "value", shrinks_the_credit)
-    assert "from what theory says" in reasons(TO_GO | {"baseline": "value"})
+    assert "from what theory says" in reasons(TO_GO | {"baseline": "value"} | scaling)
 
 
 def test_fault_returns_that_leak_into_the_episode_before(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,16 +142,54 @@ def test_fault_a_truncation_that_counts_as_a_termination(monkeypatch: pytest.Mon
     assert "from what theory says" in reasons(GAE, Scene(truncated=True))
 
 
-def test_fault_a_mean_with_the_samples_own_return_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@SCALED
+def test_fault_a_mean_with_the_samples_own_return_in_it(
+    monkeypatch: pytest.MonkeyPatch, scaling: dict[str, Any]
+) -> None:
     def of_all(credit: Tensor, episodes: Tensor, *, per_episode: bool) -> Tensor:
         first = torch.stack([credit[episodes == number][0] for number in range(4)])
         return torch.full_like(credit, float(first.mean()))
 
     settings = TO_GO | {"advantage": "total_return", "baseline": "mean"}
     monkeypatch.setattr(baselines, "mean_of_others", of_all)
-    assert "from what theory says" in reasons(settings)
+    assert "from what theory says" in reasons(settings | scaling)
     # the gradient is shrunk by 1 - 1/N
     assert verify(Estimator(settings)).bias == pytest.approx(1 / 4, abs=1e-6)
+
+
+def shifted(psi: Tensor) -> Tensor:
+    return psi + 1
+
+
+def too_long(psi: Tensor) -> Tensor:
+    return 7 * (psi - psi.mean())
+
+
+def not_centred(psi: Tensor) -> Tensor:
+    return psi / (psi.std(correction=0) + 1e-8)
+
+
+def without_a_number(psi: Tensor) -> Tensor:
+    return psi / 0
+
+
+@pytest.mark.parametrize("wrong", [shifted, too_long, not_centred, without_a_number])
+@pytest.mark.parametrize("average", ["per_step", "per_episode"])
+def test_fault_advantages_that_are_normalized_wrongly(
+    monkeypatch: pytest.MonkeyPatch, wrong: Callable[[Tensor], Tensor], average: str
+) -> None:
+    monkeypatch.setattr(learner, "normalize", wrong)
+    found = reasons(TO_GO | {"normalize_advantages": True, "loss_average": average})
+    assert "from what its scaling makes of it" in found
+
+
+def test_fault_an_average_over_more_steps_than_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    def padded(log_ratio: Tensor, advantages: Tensor) -> Tensor:
+        return -(log_ratio.exp() * advantages).sum() / (len(advantages) + 1)
+
+    monkeypatch.setattr(losses, "ratio_loss", padded)
+    settings = {**TO_GO, "surrogate": "detached_ratio", "loss_average": "per_step"}
+    assert "from what theory says" in reasons(settings)
 
 
 @pytest.mark.parametrize("critic", ["exact", "wrong"])
@@ -149,26 +214,31 @@ def test_the_combinations_are_all_that_the_configuration_allows() -> None:
         (*(f"{k}={v}" for k, v in sorted(estimator.settings.items())), estimator.scene)
         for estimator in combinations()
     }
-    assert len(listed) == 480
+    assert len(listed) == len(PSI_AND_BASELINE) * len(SURROGATES) * len(SCALINGS) == 480
+
+    def choices(name: str) -> tuple[str, ...]:
+        return typing.get_args(hints()[name])
+
     allowed = set[tuple[Any, ...]]()
     for advantage, steps, baseline in product(
-        ("total_return", "reward_to_go", "n_step", "gae", "vtrace"),
-        (2, "inf"),
-        ("none", "mean", "time", "value"),
+        choices("advantage"), (2, "inf"), choices("baseline")
     ):
         try:
-            Config(
-                advantage=advantage,
-                bootstrap_steps=steps,
-                baseline=baseline,
-                surrogate="clip",
-                num_envs=4,
-            )
+            Config(advantage=advantage, bootstrap_steps=steps, baseline=baseline)
         except InputError:
             continue
         allowed.add((advantage, steps if advantage == "n_step" else None, baseline))
     found = {(x["advantage"], x.get("bootstrap_steps"), x["baseline"]) for x in PSI_AND_BASELINE}
     assert found == allowed
+    assert {x["surrogate"] for x in SURROGATES} == set(choices("surrogate"))
+    kinds = [x["importance"] for x in SURROGATES if x["surrogate"] == "importance"]
+    assert sorted(kinds) == sorted(choices("importance"))
+    assert {x["loss_average"] for x in SCALINGS} == set(choices("loss_average"))
+
+
+def test_no_variation_is_a_combination() -> None:
+    named = [estimator.name for estimator in (*combinations(), *variations())]
+    assert len(set(named)) == len(named)
 
 
 def test_verify_quick_passes_as_a_command_and_prints_one_object_a_row() -> None:
