@@ -16,15 +16,10 @@ from distpg.gradient.diagnostics import approx_kl, explained_variance
 from distpg.gradient.importance import importance_weights
 from distpg.gradient.losses import SURROGATES, Coefficients, Scored, value_loss
 from distpg.gradient.paths import Paths, episode_starts
+from distpg.learner import on_policy
 from distpg.learner.diagnosis import gradient_samples, measure_noise, measure_step
 from distpg.learner.means import Means
 from distpg.learner.minibatches import Credit, Samples, in_chunks, minibatches
-from distpg.learner.on_policy import (
-    check_finite,
-    check_norm,
-    check_on_policy,
-    check_versions,
-)
 from distpg.learner.trainable import Trainable
 from distpg.policy.distributions import Distribution
 from distpg.records import Batch, Rollout, Weights
@@ -48,15 +43,15 @@ class Learner(Trainable):
         """
         began = time.perf_counter()
         torch.set_num_threads(self.threads)
-        check_versions(rollouts, self.config.slots, self.version)
+        on_policy.check_versions(rollouts, self.config.slots, self.version)
         batch = Batch.join(rollouts, self.device)
-        check_finite(batch, self.config.num_envs)
+        on_policy.check_finite(batch, self.config.num_envs)
         samples, paths = self.observe(batch)
         every = self.config.gradient_stats_every
         measured = every > 0 and self.version % every == 0
         gradients = gradient_samples(self, samples, paths) if measured else None
         stats = self._improve(samples, paths)
-        check_norm(stats.get("gradient/norm", 0.0), self.version)
+        on_policy.check_norm(stats.get("gradient/norm", 0.0), self.version)
         if gradients:
             stats |= measure_noise(self.noise_memory, *gradients)
             stats |= measure_step(self, samples, paths)
@@ -127,7 +122,7 @@ class Learner(Trainable):
         config, means, stopped = self.config, Means(), False
         coefficients, rate = self.schedules.now(self.trained_steps)
         self.optimizer.set_rate(rate)
-        stats = check_on_policy(self.log_ratio(samples), samples.envs // config.num_envs)
+        stats = on_policy.check_on_policy(self.log_ratio(samples), samples.envs // config.num_envs)
         stats |= self.schedules.scalars(self.trained_steps)
         credit = self.credit(samples, paths)
         if self.model.critic:
@@ -153,18 +148,11 @@ class Learner(Trainable):
         if self.schedules.follows_kl:
             self.schedules.observe(float(approx_kl(self.log_ratio(samples))))
         stats |= {"train/n_updates": self.num_updates, "train/early_stop": float(stopped)}
-        return stats | self._distance(torch.cat(moved), coefficients) | means.read()
-
-    @torch.no_grad()
-    def _distance(self, log_ratio: Tensor, coefficients: Coefficients) -> dict[str, float]:
-        """Say how far the minibatches of an update found the policy from the one that acted."""
-        stats = {"train/approx_kl": approx_kl(log_ratio)}
-        if self.config.surrogate == "clip":
-            beyond = (log_ratio.exp() - 1).abs() > coefficients.clip
-            stats["train/clip_fraction"] = beyond.float().mean()
+        clip = coefficients.clip if config.surrogate == "clip" else None
+        stats |= on_policy.distance(torch.cat(moved), clip)
         if self.policy.action_spec.kind == "continuous":
-            stats["train/std"] = self.policy.log_std.exp().mean()
-        return {name: float(value) for name, value in stats.items()}
+            stats["train/std"] = float(self.policy.log_std.detach().exp().mean())
+        return stats | means.read()
 
     def _fit_critic(self, samples: Samples, credit: Credit) -> None:
         """Run the epochs that move nothing but the critic."""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from distpg.errors import RunError
+from distpg.gradient.diagnostics import approx_kl
 from distpg.records import Batch, Rollout
 
 LIMITS = {"median": 1e-5, "max": 1e-3}
@@ -75,6 +76,23 @@ def check_on_policy(log_ratio: Tensor, slots: Tensor) -> dict[str, float]:
                 f"|log ratio| is {found[measure]:.2g}; at most {limit:.0e} is rounding"
             )
     return {f"train/on_policy_{measure}": value for measure, value in found.items()}
+
+
+def distance(log_ratio: Tensor, clip: float | None) -> dict[str, float]:
+    """Say how far the minibatches of an update found the policy from the one that acted.
+
+    Args:
+        log_ratio: [M] of all of them.
+        clip: The clip range, where there is one.
+
+    Returns:
+        The KL and, with a clip range, the share of the ratios beyond it, by TensorBoard tag.
+    """
+    found = {"train/approx_kl": float(approx_kl(log_ratio))}
+    if clip is not None:
+        beyond = (log_ratio.exp() - 1).abs() > clip
+        found["train/clip_fraction"] = float(beyond.float().mean())
+    return found
 
 
 def check_norm(norm: float, version: int) -> None:
