@@ -11,7 +11,7 @@ from itertools import chain
 import torch
 import tyro
 
-from distpg.proof.estimators import SCALINGS, Estimator, combinations, quick, variations
+from distpg.proof.estimators import SCALINGS, SURROGATES, Estimator, combinations, quick, variations
 from distpg.proof.verify import Row, verify
 
 HEAD = """\
@@ -55,8 +55,9 @@ def rows_of(estimators: Sequence[Estimator]) -> Iterator[Row]:
     cores = min(len(os.sched_getaffinity(0)), len(estimators))
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(cores, context, torch.set_num_threads, (1,)) as pool:
-        # the scalings of an estimator, which follow one another, share its gradients
-        yield from pool.map(verify, estimators, chunksize=len(SCALINGS))
+        # what follows one another shares gradients and credits
+        together = len(SCALINGS) * len(SURROGATES) if len(estimators) > 100 else len(SCALINGS)
+        yield from pool.map(verify, estimators, chunksize=together)
 
 
 def line(row: Row) -> str:

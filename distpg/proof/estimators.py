@@ -57,6 +57,17 @@ class Estimator:
         return Estimator({**self.settings, **kept}, self.scene)
 
     @property
+    def credited_alike(self) -> "Estimator":
+        """One that credits steps alike.
+
+        At the parameters that acted all surrogates do, but for importance weights; the exact
+        gradients are computed without taking that for granted.
+        """
+        if self.settings["surrogate"] == "importance":
+            return self
+        return Estimator({**self.settings, "surrogate": "log_prob"}, self.scene)
+
+    @property
     def is_scaled(self) -> bool:
         """Whether a statistic of the batch scales it: normalized, or averaged over its steps."""
         return self.settings != self.plain.settings

@@ -126,9 +126,9 @@ class Scene:
         weight[:, self.numbers] = rows.T.to(weight.dtype)
 
     @cached_property
-    def numbers(self) -> list[int]:
-        """The observation of each node."""
-        return [int(number) for number in self.solver.observations()]
+    def numbers(self) -> Tensor:
+        """The observation of each node, [S] int64."""
+        return torch.tensor([int(number) for number in self.solver.observations()])
 
     @cached_property
     def _specs(self) -> tuple[ObsSpec, ActionSpec]:

@@ -46,9 +46,12 @@ ONE_STEP: dict[str, Any] = {
 @pytest.fixture(autouse=True)
 def nothing_is_remembered() -> Iterator[None]:
     """Have gradients computed with this test's faults, and with no other's."""
-    proof.gradients_by_settings.cache_clear()
+    remembering = (proof.gradients_by_settings, proof.plain_statistics)
+    for function in remembering:
+        function.cache_clear()
     yield
-    proof.gradients_by_settings.cache_clear()
+    for function in remembering:
+        function.cache_clear()
 
 
 def reasons(settings: dict[str, Any], scene: Scene | None = None) -> str:
