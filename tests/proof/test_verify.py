@@ -46,7 +46,7 @@ ONE_STEP: dict[str, Any] = {
 @pytest.fixture(autouse=True)
 def nothing_is_remembered() -> Iterator[None]:
     """Have gradients computed with this test's faults, and with no other's."""
-    remembering = (proof.gradients_by_settings, proof.plain_statistics)
+    remembering = (proof.gradients_by_settings, proof.plain_statistics, proof.sampled_credits)
     for function in remembering:
         function.cache_clear()
     yield
