@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distpg.spaces import Obs, ObsSpec
+from distpg.envs.vector_env import Step
+from distpg.policy.actor_critic import Policy
+from distpg.spaces import Obs
 
 
 @dataclass
@@ -20,17 +22,17 @@ class Recording:
     steps: dict[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
 
     @classmethod
-    def of(cls, spec: ObsSpec, rows: int, num_envs: int, actions: np.ndarray) -> "Recording":
-        """Make room for T = `rows` steps of actions like the [N, ...] ones given."""
-        flags = dict.fromkeys(("terminated", "truncated", "valid"), np.dtype(bool))
-        floats = dict.fromkeys(("logprobs", "rewards"), np.dtype(np.float32))
-        steps: dict[str, np.ndarray] = {
-            name: np.empty((rows, num_envs), dtype) for name, dtype in {**flags, **floats}.items()
-        }
-        steps["actions"] = np.empty((rows, *actions.shape), actions.dtype)
+    def of(cls, policy: Policy, rows: int, num_envs: int) -> "Recording":
+        """Make room for T = `rows` steps of what a policy sees and does."""
+        shape, kind = (rows, num_envs), policy.action_spec
+        flags = ("terminated", "truncated", "over", "valid")
+        steps: dict[str, np.ndarray] = {name: np.empty(shape, bool) for name in flags}
+        steps["rewards"] = np.empty(shape, np.float32)
+        steps["actions"] = np.empty((*shape, *kind.stored_shape), kind.stored_dtype)
+        steps["outputs"] = np.empty((*shape, policy.num_outputs), np.float32)
         obs = {
             leaf.name: np.empty((rows + 1, num_envs, *leaf.shape), leaf.dtype)
-            for leaf in spec.leaves
+            for leaf in policy.obs_spec.leaves
         }
         return cls(obs, steps)
 
@@ -50,14 +52,14 @@ class Recording:
         """Return row t for the policy: always in the same memory layout, which moves last bits."""
         return {name: torch.from_numpy(rows[t]) for name, rows in self.obs.items()}
 
-    def put_step(self, t: int, **values: np.ndarray) -> None:
-        """Copy the [N, ...] values of step t."""
+    def put_step(self, t: int, step: Step, **values: np.ndarray) -> None:
+        """Copy the [N, ...] values of step t, those that the env gave and others."""
+        for name in ("rewards", "terminated", "truncated", "over"):
+            self.steps[name][t] = getattr(step, name)
         for name, value in values.items():
             self.steps[name][t] = value
 
-    def close(self, rows: int) -> None:
-        """Keep the first `rows` steps."""
-        for name, array in self.steps.items():
-            self.steps[name] = array[:rows]
-        for name, array in self.obs.items():
-            self.obs[name] = array[: rows + 1]
+    def close(self, rows: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Return observations and steps of the first `rows` steps."""
+        obs = {name: array[: rows + 1] for name, array in self.obs.items()}
+        return obs, {name: array[:rows] for name, array in self.steps.items()}

@@ -19,6 +19,7 @@ from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
 from distpg.recording import Recording
 from distpg.records import Rollout, RolloutStats, Weights
+from distpg.scores import Scores
 from distpg.spaces import Obs
 from distpg.streams import Stream, stream_seeds
 
@@ -73,13 +74,12 @@ class RolloutWorker:
         self.source = source
         self.envs = make_vector_env(source, config.num_envs)
         self.policy = Policy(self.envs.obs_spec, self.envs.action_spec, Architecture.of(config))
-        self.score = np.zeros(config.num_envs)
-        self.length = np.zeros(config.num_envs, dtype=np.int64)
+        self.scores = Scores(config.num_envs)
         self.obs: Obs | None = None
         if state is not None:
             self.envs.set_state(state.envs)
             self.obs = {name: leaf.copy() for name, leaf in state.obs.items()}
-            self.over, self.score, self.length = (
+            self.over, self.scores.score, self.scores.length = (
                 array.copy() for array in (state.over, state.score, state.length)
             )
 
@@ -100,59 +100,47 @@ class RolloutWorker:
             self.reset(iteration)
         assert self.obs is not None, "reset gives observations"
         episodes_left = np.full(self.config.num_envs, self.config.episodes)
-        kind = self.envs.action_spec
-        actions = np.zeros((self.config.num_envs, *kind.stored_shape), kind.stored_dtype)
-        rows = self.config.num_steps
-        recording = Recording.of(self.envs.obs_spec, rows, self.config.num_envs, actions)
+        recording = Recording.of(self.policy, self.config.num_steps, self.config.num_envs)
         recording.put_obs(0, self.obs)
-        returns: list[float] = []
-        lengths: list[int] = []
-        simulated, t = 0, 0
-        while episodes_left.any() if whole_episodes else t < rows:
+        constants = self.policy.normalizer.constants()
+        before, t = self.over, 0
+        while episodes_left.any() if whole_episodes else t < self.config.num_steps:
             recording.make_room(t)
-            distribution = self.policy(recording.observed(t))
-            sampled = distribution.sample(generator)
-            actions = sampled.numpy()
+            outputs = self.policy.outputs(recording.observed(t), constants)
+            actions = self.policy.distribution_of(outputs).sample(generator).numpy()
             step_began = time.perf_counter()
             step = self.envs.step(actions)
             step_s += time.perf_counter() - step_began
-            real = ~self.over
-            valid = real & (episodes_left > 0) if whole_episodes else real
-            recording.put_step(
-                t,
-                actions=actions,
-                logprobs=distribution.log_prob(sampled).numpy(),
-                rewards=np.where(valid, step.rewards, 0),
-                terminated=step.terminated & valid,
-                truncated=step.truncated & valid,
-                valid=valid,
-            )
-            simulated += int(real.sum())
-            self.score += np.where(valid, step.rewards, 0)
-            self.length += valid
-            for env in np.flatnonzero(step.over & valid):
-                returns.append(float(self.score[env]))
-                lengths.append(int(self.length[env]))
-                self.score[env] = self.length[env] = 0
-                episodes_left[env] -= 1
+            valid = ~self.over
+            if whole_episodes:
+                valid &= episodes_left > 0
+                episodes_left -= step.over & valid
+            recording.put_step(t, step, actions=actions, outputs=outputs.numpy(), valid=valid)
             self.obs, self.over = step.obs, step.over
             t += 1
             recording.put_obs(t, self.obs)
-        recording.close(t)
-        env_steps = int(recording.steps["valid"].sum())
+        obs, steps = recording.close(t)
+        over, valid = steps.pop("over"), steps["valid"]
+        for name in ("rewards", "terminated", "truncated"):
+            steps[name] = steps[name] * valid
+        played = self.policy.distribution_of(torch.from_numpy(steps.pop("outputs")))
+        steps["logprobs"] = played.log_prob(torch.from_numpy(steps["actions"])).numpy()
         rollout = Rollout(
-            obs=recording.obs,
+            obs=obs,
             state=np.zeros((self.config.num_envs, 0), np.float32),
             policy_version=weights.version,
             slot=self.slot,
-            **recording.steps,
+            **steps,
         )
+        returns, lengths = self.scores.take_in(steps["rewards"], valid, over)
+        env_steps = int(np.count_nonzero(valid))
+        simulated = int(np.count_nonzero(~np.concatenate([before[None], over[:-1]])))
         stats = RolloutStats(
             slot=self.slot,
             env_steps=env_steps,
             dropped_steps=simulated - env_steps,
-            episode_returns=np.array(returns, np.float64),
-            episode_lengths=np.array(lengths, np.int64),
+            episode_returns=returns,
+            episode_lengths=lengths,
             collect_s=time.perf_counter() - began,
             step_s=step_s,
         )
@@ -163,7 +151,7 @@ class RolloutWorker:
         seeds = stream_seeds(Stream.ENV, *self.key, iteration, count=self.config.num_envs)
         self.obs = self.envs.reset(seeds)
         self.over = np.zeros(self.config.num_envs, dtype=bool)
-        self.score[:] = self.length[:] = 0
+        self.scores = Scores(self.config.num_envs)
 
     def state(self) -> SlotState | None:
         """Return the slot as a value, or None where the environment does not offer its state."""
@@ -171,5 +159,6 @@ class RolloutWorker:
         if envs is None or self.obs is None:
             return None
         obs = {name: leaf.copy() for name, leaf in self.obs.items()}
-        arrays = (self.over.copy(), self.score.copy(), self.length.copy())
+        scores = self.scores
+        arrays = (self.over.copy(), scores.score.copy(), scores.length.copy())
         return SlotState(obs, *arrays, envs)

@@ -16,6 +16,7 @@ FLOORS: dict[int, tuple[str, ...]] = {
     3: ("policy", "envs"),
     4: (
         "recording",
+        "scores",
         "rollout",
         "learner",
         "run_dir",

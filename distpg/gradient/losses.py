@@ -10,6 +10,7 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.nn.functional import mse_loss
 
 
 def log_prob_loss(logprobs: Tensor, weights: Tensor) -> Tensor:
@@ -62,12 +63,11 @@ def value_loss(
     With `value_clip`, the larger of the errors of V and of V held within that distance of its [B]
     value before the update: what has moved farther has no gradient towards going on.
     """
-    errors = (values - returns).square()
-    if value_clip is not None:
-        assert old_values is not None, "a clip is around the values before the update"
-        held = old_values + (values - old_values).clamp(-value_clip, value_clip)
-        errors = torch.max(errors, (held - returns).square())
-    return errors.mean()
+    if value_clip is None:
+        return mse_loss(values, returns)
+    assert old_values is not None, "a clip is around the values before the update"
+    held = old_values + (values - old_values).clamp(-value_clip, value_clip)
+    return torch.max((values - returns).square(), (held - returns).square()).mean()
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,8 @@ class Learner(Trainable):
         distribution, values = self.model(minibatch.obs)
         scored = self._score(distribution, minibatch, credit)
         policy_loss = SURROGATES[config.surrogate](scored, coefficients)
-        entropy = distribution.entropy().mean()
+        with torch.set_grad_enabled(coefficients.entropy > 0):
+            entropy = distribution.entropy().mean()
         loss = policy_loss - coefficients.entropy * entropy
         terms = {"train/policy_gradient_loss": policy_loss, "train/entropy_loss": -entropy}
         if values is not None:

@@ -11,21 +11,20 @@ class Means:
 
     def __init__(self) -> None:
         """Start from nothing."""
-        self.names: list[str] = []
-        self.rows: list[Tensor] = []
+        self.terms: dict[str, list[Tensor]] = {}
         self.weights: list[int] = []
 
     def add(self, terms: Mapping[str, Tensor], weight: int) -> None:
         """Take in scalar tensors, always of the same names, that stand for `weight` samples."""
-        self.names = list(terms)
-        self.rows.append(torch.stack([term.detach() for term in terms.values()]))
+        for name, term in terms.items():
+            self.terms.setdefault(name, []).append(term.detach())
         self.weights.append(weight)
 
     def read(self) -> dict[str, float]:
         """Return the means, in one transfer."""
-        if not self.rows:
+        if not self.terms:
             return {}
-        rows = torch.stack(self.rows)
+        rows = torch.stack([torch.stack(terms) for terms in self.terms.values()])
         weights = rows.new_tensor(self.weights)
-        means = (weights @ rows / weights.sum()).tolist()
-        return dict(zip(self.names, means, strict=True))
+        means = (rows @ weights / weights.sum()).tolist()
+        return dict(zip(self.terms, means, strict=True))

@@ -17,7 +17,7 @@ from distpg.policy.distributions import (
     MultiCategorical,
 )
 from distpg.policy.encoders import ObsEncoder, orthogonal
-from distpg.policy.normalizer import ObsNormalizer
+from distpg.policy.normalizer import Constants, ObsNormalizer
 from distpg.records import Weights
 from distpg.spaces import ActionSpec, ObsSpec
 
@@ -34,19 +34,30 @@ class Policy(nn.Module):
         self.action_spec = action_spec
         self.normalizer = ObsNormalizer(obs_spec.leaves, enabled=parts.normalize_obs)
         self.encoder = ObsEncoder(obs_spec, parts.hidden_sizes, parts.activation)
-        num_outputs = sum(action_spec.sizes) or action_spec.stored_shape[0]
-        head = nn.Linear(self.encoder.num_features, num_outputs, bias=not self.encoder.is_table)
+        self.num_outputs = sum(action_spec.sizes) or action_spec.stored_shape[0]
+        bias = not self.encoder.is_table
+        head = nn.Linear(self.encoder.num_features, self.num_outputs, bias=bias)
         self.head = orthogonal(head, gain=0.01)
         if action_spec.kind == "continuous":
-            self.log_std = nn.Parameter(torch.zeros(num_outputs))
+            self.log_std = nn.Parameter(torch.zeros(self.num_outputs))
 
     def forward(self, obs: Mapping[str, Tensor]) -> Distribution:
         """Return the action distribution for raw observations {leaf: [*B, *O]}."""
         return self.distribution(self.encoder(self.normalizer(obs)))
 
+    def outputs(self, obs: Mapping[str, Tensor], constants: Mapping[str, Constants]) -> Tensor:
+        """Return what the head makes of raw observations {leaf: [*B, *O]}, [*B, num_outputs].
+
+        `constants` are the normalizer's, worked out once for many calls.
+        """
+        return self.head(self.encoder(self.normalizer(obs, constants)))
+
     def distribution(self, features: Tensor) -> Distribution:
         """Return the action distribution for [*B, F] features of the encoder."""
-        outputs = self.head(features)
+        return self.distribution_of(self.head(features))
+
+    def distribution_of(self, outputs: Tensor) -> Distribution:
+        """Return the action distribution for [*B, num_outputs] outputs of the head."""
         if self.action_spec.kind == "continuous":
             return DiagonalGaussian(outputs, self.log_std)
         return self._discrete(outputs)

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from distpg.spaces import Leaf
 
+Constants = tuple[Tensor, Tensor]
+
 
 class LeafNormalizer(nn.Module):
     """Running mean and variance of one vector leaf, merged batch by batch (Chan et al. 1979)."""
@@ -22,10 +24,14 @@ class LeafNormalizer(nn.Module):
         self.register_buffer("mean", torch.zeros(shape, dtype=torch.float64))
         self.register_buffer("variance", torch.ones(shape, dtype=torch.float64))
 
-    def forward(self, obs: Tensor) -> Tensor:
+    def constants(self) -> Constants:
+        """Return mean and scale in float32, to be taken as they are until the statistics move."""
+        return self.mean.float(), (self.variance + 1e-8).rsqrt().float()
+
+    def forward(self, obs: Tensor, constants: Constants | None = None) -> Tensor:
         """Standardize float32 [*B, *O] and cut it to [-10, 10]."""
-        scale = (self.variance + 1e-8).rsqrt().float()
-        return ((obs - self.mean.float()) * scale).clamp(-10, 10)
+        mean, scale = constants or self.constants()
+        return ((obs - mean) * scale).clamp(-10, 10)
 
     @torch.no_grad()
     def merge(self, obs: Tensor) -> None:
@@ -53,16 +59,26 @@ class ObsNormalizer(nn.Module):
             {self.names[leaf.name]: LeafNormalizer(leaf.shape) for leaf in scaled}
         )
 
-    def forward(self, obs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def constants(self) -> dict[str, Constants]:
+        """Return each leaf's mean and scale, which many calls of `forward` may share."""
+        return {name: self._of(name).constants() for name in self.names}
+
+    def forward(
+        self, obs: Mapping[str, Tensor], constants: Mapping[str, Constants] | None = None
+    ) -> dict[str, Tensor]:
         """Normalize {leaf: [*B, *O]}."""
+        known = self.constants() if constants is None else constants
         return {
-            name: self.leaves[self.names[name]](leaf.float()) if name in self.names else leaf
+            name: self._of(name)(leaf.float(), known[name]) if name in known else leaf
             for name, leaf in obs.items()
         }
 
+    def _of(self, name: str) -> LeafNormalizer:
+        normalizer = self.leaves[self.names[name]]
+        assert isinstance(normalizer, LeafNormalizer)
+        return normalizer
+
     def merge(self, obs: Mapping[str, Tensor], rows: Tensor) -> None:
         """Take the observations {leaf: [T, N, *O]} at the rows [T, N] bool into the statistics."""
-        for name, number in self.names.items():
-            normalizer = self.leaves[number]
-            assert isinstance(normalizer, LeafNormalizer)
-            normalizer.merge(obs[name][rows])
+        for name in self.names:
+            self._of(name).merge(obs[name][rows])
