@@ -19,6 +19,7 @@ from distpg.checkpoint import Checkpoint, Checkpointer, list_checkpoints
 from distpg.config import Config
 from distpg.envs.make import EnvSource, make_vector_env
 from distpg.errors import RunError
+from distpg.idle import idle_settings
 from distpg.policy.architecture import Architecture
 from distpg.policy.file import policy_bytes
 from distpg.progress import Progress
@@ -102,6 +103,8 @@ def execute(plan: Plan) -> Outcome:
         progress = plan.resume.progress if plan.resume else Progress()
         first = progress
         clock = Clock(plan.started)
+        for note in idle_settings(config):
+            display.say(note)
         if config.baseline != "value":
             display.say(
                 "without a critic, an episode cut by a time limit is worth nothing beyond it"
@@ -238,9 +241,9 @@ def command_line(*words: str) -> str:
     return " ".join((f"{program('python')} launch.py" if launched else program("distpg"), *words))
 
 
-def resume_command(run: RunDir) -> str:
-    """Say how to go on with a run."""
-    return f"resume it:    {command_line('resume', str(run.path))}"
+def resume_command(run: RunDir, *changes: str) -> str:
+    """Say how to go on with a run, past what ended it."""
+    return f"resume it:    {command_line('resume', str(run.path), *changes)}"
 
 
 def announce(display: Display, run: RunDir, result: dict[str, Any]) -> None:
@@ -255,4 +258,8 @@ def announce(display: Display, run: RunDir, result: dict[str, Any]) -> None:
     folder = "runs" if run.path.is_relative_to("runs") else run.path
     display.say(f"watch it:     {program('tensorboard')} --logdir {folder}")
     display.say(f"evaluate it:  {command_line('evaluate', str(run.path))}")
-    display.say(resume_command(run))
+    more = {
+        "solved": ["--stop-at-return", "none"],
+        "total_steps": ["--total-steps", str(2 * result["env_steps"])],
+    }
+    display.say(resume_command(run, *more.get(result["stop_reason"], [])))

@@ -3,6 +3,7 @@
 import importlib
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 
 import psutil
@@ -34,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not words or words[0] in ("-h", "--help"):
             print(usage(program))
             return 0 if words else 2
+        if words[0] == "--version":
+            print(f"distpg {metadata.version('distpg')}")
+            return 0
         if words[0] not in COMMANDS:
             hint = nearest(words[0], COMMANDS)
             raise InputError(f"{words[0]!r} is no command; choose {', '.join(COMMANDS)}{hint}")

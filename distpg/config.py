@@ -243,7 +243,8 @@ class Config(
         if self.bootstraps and self.baseline != "value":
             raise InputError(
                 f"--advantage {self.advantage} contains V, so it needs --baseline value, not "
-                f"{self.baseline}; or take --advantage reward_to_go"
+                f"{self.baseline}; or take --advantage reward_to_go, or n_step with "
+                "--bootstrap-steps inf"
             )
         if self.one_step and self.num_epochs > 1:
             raise InputError(

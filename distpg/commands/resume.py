@@ -22,8 +22,8 @@ class ResumeFlags:
     """The run directory."""
     total_steps: int | None = None
     """Env steps to go on to, those done included. Default: the run's own."""
-    stop_at_return: float | None = None
-    """Mean return to stop at. Default: the run's own."""
+    stop_at_return: float | Literal["none"] | None = None
+    """Mean return to stop at, or none. Default: the run's own."""
     num_workers: int | None = None
     """Rollout worker processes; they change the speed alone. Default: the run's own."""
     address: str | None = None
@@ -65,15 +65,14 @@ def resume(
         InputError: there is nothing to go on with, or nothing left to do.
     """
     run = RunDir.open(Path(run_dir))
-    if changes.get("address") == "none":
-        changes["address"] = None
+    changes = {name: None if value == "none" else value for name, value in changes.items()}
     config = run.read_config(**changes)
     checkpoint = with_fresh_envs(load_newest(run))
     progress = checkpoint.progress
     if progress.reached(config.stop_at_return):
         raise InputError(
             f"{run.path} has reached the mean return of {config.stop_at_return:g}; give a higher "
-            "--stop-at-return to go on"
+            "--stop-at-return, or none, to go on"
         )
     if progress.env_steps >= config.total_steps:
         raise InputError(

@@ -118,7 +118,8 @@ def variations() -> Iterator[Estimator]:
         *({"advantage": "gae", "gae_lambda": decay, **v} for decay in (0.0, 0.5, 1.0)),
         {"advantage": "vtrace", **v},
     ]
-    returns = PSI_AND_BASELINE[:8]
+    names = ("total_return", "reward_to_go")
+    returns = [psi for psi in PSI_AND_BASELINE if psi["advantage"] in names]
     for psi in bootstrapped:
         if psi not in PSI_AND_BASELINE:
             yield Estimator({**psi, **PLAIN})
@@ -141,7 +142,7 @@ def quick() -> Iterator[Estimator]:
     """List a part that every Psi, baseline, surrogate and scaling is in."""
     for psi in PSI_AND_BASELINE:
         yield Estimator({**psi, **PLAIN})
-    gae = PSI_AND_BASELINE[-2]
+    gae = next(psi for psi in PSI_AND_BASELINE if psi["advantage"] == "gae")
     for surrogate in SURROGATES[1:]:
         off_policy = surrogate["surrogate"] == "importance"
         yield Estimator({**gae, **PLAIN, **surrogate}, Scene(off_policy=off_policy))

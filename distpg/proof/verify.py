@@ -29,7 +29,7 @@ MAX_STANDARD_ERROR = 0.02
 """Of the sampled mean, relative to the norm of the exact one."""
 MIN_COSINE = 0.9
 """Between the true gradient and one that statistics of the batch have scaled."""
-MAX_BATCHES = 4000
+MAX_BATCHES = 40_000
 CPU = torch.device("cpu")
 
 

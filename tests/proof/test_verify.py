@@ -217,7 +217,7 @@ def test_the_combinations_are_all_that_the_configuration_allows() -> None:
         (*(f"{k}={v}" for k, v in sorted(estimator.settings.items())), estimator.scene)
         for estimator in combinations()
     }
-    assert len(listed) == len(PSI_AND_BASELINE) * len(SURROGATES) * len(SCALINGS) == 480
+    assert len(listed) == len(PSI_AND_BASELINE) * len(SURROGATES) * len(SCALINGS)
 
     def choices(name: str) -> tuple[str, ...]:
         return typing.get_args(hints()[name])

@@ -1,0 +1,46 @@
+"""Settings that have no effect beside the others, so that nobody believes them to."""
+
+import dataclasses
+from collections.abc import Iterator
+
+from distpg.config import Config
+from distpg.values import flag
+
+
+def idle_settings(config: Config) -> list[str]:
+    """Say of each setting that differs from its preset, and has no effect, what it would need."""
+    preset = Config(algo=config.algo, num_workers=0, num_envs=2)
+    return [
+        f"{flag(name)} has no effect without {need}"
+        for name, need in _idle(config)
+        if getattr(config, name) != getattr(preset, name)
+    ]
+
+
+def _idle(config: Config) -> Iterator[tuple[str, str]]:
+    schedules = (config.lr_schedule, config.clip_schedule, config.ent_schedule)
+    follows_kl = "kl_adaptive" in (config.surrogate, *schedules)
+    needs = {
+        "--optimizer sgd": (config.optimizer == "sgd", ("momentum",)),
+        "--advantage n_step": (config.advantage == "n_step", ("bootstrap_steps",)),
+        "--advantage vtrace": (config.advantage == "vtrace", ("rho_bar", "c_bar")),
+        "--advantage gae": (config.advantage == "gae", ("gae_lambda",)),
+        "--surrogate importance": (
+            config.surrogate == "importance",
+            ("importance", "importance_clip"),
+        ),
+        "--surrogate clip": (config.surrogate == "clip", ("clip_coef", "clip_schedule")),
+        "a KL penalty": (config.penalizes_kl, ("kl_coef",)),
+        "anything kl_adaptive": (follows_kl, ("kl_target",)),
+        "--baseline value": (
+            config.baseline == "value",
+            ("vf_coef", "value_clip", "value_epochs"),
+        ),
+        "several steps a batch": (not config.one_step, ("target_kl",)),
+        "--episodes-per-env 0": (config.episodes == 0, ("num_steps",)),
+    }
+    assert {field.name for field in dataclasses.fields(config)}.issuperset(
+        name for _, names in needs.values() for name in names
+    ), "a setting is misspelt"
+    for need, (there, names) in needs.items():
+        yield from ((name, need) for name in names if not there)
