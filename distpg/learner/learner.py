@@ -121,7 +121,7 @@ class Learner(Trainable):
         """Run the epochs of minibatches; a surrogate for one step adds their gradients up."""
         config, means, stopped = self.config, Means(), False
         coefficients, rate = self.schedules.now(self.trained_steps)
-        self.optimizer.set_rate(rate)
+        self.optimizer.rate = rate
         stats = on_policy.check_on_policy(self.log_ratio(samples), samples.envs // config.num_envs)
         stats |= self.schedules.scalars(self.trained_steps)
         credit = self.credit(samples, paths)

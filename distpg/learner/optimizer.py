@@ -1,4 +1,8 @@
-"""The optimizer: parameters in one buffer, gradients in another, so that a step is few kernels."""
+"""The optimizer: parameters in one buffer, gradients in another, so that a step is few kernels.
+
+The steps are torch's functional `adam` and `sgd`; its optimizer classes import torch's compiler, a
+second of every start.
+"""
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -6,12 +10,14 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
 
 from distpg.config import LearnerSettings
 from distpg.errors import InputError
 
-KEPT = {"adam": ("step", "exp_avg", "exp_avg_sq"), "sgd": ("momentum_buffer",)}
-"""What each optimizer keeps of a part."""
+EPSILON = 1e-5
+BETAS = (0.9, 0.999)
 
 
 class Optimizer:
@@ -25,79 +31,113 @@ class Optimizer:
         """Lay the parameters out; their device must not change from here on."""
         named = list(model.named_parameters())
         values = torch.cat([parameter.detach().flatten() for _, parameter in named])
+        self.settings = settings
+        self.rate = settings.learning_rate
         self.gradients = torch.zeros_like(values)
         """[P]"""
-        starts: dict[str, int] = {}
+        places: dict[str, slice] = {}
         end = 0
         for name, parameter in named:
-            starts.setdefault(name.partition(".")[0], end)
             place = slice(end, end := end + parameter.numel())
             parameter.data = values[place].view_as(parameter)
             parameter.grad = self.gradients[place].view_as(parameter)
-        self.parts: dict[str, nn.Parameter] = {}
-        """By the child's name, its slice of the parameters."""
-        for name, stop in zip(starts, [*starts.values(), end][1:], strict=True):
-            place = slice(starts[name], stop)
-            self.parts[name] = nn.Parameter(values[place])
-            self.parts[name].grad = self.gradients[place]
-        self.kept = KEPT[settings.optimizer]
-        rate, parts = settings.learning_rate, list(self.parts.values())
-        if settings.optimizer == "sgd":
-            self.method = torch.optim.SGD(parts, rate, momentum=settings.momentum, fused=True)
-        else:
-            self.method = torch.optim.Adam(parts, rate, eps=1e-5, fused=True)
+            child = name.partition(".")[0]
+            places[child] = slice(places.get(child, place).start, end)
+        self.parts = {name: (values[x], self.gradients[x]) for name, x in places.items()}
+        """By the child's name, its parameters and gradients."""
+        self.kept = {name: self._nothing_yet(part) for name, (part, _) in self.parts.items()}
+        """By the child's name, what is kept of it by kind."""
+        self.held: set[str] = set()
 
-    def set_rate(self, rate: float) -> None:
-        """Change the step size."""
-        for group in self.method.param_groups:
-            group["lr"] = rate
+    def _nothing_yet(self, part: Tensor) -> dict[str, Tensor]:
+        if self.settings.optimizer == "adam":
+            # the step count is on the parameter's device: the fused kernel reads it there
+            step = torch.zeros((), device=part.device)
+            moments = {kind: torch.zeros_like(part) for kind in ("exp_avg", "exp_avg_sq")}
+            return {"step": step, **moments}
+        return {"momentum_buffer": torch.zeros_like(part)} if self.settings.momentum else {}
 
     def step(self, max_norm: float) -> Tensor:
         """Cut the gradient to a norm, take a step, clear the gradient; return the norm before."""
         norm = torch.linalg.vector_norm(self.gradients)
         self.gradients.mul_((max_norm / (norm + 1e-6)).clamp(max=1))
-        self.method.step()
+        self.move()
         self.gradients.zero_()
         return norm
 
+    @torch.no_grad()
+    def move(self) -> None:
+        """Take a step along the gradients as they are."""
+        names = [name for name in self.parts if name not in self.held]
+        values, gradients = ([self.parts[name][k] for name in names] for k in (0, 1))
+
+        def kept(kind: str) -> list[Tensor]:
+            return [self.kept[name][kind] for name in names]
+
+        if self.settings.optimizer == "adam":
+            adam(
+                values,
+                gradients,
+                kept("exp_avg"),
+                kept("exp_avg_sq"),
+                max_exp_avg_sqs=[],
+                state_steps=kept("step"),
+                fused=True,
+                amsgrad=False,
+                beta1=BETAS[0],
+                beta2=BETAS[1],
+                lr=self.rate,
+                weight_decay=0.0,
+                eps=EPSILON,
+                maximize=False,
+            )
+        else:
+            buffers: list[Tensor | None] = [None] * len(names)
+            sgd(
+                values,
+                gradients,
+                [*kept("momentum_buffer")] if self.settings.momentum else buffers,
+                fused=True,
+                weight_decay=0.0,
+                momentum=self.settings.momentum,
+                lr=self.rate,
+                dampening=0.0,
+                nesterov=False,
+                maximize=False,
+            )
+
     @contextmanager
     def holding(self, name: str) -> Generator[None]:
-        """Leave a part as it is within the block: its gradient counts for nothing."""
-        part = self.parts[name]
-        gradient, part.grad = part.grad, None
+        """Leave a part as it is within the block."""
+        self.held.add(name)
         try:
             yield
         finally:
-            part.grad = gradient
+            self.held.remove(name)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Copy out what is kept, as KIND/PART."""
         return {
             f"{kind}/{name}": value.numpy(force=True).copy()
-            for name, part in self.parts.items()
-            for kind, value in self.method.state.get(part, {}).items()
-            if value is not None
+            for name, kept in self.kept.items()
+            for kind, value in kept.items()
         }
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Copy back what `arrays` returned.
 
         Raises:
-            InputError: some of what belongs together is missing, or of another size.
+            InputError: some of it is missing, or of another size.
         """
-        for name, part in self.parts.items():
-            saved = {kind: arrays.get(f"{kind}/{name}") for kind in self.kept}
-            found = {kind: array for kind, array in saved.items() if array is not None}
-            if found and len(found) < len(self.kept):
-                raise InputError(
-                    f"the saved optimizer lacks some of {', '.join(self.kept)} of {name}"
-                )
-            for kind, array in found.items():
-                if array.shape not in ((), part.shape):
-                    raise InputError(f"the saved optimizer's {kind} of {name} is of another size")
-            # the step count stays on the parameter's device: the fused optimizer reads it there
-            self.method.state[part] = {
-                kind: torch.tensor(array, device=part.device) for kind, array in found.items()
-            }
-            if not found:
-                del self.method.state[part]
+        for name, kept in self.kept.items():
+            for kind, value in kept.items():
+                array = arrays.get(f"{kind}/{name}")
+                if array is None or array.shape != value.shape:
+                    found = "absent" if array is None else f"of shape {list(array.shape)}"
+                    raise InputError(
+                        f"the saved optimizer's {kind} of {name} is {found}, "
+                        f"{list(value.shape)} is expected"
+                    )
+        for name, kept in self.kept.items():
+            for kind, value in kept.items():
+                value.copy_(torch.tensor(arrays[f"{kind}/{name}"]))

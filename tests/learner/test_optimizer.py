@@ -104,7 +104,7 @@ def test_an_optimizer_that_is_loaded_goes_on_bit_for_bit(name: str, steps: int) 
 def test_what_is_kept_is_named_by_kind_and_parameter_and_is_a_copy() -> None:
     for name, kinds in (("adam", {"step", "exp_avg", "exp_avg_sq"}), ("sgd", {"momentum_buffer"})):
         learned = Learned(name)
-        assert learned.arrays() == {}
+        assert not any(array.any() for array in learned.arrays().values())
         learned.step((1.0, 2.0), 3.0)
         arrays = learned.arrays()
         assert set(arrays) == {f"{kind}/{of}" for kind in kinds for of in ("weight", "bias")}
