@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distpg.checkpoint import Checkpoint, Checkpointer, list_checkpoints
 from distpg.config import Config
@@ -24,13 +24,14 @@ from distpg.policy.architecture import Architecture
 from distpg.policy.file import policy_bytes
 from distpg.progress import Progress
 from distpg.records import LearnerState
-from distpg.report.display import Display
 from distpg.report.evaluation import EvaluateEvery
 from distpg.report.improvement import Improvement
-from distpg.report.tensorboard import TensorBoard
 from distpg.run_dir import RunDir, write_whole
 from distpg.spaces import ActionSpec, ObsSpec
 from distpg.train import Stop, StopReason, Watcher, train_loop
+
+if TYPE_CHECKING:
+    from distpg.report.display import Display
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,10 @@ def execute(plan: Plan) -> Outcome:
         InputError: something in the plan cannot be; nothing is left behind.
         RunError: the run could not go on; its checkpoints stay.
     """
+    # what the driver alone needs is not imported by the actors, which import the package too
+    from distpg.report.display import Display
+    from distpg.report.tensorboard import TensorBoard
+
     probe = make_vector_env(plan.source, 1)
     specs = (probe.obs_spec, probe.action_spec)
     probe.close()
@@ -136,7 +141,7 @@ def execute(plan: Plan) -> Outcome:
 
 @contextmanager
 def partners(
-    plan: Plan, specs: tuple[ObsSpec, ActionSpec], display: Display
+    plan: Plan, specs: tuple[ObsSpec, ActionSpec], display: "Display"
 ) -> Generator[tuple[Any, Any, Config]]:
     """Have workers and a learner within the block, with the configuration as they resolved it."""
     config = plan.config.resolved()
@@ -167,7 +172,7 @@ def partners(
 
 
 @contextmanager
-def interruptible(stop: Stop, display: Display) -> Generator[None]:
+def interruptible(stop: Stop, display: "Display") -> Generator[None]:
     """Let SIGINT and SIGTERM end the run after its iteration; a second one ends it at once.
 
     Entered after Ray has started, which installs handlers of its own.
@@ -246,7 +251,7 @@ def resume_command(run: RunDir, *changes: str) -> str:
     return f"resume it:    {command_line('resume', str(run.path), *changes)}"
 
 
-def announce(display: Display, run: RunDir, result: dict[str, Any]) -> None:
+def announce(display: "Display", run: RunDir, result: dict[str, Any]) -> None:
     """Tell how the run ended, and what to do with it."""
     mean = result["episode_return_mean"]
     score = "no episode finished" if mean is None else f"mean return {mean:.1f}"

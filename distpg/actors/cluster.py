@@ -4,7 +4,7 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +19,8 @@ QUIET = {
 SILENT: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """With this, Ray on Linux behaves as on Windows and macOS: every socket is on 127.0.0.1."""
+SERVICES = ("start_monitor", "start_log_monitor", "start_api_server")
+"""Autoscaler, forwarding of logs, dashboard server: of no use to a Ray of our own."""
 TOKEN = {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
 """Without a token of our own, Ray would leave one in the home folder for later clusters."""
 
@@ -78,11 +80,30 @@ def own_ray(config: Config, say: Callable[[str], None]) -> Generator[None]:
         ray_constants.ENABLE_RAY_CLUSTER = False
         try:
             # logical CPUs: a worker that is never scheduled would only be waited for
-            ray.init(address="local", num_cpus=wanted, include_dashboard=False, **SILENT)
+            with without(SERVICES):
+                ray.init(address="local", num_cpus=wanted, include_dashboard=False, **SILENT)
             yield
         finally:
             ray.shutdown()
             ray_constants.ENABLE_RAY_CLUSTER = clusters
+
+
+@contextmanager
+def without(services: Sequence[str]) -> Generator[None]:
+    """Have Ray start nothing but what runs actors: three Python processes, most of a second."""
+    from ray._private.node import Node
+
+    def nothing(*_: object, **__: object) -> None:
+        pass
+
+    before = {name: vars(Node)[name] for name in services if name in vars(Node)}
+    for name in before:
+        setattr(Node, name, nothing)
+    try:
+        yield
+    finally:
+        for name, method in before.items():
+            setattr(Node, name, method)
 
 
 @contextmanager
