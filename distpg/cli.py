@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import time
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -42,8 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             hint = nearest(words[0], COMMANDS)
             raise InputError(f"{words[0]!r} is no command; choose {', '.join(COMMANDS)}{hint}")
         command = importlib.import_module(f"distpg.commands.{words[0]}")
-        started = psutil.Process().create_time()
-        return command.main(words[1:], f"{program} {words[0]}", started)
+        return command.main(words[1:], f"{program} {words[0]}", process_start())
     except InputError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return 2
@@ -53,6 +53,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         return 130
+
+
+def process_start() -> float:
+    """Return the Unix time at which this process began."""
+    started = psutil.Process().create_time()
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        # on Linux it counts from a boot time in whole seconds
+        booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+        started += booted - psutil.boot_time()
+    return started
 
 
 def usage(program: str) -> str:
