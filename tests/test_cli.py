@@ -4,12 +4,14 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from distpg import Config, train
-from distpg.cli import main
+from distpg.cli import main, process_start
 
 ROOT = Path(__file__).parents[1]
 MORE_LINES_THAN_NEEDED = 16
@@ -429,3 +431,11 @@ def test_as_a_process_it_ends_with_the_same_codes_and_words(
     assert said in (done.stdout if code == 0 else done.stderr)
     assert "Traceback" not in done.stderr
     assert Path("run").exists() == ("run" in words)
+
+
+def test_the_start_of_the_process_is_that_of_its_creation_but_for_the_boot_time_s_fraction() -> (
+    None
+):
+    started = process_start()
+    assert abs(started - psutil.Process().create_time()) <= 1.5
+    assert started < time.time()
