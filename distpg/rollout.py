@@ -121,8 +121,10 @@ class RolloutWorker:
             recording.put_obs(t, self.obs)
         obs, steps = recording.close(t)
         over, valid = steps.pop("over"), steps["valid"]
-        for name in ("rewards", "terminated", "truncated"):
-            steps[name] = steps[name] * valid
+        # what an env does once its episodes are finished may be no number
+        steps["rewards"] = np.where(valid, steps["rewards"], np.float32(0))
+        for name in ("terminated", "truncated"):
+            steps[name] = steps[name] & valid
         played = self.policy.distribution_of(torch.from_numpy(steps.pop("outputs")))
         steps["logprobs"] = played.log_prob(torch.from_numpy(steps["actions"])).numpy()
         rollout = Rollout(

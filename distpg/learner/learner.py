@@ -83,10 +83,11 @@ class Learner(Trainable):
             envs=envs.expand(valid.shape)[valid],
             acting=in_chunks(self._acting, seen) if self.config.penalizes_kl else nothing,
         )
+        # a NaN where a step is not valid would pass through factors of 0
         paths = Paths(
-            rewards=self.rewards(batch),
-            values=values[:-1],
-            next_values=values[1:],
+            rewards=self.rewards(batch).masked_fill(~valid, 0),
+            values=values[:-1].masked_fill(~valid, 0),
+            next_values=values[1:].masked_fill(~valid, 0),
             terminated=batch.terminated,
             truncated=batch.truncated,
             valid=valid,

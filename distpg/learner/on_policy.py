@@ -1,7 +1,8 @@
 """Checks of a batch before it is learned from, and of what came of it.
 
-Before the first step of an update the ratio of their probabilities is 1, but for float32's last
-bits. Anything else means that worker and learner differ: in weights, normalizer or precision.
+A batch is finite, and this policy played it: before the first step of an update the ratio of the
+probabilities, then and now, is 1 but for float32's last bits. Anything else means that worker and
+learner differ: in weights, normalizer or precision.
 """
 
 import math

@@ -87,3 +87,23 @@ def test_an_update_that_blows_up_is_not_passed_on(
     blown = dataclasses.replace(rollouts[0], rewards=np.full_like(rollouts[0].rewards, 1e30))
     with pytest.raises(RunError, match="not finite"):
         learner.update([blown, rollouts[1]])
+
+
+@pytest.mark.parametrize("algo", ["ppo", "reinforce"])
+def test_what_an_env_does_after_its_last_episode_changes_nothing_even_if_it_is_no_number(
+    algo: str,
+) -> None:
+    config = Config(algo=algo, num_workers=0, num_slots=1, num_envs=4, episodes_per_env=1)
+    worker = RolloutWorker(config, find_env("CartPole-v1", {}), 0)
+    specs = worker.envs.obs_spec, worker.envs.action_spec
+    clean, spoilt = (Learner(config, *specs) for _ in range(2))
+    rollout = worker.collect(clean.weights(), 0).rollout
+    obs = rollout.obs["obs"].copy()
+    led_to = np.pad(rollout.valid, ((1, 0), (0, 0)))
+    beyond = ~np.pad(rollout.valid, ((0, 1), (0, 0))) & ~led_to
+    assert beyond.any()
+    obs[beyond] = np.nan
+    clean.update([rollout])
+    spoilt.update([dataclasses.replace(rollout, obs={"obs": obs})])
+    for name, array in clean.weights().arrays.items():
+        np.testing.assert_array_equal(array, spoilt.weights().arrays[name])
