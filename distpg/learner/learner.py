@@ -83,11 +83,13 @@ class Learner(Trainable):
             envs=envs.expand(valid.shape)[valid],
             acting=in_chunks(self._acting, seen) if self.config.penalizes_kl else nothing,
         )
-        # a NaN where a step is not valid would pass through factors of 0
+        # a NaN beyond an env's last episode would pass through factors of 0
+        nowhere = torch.zeros_like(valid[:1])
+        values[~(torch.cat([valid, nowhere]) | torch.cat([nowhere, valid]))] = 0
         paths = Paths(
-            rewards=self.rewards(batch).masked_fill(~valid, 0),
-            values=values[:-1].masked_fill(~valid, 0),
-            next_values=values[1:].masked_fill(~valid, 0),
+            rewards=self.rewards(batch),
+            values=values[:-1],
+            next_values=values[1:],
             terminated=batch.terminated,
             truncated=batch.truncated,
             valid=valid,

@@ -18,7 +18,7 @@ from distpg.errors import InputError
 from distpg.gradient import advantages, baselines, losses
 from distpg.gradient.paths import Paths
 from distpg.learner import learner
-from distpg.proof import verify as proof
+from distpg.proof import gradients
 from distpg.proof.estimators import (
     PLAIN,
     PSI_AND_BASELINE,
@@ -46,7 +46,11 @@ ONE_STEP: dict[str, Any] = {
 @pytest.fixture(autouse=True)
 def nothing_is_remembered() -> Iterator[None]:
     """Have gradients computed with this test's faults, and with no other's."""
-    remembering = (proof.gradients_by_settings, proof.plain_statistics, proof.sampled_credits)
+    remembering = (
+        gradients.gradients_by_settings,
+        gradients.plain_statistics,
+        gradients.sampled_credits,
+    )
     for function in remembering:
         function.cache_clear()
     yield
