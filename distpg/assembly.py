@@ -110,6 +110,8 @@ def execute(plan: Plan) -> Outcome:
         clock = Clock(plan.started)
         for note in idle_settings(config):
             display.say(note)
+        if config.compile:
+            display.say("the first updates compile the gradient, which takes up to a minute")
         if config.baseline != "value":
             display.say(
                 "without a critic, an episode cut by a time limit is worth nothing beyond it"

@@ -204,6 +204,9 @@ class LearnerSettings:
     gradient_stats_every: CountOrZero = 10
     """Iterations between measurements of the gradient's noise and of what an update came to, under
     gradient/ in TensorBoard; 0 is never."""
+    compile: bool = False
+    """Compile the gradient of a minibatch with torch.compile: the first updates take up to a minute
+    longer, and with small networks those after them half as long. Needs a C++ compiler."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the learner computes; auto takes a GPU where there is one."""
     learner_threads: Count | None = None

@@ -314,8 +314,8 @@ def test_core_08_the_clipped_surrogate_pushes_no_ratio_further_out(
 ) -> None:
     logprobs = torch.tensor([math.log(0.3 * ratio)], requires_grad=True)
     nothing = torch.zeros(1)
-    old = torch.tensor([math.log(0.3)])
-    scored = Scored(logprobs, old, torch.tensor([advantage]), nothing + 1, nothing)
+    log_ratio = logprobs - math.log(0.3)
+    scored = Scored(logprobs, log_ratio, torch.tensor([advantage]), nothing + 1, nothing)
     SURROGATES["clip"](scored, Coefficients(clip=clip, kl=0.0, entropy=0.0)).backward()
     assert logprobs.grad is not None
     # minus the gradient of ratio x advantage

@@ -6,7 +6,6 @@ of how well the policy plays.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -85,19 +84,14 @@ class Scored:
 
     logprobs: Tensor
     """[M] log pi(a|s) under the current policy, with gradient."""
-    old_logprobs: Tensor
-    """[M] under the policy that acted."""
+    log_ratio: Tensor
+    """[M] log pi(a|s) minus that of the policy that acted, with gradient."""
     advantages: Tensor
     """[M] Psi."""
     importance: Tensor
     """[M] importance weights, constants."""
     kl: Tensor
     """[M] KL(acting || current) in each state; [0] but under the surrogates that penalise it."""
-
-    @cached_property
-    def log_ratio(self) -> Tensor:
-        """[M] log pi(a|s) minus that of the policy that acted."""
-        return self.logprobs - self.old_logprobs
 
 
 def _kl_penalty(scored: Scored, now: Coefficients) -> Tensor:

@@ -11,22 +11,31 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from distpg.config import Config
 from distpg.gradient.advantages import estimate, normalize
 from distpg.gradient.diagnostics import approx_kl, explained_variance
 from distpg.gradient.importance import importance_weights
 from distpg.gradient.losses import SURROGATES, Coefficients, Scored, value_loss
 from distpg.gradient.paths import Paths, episode_starts
 from distpg.learner import on_policy
+from distpg.learner.compiled import compiled
 from distpg.learner.diagnosis import gradient_samples, measure_noise, measure_step
 from distpg.learner.means import Means
 from distpg.learner.minibatches import Credit, Samples, in_chunks, minibatches
 from distpg.learner.trainable import Trainable
 from distpg.policy.distributions import Distribution
 from distpg.records import Batch, Rollout, Weights
+from distpg.spaces import ActionSpec, ObsSpec
 
 
 class Learner(Trainable):
     """Takes policy and critic from one version to the next; `trainable.py` has what it changes."""
+
+    def __init__(self, config: Config, obs_spec: ObsSpec, action_spec: ActionSpec) -> None:
+        """Initialize the networks, and have the gradient compiled if so configured."""
+        super().__init__(config, obs_spec, action_spec)
+        gradient = self.minibatch_gradient
+        self._gradient = compiled(gradient) if config.compile else gradient
 
     def update(self, rollouts: Sequence[Rollout]) -> tuple[Weights, dict[str, float]]:
         """Improve the policy by one batch.
@@ -135,13 +144,12 @@ class Learner(Trainable):
         for rows in self._minibatches(samples, range(config.num_epochs)):
             if config.surrogate == "importance":
                 credit = self.credit(samples, paths)
-            minibatch = samples[rows]
-            loss, terms, log_ratio = self._loss(minibatch, credit[rows], coefficients)
+            gradient, terms, log_ratio = self._gradient(samples, credit, rows, coefficients)
             moved.append(log_ratio)
             if config.target_kl and float(approx_kl(log_ratio)) > 1.5 * config.target_kl:
                 stopped = True
                 break
-            (loss * len(rows) / len(samples) if config.one_step else loss).backward()
+            self.optimizer.add(gradient, len(rows) / len(samples) if config.one_step else 1.0)
             if not config.one_step:
                 terms["gradient/norm"] = self._step()
             means.add(terms, len(rows))
@@ -173,15 +181,19 @@ class Learner(Trainable):
         for rows in minibatches(len(samples), self.config.minibatch_size, epochs=epochs, **keys):
             yield rows.to(self.device)
 
-    def _loss(
-        self, minibatch: Samples, credit: Credit, coefficients: Coefficients
+    def minibatch_gradient(
+        self, samples: Samples, credit: Credit, rows: Tensor, coefficients: Coefficients
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """Return the loss of a minibatch, its terms, and the log ratios as constants, [M]."""
+        """Return the gradient of a minibatch's loss, [P], its terms, and the log ratios, [M].
+
+        A function of tensors alone, but for the configuration: what `--compile` compiles.
+        """
+        minibatch, credit = samples[rows], credit[rows]
         config = self.config
         distribution, values = self.model(minibatch.obs)
         scored = self._score(distribution, minibatch, credit)
         policy_loss = SURROGATES[config.surrogate](scored, coefficients)
-        with torch.set_grad_enabled(coefficients.entropy > 0):
+        with torch.set_grad_enabled(config.ent_coef > 0):
             entropy = distribution.entropy().mean()
         loss = policy_loss - coefficients.entropy * entropy
         terms = {"train/policy_gradient_loss": policy_loss, "train/entropy_loss": -entropy}
@@ -189,14 +201,19 @@ class Learner(Trainable):
             old = minibatch.values
             terms["train/value_loss"] = value_loss(values, credit.returns, old, config.value_clip)
             loss = loss + config.vf_coef * terms["train/value_loss"]
-        return loss, terms | {"train/loss": loss}, scored.log_ratio.detach()
+        terms["train/loss"] = loss
+        gradients = torch.autograd.grad(loss, list(self.model.parameters()))
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        constants = {name: term.detach() for name, term in terms.items()}
+        return flat, constants, scored.log_ratio.detach()
 
     def _score(self, distribution: Distribution, minibatch: Samples, credit: Credit) -> Scored:
         logprobs = distribution.log_prob(minibatch.actions)
         kl = logprobs.new_zeros(0)
         if self.config.penalizes_kl:
             kl = self.policy.rebuild(minibatch.acting).kl(distribution)
-        return Scored(logprobs, minibatch.logprobs, credit.advantages, credit.importance, kl)
+        log_ratio = logprobs - minibatch.logprobs
+        return Scored(logprobs, log_ratio, credit.advantages, credit.importance, kl)
 
     def log_ratio(self, samples: Samples) -> Tensor:
         """Return log pi(a|s) minus that of the policy that acted, [B], as constants."""

@@ -15,9 +15,9 @@ class Means:
         self.weights: list[int] = []
 
     def add(self, terms: Mapping[str, Tensor], weight: int) -> None:
-        """Take in scalar tensors, always of the same names, that stand for `weight` samples."""
+        """Take in scalar constants, always of the same names, that stand for `weight` samples."""
         for name, term in terms.items():
-            self.terms.setdefault(name, []).append(term.detach())
+            self.terms.setdefault(name, []).append(term)
         self.weights.append(weight)
 
     def read(self) -> dict[str, float]:

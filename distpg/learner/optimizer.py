@@ -57,6 +57,10 @@ class Optimizer:
             return {"step": step, **moments}
         return {"momentum_buffer": torch.zeros_like(part)} if self.settings.momentum else {}
 
+    def add(self, gradient: Tensor, weight: float) -> None:
+        """Add [P], weighted, to the gradient of the next step."""
+        self.gradients.add_(gradient, alpha=weight)
+
     def step(self, max_norm: float) -> Tensor:
         """Cut the gradient to a norm, take a step, clear the gradient; return the norm before."""
         norm = torch.linalg.vector_norm(self.gradients)

@@ -1,0 +1,39 @@
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from distpg.errors import InputError
+from distpg.learner.compiled import compiled
+from tests.learner.runs import LONG, Run
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"clip_schedule": "linear", "ent_coef": 0.01, "ent_schedule": "linear"},
+        {"env_id": "Pendulum-v1", "value_clip": 0.2, "target_kl": 1.0},
+    ],
+    ids=["discrete", "continuous"],
+)
+def test_a_compiled_update_is_the_update_but_for_the_last_bits(settings: dict[str, Any]) -> None:
+    run = Run(**{**LONG, **settings})
+    quick = run.make_learner(compile=True)
+    # sizes of batch and last minibatch change, and so do the coefficients
+    for _ in range(4):
+        rollouts = run.collect()
+        quick.load(run.learner.state())
+        weights, stats = run.learner.update(rollouts)
+        other, other_stats = quick.update(rollouts)
+        for name, array in weights.arrays.items():
+            np.testing.assert_allclose(other.arrays[name], array, rtol=1e-4, atol=1e-5)
+        assert other_stats["train/loss"] == pytest.approx(stats["train/loss"], rel=1e-4, abs=1e-4)
+        assert stats.keys() == other_stats.keys()
+
+
+def test_without_a_compiler_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
+    with pytest.raises(InputError, match=r"--compile needs a C\+\+ compiler"):
+        compiled(torch.sin)
