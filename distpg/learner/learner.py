@@ -193,9 +193,8 @@ class Learner(Trainable):
         distribution, values = self.model(minibatch.obs)
         scored = self._score(distribution, minibatch, credit)
         policy_loss = SURROGATES[config.surrogate](scored, coefficients)
-        with torch.set_grad_enabled(config.ent_coef > 0):
-            entropy = distribution.entropy().mean()
-        loss = policy_loss - coefficients.entropy * entropy
+        entropy = distribution.entropy().mean()
+        loss = policy_loss - coefficients.entropy * entropy if config.ent_coef else policy_loss
         terms = {"train/policy_gradient_loss": policy_loss, "train/entropy_loss": -entropy}
         if values is not None:
             old = minibatch.values
