@@ -14,8 +14,9 @@ from distpg.gradient.diagnostics import (
     gradient_noise,
     kl_term,
 )
+from distpg.gradient.losses import SURROGATES
 from distpg.gradient.paths import Paths
-from distpg.learner.minibatches import Samples
+from distpg.learner.minibatches import Credit, Samples
 
 if TYPE_CHECKING:
     from distpg.learner.learner import Learner
@@ -50,6 +51,18 @@ class NoiseMemory:
         self.signal_and_noise = np.array(state["signal_and_noise"])
 
 
+def policy_gradient(learner: "Learner", samples: Samples, credit: Credit) -> dict[str, Tensor]:
+    """Return the direction in which the surrogate alone sends each parameter of the policy."""
+    policy = learner.policy
+    coefficients, _ = learner.schedules.now(learner.trained_steps)
+    distribution = policy.distribution(policy.encoder(samples.obs))
+    scored = learner.score(distribution, samples, credit)
+    loss = SURROGATES[learner.config.surrogate](scored, coefficients)
+    named = dict(policy.named_parameters())
+    gradients = torch.autograd.grad(-loss, list(named.values()))
+    return dict(zip(named, gradients, strict=True))
+
+
 def gradient_samples(learner: "Learner", samples: Samples, paths: Paths) -> Gradients:
     """Compute, before an update, the policy gradient of some of the envs at a time.
 
@@ -64,7 +77,7 @@ def gradient_samples(learner: "Learner", samples: Samples, paths: Paths) -> Grad
     for number in range(num_parts):
         rows = (samples.envs % num_parts == number).nonzero().squeeze(1)
         if len(rows):
-            gradient = learner.policy_gradient(samples[rows], credit[rows])
+            gradient = policy_gradient(learner, samples[rows], credit[rows])
             gradients.append(torch.cat([part.flatten() for part in gradient.values()]))
             sizes.append(len(rows))
     return torch.stack(gradients), torch.tensor(sizes, device=samples.envs.device)

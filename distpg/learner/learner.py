@@ -77,20 +77,17 @@ class Learner(Trainable):
         """Value every state, and take the valid steps out as samples."""
         obs, valid = self.policy.normalizer(batch.obs), batch.valid
         rows, num_envs = valid.shape[0] + 1, valid.shape[1]
-        values = torch.zeros(rows, num_envs, device=self.device)
-        if self.model.critic:
-            flat = {name: leaf.flatten(0, 1) for name, leaf in obs.items()}
-            values = in_chunks(self.model.values, flat).view(rows, num_envs)
+        flat = {name: leaf.flatten(0, 1) for name, leaf in obs.items()}
+        outputs = in_chunks(self.model.outputs, flat).view(rows, num_envs, -1)
+        parameters, values = outputs[:-1, :, :-1], outputs[..., -1].clone()
         envs = torch.arange(num_envs, device=self.device)
-        seen = {name: leaf[:-1][valid] for name, leaf in obs.items()}
-        nothing = values.new_zeros(int(valid.sum()), 0)
         samples = Samples(
-            obs=seen,
+            obs={name: leaf[:-1][valid] for name, leaf in obs.items()},
             actions=batch.actions[valid],
             logprobs=batch.logprobs[valid],
             values=values[:-1][valid],
             envs=envs.expand(valid.shape)[valid],
-            acting=in_chunks(self._acting, seen) if self.config.penalizes_kl else nothing,
+            parameters=parameters[valid],
         )
         # a NaN beyond an env's last episode would pass through factors of 0
         nowhere = torch.zeros_like(valid[:1])
@@ -134,7 +131,9 @@ class Learner(Trainable):
         config, means, stopped = self.config, Means(), False
         coefficients, rate = self.schedules.now(self.trained_steps)
         self.optimizer.rate = rate
-        stats = on_policy.check_on_policy(self.log_ratio(samples), samples.envs // config.num_envs)
+        before = self.policy.rebuild(samples.parameters).log_prob(samples.actions)
+        slots = samples.envs // config.num_envs
+        stats = on_policy.check_on_policy(before - samples.logprobs, slots)
         stats |= self.schedules.scalars(self.trained_steps)
         credit = self.credit(samples, paths)
         if self.model.critic:
@@ -191,7 +190,7 @@ class Learner(Trainable):
         minibatch, credit = samples[rows], credit[rows]
         config = self.config
         distribution, values = self.model(minibatch.obs)
-        scored = self._score(distribution, minibatch, credit)
+        scored = self.score(distribution, minibatch, credit)
         policy_loss = SURROGATES[config.surrogate](scored, coefficients)
         entropy = distribution.entropy().mean()
         loss = policy_loss - coefficients.entropy * entropy if config.ent_coef else policy_loss
@@ -206,32 +205,23 @@ class Learner(Trainable):
         constants = {name: term.detach() for name, term in terms.items()}
         return flat, constants, scored.log_ratio.detach()
 
-    def _score(self, distribution: Distribution, minibatch: Samples, credit: Credit) -> Scored:
+    def score(self, distribution: Distribution, minibatch: Samples, credit: Credit) -> Scored:
+        """Return what a surrogate sees of a minibatch."""
         logprobs = distribution.log_prob(minibatch.actions)
         kl = logprobs.new_zeros(0)
         if self.config.penalizes_kl:
-            kl = self.policy.rebuild(minibatch.acting).kl(distribution)
+            kl = self.policy.rebuild(minibatch.parameters).kl(distribution)
         log_ratio = logprobs - minibatch.logprobs
         return Scored(logprobs, log_ratio, credit.advantages, credit.importance, kl)
 
     def log_ratio(self, samples: Samples) -> Tensor:
         """Return log pi(a|s) minus that of the policy that acted, [B], as constants."""
         with torch.no_grad():
-            acting = self.policy.rebuild(in_chunks(self._acting, samples.obs))
-            return acting.log_prob(samples.actions) - samples.logprobs
+            now = self.policy.rebuild(in_chunks(self._parameters, samples.obs))
+            return now.log_prob(samples.actions) - samples.logprobs
 
-    def _acting(self, obs: Mapping[str, Tensor]) -> Tensor:
+    def _parameters(self, obs: Mapping[str, Tensor]) -> Tensor:
         return self.policy.parameters_of(self.policy.encoder(obs))
-
-    def policy_gradient(self, samples: Samples, credit: Credit) -> dict[str, Tensor]:
-        """Return the direction in which the surrogate alone sends each parameter of the policy."""
-        coefficients, _ = self.schedules.now(self.trained_steps)
-        distribution = self.policy.distribution(self.policy.encoder(samples.obs))
-        scored = self._score(distribution, samples, credit)
-        loss = SURROGATES[self.config.surrogate](scored, coefficients)
-        named = dict(self.policy.named_parameters())
-        gradients = torch.autograd.grad(-loss, list(named.values()))
-        return dict(zip(named, gradients, strict=True))
 
     def _step(self) -> Tensor:
         self.num_updates += 1

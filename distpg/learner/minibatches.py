@@ -42,8 +42,8 @@ class Samples(Rows):
     """[B] V before the update; zeros without a critic"""
     envs: Tensor
     """[B] int64 env of the batch that each came from; slot s has those from s * num_envs on"""
-    acting: Tensor
-    """[B, P] the distributions that were acted from, for a KL penalty; else P = 0"""
+    parameters: Tensor
+    """[B, P] of the policy's distributions before the update"""
 
     def __len__(self) -> int:
         """Count the samples."""

@@ -113,18 +113,27 @@ class ActorCritic(nn.Module):
 
     def forward(self, obs: Mapping[str, Tensor]) -> tuple[Distribution, Tensor | None]:
         """Return the distribution and, with a critic, V(s) for *normalized* {leaf: [*B, *O]}."""
-        features = self.policy.encoder(obs)
+        features, known = self._features(obs)
         distribution = self.policy.distribution(features)
-        if not self.critic:
-            return distribution, None
-        if not self.shared:
-            features = self.critic["encoder"](obs)
-        return distribution, self.critic["head"](features).squeeze(-1)
+        return distribution, self.critic["head"](known).squeeze(-1) if self.critic else None
+
+    def outputs(self, obs: Mapping[str, Tensor]) -> Tensor:
+        """Return the distribution's parameters and V(s), or 0 for it, side by side, [*B, P + 1]."""
+        features, known = self._features(obs)
+        parameters = self.policy.parameters_of(features)
+        values = self.critic["head"](known) if self.critic else features.new_zeros(())
+        return torch.cat([parameters, values.expand(*parameters.shape[:-1], 1)], -1)
 
     def values(self, obs: Mapping[str, Tensor]) -> Tensor:
         """Return V(s) [*B] for normalized {leaf: [*B, *O]}; there must be a critic."""
         encoder = self.policy.encoder if self.shared else self.critic["encoder"]
         return self.critic["head"](encoder(obs)).squeeze(-1)
+
+    def _features(self, obs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Encode for the policy and for the critic."""
+        features = self.policy.encoder(obs)
+        own = self.critic and not self.shared
+        return features, self.critic["encoder"](obs) if own else features
 
 
 def to_arrays(module: nn.Module) -> dict[str, np.ndarray]:

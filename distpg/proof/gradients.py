@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from distpg.gradient.paths import Paths
+from distpg.learner.diagnosis import policy_gradient
 from distpg.learner.learner import Learner
 from distpg.learner.minibatches import Credit, Samples
 from distpg.proof.estimators import Estimator
@@ -78,7 +79,7 @@ def plain_statistics(key: Key, scene: Scene) -> tuple[Tensor, Tensor, Tensor, Te
             credit, length = learner.credit(samples, paths), len(samples) / NUM_EPISODES
             psi = credit.advantages / length
             ones = replace(credit, advantages=torch.full_like(psi, length))
-            scores = tabular(learner.policy_gradient(samples, ones), scene)
+            scores = tabular(policy_gradient(learner, samples, ones), scene)
             statistics = (psi.new_tensor(length), psi.mean(), psi.std(correction=0))
             rows.append((*(value.view(1) for value in statistics), scores))
     lengths, means, deviations, scores = (torch.stack(x) for x in zip(*rows, strict=True))
@@ -118,7 +119,7 @@ def gradients_of(estimator: Estimator, observed: Observed, credits: Sequence[Cre
     """Compute each batch's gradient in tabular logits, [M, S * A]."""
     learner = estimator.scene.learner(estimator.config)
     rows = [
-        tabular(learner.policy_gradient(samples, credit), estimator.scene)
+        tabular(policy_gradient(learner, samples, credit), estimator.scene)
         for (samples, _), credit in zip(observed, credits, strict=True)
     ]
     return torch.stack(rows)

@@ -10,6 +10,7 @@ from torch import Tensor
 from distpg.config import Config
 from distpg.envs.make import find_env
 from distpg.gradient.paths import Paths
+from distpg.learner import diagnosis
 from distpg.learner.learner import Learner
 from distpg.learner.minibatches import Samples
 from distpg.records import Batch, LearnerState, Rollout, Weights
@@ -93,7 +94,7 @@ def seen(learner: Learner, rollouts: list[Rollout]) -> tuple[Samples, Paths]:
 def policy_gradient(learner: Learner, rollouts: list[Rollout]) -> dict[str, np.ndarray]:
     """Return where the surrogate sends the policy's parameters, as arrays by name."""
     samples, paths = seen(learner, rollouts)
-    return arrays_of(learner.policy_gradient(samples, learner.credit(samples, paths)))
+    return arrays_of(diagnosis.policy_gradient(learner, samples, learner.credit(samples, paths)))
 
 
 def arrays_of(tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:

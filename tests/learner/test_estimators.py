@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from distpg.config import Config, hints
+from distpg.learner import diagnosis
 from distpg.learner.learner import Learner
 from distpg.records import Rollout
 from tests.learner.runs import (
@@ -132,13 +133,15 @@ def test_the_second_step_follows_the_gradient_at_the_parameters_that_the_first_l
     twice.update(rollouts)
     run.learner.update(rollouts)
     first = parameters(run.learner.weights())
-    gradient = arrays_of(run.learner.policy_gradient(samples, run.learner.credit(samples, paths)))
+    gradient = arrays_of(
+        diagnosis.policy_gradient(run.learner, samples, run.learner.credit(samples, paths))
+    )
     step = moved(first, parameters(twice.weights()))
     assert norm(step) > 1e-4
     assert_close(step, {name: 0.1 * array for name, array in gradient.items()})
     # as if nothing had moved, it would be another step
     if settings["surrogate"] == "importance":
-        blind = arrays_of(run.learner.policy_gradient(samples, stale))
+        blind = arrays_of(diagnosis.policy_gradient(run.learner, samples, stale))
         assert norm(moved(blind, gradient)) > 1e-3 * norm(gradient)
 
 

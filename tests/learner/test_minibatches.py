@@ -16,7 +16,7 @@ def numbered(count: int) -> Samples:
         logprobs=rows.float(),
         values=rows.double(),
         envs=rows,
-        acting=rows.view(-1, 1),
+        parameters=rows.view(-1, 1),
     )
 
 
