@@ -25,6 +25,7 @@ Positive = Annotated[float, Range(0, open_low=True)]
 NonNegative = Annotated[float, Range(0)]
 Finite = Annotated[float, Range(-math.inf)]
 EnvKwargs = dict[str, Any]
+EnvBackend = Literal["gymnasium", "envpool"]
 Schedule = Literal["constant", "linear", "kl_adaptive"]
 
 
@@ -81,6 +82,9 @@ class EnvSettings:
     """A Gymnasium id, or module:Env-v0 to import a module that registers it."""
     env_kwargs: EnvKwargs = field(default_factory=dict)
     """Keyword arguments of the environment, as JSON."""
+    env_backend: EnvBackend = "gymnasium"
+    """What steps the envs: gymnasium (and ALE), or EnvPool's C++ for the ids that it has, with
+    keyword arguments of its own."""
     num_envs: Count = 4
     """Envs in each slot, stepped together as one vector env."""
     sign_rewards: Literal["auto", "on", "off"] = "auto"

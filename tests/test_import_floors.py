@@ -34,6 +34,7 @@ DOORS = {
     "gymnasium": ("distpg/envs/",),
     "ale_py": ("distpg/envs/",),
     "mujoco": ("distpg/envs/",),
+    "envpool": ("distpg/envs/envpool.py",),
     "tensorboard": ("distpg/report/tensorboard.py",),
 }
 

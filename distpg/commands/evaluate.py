@@ -10,7 +10,7 @@ import tyro
 
 from distpg.checkpoint import list_checkpoints
 from distpg.config import Count, Seed
-from distpg.envs.make import MakeEnv, find_env, make_vector_env, source_of
+from distpg.envs.make import MakeEnv, find_source, make_vector_env
 from distpg.errors import InputError
 from distpg.policy.file import PolicyFile, read_policy
 from distpg.records import Evaluation
@@ -89,11 +89,7 @@ def evaluate(
     run = RunDir.open(Path(run_dir))
     config = run.read_config()
     file = find_policy(run)
-    source = (
-        find_env(config.env_id, config.env_kwargs)
-        if make_env is None
-        else source_of(make_env, config.env_kwargs)
-    )
+    source = find_source(config, make_env)
     envs = make_vector_env(source, min(episodes, MAX_ENVS))
     if (envs.obs_spec, envs.action_spec) != (file.obs_spec, file.action_spec):
         raise InputError(

@@ -9,7 +9,7 @@ import tyro
 
 from distpg.assembly import Outcome, Plan, execute
 from distpg.checkpoint import Checkpoint, load_newest
-from distpg.envs.make import MakeEnv, find_env, source_of
+from distpg.envs.make import MakeEnv, find_source
 from distpg.errors import InputError
 from distpg.run_dir import RunDir
 
@@ -79,11 +79,7 @@ def resume(
             f"{run.path} has done {progress.env_steps} of {config.total_steps} steps; give a "
             "higher --total-steps to go on"
         )
-    source = (
-        find_env(config.env_id, config.env_kwargs)
-        if make_env is None
-        else source_of(make_env, config.env_kwargs)
-    )
+    source = find_source(config, make_env)
     plan = Plan(config, source, run, quiet=quiet, resume=checkpoint, started=started or time.time())
     return execute(plan)
 

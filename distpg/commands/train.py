@@ -14,7 +14,7 @@ from distpg.assembly import Outcome, Plan, execute
 from distpg.checkpoint import load_networks
 from distpg.config import Config, EnvKwargs, hints
 from distpg.config_file import read_settings
-from distpg.envs.make import EnvSource, MakeEnv, find_env, source_of
+from distpg.envs.make import MakeEnv, find_source
 from distpg.errors import InputError
 from distpg.run_dir import RunDir
 
@@ -138,12 +138,8 @@ def train(
         InputError: the settings cannot be; nothing was started.
         RunError: the run could not go on; its checkpoints are kept.
     """
-    source: EnvSource
-    if make_env is None:
-        source = find_env(config.env_id, config.env_kwargs)
-    else:
-        source = source_of(make_env, config.env_kwargs)
-        config = dataclasses.replace(config, env_id=source.name)
+    source = find_source(config, make_env)
+    config = dataclasses.replace(config, env_id=source.name)
     start_from = None
     if config.init_from is not None:
         start_from = load_networks(RunDir.open(Path(config.init_from)))

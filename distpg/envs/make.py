@@ -11,7 +11,8 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from distpg.config import EnvKwargs
+from distpg.config import EnvBackend, EnvKwargs, EnvSettings
+from distpg.envs.envpool import EnvPoolVectorEnv, check_env_id
 from distpg.envs.vector_env import VectorEnv
 from distpg.errors import InputError
 from distpg.values import nearest
@@ -22,15 +23,35 @@ EXTRAS = {"mujoco": "mujoco", "box2d": "box2d", "swig": "box2d", "ale": "atari",
 
 @dataclass(frozen=True)
 class EnvSource:
-    """How to make an environment in any process: a registered spec, or the user's callable."""
+    """How to make an environment in any process.
+
+    By a registered spec, the user's callable, or, in EnvPool, its name.
+    """
 
     name: str
     kwargs: EnvKwargs
     spec: EnvSpec | None = None
     make_env: MakeEnv | None = None
+    backend: EnvBackend = "gymnasium"
 
 
-def find_env(env_id: str, kwargs: EnvKwargs) -> EnvSource:
+def find_source(settings: EnvSettings, make_env: MakeEnv | None) -> EnvSource:
+    """Take the user's callable if there is one, else the id.
+
+    Raises:
+        InputError: no such environment.
+    """
+    if make_env is None:
+        return find_env(settings.env_id, settings.env_kwargs, settings.env_backend)
+    if settings.env_backend != "gymnasium":
+        raise InputError(
+            f"--env-backend: {settings.env_backend} has environments of its own and steps no "
+            "callable; take --env-backend gymnasium, or an --env-id instead of make_env"
+        )
+    return source_of(make_env, settings.env_kwargs)
+
+
+def find_env(env_id: str, kwargs: EnvKwargs, backend: EnvBackend = "gymnasium") -> EnvSource:
     """Look an id up, importing what registers it.
 
     Raises:
@@ -41,6 +62,9 @@ def find_env(env_id: str, kwargs: EnvKwargs) -> EnvSource:
             f"--env-id: {env_id} was a callable given in Python, which no file keeps; use "
             "distpg.evaluate or distpg.resume with make_env"
         )
+    if backend == "envpool":
+        check_env_id(env_id)
+        return EnvSource(env_id, kwargs, backend=backend)
     if env_id.startswith("ALE/"):
         try:
             gym.register_envs(importlib.import_module("ale_py"))
@@ -84,6 +108,8 @@ def make_vector_env(source: EnvSource, num_envs: int) -> VectorEnv:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             envs = _make(source, num_envs)
+    except InputError:
+        raise
     except gym.error.DependencyNotInstalled as error:
         extra = next((name for word, name in EXTRAS.items() if word in str(error).lower()), None)
         if extra is None:
@@ -105,6 +131,8 @@ def make_vector_env(source: EnvSource, num_envs: int) -> VectorEnv:
 
 
 def _make(source: EnvSource, num_envs: int) -> gym.vector.VectorEnv:
+    if source.backend == "envpool":
+        return EnvPoolVectorEnv(source.name, source.kwargs, num_envs)
     spec = source.spec
     kwargs: dict[str, Any] = dict(source.kwargs)
     if spec is not None and spec.vector_entry_point is not None and not spec.additional_wrappers:

@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 
 from distpg.envs.describe import describe_action, describe_obs
+from distpg.envs.envpool import EnvPoolVectorEnv
 from distpg.envs.state import EnvState, read_state, write_state
 from distpg.errors import RunError
 from distpg.spaces import Obs
@@ -37,16 +38,17 @@ class VectorEnv:
         """Take over a gymnasium vector env in NEXT_STEP mode."""
         self.envs = envs
         self.num_envs = envs.num_envs
-        self.is_atari = type(envs).__name__ == "AtariVectorEnv"
+        self.is_ale = type(envs).__name__ == "AtariVectorEnv"
+        self.is_atari = self.is_ale or (isinstance(envs, EnvPoolVectorEnv) and envs.is_atari)
         self.obs_spec = describe_obs(envs.single_observation_space, env_id)
         self.action_spec = describe_action(envs.single_action_space, env_id)
 
     def reset(self, seeds: list[int]) -> Obs:
         """Seed and reset every copy; one seed a copy."""
         assert len(seeds) == self.num_envs, "one seed for each env"
-        if isinstance(self.envs, gym.vector.SyncVectorEnv):
+        if isinstance(self.envs, gym.vector.SyncVectorEnv | EnvPoolVectorEnv):
             obs, _ = self.envs.reset(seed=list(seeds))
-        elif self.is_atari:
+        elif self.is_ale:
             obs, _ = self.envs.reset(seed=np.array(seeds, dtype=np.int64) % 2**31)  # pyright: ignore[reportArgumentType]
         else:
             # one generator serves all copies, as in gymnasium's own vector envs
