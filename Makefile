@@ -1,5 +1,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
+EXTRAS ?= dev
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -9,7 +10,7 @@ setup: .venv/ready  ## create .venv with everything that distpg and its tests ne
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "distpg needs Python 3.11 or newer; give one: make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
 
 train: setup  ## train PPO on CartPole-v1 until it is solved

@@ -14,6 +14,8 @@ from distpg.envs.make import find_env, find_source, make_vector_env
 from distpg.envs.vector_env import VectorEnv
 from tests.environments import Counting
 
+pytest.importorskip("envpool", reason="an extra of its own, since it is large: distpg[envpool]")
+
 
 def make(env_id: str, num_envs: int = 2, **kwargs: Any) -> VectorEnv:
     return make_vector_env(find_env(env_id, kwargs, "envpool"), num_envs)
