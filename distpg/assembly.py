@@ -108,7 +108,7 @@ def execute(plan: Plan) -> Outcome:
         progress = plan.resume.progress if plan.resume else Progress()
         first = progress
         clock = Clock(plan.started)
-        for note in idle_settings(config):
+        for note in idle_settings(config, specs[0]):
             display.say(note)
         if config.compile:
             display.say("the first updates compile the gradient, which takes up to a minute")

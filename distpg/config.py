@@ -176,6 +176,9 @@ class PolicySettings:
     where all observations are categories."""
     activation: Literal["tanh", "relu", "elu", "silu"] = "tanh"
     """Nonlinearity of the hidden layers."""
+    precision: Literal["float32", "bf16"] = "float32"
+    """Precision that image encoders compute in, acting and learning; bf16 is faster where the
+    processor or the GPU has it. Parameters and their updates stay in float32."""
     normalize_obs: bool = True
     """Scale vector observations by their running mean and standard deviation."""
 

@@ -58,7 +58,8 @@ class Evaluator:
         """Make the envs and a policy to load weights into."""
         self.config = config
         self.envs = make_vector_env(source, min(config.num_envs, config.eval_episodes))
-        self.policy = Policy(self.envs.obs_spec, self.envs.action_spec, Architecture.of(config))
+        specs = self.envs.obs_spec, self.envs.action_spec
+        self.policy = Policy(*specs, Architecture.of(config)).for_acting()
 
     def evaluate(self, weights: Weights) -> Evaluation:
         """Play with the most likely actions."""

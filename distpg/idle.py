@@ -4,22 +4,24 @@ import dataclasses
 from collections.abc import Iterator
 
 from distpg.config import Config
+from distpg.spaces import ObsSpec
 from distpg.values import flag
 
 
-def idle_settings(config: Config) -> list[str]:
+def idle_settings(config: Config, obs_spec: ObsSpec) -> list[str]:
     """Say of each setting that differs from its preset, and has no effect, what it would need."""
     preset = Config(algo=config.algo, num_workers=0, num_envs=2)
     return [
         f"{flag(name)} has no effect without {need}"
-        for name, need in _idle(config)
+        for name, need in _idle(config, obs_spec)
         if getattr(config, name) != getattr(preset, name)
     ]
 
 
-def _idle(config: Config) -> Iterator[tuple[str, str]]:
+def _idle(config: Config, obs_spec: ObsSpec) -> Iterator[tuple[str, str]]:
     schedules = (config.lr_schedule, config.clip_schedule, config.ent_schedule)
     follows_kl = "kl_adaptive" in (config.surrogate, *schedules)
+    kinds = {leaf.kind for leaf in obs_spec.leaves}
     needs = {
         "--optimizer sgd": (config.optimizer == "sgd", ("momentum",)),
         "--advantage n_step": (config.advantage == "n_step", ("bootstrap_steps",)),
@@ -30,6 +32,8 @@ def _idle(config: Config) -> Iterator[tuple[str, str]]:
             ("importance", "importance_clip"),
         ),
         "--surrogate clip": (config.surrogate == "clip", ("clip_coef", "clip_schedule")),
+        "images": ("image" in kinds, ("precision",)),
+        "observations besides images": (kinds != {"image"}, ("hidden_sizes", "activation")),
         "a KL penalty": (config.penalizes_kl, ("kl_coef",)),
         "anything kl_adaptive": (follows_kl, ("kl_target",)),
         "--baseline value": (

@@ -73,7 +73,8 @@ class RolloutWorker:
         self.slot = slot
         self.source = source
         self.envs = make_vector_env(source, config.num_envs)
-        self.policy = Policy(self.envs.obs_spec, self.envs.action_spec, Architecture.of(config))
+        specs = self.envs.obs_spec, self.envs.action_spec
+        self.policy = Policy(*specs, Architecture.of(config)).for_acting()
         self.scores = Scores(config.num_envs)
         self.obs: Obs | None = None
         if state is not None:

@@ -7,6 +7,10 @@ import pytest
 from distpg.config import Config, presets
 from distpg.config_file import read_settings, recipes
 from distpg.idle import idle_settings
+from distpg.spaces import Leaf, ObsSpec
+
+VECTOR = ObsSpec((Leaf("obs", (), (6,), "float32", "vector"),))
+IMAGE = ObsSpec((Leaf("obs", (), (84, 84, 3), "uint8", "image"),))
 
 
 @pytest.mark.parametrize(
@@ -40,14 +44,23 @@ from distpg.idle import idle_settings
 def test_a_setting_without_effect_is_named_with_what_it_needs(
     settings: dict[str, Any], expected: list[str]
 ) -> None:
-    assert idle_settings(Config(**settings)) == expected
+    assert idle_settings(Config(**settings), VECTOR) == expected
+
+
+def test_what_sees_decides_what_has_an_effect() -> None:
+    config = Config(precision="bf16", hidden_sizes=(8,))
+    assert idle_settings(config, VECTOR) == ["--precision has no effect without images"]
+    besides = "--hidden-sizes has no effect without observations besides images"
+    assert idle_settings(config, IMAGE) == [besides]
+    assert idle_settings(config, ObsSpec((*VECTOR.leaves, *IMAGE.leaves))) == []
 
 
 @pytest.mark.parametrize("algo", presets())
 def test_a_preset_has_nothing_idle_of_its_own(algo: str) -> None:
-    assert idle_settings(Config(algo=algo)) == []
+    assert idle_settings(Config(algo=algo), VECTOR) == []
 
 
 @pytest.mark.parametrize("recipe", recipes())
 def test_no_recipe_sets_what_has_no_effect(recipe: str) -> None:
-    assert idle_settings(Config(**read_settings(recipe))) == []
+    config: Config = Config(**read_settings(recipe))
+    assert idle_settings(config, IMAGE if config.env_id.startswith("ALE/") else VECTOR) == []

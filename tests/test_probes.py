@@ -100,6 +100,24 @@ class ObservedAndChosen(Probe):
         return direction * self.sign
 
 
+class Pictured(ObservedAndChosen):
+    """Shows the sign as the half of a picture that is lit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.observation_space = spaces.Box(0, 255, (36, 36, 1), np.uint8)
+
+    def _observe(self) -> Any:
+        return picture(self.sign)
+
+
+def picture(sign: float) -> np.ndarray:
+    """Light the right half for +1, the left one for -1."""
+    lit = np.zeros((36, 36, 1), np.uint8)
+    lit[:, 18:] = 255
+    return lit if sign > 0 else lit[:, ::-1].copy()
+
+
 GAMMA = 0.5
 SETTINGS: dict[str, Any] = {
     "num_workers": 0,
@@ -122,8 +140,8 @@ every_preset = pytest.mark.parametrize("algo", BY_PRESET)
 class Learned:
     """What a run of a preset on a probe came to."""
 
-    def __init__(self, algo: str, probe: type[Probe]) -> None:
-        config: Config = Config(algo=algo, **SETTINGS, **BY_PRESET[algo])
+    def __init__(self, algo: str, probe: type[Probe], **settings: Any) -> None:
+        config: Config = Config(algo=algo, **{**SETTINGS, **BY_PRESET[algo], **settings})
         workers = InProcessWorkers(config, source_of(probe, {}))
         envs = workers.slots[0].envs
         self.learner = Learner(config, envs.obs_spec, envs.action_spec)
@@ -176,3 +194,16 @@ def test_the_action_that_pays_for_what_is_observed_is_chosen(algo: str) -> None:
     assert high > 0.98
     if learned.learner.model.critic:
         assert learned.values(-1, 1) == pytest.approx([1, 1], abs=0.1)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_a_picture_tells_which_action_pays_in_either_precision(precision: str) -> None:
+    learned = Learned(
+        "ppo", Pictured, precision=precision, learning_rate=5e-4, total_steps=4000, num_epochs=2
+    )
+    obs = {"obs": torch.from_numpy(np.stack([picture(sign) for sign in (-1, 1)]))}
+    with torch.no_grad():
+        chances = learned.learner.policy(obs).log_prob(torch.ones(2, dtype=torch.int64)).exp()
+        values = learned.learner.model.values(obs)
+    assert chances.tolist() == pytest.approx([0, 1], abs=0.1)
+    assert values.tolist() == pytest.approx([1, 1], abs=0.15)

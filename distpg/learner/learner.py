@@ -133,7 +133,7 @@ class Learner(Trainable):
         self.optimizer.rate = rate
         before = self.policy.rebuild(samples.parameters).log_prob(samples.actions)
         slots = samples.envs // config.num_envs
-        stats = on_policy.check_on_policy(before - samples.logprobs, slots)
+        stats = on_policy.check_on_policy(before - samples.logprobs, slots, config.precision)
         stats |= self.schedules.scalars(self.trained_steps)
         credit = self.credit(samples, paths)
         if self.model.critic:

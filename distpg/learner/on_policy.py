@@ -14,7 +14,7 @@ from distpg.errors import RunError
 from distpg.gradient.diagnostics import approx_kl
 from distpg.records import Batch, Rollout
 
-LIMITS = {"median": 1e-5, "max": 1e-3}
+LIMITS = {"float32": {"median": 1e-5, "max": 1e-3}, "bf16": {"median": 0.02, "max": 1.0}}
 
 
 def check_versions(rollouts: Sequence[Rollout], num_slots: int, version: int) -> None:
@@ -54,12 +54,13 @@ def check_finite(batch: Batch, num_envs: int) -> None:
             )
 
 
-def check_on_policy(log_ratio: Tensor, slots: Tensor) -> dict[str, float]:
+def check_on_policy(log_ratio: Tensor, slots: Tensor, precision: str) -> dict[str, float]:
     """Measure |log ratio| before the first step of an update.
 
     Args:
         log_ratio: [B] log pi(a|s) now minus when it was played.
         slots: [B] int64 slot that each sample came from.
+        precision: That the policy computes in.
 
     Returns:
         Its median and maximum, by TensorBoard tag.
@@ -69,7 +70,7 @@ def check_on_policy(log_ratio: Tensor, slots: Tensor) -> dict[str, float]:
     """
     distance = log_ratio.abs()
     found = {"median": float(distance.median()), "max": float(distance.max())}
-    for measure, limit in LIMITS.items():
+    for measure, limit in LIMITS[precision].items():
         if not found[measure] <= limit:
             slot = int(slots[distance.argmax()])
             raise RunError(

@@ -1,7 +1,7 @@
 """The policy, which acts, and the critic, which only the learner needs."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from distpg.policy.distributions import (
     Distribution,
     MultiCategorical,
 )
-from distpg.policy.encoders import ObsEncoder, orthogonal
+from distpg.policy.encoders import ImageEncoder, ObsEncoder, orthogonal
 from distpg.policy.normalizer import Constants, ObsNormalizer
 from distpg.records import Weights
 from distpg.spaces import ActionSpec, ObsSpec
@@ -33,7 +33,7 @@ class Policy(nn.Module):
         self.obs_spec = obs_spec
         self.action_spec = action_spec
         self.normalizer = ObsNormalizer(obs_spec.leaves, enabled=parts.normalize_obs)
-        self.encoder = ObsEncoder(obs_spec, parts.hidden_sizes, parts.activation)
+        self.encoder = ObsEncoder(obs_spec, parts)
         self.num_outputs = sum(action_spec.sizes) or action_spec.stored_shape[0]
         bias = not self.encoder.is_table
         head = nn.Linear(self.encoder.num_features, self.num_outputs, bias=bias)
@@ -82,6 +82,13 @@ class Policy(nn.Module):
             return MultiCategorical(logits, self.action_spec.sizes)
         return Bernoulli(logits)
 
+    def for_acting(self) -> Self:
+        """Keep what computes in bf16 in bf16, so that no pass converts it; learning ends here."""
+        for encoder in self.encoder.image_encoders:
+            assert isinstance(encoder, ImageEncoder)
+            encoder.to(encoder.precision)
+        return self
+
     def weights(self, version: int) -> Weights:
         """Copy parameters and normalizer out."""
         return Weights(version, to_arrays(self))
@@ -106,8 +113,7 @@ class ActorCritic(nn.Module):
         self.critic = nn.ModuleDict()
         if with_critic:
             if not self.shared:
-                spec = policy.obs_spec
-                self.critic["encoder"] = ObsEncoder(spec, parts.hidden_sizes, parts.activation)
+                self.critic["encoder"] = ObsEncoder(policy.obs_spec, parts)
             head = nn.Linear(policy.encoder.num_features, 1, bias=not policy.encoder.is_table)
             self.critic["head"] = orthogonal(head, gain=1.0)
 

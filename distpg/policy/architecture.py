@@ -14,11 +14,15 @@ class Architecture:
     hidden_sizes: tuple[int, ...]
     activation: str
     normalize_obs: bool
+    precision: str = "float32"
+    """Of the image encoders."""
 
     @classmethod
     def of(cls, settings: PolicySettings) -> "Architecture":
         """Take the architecture out of the settings."""
-        return cls(settings.hidden_sizes, settings.activation, settings.normalize_obs)
+        return cls(
+            settings.hidden_sizes, settings.activation, settings.normalize_obs, settings.precision
+        )
 
     @classmethod
     def from_json(cls, described: Mapping[str, Any]) -> "Architecture":
@@ -27,4 +31,5 @@ class Architecture:
             hidden_sizes=tuple(described["hidden_sizes"]),
             activation=described["activation"],
             normalize_obs=described["normalize_obs"],
+            precision=described.get("precision", "float32"),
         )

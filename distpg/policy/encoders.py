@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
+from distpg.policy.architecture import Architecture
 from distpg.spaces import Leaf, ObsSpec
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -16,6 +17,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "elu": nn.ELU,
     "silu": nn.SiLU,
 }
+PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
 IMAGE_FEATURES = 512
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 
@@ -40,12 +42,15 @@ def mlp(num_inputs: int, hidden_sizes: Sequence[int], activation: str) -> nn.Seq
 class ImageEncoder(nn.Module):
     """Convolutions over one uint8 image [*B, *O] -> [*B, 512].
 
-    The Nature network (Mnih et al. 2015) from 36 pixels a side on; two 3x3 layers below.
+    The Nature network (Mnih et al. 2015) from 36 pixels a side on; two 3x3 layers below. With bf16
+    it computes in that precision, and its parameters are converted in each pass unless they are
+    kept in it.
     """
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
+    def __init__(self, shape: tuple[int, ...], precision: str = "float32") -> None:
         """Find the channel axis, the smaller of first and last, and size the layers."""
         super().__init__()
+        self.precision = PRECISIONS[precision]
         self.axes = len(shape)
         self.channels_last = self.axes == 3 and shape[2] < shape[0]
         height, width, channels = shape if self.channels_last else (*shape[-2:], 1)
@@ -67,12 +72,16 @@ class ImageEncoder(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Scale the pixels to [0, 1] and encode."""
         batch_shape = image.shape[: image.ndim - self.axes]
-        pixels = image.reshape(-1, *image.shape[image.ndim - self.axes :]).float() / 255
+        pixels = image.reshape(-1, *image.shape[image.ndim - self.axes :])
         if self.axes == 2:
             pixels = pixels.unsqueeze(1)
         elif self.channels_last:
             pixels = pixels.movedim(-1, 1)
-        return self.project(self.convolutions(pixels)).reshape(*batch_shape, IMAGE_FEATURES)
+        pixels = pixels.to(self.precision, memory_format=torch.channels_last) / 255
+        narrow = self.precision == torch.bfloat16
+        with torch.autocast(pixels.device.type, torch.bfloat16, enabled=narrow):
+            features = self.project(self.convolutions(pixels))
+        return features.float().reshape(*batch_shape, IMAGE_FEATURES)
 
 
 class ObsEncoder(nn.Module):
@@ -82,15 +91,18 @@ class ObsEncoder(nn.Module):
     is a table, with one row for each category and no bias.
     """
 
-    def __init__(self, obs_spec: ObsSpec, hidden_sizes: Sequence[int], activation: str) -> None:
+    def __init__(self, obs_spec: ObsSpec, parts: Architecture) -> None:
         """Make an encoder for each image and one MLP for what is flat."""
         super().__init__()
         self.images = [leaf for leaf in obs_spec.leaves if leaf.kind == "image"]
         self.flat = [leaf for leaf in obs_spec.leaves if leaf.kind != "image"]
-        self.image_encoders = nn.ModuleList([ImageEncoder(leaf.shape) for leaf in self.images])
+        self.image_encoders = nn.ModuleList(
+            [ImageEncoder(leaf.shape, parts.precision) for leaf in self.images]
+        )
         num_features = IMAGE_FEATURES * len(self.images) + sum(map(flat_size, self.flat))
+        hidden_sizes = parts.hidden_sizes
         if self.flat:
-            self.trunk = mlp(num_features, hidden_sizes, activation)
+            self.trunk = mlp(num_features, hidden_sizes, parts.activation)
             num_features = hidden_sizes[-1] if hidden_sizes else num_features
         else:
             self.trunk = nn.Sequential()

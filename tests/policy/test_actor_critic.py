@@ -1,3 +1,4 @@
+import dataclasses
 import math
 from functools import partial
 
@@ -283,6 +284,26 @@ def test_every_pixel_of_a_small_image_reaches_the_features() -> None:
     lit = 255 * torch.eye(147, dtype=torch.uint8).view(147, 7, 7, 3)
     dark = torch.zeros(1, 7, 7, 3, dtype=torch.uint8)
     assert ((encoder(lit) - encoder(dark)).abs().amax(1) > 1e-6).all()
+
+
+def test_in_bf16_the_features_are_those_of_float32_but_for_its_rounding() -> None:
+    wide, narrow = ImageEncoder((4, 84, 84)), ImageEncoder((4, 84, 84), "bf16")
+    load_arrays(narrow, to_arrays(wide))
+    (image,) = observe(Leaf("i", (), (4, 84, 84), "uint8", "image")).values()
+    expected, found = wide(image), narrow(image)
+    assert found.dtype == torch.float32
+    assert not torch.equal(found, expected)
+    assert_close(found, expected, rtol=0.05, atol=0.02 * float(expected.max()))
+
+
+def test_a_policy_that_keeps_its_weights_in_bf16_acts_as_the_one_that_learns() -> None:
+    parts = dataclasses.replace(PARTS, precision="bf16")
+    spec, kind = ObsSpec((SCREEN,)), ACTIONS["categorical"]
+    learning, acting = (Policy(spec, kind, parts) for _ in range(2))
+    acting.for_acting().load(learning.weights(0))
+    obs = observe(SCREEN)
+    actions = torch.arange(8) % 4
+    assert torch.equal(learning(obs).log_prob(actions), acting(obs).log_prob(actions))
 
 
 def test_categories_become_one_hot_vectors_side_by_side() -> None:
