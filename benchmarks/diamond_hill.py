@@ -121,9 +121,9 @@ def train(seed: int, updates: int, settings: dict[str, Any]) -> Trained:
     looks, curve = marks(updates), [point(0, policy())]
     weights, env_steps = learner.weights(), 0
     for update in range(1, updates + 1):
-        rollouts, stats, _ = workers.collect(weights, update - 1)
-        weights, _ = learner.update(rollouts)
-        env_steps += sum(slot.env_steps for slot in stats)
+        collection = workers.collect(weights, update - 1).result()
+        weights, _ = learner.update(collection.rollouts)
+        env_steps += sum(slot.env_steps for slot in collection.stats)
         if update in looks:
             curve.append(point(update, policy()))
     return Trained(curve, policy(), env_steps)

@@ -55,7 +55,7 @@ class RunSettings:
     """What is run, and when it ends."""
 
     algo: str = "ppo"
-    """The preset that the other settings start from: ppo, ppo_kl, a2c or reinforce."""
+    """The preset that the other settings start from: ppo, appo, ppo_kl, a2c or reinforce."""
     seed: Seed = 0
     """Fixes every random stream of the run."""
     total_steps: BigCount = 1_000_000
@@ -106,6 +106,9 @@ class CollectSettings:
     episodes_per_env: CountOrZero | None = None
     """Whole episodes of each env in a rollout, from a fresh reset; 0 collects segments of
     num_steps. Default: 1 for total_return, and for other returns without a critic; else 0."""
+    overlap: bool = False
+    """Play the next rollouts while the learner improves on these: faster, with weights one update
+    old, for which the ratio of clip and importance corrects (and --advantage vtrace V, too)."""
     phase_timeout: Positive = 600.0
     """Seconds that a process may take to start, a rollout or an update, before the run gives up."""
     address: str | None = None
@@ -122,7 +125,8 @@ class GradientSettings:
     """Rewards that n_step counts before V stands for the rest; inf counts them all."""
     rho_bar: Positive = 1.0
     """V-trace's limit on the ratio of a step: below 1, V moves towards that of the policy that
-    acted. Ratios differ from 1 under --surrogate importance alone; else V-trace is GAE(1)."""
+    acted. Ratios differ from 1 under --surrogate importance and --overlap; else V-trace is
+    GAE(1)."""
     c_bar: Positive = 1.0
     """V-trace's limit on the ratios that carry credit back: lower is less noise, slower."""
     baseline: Literal["none", "mean", "time", "value"] = "value"
@@ -255,6 +259,11 @@ class Config(
                 f"--advantage {self.advantage} contains V, so it needs --baseline value, not "
                 f"{self.baseline}; or take --advantage reward_to_go, or n_step with "
                 "--bootstrap-steps inf"
+            )
+        if self.overlap and (self.one_step or self.penalizes_kl):
+            raise InputError(
+                f"--overlap: rollouts are one update old, which --surrogate {self.surrogate} does "
+                "not correct for; take --surrogate clip or importance, or leave --overlap out"
             )
         if self.one_step and self.num_epochs > 1:
             raise InputError(

@@ -1,15 +1,27 @@
 """All slots in this process, one after the other: the same loop for a debugger, without Ray."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
 from distpg.config import Config
 from distpg.envs.make import EnvSource
 from distpg.evaluation import Evaluator
+from distpg.phases import Collection
 from distpg.records import Evaluation, Rollout, Weights
 from distpg.rollout import RolloutWorker
-from distpg.train import Collection
+
+
+@dataclass
+class Played:
+    """Rollouts that are there already."""
+
+    collection: Collection
+
+    def result(self) -> Collection:
+        """Return them."""
+        return self.collection
 
 
 class InProcessWorkers:
@@ -21,13 +33,12 @@ class InProcessWorkers:
         self.slots = [RolloutWorker(config, source, slot) for slot in range(config.slots)]
         self.evaluator = Evaluator(config, source) if config.eval_every else None
 
-    def collect(self, weights: Weights, iteration: int) -> Collection:
+    def collect(self, weights: Weights, iteration: int) -> Played:
         """Play every slot, on one torch thread as a worker process does."""
         torch.set_num_threads(1)
         collected = [slot.collect(weights, iteration) for slot in self.slots]
         rollouts: Sequence[Rollout] = [slot.rollout for slot in collected]
-        stats = [slot.stats for slot in collected]
-        return Collection(rollouts, stats, [sum(slot.collect_s for slot in stats)])
+        return Played(Collection(rollouts, [[slot.stats for slot in collected]]))
 
     def evaluate(self, weights: Weights) -> Evaluation:
         """Play evaluation episodes."""

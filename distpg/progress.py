@@ -41,6 +41,11 @@ class Progress:
             lengths=(*self.lengths, *lengths)[-WINDOW:],
         )
 
+    def dropping(self, slots: Sequence[RolloutStats]) -> Self:
+        """Count steps that were simulated and are not trained on."""
+        dropped = sum(slot.env_steps + slot.dropped_steps for slot in slots)
+        return replace(self, dropped_steps=self.dropped_steps + dropped)
+
     @property
     def mean_return(self) -> float | None:
         """Mean score of the window, or None before the first episode has finished."""

@@ -12,29 +12,26 @@ on a cluster (`actors/`): `weights` and `rollouts` are handles that only those t
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, Protocol
 
-from distpg.config import RunSettings
+from distpg.config import Config
+from distpg.phases import Collection, Scalars, phases
 from distpg.progress import Progress
-from distpg.records import LearnerState, RolloutStats
+from distpg.records import LearnerState
 
 StopReason = Literal["solved", "total_steps", "interrupted"]
-Scalars = dict[str, float]
 
 
-class Collection(NamedTuple):
-    """The rollouts of one iteration, in slot order, and what was noted while they were played."""
+class Pending(Protocol):
+    """Rollouts that are being played."""
 
-    rollouts: Sequence[Any]
-    stats: Sequence[RolloutStats]
-    busy_s: Sequence[float]
-    """Seconds that each worker process spent in `collect`."""
+    def result(self) -> Collection: ...  # noqa: D102
 
 
 class Workers(Protocol):
     """Plays every slot of a batch."""
 
-    def collect(self, weights: Any, iteration: int) -> Collection: ...  # noqa: D102
+    def collect(self, weights: Any, iteration: int) -> Pending: ...  # noqa: D102
 
 
 class Learner(Protocol):
@@ -55,7 +52,7 @@ class Watcher(Protocol):
 class Stop:
     """When a run ends."""
 
-    settings: RunSettings
+    settings: Config
     signal: int | None = None
     """The signal that asked for an end, if one did."""
 
@@ -71,28 +68,26 @@ class Stop:
 def train_loop(
     workers: Workers, learner: Learner, stop: Stop, watchers: Sequence[Watcher], progress: Progress
 ) -> tuple[Progress, StopReason]:
-    """Train until there is a reason to stop."""
-    weights = learner.weights()
+    """Train until there is a reason to stop.
+
+    With overlap, the next rollouts are played while the learner improves on these, by the weights
+    that played these; those that a stop leaves over are dropped.
+    """
+    weights, pending = learner.weights(), None
     while (reason := stop.reason(progress)) is None:
         began = time.perf_counter()
-        collection = workers.collect(weights, progress.iteration)
+        pending = pending or workers.collect(weights, progress.iteration)
+        collection = pending.result()
+        ahead = stop.settings.overlap
+        pending = workers.collect(weights, progress.iteration + 1) if ahead else None
         collected = time.perf_counter()
         weights, scalars = learner.update(collection.rollouts)
         updated = time.perf_counter()
 
         progress = progress.after(collection.stats)
-        scalars |= phases(collected - began, updated - collected, collection.busy_s)
+        scalars |= phases(collection.by_worker, collected - began, updated - collected)
         for watcher in watchers:
             watcher.on_iteration(progress, scalars, weights)
+    if pending:
+        progress = progress.dropping(pending.result().stats)
     return progress, reason
-
-
-def phases(collect_s: float, update_s: float, busy_s: Sequence[float]) -> Scalars:
-    """Split an iteration's seconds; what the slowest worker did not need is broadcast."""
-    slowest = max(busy_s)
-    return {
-        "perf/collect_s": collect_s,
-        "perf/update_s": update_s,
-        "perf/broadcast_s": collect_s - slowest,
-        "perf/idle_s": sum(slowest - busy for busy in busy_s) / len(busy_s),
-    }

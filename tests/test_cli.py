@@ -75,7 +75,7 @@ BAD_FLAGS: list[tuple[list[str], list[str]]] = [
     (["--device", "tpu"], ["--device", "tpu", "cuda"]),
     (["--hidden-sizes", "64", "0"], ["--hidden-sizes", "0"]),
     (["--bootstrap-steps", "0"], ["--bootstrap-steps", "0", "inf"]),
-    (["--algo", "dqn"], ["--algo", "dqn", "a2c, ppo, ppo_kl, reinforce"]),
+    (["--algo", "dqn"], ["--algo", "dqn", "a2c, appo, ppo, ppo_kl, reinforce"]),
     (["--algo"], ["--algo"]),
     (
         ["--num-slots", "1", "--num-workers", "1", "--num-steps", "4", "--minibatch-size", "99"],

@@ -34,9 +34,9 @@ def test_a_preset_changes_the_defaults_and_a_given_value_changes_the_preset() ->
     assert Config(algo="a2c").gamma == Config().gamma
 
 
-@pytest.mark.parametrize("algo", ["ppo", "ppo_kl", "a2c", "reinforce"])
+@pytest.mark.parametrize("algo", ["ppo", "appo", "ppo_kl", "a2c", "reinforce"])
 def test_every_preset_is_a_legal_configuration_and_names_no_algo_itself(algo: str) -> None:
-    assert set(presets()) == {"ppo", "ppo_kl", "a2c", "reinforce"}
+    assert set(presets()) == {"ppo", "appo", "ppo_kl", "a2c", "reinforce"}
     assert "algo" not in presets()[algo]
     config = Config(algo=algo)
     assert dataclasses.replace(config) == config
@@ -134,9 +134,9 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"checkpoint_every": -1}, "--checkpoint-every: -1", "at least 0"),
     ({"eval_every": -1}, "--eval-every: -1", "at least 0"),
     ({"phase_timeout": 0}, "--phase-timeout: 0", "greater than 0"),
-    ({"algo": "dqn"}, "--algo: 'dqn'", "a2c, ppo, ppo_kl, reinforce"),
-    ({"algo": ["ppo"]}, "--algo: ['ppo']", "a2c, ppo, ppo_kl, reinforce"),
-    ({"algo": {}}, "--algo: {}", "a2c, ppo, ppo_kl, reinforce"),
+    ({"algo": "dqn"}, "--algo: 'dqn'", "a2c, appo, ppo, ppo_kl, reinforce"),
+    ({"algo": ["ppo"]}, "--algo: ['ppo']", "a2c, appo, ppo, ppo_kl, reinforce"),
+    ({"algo": {}}, "--algo: {}", "a2c, appo, ppo, ppo_kl, reinforce"),
 ]
 ILLEGAL: list[tuple[dict[str, Any], str, str]] = [
     ({"advantage": "gae", "baseline": "mean"}, "--advantage gae", "--baseline value"),

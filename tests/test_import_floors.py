@@ -10,8 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS: dict[int, tuple[str, ...]] = {
-    0: ("errors", "config", "config_file", "idle", "values"),
-    1: ("streams", "records", "spaces", "progress"),
+    0: ("errors", "config", "config_file", "values"),
+    1: ("streams", "records", "spaces", "progress", "phases", "idle"),
     2: ("gradient",),
     3: ("policy", "envs"),
     4: (

@@ -11,6 +11,7 @@ A method's return value is owned by the driver, so it outlives the actor that ma
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -22,9 +23,9 @@ from distpg.actors.wait import fetch, wait
 from distpg.config import Config
 from distpg.envs.make import EnvSource
 from distpg.errors import ProcessDiedError
+from distpg.phases import Collection
 from distpg.records import Evaluation, LearnerState, RolloutStats
 from distpg.spaces import ActionSpec, ObsSpec
-from distpg.train import Collection
 
 ATTEMPTS = 3
 """How often a worker's part of one iteration is tried, each time by a new process."""
@@ -72,6 +73,31 @@ class RayLearner:
         ray.kill(self.actor)
 
 
+@dataclass
+class Playing:
+    """Rollouts that workers were asked for."""
+
+    workers: "RayWorkers"
+    asked: list[list[Any]]
+    """Of each worker, references to its rollouts and to what it tells of them."""
+    weights: Any
+    iteration: int
+
+    def result(self) -> Collection:
+        """Wait for them."""
+        # the workers' deadline starts when there are weights to play with
+        timeout_s = self.workers.config.phase_timeout
+        wait([self.weights], ["the learner"], doing="handing out weights", timeout_s=timeout_s)
+        began = time.monotonic()
+        rollouts: dict[int, Any] = {}
+        by_worker: list[list[RolloutStats]] = []
+        for worker, refs in enumerate(self.asked):
+            *refs, told = self.workers.answer(worker, refs, self.weights, self.iteration, began)
+            rollouts |= zip(self.workers.shares[worker], refs, strict=True)
+            by_worker.append(told)
+        return Collection([rollouts[slot] for slot in sorted(rollouts)], by_worker)
+
+
 class RayWorkers:
     """Rollout workers, each a process that hosts a fixed share of the slots.
 
@@ -108,31 +134,17 @@ class RayWorkers:
         refs = [actor.ready.remote() for actor in self.actors]
         fetch(refs, self.names, doing="starting", timeout_s=self.config.phase_timeout)
 
-    def collect(self, weights: Any, iteration: int) -> Collection:
-        """Play every slot with the weights that a reference stands for."""
-        timeout_s = self.config.phase_timeout
-        asked = [self._ask(worker, weights, iteration) for worker in range(len(self.actors))]
-        # the workers' deadline starts when there are weights to play with
-        wait([weights], ["the learner"], doing="handing out weights", timeout_s=timeout_s)
-        began = time.monotonic()
-        rollouts: dict[int, Any] = {}
-        stats: dict[int, RolloutStats] = {}
-        busy_s: list[float] = []
-        for worker, refs in enumerate(asked):
-            *refs, told = self._answer(worker, refs, weights, iteration, began)
-            rollouts |= zip(self.shares[worker], refs, strict=True)
-            stats |= {slot.slot: slot for slot in told}
-            busy_s.append(sum(slot.collect_s for slot in told))
-        slots = range(self.config.slots)
-        return Collection(
-            [rollouts[slot] for slot in slots], [stats[slot] for slot in slots], busy_s
-        )
+    def collect(self, weights: Any, iteration: int) -> "Playing":
+        """Have every slot played with the weights that a reference stands for."""
+        asked = [self.ask(worker, weights, iteration) for worker in range(len(self.actors))]
+        return Playing(self, asked, weights, iteration)
 
-    def _ask(self, worker: int, weights: Any, iteration: int) -> list[Any]:
+    def ask(self, worker: int, weights: Any, iteration: int) -> list[Any]:
+        """Return references to a worker's rollouts, and to what it tells of them."""
         call = self.actors[worker].collect.options(num_returns=len(self.shares[worker]) + 1)
         return call.remote(weights, iteration)
 
-    def _answer(
+    def answer(
         self, worker: int, refs: list[Any], weights: Any, iteration: int, began: float
     ) -> list[Any]:
         """Wait for a worker's rollouts, and return their references and what it told of them."""
@@ -150,7 +162,7 @@ class RayWorkers:
                     raise
                 self.incarnations[worker] += 1
                 self.actors[worker] = self._start(worker)
-                refs = self._ask(worker, weights, iteration)
+                refs = self.ask(worker, weights, iteration)
                 began = time.monotonic()
             else:
                 return [*refs[:-1], told]

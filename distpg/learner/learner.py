@@ -41,7 +41,8 @@ class Learner(Trainable):
         """Improve the policy by one batch.
 
         Args:
-            rollouts: One of each slot, in slot order, all played with the current version.
+            rollouts: One of each slot, in slot order, all played with the current version; with
+                overlap, with that or the one before it.
 
         Returns:
             The new weights, and statistics by their TensorBoard tag: means over all minibatches,
@@ -50,16 +51,24 @@ class Learner(Trainable):
         Raises:
             RunError: a rollout is of another version or slot, or was not played by this policy.
         """
-        began = time.perf_counter()
+        began, config = time.perf_counter(), self.config
         torch.set_num_threads(self.threads)
-        on_policy.check_versions(rollouts, self.config.slots, self.version)
+        staleness = on_policy.check_versions(
+            rollouts, config.slots, self.version, allowed=int(config.overlap)
+        )
         batch = Batch.join(rollouts, self.device)
-        on_policy.check_finite(batch, self.config.num_envs)
+        on_policy.check_finite(batch, config.num_envs)
         samples, paths = self.observe(batch)
-        every = self.config.gradient_stats_every
+        stats = on_policy.check_on_policy(
+            self.policy.rebuild(samples.parameters).log_prob(samples.actions) - samples.logprobs,
+            samples.envs // config.num_envs,
+            {} if staleness else on_policy.LIMITS[config.precision],
+        )
+        prepared = time.perf_counter()
+        every = config.gradient_stats_every
         measured = every > 0 and self.version % every == 0
         gradients = gradient_samples(self, samples, paths) if measured else None
-        stats = self._improve(samples, paths)
+        stats |= self._improve(samples, paths)
         on_policy.check_norm(stats.get("gradient/norm", 0.0), self.version)
         if gradients:
             stats |= measure_noise(self.noise_memory, *gradients)
@@ -69,8 +78,9 @@ class Learner(Trainable):
         )
         self.version += 1
         self.trained_steps += len(samples)
-        stats["perf/learner_s"] = time.perf_counter() - began
-        return self.weights(), stats
+        weights, ended = self.weights(), time.perf_counter()
+        stats |= {"perf/learner_s": ended - began, "perf/prepare_s": prepared - began}
+        return weights, stats | {"train/staleness": staleness}
 
     @torch.no_grad()
     def observe(self, batch: Batch) -> tuple[Samples, Paths]:
@@ -131,10 +141,7 @@ class Learner(Trainable):
         config, means, stopped = self.config, Means(), False
         coefficients, rate = self.schedules.now(self.trained_steps)
         self.optimizer.rate = rate
-        before = self.policy.rebuild(samples.parameters).log_prob(samples.actions)
-        slots = samples.envs // config.num_envs
-        stats = on_policy.check_on_policy(before - samples.logprobs, slots, config.precision)
-        stats |= self.schedules.scalars(self.trained_steps)
+        stats = self.schedules.scalars(self.trained_steps)
         credit = self.credit(samples, paths)
         if self.model.critic:
             explained = explained_variance(samples.values, credit.returns)

@@ -6,7 +6,7 @@ learner differ: in weights, normalizer or precision.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
@@ -17,8 +17,17 @@ from distpg.records import Batch, Rollout
 LIMITS = {"float32": {"median": 1e-5, "max": 1e-3}, "bf16": {"median": 0.02, "max": 1.0}}
 
 
-def check_versions(rollouts: Sequence[Rollout], num_slots: int, version: int) -> None:
-    """Refuse what is not each slot once, in order, played by this version.
+def check_versions(rollouts: Sequence[Rollout], num_slots: int, version: int, allowed: int) -> int:
+    """Refuse what is not each slot once, in order, played by this version or one not much older.
+
+    Args:
+        rollouts: Of one batch.
+        num_slots: Slots of a batch.
+        version: The learner's.
+        allowed: How many updates old the policy that acted may be.
+
+    Returns:
+        How many it is, the same for all of them.
 
     Raises:
         RunError: names the slot and both versions.
@@ -26,12 +35,14 @@ def check_versions(rollouts: Sequence[Rollout], num_slots: int, version: int) ->
     slots = [rollout.slot for rollout in rollouts]
     if slots != list(range(num_slots)):
         raise RunError(f"a batch needs each of {num_slots} slots once, not {slots}")
+    staleness = version - rollouts[0].policy_version
     for rollout in rollouts:
-        if rollout.policy_version != version:
+        if version - rollout.policy_version != staleness or not 0 <= staleness <= allowed:
             raise RunError(
                 f"slot {rollout.slot} acted with version {rollout.policy_version} of the policy; "
                 f"the learner is at version {version}"
             )
+    return staleness
 
 
 def check_finite(batch: Batch, num_envs: int) -> None:
@@ -54,13 +65,15 @@ def check_finite(batch: Batch, num_envs: int) -> None:
             )
 
 
-def check_on_policy(log_ratio: Tensor, slots: Tensor, precision: str) -> dict[str, float]:
+def check_on_policy(
+    log_ratio: Tensor, slots: Tensor, limits: Mapping[str, float]
+) -> dict[str, float]:
     """Measure |log ratio| before the first step of an update.
 
     Args:
         log_ratio: [B] log pi(a|s) now minus when it was played.
         slots: [B] int64 slot that each sample came from.
-        precision: That the policy computes in.
+        limits: Of the precision, or none where another policy acted.
 
     Returns:
         Its median and maximum, by TensorBoard tag.
@@ -70,7 +83,7 @@ def check_on_policy(log_ratio: Tensor, slots: Tensor, precision: str) -> dict[st
     """
     distance = log_ratio.abs()
     found = {"median": float(distance.median()), "max": float(distance.max())}
-    for measure, limit in LIMITS[precision].items():
+    for measure, limit in limits.items():
         if not found[measure] <= limit:
             slot = int(slots[distance.argmax()])
             raise RunError(

@@ -77,6 +77,18 @@ def test_any_number_of_workers_ends_in_the_weights_of_one_process(
     assert not actors_alive()
 
 
+def test_with_overlap_any_number_of_workers_plays_each_batch_by_the_same_weights(
+    callers_ray: None, tmp_path: Path
+) -> None:
+    outcomes = [
+        train(tiny(n, algo="appo", eval_every=2), run_dir=tmp_path / str(n), quiet=True)
+        for n in (0, 1, 2)
+    ]
+    assert len({policy_content(outcome) for outcome in outcomes}) == 1
+    for key in ("env_steps", "trained_steps", "dropped_steps"):
+        assert len({outcome.result[key] for outcome in outcomes}) == 1, key
+
+
 def actors_alive() -> list[str]:
     """Processes of our actors below this one; one that was ended may take a moment to go."""
     deadline = time.monotonic() + 10
@@ -122,7 +134,7 @@ def test_an_env_that_hangs_ends_at_the_deadline_and_the_message_names_the_worker
         with pytest.raises(
             RunError, match=r"rollout worker 0 \(slots 0\).* within 1 s.*iteration 5"
         ):
-            workers.collect(ray.put(initial_weights(Hangs)), 5)
+            workers.collect(ray.put(initial_weights(Hangs)), 5).result()
         assert time.monotonic() - began < 10
     finally:
         workers.close()
@@ -141,9 +153,9 @@ def test_slots_come_in_slot_order_also_when_a_worker_died_and_was_replaced(
         workers.wait_until_ready()
         weights = initial_weights(Counting)
         for restarts in (0, 1):
-            collection = workers.collect(ray.put(weights), restarts)
+            collection = workers.collect(ray.put(weights), restarts).result()
             assert [stats.slot for stats in collection.stats] == [0, 1, 2]
-            assert len(collection.busy_s) == 2
+            assert [len(told) for told in collection.by_worker] == [2, 1]
             rollouts: list[Any] = [ray.get(ref) for ref in collection.rollouts]
             assert [rollout.slot for rollout in rollouts] == [0, 1, 2]
             assert workers.restarts == restarts

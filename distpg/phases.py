@@ -1,0 +1,46 @@
+"""Where an iteration's time goes: stepping, acting, sending, updating."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from distpg.records import RolloutStats
+
+Scalars = dict[str, float]
+
+
+class Collection(NamedTuple):
+    """The rollouts of one iteration, in slot order, and what was noted while they were played."""
+
+    rollouts: Sequence[Any]
+    by_worker: Sequence[Sequence[RolloutStats]]
+    """What each worker process told of its slots."""
+
+    @property
+    def stats(self) -> list[RolloutStats]:
+        """What was told of each slot, in slot order."""
+        told = [slot for worker in self.by_worker for slot in worker]
+        return sorted(told, key=lambda slot: slot.slot)
+
+
+def phases(
+    by_worker: Sequence[Sequence[RolloutStats]], collect_s: float, update_s: float
+) -> Scalars:
+    """Split the seconds that the loop waited for rollouts and for the learner.
+
+    Returns:
+        By TensorBoard tag: `collect_s` and `update_s` as the loop saw them; `step_s` and `act_s`,
+        stepping and acting of the worker that took longest; `broadcast_s`, what it did not need of
+        `collect_s` (nothing, where it played during an update); `idle_s`, which the other workers
+        waited for it, on average.
+    """
+    busy_s = [sum(slot.collect_s for slot in worker) for worker in by_worker]
+    slowest = max(range(len(busy_s)), key=busy_s.__getitem__)
+    step_s = sum(slot.step_s for slot in by_worker[slowest])
+    return {
+        "perf/collect_s": collect_s,
+        "perf/step_s": step_s,
+        "perf/act_s": busy_s[slowest] - step_s,
+        "perf/broadcast_s": max(0.0, collect_s - busy_s[slowest]),
+        "perf/idle_s": busy_s[slowest] - sum(busy_s) / len(busy_s),
+        "perf/update_s": update_s,
+    }

@@ -1,0 +1,106 @@
+"""Rollouts that are played ahead: by whose weights, and what becomes of those left over."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from distpg.config import Config
+from distpg.envs.make import find_env
+from distpg.errors import InputError, RunError
+from distpg.in_process import InProcessWorkers
+from distpg.learner.learner import Learner
+from distpg.progress import Progress
+from distpg.records import Rollout
+from distpg.train import Stop, train_loop
+from tests.learner.runs import LONG, Run, assert_same, differ, seen
+
+
+class Watched(Learner):
+    """Notes what it learns from."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.batches: list[list[Rollout]] = []
+        self.stats: list[dict[str, float]] = []
+
+    def update(self, rollouts: Any) -> Any:
+        self.batches.append(rollouts)
+        weights, stats = super().update(rollouts)
+        self.stats.append(stats)
+        return weights, stats
+
+
+def trained(**settings: Any) -> tuple[Watched, Progress]:
+    config: Config = Config(
+        **{"num_workers": 0, "num_slots": 2, "num_envs": 2, "num_steps": 32, "total_steps": 500}
+        | settings
+    )
+    workers = InProcessWorkers(config, find_env("CartPole-v1", {}))
+    envs = workers.slots[0].envs
+    learner = Watched(config, envs.obs_spec, envs.action_spec)
+    progress, _ = train_loop(workers, learner, Stop(config), [], Progress())
+    return learner, progress
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_each_batch_is_played_by_the_weights_before_the_update_under_way(overlap: bool) -> None:
+    learner, _ = trained(overlap=overlap)
+    acted = [rollout.policy_version for batch in learner.batches for rollout in batch]
+    count = len(learner.batches)
+    versions = [max(0, k - 1) for k in range(count)] if overlap else list(range(count))
+    assert acted == [version for version in versions for _ in range(2)]
+    ages = [stats["train/staleness"] for stats in learner.stats]
+    assert ages == [k - version for k, version in enumerate(versions)]
+
+
+def test_what_was_played_ahead_when_the_run_stops_is_counted_as_dropped() -> None:
+    learner, progress = trained(overlap=True)
+    assert progress.env_steps == learner.trained_steps
+    # one batch: 2 slots x 2 envs x 32 steps, but for the steps that reset
+    assert 0.8 * 128 < progress.dropped_steps <= 128
+    assert trained(overlap=False)[1].dropped_steps == 0
+
+
+def test_the_ratio_to_the_weights_that_acted_is_measured_and_not_refused() -> None:
+    learner, _ = trained(overlap=True, learning_rate=3e-3)
+    first, *later = [stats["train/on_policy_max"] for stats in learner.stats]
+    assert first < 1e-3
+    assert all(value > 1e-2 for value in later)
+
+
+def test_a_batch_two_updates_old_is_refused() -> None:
+    run = Run(overlap=True)
+    rollouts = run.collect()
+    run.iterate()
+    run.learner.update(rollouts)
+    with pytest.raises(RunError, match=r"slot 0 acted with version 0 .* is at version 2"):
+        run.learner.update(rollouts)
+
+
+def test_vtrace_corrects_old_rollouts_where_gae_does_not() -> None:
+    run = Run(**LONG, algo="appo", learning_rate=0.01)
+    rollouts = run.collect()
+    run.iterate()
+    samples, paths = seen(run.learner, rollouts)
+    plain = run.make_learner(advantage="gae", gae_lambda=1.0)
+    plain.load(run.learner.state())
+    corrected, uncorrected = (one.credit(samples, paths) for one in (run.learner, plain))
+    moved = (corrected.returns - uncorrected.returns).abs().max()
+    assert moved > 0.05
+    # on rollouts of its own it has nothing to correct
+    own, paths = seen(run.learner, run.collect())
+    same, gae = (one.credit(own, paths).returns for one in (run.learner, plain))
+    np.testing.assert_allclose(same.numpy(), gae.numpy(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("algo", ["a2c", "reinforce", "ppo_kl"])
+def test_what_is_right_for_its_own_rollouts_alone_refuses_older_ones(algo: str) -> None:
+    with pytest.raises(InputError, match="--overlap: rollouts are one update old"):
+        Config(algo=algo, overlap=True)
+
+
+def test_the_same_run_twice_is_the_same() -> None:
+    one, other = (trained(algo="appo")[0].weights().arrays for _ in range(2))
+    assert_same(one, other)
+    assert differ(one, trained(algo="appo", overlap=False)[0].weights().arrays)
