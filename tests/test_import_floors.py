@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS: dict[int, tuple[str, ...]] = {
     0: ("errors", "config", "config_file", "idle", "values"),
-    1: ("streams", "records", "spaces", "progress"),
+    1: ("streams", "records", "spaces", "progress", "flags"),
     2: ("gradient",),
     3: ("policy", "envs"),
     4: (
