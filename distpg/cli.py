@@ -17,6 +17,7 @@ COMMANDS = {
     "resume": "go on with a run",
     "evaluate": "play whole episodes with a trained policy",
     "verify": "prove every estimator on a game that is known exactly",
+    "bench": "measure env, policy and learner, and say what limits them",
 }
 
 

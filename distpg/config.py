@@ -260,7 +260,7 @@ class Config(
                 f"{self.baseline}; or take --advantage reward_to_go, or n_step with "
                 "--bootstrap-steps inf"
             )
-        if self.overlap and (self.one_step or self.penalizes_kl):
+        if self.overlap and self.own_rollouts_alone:
             raise InputError(
                 f"--overlap: rollouts are one update old, which --surrogate {self.surrogate} does "
                 "not correct for; take --surrogate clip or importance, or leave --overlap out"
@@ -326,6 +326,11 @@ class Config(
     def penalizes_kl(self) -> bool:
         """Whether the surrogate has a KL penalty."""
         return self.surrogate in ("kl_adaptive", "kl_fixed")
+
+    @property
+    def own_rollouts_alone(self) -> bool:
+        """Whether the surrogate cannot learn from what an older policy played."""
+        return self.one_step or self.penalizes_kl
 
     @property
     def signed(self) -> bool:

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS: dict[int, tuple[str, ...]] = {
     0: ("errors", "config", "config_file", "values"),
-    1: ("streams", "records", "spaces", "progress", "phases", "idle"),
+    1: ("streams", "records", "spaces", "progress", "phases", "idle", "bottleneck", "flags"),
     2: ("gradient",),
     3: ("policy", "envs"),
     4: (
@@ -19,6 +19,7 @@ FLOORS: dict[int, tuple[str, ...]] = {
         "scores",
         "rollout",
         "learner",
+        "measurement",
         "run_dir",
         "checkpoint",
         "evaluation",

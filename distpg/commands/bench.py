@@ -1,0 +1,106 @@
+"""`bench`: measure env, policy and learner on this machine, and say what limits a run of them."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from distpg.bottleneck import NAMES, Measurement, duration, predict, verdict
+from distpg.checkpoint import load_networks
+from distpg.config import Config, Positive
+from distpg.envs.make import find_source
+from distpg.errors import InputError
+from distpg.flags import ConfigFlags, read_flags
+from distpg.run_dir import RunDir
+from distpg.values import check_value
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchFlags(ConfigFlags):
+    """Measure env, policy and learner, without Ray, and say what limits a run of these settings."""
+
+    seconds: float = 2.0
+    """Time for each measurement; a rollout and an update are always measured whole."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+def main(arguments: list[str], program: str, started: float) -> int:
+    """Run the sub-command; return its exit code."""
+    flags = read_flags(BenchFlags, arguments, program)
+    config = flags.checked()
+    measured = bench(config, flags.seconds)
+    if flags.json:
+        print(json.dumps(summarize(config, measured)))
+    else:
+        print("\n".join(table(config, measured)))
+    return 0
+
+
+def bench(config: Config, seconds: float) -> Measurement:
+    """Measure what a run of these settings would do; nothing is written.
+
+    Raises:
+        InputError: the settings cannot be.
+    """
+    check_value("seconds", seconds, Positive)
+    if config.address is not None:
+        raise InputError(
+            f"--address: {config.address}, but bench measures this machine alone; leave it out, or "
+            "take --address none where a file sets it"
+        )
+    source = find_source(config, None)
+    start_from = None
+    if config.init_from is not None:
+        start_from = load_networks(RunDir.open(Path(config.init_from)))
+    from distpg.measurement import measure
+
+    return measure(config, source, seconds, start_from=start_from)
+
+
+def summarize(config: Config, measured: Measurement) -> dict[str, object]:
+    """Write everything down for programs."""
+    return {
+        "algo": config.algo,
+        "env_id": config.env_id,
+        "num_envs": config.num_envs,
+        "measured": asdict(measured)
+        | {"policy_share": measured.policy_share, "samples_per_s": measured.samples_per_s},
+        "predicted": asdict(predict(measured)),
+        "verdict": verdict(measured),
+    }
+
+
+def table(config: Config, measured: Measurement) -> Iterator[str]:
+    """Write everything down for people, the verdict last."""
+    iteration, size = predict(measured), measured.batch_bytes / 1e6
+    yield (
+        f"{config.env_id}, {config.algo}: --num-slots {measured.num_slots} x --num-envs "
+        f"{config.num_envs}, {measured.batch_steps:,} env steps an iteration; --num-workers "
+        f"{measured.num_workers}, cores {measured.cores}"
+    )
+    yield row("stepping", measured.stepping_per_s, "env steps/s", "one slot, without a policy")
+    share = f"one slot; {measured.policy_share:.0%} of its time is the policy's"
+    yield row("acting", measured.acting_per_s, "env steps/s", share)
+    moved = f"{duration(measured.transfer_s)} a batch of {size:.3g} MB: pickle and one copy, no Ray"
+    yield row("transfer", size / measured.transfer_s, "MB/s", moved)
+    for device, update_s in measured.update_s.items():
+        passes = f"{duration(update_s)} a batch; passes over it: {measured.passes}"
+        yield row(f"update, {NAMES[device]}", measured.samples_per_s[device], "samples/s", passes)
+    if measured.doubled_s is not None:
+        rate = measured.batch_steps * measured.passes / measured.doubled_s
+        doubled = f"{duration(measured.doubled_s)} a batch, with twice the --minibatch-size"
+        yield row("minibatch x2", rate, "samples/s", doubled)
+    parts = (
+        f"{duration(iteration.collect_s)} collecting + {duration(iteration.transfer_s)} transfer + "
+        f"{duration(iteration.update_s)} updating"
+    )
+    yield row("predicted", iteration.steps_per_s, "env steps/s", parts)
+    reached = f"if stepping alone took time; {iteration.limit_share:.0%} of it is reached"
+    yield row("limit", iteration.limit_per_s, "env steps/s", reached)
+    yield verdict(measured)
+
+
+def row(name: str, rate: float, unit: str, remark: str) -> str:
+    """Write a line of the table."""
+    return f"{name:12} {rate:>11,.0f} {unit:12} {remark}"

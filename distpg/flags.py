@@ -1,0 +1,102 @@
+"""Every setting as a command-line flag: defaults < preset of --algo < --config < flags."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+from distpg.config import Config, EnvKwargs, hints
+from distpg.config_file import read_settings
+from distpg.errors import InputError
+
+registry = ConstructorRegistry()
+
+
+@registry.primitive_rule
+def json_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[EnvKwargs] | None:
+    """Read a table from JSON on the command line."""
+    if info.type_origin is not dict:
+        return None
+
+    def parse(words: list[str]) -> EnvKwargs:
+        value: Any = json.loads(words[0])
+        if not isinstance(value, dict):
+            raise ValueError(f'{words[0]} is not a JSON object such as {{"key": 1}}')
+        return value  # pyright: ignore[reportUnknownVariableType]
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="JSON",
+        instance_from_str=parse,
+        is_instance=lambda value: isinstance(value, dict),
+        str_from_instance=lambda value: [json.dumps(value)],
+    )
+
+
+@registry.primitive_rule
+def none_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[None] | None:
+    """Spell None as configuration files do."""
+    if info.type is not type(None):
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="none",
+        instance_from_str=lambda words: None,
+        is_instance=lambda value: value is None,
+        str_from_instance=lambda value: ["none"],
+        choices=("none",),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfigFlags(Config):
+    """The settings, and the file that they may come from; a sub-command adds flags of its own."""
+
+    config: str | None = None
+    """A configuration file, or the name of a recipe that comes with the package."""
+
+    def __post_init__(self) -> None:
+        """Leave the checks to the `Config` that is made from these: it has the shorter messages."""
+
+    def checked(self) -> Config:
+        """Return the settings alone.
+
+        Raises:
+            InputError: a value is out of range, or a combination illegal.
+        """
+        return Config(**{name: getattr(self, name) for name in hints()})
+
+
+Flags = TypeVar("Flags", bound=ConfigFlags)
+
+
+def read_flags(kind: type[Flags], arguments: Sequence[str], program: str) -> Flags:
+    """Read a sub-command's flags, on top of what --config and --algo say."""
+    return tyro.cli(
+        kind,
+        prog=program,
+        args=arguments,
+        default=kind(**settings_before_flags(arguments)),
+        registry=registry,
+    )
+
+
+def settings_before_flags(arguments: Sequence[str]) -> dict[str, Any]:
+    """Read what --config and --algo say, which decide the defaults of all other flags."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--algo", nargs="?")
+    parser.add_argument("--config", nargs="?")
+    early, _ = parser.parse_known_args(arguments)
+    settings = {} if early.config is None else read_settings(early.config)
+    if early.algo is not None:
+        algo = settings.get("algo", early.algo)
+        if algo != early.algo:
+            raise InputError(
+                f"--algo: {early.algo}, but {early.config} configures {algo}; leave one out"
+            )
+        settings["algo"] = early.algo
+    return settings
