@@ -87,12 +87,12 @@ class Learner(Trainable):
         """Value every state, and take the valid steps out as samples."""
         obs, valid = self.policy.normalizer(batch.obs), batch.valid
         rows, num_envs = valid.shape[0] + 1, valid.shape[1]
-        flat = {name: leaf.flatten(0, 1) for name, leaf in obs.items()}
+        flat = self.policy.encoder.laid_out({n: leaf.flatten(0, 1) for n, leaf in obs.items()})
         outputs = in_chunks(self.model.outputs, flat).view(rows, num_envs, -1)
         parameters, values = outputs[:-1, :, :-1], outputs[..., -1].clone()
         envs = torch.arange(num_envs, device=self.device)
         samples = Samples(
-            obs={name: leaf[:-1][valid] for name, leaf in obs.items()},
+            obs={name: leaf[: valid.numel()][valid.flatten()] for name, leaf in flat.items()},
             actions=batch.actions[valid],
             logprobs=batch.logprobs[valid],
             values=values[:-1][valid],

@@ -54,7 +54,8 @@ def check_finite(batch: Batch, num_envs: int) -> None:
     fields = {"reward": batch.rewards}
     for name, leaf in batch.obs.items():
         fields |= {f"observation {name}": leaf[:-1], f"observation {name} after": leaf[1:]}
-    for field, values in fields.items():
+    real = {field: values for field, values in fields.items() if values.is_floating_point()}
+    for field, values in real.items():
         bad = ~values.isfinite().flatten(2).all(2) if values.ndim > 2 else ~values.isfinite()
         bad &= batch.valid
         if bad.any():
