@@ -27,16 +27,21 @@ class Scores:
             scores: [E] float64 undiscounted, in order of (t, env).
             lengths: [E] int64 valid steps.
         """
-        rewards = rewards.astype(np.float64)
-        starts = np.zeros(len(self.score), np.int64)
-        scores, lengths = list[float](), list[int]()
-        for t, env in np.argwhere(over & valid):
-            rows = slice(starts[env], t + 1)
-            scores.append(self.score[env] + rewards[rows, env].sum())
-            lengths.append(int(self.length[env] + valid[rows, env].sum()))
-            self.score[env] = self.length[env] = 0
-            starts[env] = t + 1
-        under_way = np.arange(len(valid))[:, None] >= starts
-        self.score += np.where(under_way, rewards, 0).sum(0)
-        self.length += (under_way & valid).sum(0)
-        return np.array(scores, np.float64), np.array(lengths, np.int64)
+        steps = len(over)
+        # env after env, cut where an env or an episode begins
+        ends = (over & valid).T.ravel()
+        begins = np.arange(ends.size) % steps == 0
+        begins[1:] |= ends[:-1]
+        first = np.flatnonzero(begins)
+        last = np.append(first[1:], ends.size) - 1
+        scores = np.add.reduceat(rewards.T.ravel().astype(np.float64), first)
+        lengths = np.add.reduceat(valid.T.ravel().astype(np.int64), first)
+        carried, left = first % steps == 0, (last + 1) % steps == 0
+        scores[carried] += self.score
+        lengths[carried] += self.length
+        ended = ends[last]
+        self.score = np.where(ended, 0, scores)[left]
+        self.length = np.where(ended, 0, lengths)[left]
+        env, t = np.divmod(last[ended], steps)
+        order = np.lexsort((env, t))
+        return scores[ended][order], lengths[ended][order]

@@ -5,6 +5,7 @@ these from an environment's spaces; the networks are built from them; a saved po
 """
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -95,6 +96,11 @@ class ActionSpec:
         """Type of an action in a rollout."""
         return np.dtype(np.float32 if self.kind == "continuous" else np.int64)
 
+    @cached_property
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest continuous actions, [A] each."""
+        return np.array(self.low), np.array(self.high)
+
     def to_env(self, actions: np.ndarray) -> np.ndarray:
         """Turn actions as sampled, [*B] or [*B, A], into ones that the env accepts, [*B, *shape].
 
@@ -102,9 +108,9 @@ class ActionSpec:
         scored by the policy, is the action as sampled.
         """
         if self.kind == "continuous":
-            actions = np.clip(actions, self.low, self.high)
+            actions = np.clip(actions, *self.bounds)
         elif self.kind == "categorical":
-            return (actions + self.starts[0]).astype(self.dtype)
+            return (actions + self.starts[0]).astype(self.dtype, copy=False)
         elif self.kind == "multi_categorical":
             actions = actions + np.asarray(self.starts)
         return actions.astype(self.dtype).reshape(*actions.shape[:-1], *self.shape)

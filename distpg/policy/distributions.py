@@ -40,17 +40,25 @@ class Categorical:
     """One of n actions; `logits` [*B, n]."""
 
     def __init__(self, logits: Tensor) -> None:
-        """Normalize the logits once."""
-        self.logprobs = logits.log_softmax(-1)
+        """Keep the logits, which need not be normalized."""
+        self.logits = logits
+        self.normalized: Tensor | None = None
+
+    @property
+    def logprobs(self) -> Tensor:
+        """[*B, n] log pi(a|s), worked out once; to act takes the logits alone."""
+        if self.normalized is None:
+            self.normalized = self.logits.log_softmax(-1)
+        return self.normalized
 
     def sample(self, generator: Generator) -> Tensor:
         """Draw by the exponential race: argmax of p / Exp(1)."""
-        race = torch.empty_like(self.logprobs).exponential_(generator=generator)
-        return (self.logprobs - race.log_()).argmax(-1)
+        race = torch.empty_like(self.logits).exponential_(generator=generator)
+        return (self.logits - race.log_()).argmax(-1)
 
     def mode(self) -> Tensor:
         """Return the most likely action, [*B] int64."""
-        return self.logprobs.argmax(-1)
+        return self.logits.argmax(-1)
 
     def log_prob(self, actions: Tensor) -> Tensor:
         """Return log pi(a|s) of [*B] int64 actions."""

@@ -1,22 +1,18 @@
 """Encoders: from an observation's leaves to one vector of features."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
+from torch.nn import functional
 
 from distpg.policy.architecture import Architecture
 from distpg.spaces import Leaf, ObsSpec
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "tanh": nn.Tanh,
-    "relu": nn.ReLU,
-    "elu": nn.ELU,
-    "silu": nn.SiLU,
-}
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
 IMAGE_FEATURES = 512
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
@@ -30,13 +26,40 @@ def orthogonal(layer: Layer, gain: float = math.sqrt(2)) -> Layer:
     return layer
 
 
-def mlp(num_inputs: int, hidden_sizes: Sequence[int], activation: str) -> nn.Sequential:
-    """Stack linear layers, each followed by the activation."""
-    layers: list[nn.Module] = []
-    for size in hidden_sizes:
-        layers += [orthogonal(nn.Linear(num_inputs, size)), ACTIVATIONS[activation]()]
-        num_inputs = size
-    return nn.Sequential(*layers)
+def tanh(values: Tensor) -> Tensor:
+    """Take the hyperbolic tangent; to act on a CPU by NumPy, in place: six times as fast."""
+    if torch.is_inference_mode_enabled() and values.device.type == "cpu":
+        array = values.numpy()
+        np.tanh(array, out=array)
+        return values
+    return values.tanh()
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": tanh,
+    "relu": functional.relu,
+    "elu": functional.elu,
+    "silu": functional.silu,
+}
+
+
+class MLP(nn.ModuleList):
+    """Linear layers, each followed by the activation, [*B, I] -> [*B, F]."""
+
+    def __init__(self, num_inputs: int, hidden_sizes: Sequence[int], activation: str) -> None:
+        """Make a layer for each size."""
+        sizes = (num_inputs, *hidden_sizes)
+        super().__init__(orthogonal(nn.Linear(*pair)) for pair in pairwise(sizes))
+        self.num_features = sizes[-1]
+        self.activation = ACTIVATIONS[activation]
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Apply the layers."""
+        for layer in self:
+            assert isinstance(layer, nn.Linear)
+            # the function, since calling a module costs as much as a small layer
+            values = self.activation(functional.linear(values, layer.weight, layer.bias))
+        return values
 
 
 class ImageEncoder(nn.Module):
@@ -101,13 +124,9 @@ class ObsEncoder(nn.Module):
             [ImageEncoder(leaf.shape, parts.precision) for leaf in self.images]
         )
         num_features = IMAGE_FEATURES * len(self.images) + sum(map(flat_size, self.flat))
-        hidden_sizes = parts.hidden_sizes
-        if self.flat:
-            self.trunk = mlp(num_features, hidden_sizes, parts.activation)
-            num_features = hidden_sizes[-1] if hidden_sizes else num_features
-        else:
-            self.trunk = nn.Sequential()
-        self.num_features = num_features
+        hidden_sizes = parts.hidden_sizes if self.flat else ()
+        self.trunk = MLP(num_features, hidden_sizes, parts.activation)
+        self.num_features = self.trunk.num_features
         categories = all(leaf.kind == "categories" for leaf in obs_spec.leaves)
         self.is_table = categories and not hidden_sizes
 
@@ -141,7 +160,7 @@ def flatten_leaf(values: Tensor, leaf: Leaf) -> Tensor:
     if leaf.kind == "vector":
         return flat.to(precision)
     codes = [
-        one_hot(flat[..., k] - start, size)
+        functional.one_hot(flat[..., k] - start, size)
         for k, (start, size) in enumerate(zip(leaf.starts, leaf.sizes, strict=True))
     ]
     return torch.cat(codes, -1).to(precision)
