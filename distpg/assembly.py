@@ -24,6 +24,7 @@ from distpg.policy.architecture import Architecture
 from distpg.policy.file import policy_bytes
 from distpg.progress import Progress
 from distpg.records import LearnerState
+from distpg.report.clock import Clock, table
 from distpg.report.evaluation import EvaluateEvery
 from distpg.report.improvement import Improvement
 from distpg.run_dir import RunDir, write_whole
@@ -61,23 +62,6 @@ class Plan:
     """Unix time from which the result's seconds are counted."""
 
 
-@dataclass
-class Clock:
-    """The run's milestones, in seconds since it was started."""
-
-    started: float
-    startup_s: float = 0.0
-    trained_s: float = 0.0
-
-    def now(self) -> float:
-        """Seconds since the start."""
-        return time.time() - self.started
-
-    def on_iteration(self, progress: Progress, scalars: object, weights: object) -> None:
-        """Note the end of the last update."""
-        self.trained_s = self.now()
-
-
 def execute(plan: Plan) -> Outcome:
     """Run a plan to its end.
 
@@ -106,7 +90,6 @@ def execute(plan: Plan) -> Outcome:
             plan.run.clear()
         plan.run.write_config(config)
         progress = plan.resume.progress if plan.resume else Progress()
-        first = progress
         clock = Clock(plan.started)
         for note in idle_settings(config, specs[0]):
             display.say(note)
@@ -124,7 +107,7 @@ def execute(plan: Plan) -> Outcome:
             watchers.insert(2, EvaluateEvery(config.eval_every, workers.evaluate))
         stop = Stop(config)
         stack.enter_context(interruptible(stop, display))
-        clock.startup_s = clock.trained_s = clock.now()
+        clock.begin(progress)
         display.begin(progress)
         try:
             progress, reason = train_loop(workers, learner, stop, watchers, progress)
@@ -134,7 +117,7 @@ def execute(plan: Plan) -> Outcome:
         state = checkpointer.save(progress)
         content = policy_bytes(state.policy, state.spaces, Architecture.of(config))
         write_whole(plan.run.policy, content)
-        result = summarize(config, progress, first, reason, clock, state, workers.restarts)
+        result = summarize(config, progress, reason, clock, state, workers.restarts)
         plan.run.write_result(result)
         display.close()
         announce(display, plan.run, result)
@@ -200,7 +183,6 @@ def interruptible(stop: Stop, display: "Display") -> Generator[None]:
 def summarize(
     config: Config,
     progress: Progress,
-    first: Progress,
     reason: StopReason,
     clock: Clock,
     state: LearnerState,
@@ -208,7 +190,6 @@ def summarize(
 ) -> dict[str, Any]:
     """Write down how a run ended; steps and seconds of a resumed run's rate are its own."""
     solved = progress.reached(config.stop_at_return)
-    train_s = clock.trained_s - clock.startup_s
     packages = ("torch", "ray", "gymnasium")
     return {
         "algo": config.algo,
@@ -222,9 +203,11 @@ def summarize(
         "solved_at_env_steps": progress.env_steps if solved else None,
         "solved_s": clock.trained_s if solved else None,
         "startup_s": clock.startup_s,
-        "train_s": train_s,
+        "train_s": clock.train_s,
         "wall_s": clock.now(),
-        "env_steps_per_s": (progress.env_steps - first.env_steps) / train_s if train_s else 0.0,
+        "env_steps_per_s": clock.steps_per_s,
+        "simulation_share": clock.simulation_share,
+        "spent_s": clock.spent(overlap=config.overlap),
         "trained_steps": state.counters["trained_steps"],
         "dropped_steps": progress.dropped_steps,
         "worker_restarts": restarts,
@@ -261,6 +244,9 @@ def announce(display: "Display", run: RunDir, result: dict[str, Any]) -> None:
         f"{result['stop_reason']}: {score} after {result['env_steps']:,} env steps, "
         f"{result['wall_s']:.1f} s"
     )
+    rate = result["env_steps_per_s"]
+    for line in table(result["spent_s"], result["simulation_share"], rate):
+        display.say(line)
     display.say(f"the run:      {run.path}")
     folder = "runs" if run.path.is_relative_to("runs") else run.path
     display.say(f"watch it:     {program('tensorboard')} --logdir {folder}")
