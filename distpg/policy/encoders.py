@@ -27,8 +27,8 @@ def orthogonal(layer: Layer, gain: float = math.sqrt(2)) -> Layer:
 
 
 def tanh(values: Tensor) -> Tensor:
-    """Take the hyperbolic tangent; to act on a CPU by NumPy, in place: six times as fast."""
-    if torch.is_inference_mode_enabled() and values.device.type == "cpu":
+    """Take the hyperbolic tangent; without gradient on a CPU by NumPy, in place: 6 x as fast."""
+    if not torch.is_grad_enabled() and values.device.type == "cpu":
         array = values.numpy()
         np.tanh(array, out=array)
         return values
