@@ -28,6 +28,8 @@ class Measurement:
     """Whether rollouts are played during the update."""
     may_overlap: bool
     """Whether they may be, by what is learned from them."""
+    compiled: bool
+    """Whether the update's gradient is compiled."""
     num_epochs: int
     value_epochs: int
     minibatch_size: int | None
@@ -169,7 +171,7 @@ def no_more_workers(measured: Measurement) -> str:
 
 def less_to_learn(measured: Measurement) -> str:
     """Name the settings that there is something to take from."""
-    options: list[str] = []
+    options = [] if measured.compiled else ["--compile, for a run of many minutes"]
     if measured.num_epochs > 1:
         options.append(f"fewer --num-epochs (now {measured.num_epochs})")
     if measured.value_epochs:

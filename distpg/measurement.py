@@ -75,6 +75,7 @@ def measure(
         num_workers=config.num_workers,
         num_slots=config.slots,
         overlap=config.overlap,
+        compiled=config.compile,
         may_overlap=not config.own_rollouts_alone,
         num_epochs=config.num_epochs,
         value_epochs=config.value_epochs,

@@ -14,6 +14,7 @@ SLOW_ENV = Measurement(
     num_workers=1,
     num_slots=4,
     overlap=False,
+    compiled=True,
     may_overlap=False,
     num_epochs=10,
     value_epochs=0,
@@ -61,6 +62,14 @@ def test_with_overlap_the_longer_part_decides() -> None:
     assert ahead.steps_per_s == pytest.approx(4000 / 4.4)
     long = predict(replace(SLOW_ENV, overlap=True, update_s={"cpu": 5.0}))
     assert long.seconds == pytest.approx(5)
+
+
+def test_a_compiled_update_is_advised_where_it_is_not_compiled_yet() -> None:
+    slow = replace(SLOW_ENV, update_s={"cpu": 60.0})
+    assert "--compile" not in verdict(slow)
+    assert "; --compile, for a run of many minutes or fewer" in verdict(
+        replace(slow, compiled=False)
+    )
 
 
 def test_overlap_is_advised_where_both_parts_are_long_and_the_estimator_allows_it() -> None:
