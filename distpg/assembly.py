@@ -101,7 +101,7 @@ def execute(plan: Plan) -> Outcome:
             )
         tensorboard = TensorBoard(plan.run.path, config, progress)
         stack.callback(tensorboard.close)
-        checkpointer = Checkpointer(plan.run, config, learner.state)
+        checkpointer = Checkpointer(plan.run, config, learner.state, workers.states)
         watchers: list[Watcher] = [clock, Improvement(), tensorboard, checkpointer, display]
         if config.eval_every:
             watchers.insert(2, EvaluateEvery(config.eval_every, workers.evaluate))
@@ -130,13 +130,14 @@ def partners(
 ) -> Generator[tuple[Any, Any, Config]]:
     """Have workers and a learner within the block, with the configuration as they resolved it."""
     config = plan.config.resolved()
+    states = plan.resume.slots if plan.resume else ()
     with ExitStack() as stack:
         if config.num_workers == 0:
             from distpg.in_process import InProcessWorkers
             from distpg.learner.learner import Learner
 
             learner = Learner(config, *specs)
-            workers = InProcessWorkers(config, plan.source)
+            workers = InProcessWorkers(config, plan.source, states)
         else:
             from distpg.actors.cluster import ray_session
 
@@ -145,7 +146,7 @@ def partners(
 
             learner = RayLearner(config, *specs)
             stack.callback(learner.close)
-            workers = RayWorkers(config, plan.source)
+            workers = RayWorkers(config, plan.source, states)
             stack.callback(workers.close)
             workers.wait_until_ready()
         device, threads = learner.placement()

@@ -8,7 +8,7 @@ used.
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,12 @@ from distpg.policy.file import policy_bytes, read_policy
 from distpg.progress import Progress
 from distpg.records import LearnerState
 from distpg.run_dir import RunDir, write_whole
+from distpg.snapshot import SlotState, slots_from_bytes, slots_to_bytes
 from distpg.spaces import spaces_to_json
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
+SLOTS = "slots.safetensors"
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Checkpoint:
 
     learner: LearnerState
     progress: Progress
+    slots: Sequence[SlotState | None] = ()
+    """Where each slot stood, None if its environment does not tell."""
 
 
 def save_checkpoint(run: RunDir, checkpoint: Checkpoint, config: Config) -> None:
@@ -50,6 +54,9 @@ def save_checkpoint(run: RunDir, checkpoint: Checkpoint, config: Config) -> None
         "policy.safetensors": policy_bytes(learner.policy, learner.spaces, Architecture.of(config)),
         "learner.safetensors": safetensors.numpy.save(dict(learner.arrays)),
     }
+    stood = [slot for slot in checkpoint.slots if slot is not None]
+    if stood and len(stood) == len(checkpoint.slots):
+        files[SLOTS] = slots_to_bytes(stood)
     for name, content in files.items():
         write_whole(partial / name, content)
     manifest = {
@@ -112,7 +119,9 @@ def load_checkpoint(folder: Path) -> Checkpoint:
                 f"{folder} has schema {manifest['schema']}; this version reads schema {SCHEMA}"
             )
         contents: dict[str, bytes] = {}
-        for name in ("policy.safetensors", "learner.safetensors"):
+        for name in ("policy.safetensors", "learner.safetensors", SLOTS):
+            if name == SLOTS and name not in manifest["files"]:
+                continue
             contents[name] = (folder / name).read_bytes()
             if hashlib.sha256(contents[name]).hexdigest() != manifest["files"][name]["sha256"]:
                 raise InputError(f"{folder / name} is damaged: it differs from its checksum")
@@ -123,7 +132,8 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             counters=manifest["counters"],
             spaces=spaces_to_json(policy.obs_spec, policy.action_spec),
         )
-        return Checkpoint(learner, Progress.from_json(manifest["progress"]))
+        slots = slots_from_bytes(contents[SLOTS]) if SLOTS in contents else ()
+        return Checkpoint(learner, Progress.from_json(manifest["progress"]), slots)
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(f"cannot read the checkpoint {folder}: {error}") from error
     except (KeyError, TypeError, ValueError) as error:
@@ -135,11 +145,18 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 class Checkpointer:
     """Saves every few iterations, and at the end."""
 
-    def __init__(self, run: RunDir, config: Config, read: Callable[[], LearnerState]) -> None:
-        """Take where to save, how often, and how the learner's state is read."""
+    def __init__(
+        self,
+        run: RunDir,
+        config: Config,
+        learner: Callable[[], LearnerState],
+        slots: Callable[[], Sequence[SlotState | None]],
+    ) -> None:
+        """Take where to save, how often, and how the states of learner and slots are read."""
         self.run = run
         self.config = config
-        self.read = read
+        self.learner = learner
+        self.slots = slots
         self.saved: Checkpoint | None = None
 
     def on_iteration(self, progress: Progress, scalars: object, weights: object) -> None:
@@ -151,6 +168,6 @@ class Checkpointer:
     def save(self, progress: Progress) -> LearnerState:
         """Save now, unless that was just done; return the learner's state."""
         if self.saved is None or self.saved.progress != progress:
-            self.saved = Checkpoint(self.read(), progress)
+            self.saved = Checkpoint(self.learner(), progress, self.slots())
             save_checkpoint(self.run, self.saved, self.config)
         return self.saved.learner

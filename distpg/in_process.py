@@ -11,26 +11,36 @@ from distpg.evaluation import Evaluator
 from distpg.phases import Collection
 from distpg.records import Evaluation, Rollout, Weights
 from distpg.rollout import RolloutWorker
+from distpg.snapshot import SlotState
 
 
 @dataclass
 class Played:
     """Rollouts that are there already."""
 
+    workers: "InProcessWorkers"
     collection: Collection
+    states: list[SlotState | None]
 
     def result(self) -> Collection:
         """Return them."""
+        self.workers.stood = self.states
         return self.collection
 
 
 class InProcessWorkers:
     """Plays the slots in turn."""
 
-    def __init__(self, config: Config, source: EnvSource) -> None:
-        """Make a rollout worker for each slot."""
+    def __init__(
+        self, config: Config, source: EnvSource, states: Sequence[SlotState | None] = ()
+    ) -> None:
+        """Make a rollout worker for each slot, from its state if there is one."""
         self.restarts = 0
-        self.slots = [RolloutWorker(config, source, slot) for slot in range(config.slots)]
+        self.stood = list(states) or [None] * config.slots
+        self.slots = [
+            RolloutWorker(config, source, slot, state=state)
+            for slot, state in enumerate(self.stood)
+        ]
         self.evaluator = Evaluator(config, source) if config.eval_every else None
 
     def collect(self, weights: Weights, iteration: int) -> Played:
@@ -38,7 +48,12 @@ class InProcessWorkers:
         torch.set_num_threads(1)
         collected = [slot.collect(weights, iteration) for slot in self.slots]
         rollouts: Sequence[Rollout] = [slot.rollout for slot in collected]
-        return Played(Collection(rollouts, [[slot.stats for slot in collected]]))
+        states = [slot.state for slot in collected]
+        return Played(self, Collection(rollouts, [[slot.stats for slot in collected]]), states)
+
+    def states(self) -> list[SlotState | None]:
+        """Return where all slots stood after the last rollouts that were waited for."""
+        return self.stood
 
     def evaluate(self, weights: Weights) -> Evaluation:
         """Play evaluation episodes."""

@@ -5,8 +5,6 @@ rollouts. T steps, N envs.
 """
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -14,28 +12,14 @@ import torch
 
 from distpg.config import Config
 from distpg.envs.make import EnvSource, make_vector_env
-from distpg.envs.state import EnvState
 from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
 from distpg.recording import Recording
 from distpg.records import Rollout, RolloutStats, Weights
 from distpg.scores import Scores
+from distpg.snapshot import SlotState
 from distpg.spaces import Obs
 from distpg.streams import Stream, stream_seeds
-
-
-@dataclass(frozen=True)
-class SlotState:
-    """A slot between two rollouts, as a value; its random streams are functions of the key."""
-
-    obs: Mapping[str, np.ndarray]
-    over: np.ndarray
-    """[N] bool: the next step resets this env."""
-    score: np.ndarray
-    """[N] float64 rewards so far in the episode under way."""
-    length: np.ndarray
-    """[N] int64 steps so far."""
-    envs: EnvState
 
 
 class Collected(NamedTuple):
@@ -44,7 +28,7 @@ class Collected(NamedTuple):
     rollout: Rollout
     stats: RolloutStats
     state: SlotState | None
-    """The slot afterwards, where it was asked for and the environment allows it."""
+    """The slot afterwards, where there is something to go on from and the environment tells it."""
 
 
 class RolloutWorker:
@@ -65,11 +49,12 @@ class RolloutWorker:
             config: Settings of the run.
             source: How to make the environment.
             slot: Place in the batch, from 0.
-            incarnation: How often this slot was started with fresh envs before.
+            incarnation: How often this slot was started with fresh envs before; a snapshot knows.
             state: A snapshot of the slot to go on from.
         """
         self.config = config
-        self.key = (config.seed, slot, incarnation)
+        self.incarnation = state.incarnation if state else incarnation
+        self.key = (config.seed, slot, self.incarnation)
         self.slot = slot
         self.source = source
         self.envs = make_vector_env(source, config.num_envs)
@@ -85,7 +70,7 @@ class RolloutWorker:
             )
 
     @torch.inference_mode()
-    def collect(self, weights: Weights, iteration: int, *, snapshot: bool = False) -> Collected:
+    def collect(self, weights: Weights, iteration: int) -> Collected:
         """Play with the policy that the weights hold.
 
         Segments go on where the last rollout ended. Whole episodes start from a reset, and end when
@@ -147,7 +132,7 @@ class RolloutWorker:
             collect_s=time.perf_counter() - began,
             step_s=step_s,
         )
-        return Collected(rollout, stats, self.state() if snapshot else None)
+        return Collected(rollout, stats, self.state())
 
     def reset(self, iteration: int) -> None:
         """Start all envs afresh, seeded for this iteration."""
@@ -157,11 +142,14 @@ class RolloutWorker:
         self.scores = Scores(self.config.num_envs)
 
     def state(self) -> SlotState | None:
-        """Return the slot as a value, or None where the environment does not offer its state."""
-        envs = self.envs.get_state()
+        """Return the slot as a value.
+
+        None where the environment does not offer its state, or each rollout starts from a reset.
+        """
+        envs = None if self.config.episodes else self.envs.get_state()
         if envs is None or self.obs is None:
             return None
         obs = {name: leaf.copy() for name, leaf in self.obs.items()}
         scores = self.scores
         arrays = (self.over.copy(), scores.score.copy(), scores.length.copy())
-        return SlotState(obs, *arrays, envs)
+        return SlotState(self.incarnation, obs, *arrays, envs)

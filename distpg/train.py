@@ -38,6 +38,7 @@ class Learner(Protocol):
     """Turns a batch into better weights."""
 
     def weights(self) -> Any: ...  # noqa: D102
+    def acting_weights(self) -> Any: ...  # noqa: D102
     def update(self, rollouts: Sequence[Any]) -> tuple[Any, Scalars]: ...  # noqa: D102
     def state(self) -> LearnerState: ...  # noqa: D102
 
@@ -73,15 +74,16 @@ def train_loop(
     With overlap, the next rollouts are played while the learner improves on these, by the weights
     that played these; those that a stop leaves over are dropped.
     """
-    weights, pending = learner.weights(), None
+    weights, acting, pending = learner.weights(), learner.acting_weights(), None
     while (reason := stop.reason(progress)) is None:
         began = time.perf_counter()
-        pending = pending or workers.collect(weights, progress.iteration)
+        pending = pending or workers.collect(acting, progress.iteration)
         collection = pending.result()
         ahead = stop.settings.overlap
         pending = workers.collect(weights, progress.iteration + 1) if ahead else None
         collected = time.perf_counter()
-        weights, scalars = learner.update(collection.rollouts)
+        acting, scalars = learner.update(collection.rollouts)
+        weights = acting
         updated = time.perf_counter()
 
         progress = progress.after(collection.stats)

@@ -17,6 +17,7 @@ FLOORS: dict[int, tuple[str, ...]] = {
     4: (
         "recording",
         "scores",
+        "snapshot",
         "rollout",
         "learner",
         "measurement",

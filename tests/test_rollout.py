@@ -259,12 +259,12 @@ def test_a_worker_made_from_a_snapshot_goes_on_bit_for_bit(env_id: str) -> None:
     weights = initial_weights(worker)
     pending = False
     for iteration in range(12):
-        snapshot = worker.collect(weights, iteration, snapshot=True).state
+        snapshot = worker.collect(weights, iteration).state
         assert snapshot is not None
         pending |= bool(snapshot.over.any())
-        original = worker.collect(weights, iteration + 1, snapshot=True)
+        original = worker.collect(weights, iteration + 1)
         revived = RolloutWorker(config, source, 0, state=snapshot)
-        copy = revived.collect(weights, iteration + 1, snapshot=True)
+        copy = revived.collect(weights, iteration + 1)
         assert_same(original.rollout, copy.rollout)
         np.testing.assert_array_equal(original.stats.episode_returns, copy.stats.episode_returns)
         np.testing.assert_array_equal(original.stats.episode_lengths, copy.stats.episode_lengths)
@@ -274,21 +274,23 @@ def test_a_worker_made_from_a_snapshot_goes_on_bit_for_bit(env_id: str) -> None:
 
 
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1"])
-def test_taking_snapshots_changes_nothing(env_id: str) -> None:
+def test_taking_snapshots_changes_nothing(env_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     config = configure(num_envs=2, num_steps=40)
     source = find_env(env_id, {})
     watched, alone = RolloutWorker(config, source, 0), RolloutWorker(config, source, 0)
     weights = initial_weights(watched)
+    monkeypatch.setattr(alone.envs, "get_state", lambda: None)
     for iteration in range(3):
-        first = watched.collect(weights, iteration, snapshot=True)
+        first = watched.collect(weights, iteration)
         second = alone.collect(weights, iteration)
+        assert first.state is not None
         assert second.state is None
         assert_same(first.rollout, second.rollout)
 
 
 def test_a_snapshot_of_an_env_that_offers_no_state_is_none() -> None:
     worker = RolloutWorker(configure(num_steps=2), source_of(Counting, {}), 0)
-    assert worker.collect(initial_weights(worker), 0, snapshot=True).state is None
+    assert worker.collect(initial_weights(worker), 0).state is None
 
 
 def test_a_lost_life_ends_an_episode_for_learning_only_and_the_next_row_is_valid() -> None:

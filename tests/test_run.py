@@ -98,6 +98,7 @@ def test_a_run_leaves_its_configuration_curve_policy_checkpoints_and_result(
         assert {path.name for path in folder.iterdir()} == {
             "policy.safetensors",
             "learner.safetensors",
+            "slots.safetensors",
             "manifest.json",
         }
     assert (folders[-1] / "policy.safetensors").read_bytes() == policy_content(run)
@@ -243,6 +244,37 @@ def test_a_resumed_run_ends_as_one_that_was_not_stopped(tmp_path: Path) -> None:
     for key in ("iterations", "env_steps", "episodes", "episode_return_mean", "dropped_steps"):
         assert resumed.result[key] == whole.result[key]
     assert policy_content(resumed.run_dir) == policy_content(whole.run_dir)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"normalize_rewards": True, "gradient_stats_every": 1},
+        {"algo": "appo"},
+        {"env_id": "Pendulum-v1", "lr_schedule": "linear"},
+        {"env_id": "distpg/DiamondHill-v0", "num_slots": 2},
+        {"env_id": "CartPole-v1", "algo": "a2c", "num_epochs": 1, "minibatch_size": None},
+    ],
+    ids=str,
+)
+def test_a_resumed_run_goes_on_in_the_middle_of_its_episodes(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    # schedules end where the longer run does, so the shorter one is that run, broken off
+    config = tiny(**{"total_steps": 400, "checkpoint_every": 3, "keep_checkpoints": 99} | settings)
+    whole = train(config, run_dir=tmp_path / "whole", quiet=True)
+    shutil.copytree(whole.run_dir, tmp_path / "broken")
+    checkpoints = sorted((tmp_path / "broken" / "checkpoints").iterdir())
+    for later in checkpoints[1:]:
+        shutil.rmtree(later)
+    resumed = resume(tmp_path / "broken", quiet=True)
+    for key in ("iterations", "env_steps", "episodes", "episode_return_mean", "dropped_steps"):
+        assert resumed.result[key] == whole.result[key], key
+    assert policy_content(resumed.run_dir) == policy_content(whole.run_dir)
+    ends = [newest_checkpoint(outcome.run_dir) for outcome in (whole, resumed)]
+    for name in ("learner.safetensors", "slots.safetensors"):
+        assert len({(end / name).read_bytes() for end in ends}) == 1, name
 
 
 def test_a_run_that_broke_resumes_from_its_checkpoint_and_its_curve_has_no_overlap(

@@ -25,6 +25,10 @@ class LearnerActor:
         """Return the current weights."""
         return self.learner.weights()
 
+    def acting_weights(self) -> Weights:
+        """Return what the next batch is played with."""
+        return self.learner.acting_weights()
+
     def update(self, *rollouts: Rollout) -> tuple[Weights, dict[str, float]]:
         """Improve the policy; rollouts come one by one, so that Ray resolves their references."""
         return self.learner.update(rollouts)

@@ -25,6 +25,7 @@ from distpg.envs.make import EnvSource
 from distpg.errors import ProcessDiedError
 from distpg.phases import Collection
 from distpg.records import Evaluation, LearnerState, RolloutStats
+from distpg.snapshot import SlotState
 from distpg.spaces import ActionSpec, ObsSpec
 
 ATTEMPTS = 3
@@ -50,6 +51,10 @@ class RayLearner:
     def weights(self) -> Any:
         """Return a reference to the current weights."""
         return self.actor.weights.remote()
+
+    def acting_weights(self) -> Any:
+        """Return a reference to what the next batch is played with."""
+        return self.actor.acting_weights.remote()
 
     def update(self, rollouts: Sequence[Any]) -> tuple[Any, dict[str, float]]:
         """Improve the policy by one batch of references; return one to the new weights."""
@@ -79,7 +84,7 @@ class Playing:
 
     workers: "RayWorkers"
     asked: list[list[Any]]
-    """Of each worker, references to its rollouts and to what it tells of them."""
+    """Of each worker, references to its rollouts, its slots' states, and what it tells of them."""
     weights: Any
     iteration: int
 
@@ -92,7 +97,10 @@ class Playing:
         rollouts: dict[int, Any] = {}
         by_worker: list[list[RolloutStats]] = []
         for worker, refs in enumerate(self.asked):
-            *refs, told = self.workers.answer(worker, refs, self.weights, self.iteration, began)
+            *refs, states, told = self.workers.answer(
+                worker, refs, self.weights, self.iteration, began
+            )
+            self.workers.snapshots[worker] = states
             rollouts |= zip(self.workers.shares[worker], refs, strict=True)
             by_worker.append(told)
         return Collection([rollouts[slot] for slot in sorted(rollouts)], by_worker)
@@ -101,11 +109,14 @@ class Playing:
 class RayWorkers:
     """Rollout workers, each a process that hosts a fixed share of the slots.
 
-    One that dies is replaced, and its slots are played again, with freshly seeded envs.
+    One that dies is replaced, and its slots are played again from where they stood; where the
+    environment does not tell that, with freshly seeded envs.
     """
 
-    def __init__(self, config: Config, source: EnvSource) -> None:
-        """Start the processes; `wait_until_ready` waits for them."""
+    def __init__(
+        self, config: Config, source: EnvSource, states: Sequence[SlotState | None] = ()
+    ) -> None:
+        """Start the processes, slots in their states if given; `wait_until_ready` waits."""
         self.config = config
         self.source = source
         self.shares = [
@@ -116,18 +127,47 @@ class RayWorkers:
             f"rollout worker {worker} (slots {', '.join(map(str, share))})"
             for worker, share in enumerate(self.shares)
         ]
-        self.incarnations = [0] * config.num_workers
-        self.actors = [self._start(worker) for worker in range(config.num_workers)]
-
-    @property
-    def restarts(self) -> int:
+        self.restarts = 0
         """How many workers were replaced."""
-        return sum(self.incarnations)
+        slots = list(states) or [None] * config.slots
+        self.incarnations = [state.incarnation if state else 0 for state in slots]
+        self.snapshots: list[Any] = [
+            ray.put([slots[slot] for slot in share]) for share in self.shares
+        ]
+        """Of each worker, a reference to its slots' states after the last rollouts."""
+        self.actors = [self._start(worker) for worker in range(config.num_workers)]
 
     def _start(self, worker: int) -> Any:
         remote = ray.remote(num_cpus=1)(RolloutActor)
-        share, incarnation = self.shares[worker], self.incarnations[worker]
-        return remote.remote(self.config, self.source, share, incarnation)
+        incarnations = [self.incarnations[slot] for slot in self.shares[worker]]
+        return remote.remote(
+            self.config, self.source, self.shares[worker], incarnations, self.snapshots[worker]
+        )
+
+    def _replace(self, worker: int, iteration: int) -> None:
+        """Start a worker anew, its slots where they stood or else with envs seeded afresh."""
+        self.restarts += 1
+        for slot, state in zip(self.shares[worker], self.states_of(worker), strict=True):
+            # what starts from a reset is seeded by its iteration, and comes out the same
+            if state is None and iteration and not self.config.episodes:
+                self.incarnations[slot] += 1
+        self.actors[worker] = self._start(worker)
+
+    def states_of(self, worker: int) -> list[SlotState | None]:
+        """Fetch where a worker's slots stood after the last rollouts that were waited for."""
+        return fetch(
+            [self.snapshots[worker]],
+            [self.names[worker]],
+            doing="handing out its slots' states",
+            timeout_s=self.config.phase_timeout,
+        )[0]
+
+    def states(self) -> list[SlotState | None]:
+        """Fetch where all slots stood, in slot order."""
+        found: dict[int, SlotState | None] = {}
+        for worker, share in enumerate(self.shares):
+            found |= zip(share, self.states_of(worker), strict=True)
+        return [found[slot] for slot in sorted(found)]
 
     def wait_until_ready(self) -> None:
         """Wait until every worker has made its environments."""
@@ -140,14 +180,14 @@ class RayWorkers:
         return Playing(self, asked, weights, iteration)
 
     def ask(self, worker: int, weights: Any, iteration: int) -> list[Any]:
-        """Return references to a worker's rollouts, and to what it tells of them."""
-        call = self.actors[worker].collect.options(num_returns=len(self.shares[worker]) + 1)
+        """Return references to a worker's rollouts, states, and what it tells of them."""
+        call = self.actors[worker].collect.options(num_returns=len(self.shares[worker]) + 2)
         return call.remote(weights, iteration)
 
     def answer(
         self, worker: int, refs: list[Any], weights: Any, iteration: int, began: float
     ) -> list[Any]:
-        """Wait for a worker's rollouts, and return their references and what it told of them."""
+        """Wait for a worker's rollouts; return references to them and states, and what it told."""
         for attempt in range(ATTEMPTS):
             try:
                 (told,) = fetch(
@@ -160,8 +200,7 @@ class RayWorkers:
             except ProcessDiedError:
                 if attempt == ATTEMPTS - 1:
                     raise
-                self.incarnations[worker] += 1
-                self.actors[worker] = self._start(worker)
+                self._replace(worker, iteration)
                 refs = self.ask(worker, weights, iteration)
                 began = time.monotonic()
             else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from distpg.config import Config
 from distpg.envs.make import EnvSource
 from distpg.records import Evaluation, Weights
+from distpg.snapshot import SlotState
 
 if TYPE_CHECKING:
     from distpg.evaluation import Evaluator
@@ -17,9 +18,14 @@ class RolloutActor:
     """Hosts slots; computes each exactly as it would be computed anywhere else."""
 
     def __init__(
-        self, config: Config, source: EnvSource, slots: list[int], incarnation: int
+        self,
+        config: Config,
+        source: EnvSource,
+        slots: list[int],
+        incarnations: list[int],
+        states: list[SlotState | None],
     ) -> None:
-        """Make the slots' envs and policies."""
+        """Make the slots' envs and policies, each from its state if it has one."""
         import torch
 
         from distpg.rollout import RolloutWorker
@@ -28,7 +34,8 @@ class RolloutActor:
         self.config = config
         self.source = source
         self.slots = [
-            RolloutWorker(config, source, slot, incarnation=incarnation) for slot in slots
+            RolloutWorker(config, source, slot, incarnation=incarnation, state=state)
+            for slot, incarnation, state in zip(slots, incarnations, states, strict=True)
         ]
         self.evaluator: Evaluator | None = None
 
@@ -37,9 +44,10 @@ class RolloutActor:
         return True
 
     def collect(self, weights: Weights, iteration: int) -> list[Any]:
-        """Play every slot: a rollout for each, then their statistics as one more object."""
+        """Play every slot: a rollout for each, then their states, then their statistics."""
         collected = [slot.collect(weights, iteration) for slot in self.slots]
-        return [*(slot.rollout for slot in collected), [slot.stats for slot in collected]]
+        rollouts = [slot.rollout for slot in collected]
+        return [*rollouts, [slot.state for slot in collected], [slot.stats for slot in collected]]
 
     def evaluate(self, weights: Weights) -> Evaluation:
         """Play evaluation episodes, on envs apart from the slots'."""

@@ -67,7 +67,9 @@ def resume(
     run = RunDir.open(Path(run_dir))
     changes = {name: None if value == "none" else value for name, value in changes.items()}
     config = run.read_config(**changes)
-    checkpoint = with_fresh_envs(load_newest(run))
+    checkpoint = load_newest(run)
+    if not checkpoint.slots and not config.episodes:
+        checkpoint = with_fresh_envs(checkpoint)
     progress = checkpoint.progress
     if progress.reached(config.stop_at_return):
         raise InputError(

@@ -65,6 +65,7 @@ class Learner(Trainable):
             {} if staleness else on_policy.LIMITS[config.precision],
         )
         prepared = time.perf_counter()
+        self.before = self.weights() if config.overlap else None
         every = config.gradient_stats_every
         measured = every > 0 and self.version % every == 0
         gradients = gradient_samples(self, samples, paths) if measured else None

@@ -47,6 +47,8 @@ class Trainable:
         self.schedules = Schedules(config)
         self.reward_scale = RewardScale(config.gamma, carry=config.episodes == 0)
         self.noise_memory = NoiseMemory()
+        self.before: Weights | None = None
+        """With overlap, the policy before the last update."""
         self.version = 0
         self.trained_steps = 0
         self.num_updates = 0
@@ -58,6 +60,10 @@ class Trainable:
     def weights(self) -> Weights:
         """Return what a policy needs to act, as arrays under the current version."""
         return self.policy.weights(self.version)
+
+    def acting_weights(self) -> Weights:
+        """Return what the next batch is played with: with overlap, the policy one update ago."""
+        return self.before or self.weights()
 
     def rewards(self, batch: Batch) -> Tensor:
         """Return what is learned from, [T, N]: the rewards as paid, scaled, or their sign."""
@@ -73,6 +79,7 @@ class Trainable:
             "reward_scale": self.reward_scale.state(),
             "schedules": self.schedules.state(),
             "noise_memory": self.noise_memory.state(),
+            "before": self.before.arrays if self.before else {},
         }
         return LearnerState(
             policy=self.weights(),
@@ -96,6 +103,8 @@ class Trainable:
         self.schedules.load(part(state.arrays, "schedules/"))
         self.noise_memory.load(part(state.arrays, "noise_memory/"))
         self.version = state.counters["policy_version"]
+        before = part(state.arrays, "before/")
+        self.before = Weights(self.version - 1, before) if before else None
         self.trained_steps = state.counters["trained_steps"]
         self.num_updates = state.counters["num_updates"]
 
