@@ -33,7 +33,15 @@ types: setup  ## check the types
 
 bench: setup  ## measure training speed on this machine
 	$(BIN)/python -m benchmarks.throughput
+	@test ! -e .venv-peers/ready || $(BIN)/python -m benchmarks.races halfcheetah pong --runs 1 --no-save
+
+peers: .venv-peers/ready  ## create .venv-peers with what `python -m benchmarks.races` races
+
+.venv-peers/ready: benchmarks/peers/requirements.txt
+	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --requirement benchmarks/peers/requirements.txt
+	@touch $@
 
 check: lint types test  ## all that a change has to pass
 
-.PHONY: help setup train test lint format types bench check
+.PHONY: help setup train test lint format types bench peers check

@@ -7,10 +7,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent / "results"
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("torch", "numpy", "ray", "gymnasium")
 
 
 def hardware() -> dict[str, Any]:
@@ -21,15 +26,43 @@ def hardware() -> dict[str, Any]:
         "machine": platform.platform(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
+        "versions": dict(installed()),
     }
+
+
+def installed() -> Generator[tuple[str, str]]:
+    """Name the versions of the packages that are there."""
+    for package in PACKAGES:
+        try:
+            yield package, metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+
+
+def train_command(flags: list[str]) -> list[str]:
+    """Spell a training run; `environment` goes with it."""
+    return [sys.executable, str(ROOT / "launch.py"), "train", "--quiet", *flags]
+
+
+def environment() -> dict[str, str]:
+    """Let a run's processes, Ray's too, import the modules of this folder."""
+    path = os.environ.get("PYTHONPATH")
+    return os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *([path] if path else [])])}
+
+
+@contextmanager
+def trained(flags: list[str]) -> Generator[Path]:
+    """Train once, in a process of its own; have the run's directory within the block."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        command = train_command([*flags, "--run-dir", str(run)])
+        subprocess.run(command, check=True, env=environment())
+        yield run
 
 
 def run_recipe(recipe: str, seed: int, flags: list[str]) -> dict[str, Any]:
     """Train once, in a process of its own; return the run's result."""
-    with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder) / "run"
-        command = ["launch.py", "train", "--config", recipe, "--seed", str(seed), *flags]
-        subprocess.run([sys.executable, *command, "--run-dir", str(run), "--quiet"], check=True)
+    with trained(["--config", recipe, "--seed", str(seed), *flags]) as run:
         return json.loads((run / "result.json").read_text())
 
 
