@@ -58,6 +58,8 @@ class Plan:
     start_from: LearnerState | None = None
     """Networks of another run."""
     resume: Checkpoint | None = None
+    notes: tuple[str, ...] = ()
+    """What is to be said when the run starts."""
     started: float = dataclasses.field(default_factory=time.time)
     """Unix time from which the result's seconds are counted."""
 
@@ -78,6 +80,7 @@ def execute(plan: Plan) -> Outcome:
     probe.close()
     made = [] if plan.resume else plan.run.claim(overwrite=plan.overwrite)
     with ExitStack() as stack:
+        stack.enter_context(plan.run.locked())
         display = Display(plan.config, quiet=plan.quiet)
         stack.callback(display.close)
         try:
@@ -91,7 +94,7 @@ def execute(plan: Plan) -> Outcome:
         plan.run.write_config(config)
         progress = plan.resume.progress if plan.resume else Progress()
         clock = Clock(plan.started)
-        for note in idle_settings(config, specs[0]):
+        for note in (*plan.notes, *idle_settings(config, specs[0])):
             display.say(note)
         if config.compile:
             display.say("the first updates compile the gradient, which takes up to a minute")
@@ -102,6 +105,7 @@ def execute(plan: Plan) -> Outcome:
         tensorboard = TensorBoard(plan.run.path, config, progress)
         stack.callback(tensorboard.close)
         checkpointer = Checkpointer(plan.run, config, learner.state, workers.states)
+        stack.callback(checkpointer.close)
         watchers: list[Watcher] = [clock, Improvement(), tensorboard, checkpointer, display]
         if config.eval_every:
             watchers.insert(2, EvaluateEvery(config.eval_every, workers.evaluate))
@@ -115,9 +119,14 @@ def execute(plan: Plan) -> Outcome:
             hint = "" if not list_checkpoints(plan.run) else f"\n{resume_command(plan.run)}"
             raise RunError(f"{error}{hint}") from error
         state = checkpointer.save(progress)
+        checkpointer.finish()
         content = policy_bytes(state.policy, state.spaces, Architecture.of(config))
         write_whole(plan.run.policy, content)
-        result = summarize(config, progress, reason, clock, state, workers.restarts)
+        restarts = {
+            "worker_restarts": workers.restarts,
+            "learner_restarts": learner.restarts if config.num_workers else 0,
+        }
+        result = summarize(config, progress, reason, clock, state, restarts)
         plan.run.write_result(result)
         display.close()
         announce(display, plan.run, result)
@@ -142,7 +151,8 @@ def partners(
             from distpg.actors.cluster import ray_session
 
             stack.enter_context(ray_session(config, display.say))
-            from distpg.actors.pool import RayLearner, RayWorkers
+            from distpg.actors.learner import RayLearner
+            from distpg.actors.workers import RayWorkers
 
             learner = RayLearner(config, *specs)
             stack.callback(learner.close)
@@ -187,7 +197,7 @@ def summarize(
     reason: StopReason,
     clock: Clock,
     state: LearnerState,
-    restarts: int,
+    restarts: dict[str, int],
 ) -> dict[str, Any]:
     """Write down how a run ended; steps and seconds of a resumed run's rate are its own."""
     solved = progress.reached(config.stop_at_return)
@@ -211,7 +221,7 @@ def summarize(
         "spent_s": clock.spent(overlap=config.overlap),
         "trained_steps": state.counters["trained_steps"],
         "dropped_steps": progress.dropped_steps,
-        "worker_restarts": restarts,
+        **restarts,
         "policy_version": state.policy.version,
         "versions": {"python": platform.python_version()}
         | {package: metadata.version(package) for package in packages},

@@ -1,14 +1,16 @@
 """Checkpoints: all that a run needs to go on, as safetensors and JSON.
 
-A checkpoint is a folder, CHECKPOINTS/STEP, written under another name and renamed when complete.
-Its manifest lists sizes and SHA-256 of the other files; a checkpoint that does not match is not
-used.
+A checkpoint is a folder, CHECKPOINTS/STEP, written under another name and renamed when complete;
+then the link `latest` is moved, and old ones are dropped. Its manifest lists sizes and SHA-256 of
+the other files; a checkpoint that does not match is not used.
 """
 
 import hashlib
 import json
+import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +19,12 @@ import safetensors
 import safetensors.numpy
 
 from distpg.config import Config
-from distpg.errors import InputError
+from distpg.errors import InputError, RunError
 from distpg.policy.architecture import Architecture
 from distpg.policy.file import policy_bytes, read_policy
 from distpg.progress import Progress
 from distpg.records import LearnerState
-from distpg.run_dir import RunDir, write_whole
+from distpg.run_dir import RunDir, sync_folder, write_whole
 from distpg.snapshot import SlotState, slots_from_bytes, slots_to_bytes
 from distpg.spaces import spaces_to_json
 
@@ -41,8 +43,10 @@ class Checkpoint:
     """Where each slot stood, None if its environment does not tell."""
 
 
-def save_checkpoint(run: RunDir, checkpoint: Checkpoint, config: Config) -> None:
-    """Write a checkpoint, then drop the oldest beyond `keep_checkpoints`."""
+def save_checkpoint(
+    run: RunDir, checkpoint: Checkpoint, config: Config, *, best: bool = False
+) -> None:
+    """Write a checkpoint, then drop the oldest beyond `keep_checkpoints`, but not the best."""
     target = run.checkpoints / f"{checkpoint.progress.env_steps:012d}"
     partial = target.with_name(target.name + ".tmp")
     for folder in (partial, target):
@@ -69,9 +73,24 @@ def save_checkpoint(run: RunDir, checkpoint: Checkpoint, config: Config) -> None
         },
     }
     write_whole(partial / MANIFEST, json.dumps(manifest, indent=2).encode())
+    sync_folder(partial)
     partial.rename(target)
+    point(run, "latest", target)
+    if best:
+        point(run, "best", target)
+    kept = (run.checkpoints / "best").resolve()
     for stale in list_checkpoints(run)[: -config.keep_checkpoints]:
-        shutil.rmtree(stale)
+        if stale.resolve() != kept:
+            shutil.rmtree(stale)
+
+
+def point(run: RunDir, name: str, target: Path) -> None:
+    """Move a link among the checkpoints to one of them."""
+    link = run.checkpoints / f"{name}.tmp"
+    link.unlink(missing_ok=True)
+    link.symlink_to(target.name)
+    link.rename(run.checkpoints / name)
+    sync_folder(run.checkpoints)
 
 
 def list_checkpoints(run: RunDir) -> list[Path]:
@@ -81,16 +100,28 @@ def list_checkpoints(run: RunDir) -> list[Path]:
     return sorted(path for path in run.checkpoints.iterdir() if path.name.isdecimal())
 
 
-def load_newest(run: RunDir) -> Checkpoint:
-    """Load the newest checkpoint of a run.
+def load_newest(run: RunDir) -> tuple[Checkpoint, list[str]]:
+    """Load the newest checkpoint of a run that is whole.
+
+    Returns:
+        The checkpoint, and what was wrong with each newer one.
 
     Raises:
-        InputError: there is none, or it is damaged.
+        InputError: there is none, or all are damaged.
     """
     found = list_checkpoints(run)
     if not found:
         raise InputError(f"{run.path} has no checkpoint to go on from")
-    return load_checkpoint(found[-1])
+    problems: list[str] = []
+    for folder in reversed(found):
+        try:
+            checkpoint = load_checkpoint(folder)
+        except InputError as error:
+            problems.append(str(error))
+        else:
+            passed_over = [f"passed over: {problem}" for problem in problems]
+            return checkpoint, passed_over
+    raise InputError(f"{run.path} has no checkpoint that is whole; the newest: {problems[0]}")
 
 
 def load_networks(run: RunDir) -> LearnerState:
@@ -99,8 +130,11 @@ def load_networks(run: RunDir) -> LearnerState:
     Raises:
         InputError: it has neither, or they are damaged.
     """
-    if list_checkpoints(run) or not run.policy.is_file():
-        return load_newest(run).learner
+    found = list_checkpoints(run)
+    if found:
+        return load_checkpoint(found[-1]).learner
+    if not run.policy.is_file():
+        raise InputError(f"{run.path} has neither a checkpoint nor a policy to start from")
     policy = read_policy(run.policy)
     spaces = spaces_to_json(policy.obs_spec, policy.action_spec)
     return LearnerState(policy.weights, arrays={}, counters={}, spaces=spaces)
@@ -143,7 +177,10 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 
 
 class Checkpointer:
-    """Saves every few iterations, and at the end."""
+    """Saves every few iterations, after the best evaluation so far, and at the end.
+
+    State is read at once, and written by a thread of its own while the run goes on.
+    """
 
     def __init__(
         self,
@@ -158,16 +195,48 @@ class Checkpointer:
         self.learner = learner
         self.slots = slots
         self.saved: Checkpoint | None = None
+        self.best = -math.inf
+        self.thread = ThreadPoolExecutor(1, "checkpoint")
+        self.writing: Future[None] | None = None
 
-    def on_iteration(self, progress: Progress, scalars: object, weights: object) -> None:
+    def on_iteration(
+        self, progress: Progress, scalars: Mapping[str, float], weights: object
+    ) -> None:
         """Save if a checkpoint is due."""
+        score = scalars.get("eval/mean_reward", -math.inf)
+        best = score > self.best
+        self.best = max(score, self.best)
         every = self.config.checkpoint_every
-        if every and progress.iteration % every == 0:
-            self.save(progress)
+        if best or (every and progress.iteration % every == 0):
+            self.save(progress, best=best)
 
-    def save(self, progress: Progress) -> LearnerState:
-        """Save now, unless that was just done; return the learner's state."""
+    def save(self, progress: Progress, *, best: bool = False) -> LearnerState:
+        """Save now, unless that was just done; return the learner's state.
+
+        Raises:
+            RunError: the last checkpoint could not be written.
+        """
         if self.saved is None or self.saved.progress != progress:
+            self.finish()
             self.saved = Checkpoint(self.learner(), progress, self.slots())
-            save_checkpoint(self.run, self.saved, self.config)
+            self.writing = self.thread.submit(
+                save_checkpoint, self.run, self.saved, self.config, best=best
+            )
         return self.saved.learner
+
+    def finish(self) -> None:
+        """Wait until what was saved is on the disk.
+
+        Raises:
+            RunError: it could not be written.
+        """
+        writing, self.writing = self.writing, None
+        if writing is not None:
+            try:
+                writing.result()
+            except OSError as error:
+                raise RunError(f"a checkpoint could not be written: {error}") from error
+
+    def close(self) -> None:
+        """Let the thread end with what it is writing."""
+        self.thread.shutdown()

@@ -9,5 +9,5 @@ class RunError(RuntimeError):
     """The run cannot go on (an env raised, a process died, a deadline passed); exit code 1."""
 
 
-class ProcessDiedError(RunError):
-    """A worker or the learner is gone; what it was doing may be done again by another process."""
+class ProcessLostError(RunError):
+    """A process died or is past its deadline; another may do again what it was doing."""

@@ -1,5 +1,6 @@
 """What a run is on disk.
 
+RUN/lock                   while it is written: the process that does
 RUN/config.toml            the resolved configuration
 RUN/events.out.tfevents.*  TensorBoard
 RUN/checkpoints/STEP/      what `resume` needs
@@ -7,12 +8,13 @@ RUN/policy.safetensors     the final policy
 RUN/result.json            how the run ended
 """
 
+import fcntl
 import json
 import os
 import shutil
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,15 +110,50 @@ class RunDir:
 
     def _own_files(self) -> list[Path]:
         """List what a run writes, as far as it is there."""
-        named = (self.config, self.policy, self.checkpoints, self.result)
+        named = (self.config, self.policy, self.checkpoints, self.result, self.path / "lock")
         return [path for path in named if path.exists()] + [
             path
             for pattern in ("events.out.tfevents.*", "*.tmp")
             for path in self.path.glob(pattern)
         ]
 
+    @contextmanager
+    def locked(self) -> Generator[None]:
+        """Be the only one to write the run within the block, also if this process is killed in it.
+
+        Raises:
+            InputError: another process writes it.
+        """
+        path = self.path / "lock"
+        while True:
+            file = path.open("a+")
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                file.seek(0)
+                owner = file.read().strip() or "another process"
+                file.close()
+                raise InputError(
+                    f"--run-dir: {self.path} is being written by process {owner}; wait for it, or "
+                    "end it"
+                ) from None
+            # whoever held it may have removed it while we waited
+            if path.exists() and os.fstat(file.fileno()).st_ino == path.stat().st_ino:
+                break
+            file.close()
+        try:
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            file.close()
+
     def disclaim(self, made: list[Path]) -> None:
         """Remove the folders that `claim` made, for a run that did not start."""
+        if made:
+            (self.path / "lock").unlink(missing_ok=True)
         for folder in made:
             # another run may by now have its own directory in there
             with suppress(OSError):
@@ -125,6 +162,8 @@ class RunDir:
     def clear(self) -> None:
         """Remove what an overwritten run left."""
         for path in self._own_files():
+            if path.name == "lock":
+                continue
             if path.is_dir():
                 shutil.rmtree(path)
             else:
@@ -151,3 +190,13 @@ def write_whole(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.rename(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder outlast a power cut."""
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

@@ -363,7 +363,7 @@ def test_a_damaged_checkpoint_is_refused_by_resume_and_init_from(
     finished: Path, name: str, damage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = copy_of(finished)
-    (checkpoint,) = (run / "checkpoints").iterdir()
+    (checkpoint,) = (run / "checkpoints").glob("[0-9]*")
     file = checkpoint / name
     content = file.read_bytes()
     if damage == "gone":

@@ -63,7 +63,7 @@ def policy_content(run: Path) -> bytes:
 
 
 def newest_checkpoint(run: Path) -> Path:
-    return max((run / "checkpoints").iterdir())
+    return max((run / "checkpoints").glob("[0-9]*"))
 
 
 def learner_arrays(run: Path) -> Mapping[str, np.ndarray]:
@@ -92,7 +92,7 @@ def test_a_run_leaves_its_configuration_curve_policy_checkpoints_and_result(
     run = finished.run_dir
     names = {re.sub(r"events\.out\.tfevents\..*", "events", path.name) for path in run.iterdir()}
     assert names == {"config.toml", "events", "policy.safetensors", "checkpoints", "result.json"}
-    folders = sorted((run / "checkpoints").iterdir())
+    folders = sorted((run / "checkpoints").glob("[0-9]*"))
     assert int(folders[-1].name) == finished.result["env_steps"]
     for folder in folders:
         assert {path.name for path in folder.iterdir()} == {
@@ -152,7 +152,7 @@ def test_evaluation_and_checkpoints_change_nothing(
 def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
     config = tiny(checkpoint_every=1, keep_checkpoints=2, total_steps=300)
     outcome = train(config, run_dir=tmp_path / "run", quiet=True)
-    kept = sorted(int(path.name) for path in (outcome.run_dir / "checkpoints").iterdir())
+    kept = sorted(int(path.name) for path in (outcome.run_dir / "checkpoints").glob("[0-9]*"))
     assert len(kept) == 2
     assert kept[-1] == outcome.result["env_steps"]
 
@@ -265,7 +265,7 @@ def test_a_resumed_run_goes_on_in_the_middle_of_its_episodes(
     config = tiny(**{"total_steps": 400, "checkpoint_every": 3, "keep_checkpoints": 99} | settings)
     whole = train(config, run_dir=tmp_path / "whole", quiet=True)
     shutil.copytree(whole.run_dir, tmp_path / "broken")
-    checkpoints = sorted((tmp_path / "broken" / "checkpoints").iterdir())
+    checkpoints = sorted((tmp_path / "broken" / "checkpoints").glob("[0-9]*"))
     for later in checkpoints[1:]:
         shutil.rmtree(later)
     resumed = resume(tmp_path / "broken", quiet=True)
@@ -288,7 +288,7 @@ def test_a_run_that_broke_resumes_from_its_checkpoint_and_its_curve_has_no_overl
     assert not (run / "result.json").exists()
     # five steps and one that resets, 16 a rollout: step 70 is in the sixth iteration
     assert len(steps_of(run, "time/iterations")) == 5
-    older, newer = sorted((run / "checkpoints").iterdir())
+    older, newer = sorted((run / "checkpoints").glob("[0-9]*"))
     shutil.rmtree(newer)
 
     def repaired(after: int) -> Breaks:

@@ -29,9 +29,10 @@ class LearnerActor:
         """Return what the next batch is played with."""
         return self.learner.acting_weights()
 
-    def update(self, *rollouts: Rollout) -> tuple[Weights, dict[str, float]]:
+    def update(self, *rollouts: Rollout) -> tuple[Weights, LearnerState, dict[str, float]]:
         """Improve the policy; rollouts come one by one, so that Ray resolves their references."""
-        return self.learner.update(rollouts)
+        weights, stats = self.learner.update(rollouts)
+        return weights, self.learner.state(), stats
 
     def state(self) -> LearnerState:
         """Copy out everything that the next update depends on."""

@@ -8,8 +8,10 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
-from distpg.errors import InputError, ProcessDiedError, RunError
+from distpg.errors import InputError, ProcessLostError, RunError
 
+ATTEMPTS = 3
+"""How often something is tried, each time by a new process, before the run gives up."""
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -31,14 +33,14 @@ def wait(
         began: Monotonic time from which they count; by default now.
 
     Raises:
-        RunError: the deadline passed.
+        ProcessLostError: the deadline passed.
     """
     pending = list(refs)
     left_s = timeout_s if began is None else max(0.0, began + timeout_s - time.monotonic())
     _, late = ray.wait(pending, num_returns=len(pending), timeout=left_s, fetch_local=False)
     if late:
         slow = ", ".join(dict.fromkeys(names[pending.index(ref)] for ref in late))
-        raise RunError(f"{slow} did not finish within {timeout_s:g} s while {doing}")
+        raise ProcessLostError(f"{slow} did not finish within {timeout_s:g} s while {doing}")
 
 
 def fetch(
@@ -52,8 +54,8 @@ def fetch(
     """Wait for results, as `wait` does, and return them.
 
     Raises:
-        RunError: the deadline passed, or what an actor ran raised; the message quotes it.
-        ProcessDiedError: an actor died.
+        RunError: what an actor ran raised; the message quotes it.
+        ProcessLostError: an actor died, or the deadline passed.
         InputError: what it ran refused the user's input.
     """
     wait(refs, names, doing=doing, timeout_s=timeout_s, began=began)
@@ -66,9 +68,11 @@ def fetch(
                 raise type(error.cause)(str(error.cause)) from None
             raise RunError(f"{name} failed while {doing}:\n{COLOUR.sub('', str(error))}") from None
         except GetTimeoutError:
-            raise RunError(f"what {name} made while {doing} did not arrive in time") from None
+            raise ProcessLostError(
+                f"what {name} made while {doing} did not arrive in time"
+            ) from None
         except RayActorError as error:
-            raise ProcessDiedError(f"{name} died while {doing}: {cause_of_death(error)}") from None
+            raise ProcessLostError(f"{name} died while {doing}: {cause_of_death(error)}") from None
     return results
 
 

@@ -67,9 +67,12 @@ def resume(
     run = RunDir.open(Path(run_dir))
     changes = {name: None if value == "none" else value for name, value in changes.items()}
     config = run.read_config(**changes)
-    checkpoint = load_newest(run)
+    checkpoint, notes = load_newest(run)
     if not checkpoint.slots and not config.episodes:
         checkpoint = with_fresh_envs(checkpoint)
+        notes.append(
+            f"resumed inexactly: {config.env_id} does not tell its state, so its envs start anew"
+        )
     progress = checkpoint.progress
     if progress.reached(config.stop_at_return):
         raise InputError(
@@ -82,7 +85,15 @@ def resume(
             "higher --total-steps to go on"
         )
     source = find_source(config, make_env)
-    plan = Plan(config, source, run, quiet=quiet, resume=checkpoint, started=started or time.time())
+    plan = Plan(
+        config,
+        source,
+        run,
+        quiet=quiet,
+        resume=checkpoint,
+        notes=tuple(notes),
+        started=started or time.time(),
+    )
     return execute(plan)
 
 

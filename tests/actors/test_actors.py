@@ -17,8 +17,8 @@ import pytest
 import ray
 
 from distpg import Config, InputError, Outcome, RunError, train
-from distpg.actors.pool import RayWorkers
 from distpg.actors.wait import fetch
+from distpg.actors.workers import RayWorkers
 from distpg.cli import main
 from distpg.envs.make import MakeEnv, source_of
 from distpg.records import Weights
@@ -120,7 +120,7 @@ def test_an_env_that_raises_in_a_worker_ends_the_run_with_its_words(
     assert "ValueError: the reactor is on fire" in message
     assert f"resume {run}" in message
     assert not (run / "result.json").exists()
-    assert list((run / "checkpoints").iterdir())
+    assert list((run / "checkpoints").glob("[0-9]*"))
 
 
 def test_an_env_that_hangs_ends_at_the_deadline_and_the_message_names_the_worker(
@@ -275,7 +275,7 @@ def test_ctrl_c_ends_the_run_after_its_iteration_and_leaves_result_and_no_proces
     assert result["policy_version"] == result["iterations"] > 0
     assert result["trained_steps"] == result["env_steps"]
     assert (run / "policy.safetensors").is_file()
-    newest = max((run / "checkpoints").iterdir())
+    newest = max((run / "checkpoints").glob("[0-9]*"))
     assert int(newest.name) == result["env_steps"]
     for hint in ("resume", "evaluate", "tensorboard --logdir", str(run)):
         assert hint in output

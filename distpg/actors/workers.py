@@ -1,13 +1,4 @@
-"""The loop's two partners as Ray actors: the driver passes references and small statistics on.
-
-    driver             learner              workers
-      | collect(weights ref) ------------------->|   each fetches the weights
-      |<------------ rollout refs, statistics ---|
-      | update(rollout refs) ->|                 |   the learner fetches the rollouts
-      |<- weights ref, stats --|                 |
-
-A method's return value is owned by the driver, so it outlives the actor that made it.
-"""
+"""Rollout workers as actors: one that dies or hangs is replaced, and its slots are played again."""
 
 import time
 from collections.abc import Sequence
@@ -16,66 +7,14 @@ from typing import Any
 
 import ray
 
-from distpg.actors.cluster import learner_gpus
-from distpg.actors.learner_actor import LearnerActor
 from distpg.actors.rollout_actor import RolloutActor
-from distpg.actors.wait import fetch, wait
+from distpg.actors.wait import ATTEMPTS, fetch, wait
 from distpg.config import Config
 from distpg.envs.make import EnvSource
-from distpg.errors import ProcessDiedError
+from distpg.errors import ProcessLostError
 from distpg.phases import Collection
-from distpg.records import Evaluation, LearnerState, RolloutStats
+from distpg.records import Evaluation, RolloutStats
 from distpg.snapshot import SlotState
-from distpg.spaces import ActionSpec, ObsSpec
-
-ATTEMPTS = 3
-"""How often a worker's part of one iteration is tried, each time by a new process."""
-
-
-class RayLearner:
-    """A learner in a process of its own, on a GPU where the cluster has one to give."""
-
-    def __init__(self, config: Config, obs_spec: ObsSpec, action_spec: ActionSpec) -> None:
-        """Start the process; `placement` waits for it."""
-        self.timeout_s = config.phase_timeout
-        remote = ray.remote(num_cpus=1, num_gpus=learner_gpus(config))(LearnerActor)
-        self.actor: Any = remote.remote(config, obs_spec, action_spec)
-
-    def _fetch(self, ref: Any, doing: str) -> Any:
-        return fetch([ref], ["the learner"], doing=doing, timeout_s=self.timeout_s)[0]
-
-    def placement(self) -> tuple[str, int]:
-        """Wait until the learner is up; return its device and number of threads."""
-        return self._fetch(self.actor.placement.remote(), "starting")
-
-    def weights(self) -> Any:
-        """Return a reference to the current weights."""
-        return self.actor.weights.remote()
-
-    def acting_weights(self) -> Any:
-        """Return a reference to what the next batch is played with."""
-        return self.actor.acting_weights.remote()
-
-    def update(self, rollouts: Sequence[Any]) -> tuple[Any, dict[str, float]]:
-        """Improve the policy by one batch of references; return one to the new weights."""
-        weights, stats = self.actor.update.options(num_returns=2).remote(*rollouts)
-        return weights, self._fetch(stats, "updating the policy")
-
-    def state(self) -> LearnerState:
-        """Fetch the learner's state."""
-        return self._fetch(self.actor.state.remote(), "copying its state")
-
-    def load(self, state: LearnerState) -> None:
-        """Have the learner go on from a state."""
-        self._fetch(self.actor.load.remote(state), "loading a checkpoint")
-
-    def start_from(self, state: LearnerState) -> None:
-        """Have the learner take over another run's networks."""
-        self._fetch(self.actor.start_from.remote(state), "loading another run's policy")
-
-    def close(self) -> None:
-        """End the process."""
-        ray.kill(self.actor)
 
 
 @dataclass
@@ -109,8 +48,8 @@ class Playing:
 class RayWorkers:
     """Rollout workers, each a process that hosts a fixed share of the slots.
 
-    One that dies is replaced, and its slots are played again from where they stood; where the
-    environment does not tell that, with freshly seeded envs.
+    One that dies or hangs is replaced, and its slots are played again from where they stood; where
+    the environment does not tell that, with freshly seeded envs.
     """
 
     def __init__(
@@ -146,6 +85,7 @@ class RayWorkers:
 
     def _replace(self, worker: int, iteration: int) -> None:
         """Start a worker anew, its slots where they stood or else with envs seeded afresh."""
+        ray.kill(self.actors[worker])
         self.restarts += 1
         for slot, state in zip(self.shares[worker], self.states_of(worker), strict=True):
             # what starts from a reset is seeded by its iteration, and comes out the same
@@ -188,7 +128,7 @@ class RayWorkers:
         self, worker: int, refs: list[Any], weights: Any, iteration: int, began: float
     ) -> list[Any]:
         """Wait for a worker's rollouts; return references to them and states, and what it told."""
-        for attempt in range(ATTEMPTS):
+        for left in reversed(range(ATTEMPTS)):
             try:
                 (told,) = fetch(
                     refs[-1:],
@@ -197,8 +137,8 @@ class RayWorkers:
                     timeout_s=self.config.phase_timeout,
                     began=began,
                 )
-            except ProcessDiedError:
-                if attempt == ATTEMPTS - 1:
+            except ProcessLostError:
+                if not left:
                     raise
                 self._replace(worker, iteration)
                 refs = self.ask(worker, weights, iteration)

@@ -1,0 +1,96 @@
+"""The learner as an actor: one that dies or hangs is replaced, and takes up where it stood."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+
+from distpg.actors.cluster import learner_gpus
+from distpg.actors.learner_actor import LearnerActor
+from distpg.actors.wait import ATTEMPTS, fetch
+from distpg.config import Config
+from distpg.errors import ProcessLostError
+from distpg.records import LearnerState
+from distpg.spaces import ActionSpec, ObsSpec
+
+
+class RayLearner:
+    """A learner in a process of its own, on a GPU where the cluster has one to give.
+
+    Its state after each update is kept outside of it. Another process that takes that state and the
+    same rollouts comes to the same weights, bit for bit.
+    """
+
+    def __init__(self, config: Config, obs_spec: ObsSpec, action_spec: ActionSpec) -> None:
+        """Start the process; `placement` waits for it."""
+        self.timeout_s = config.phase_timeout
+        self.arguments = (config, obs_spec, action_spec)
+        self.restarts = 0
+        """How often it was replaced."""
+        self._start()
+
+    def _start(self) -> None:
+        gpus = learner_gpus(self.arguments[0])
+        self.actor: Any = ray.remote(num_cpus=1, num_gpus=gpus)(LearnerActor).remote(
+            *self.arguments
+        )
+        self.kept: Any = self.actor.state.remote()
+        """A reference to its state after the last update."""
+
+    def _fetch(self, ref: Any, doing: str) -> Any:
+        return fetch([ref], ["the learner"], doing=doing, timeout_s=self.timeout_s)[0]
+
+    def placement(self) -> tuple[str, int]:
+        """Wait until the learner is up; return its device and number of threads."""
+        return self._fetch(self.actor.placement.remote(), "starting")
+
+    def weights(self) -> Any:
+        """Return a reference to the current weights."""
+        return self.actor.weights.remote()
+
+    def acting_weights(self) -> Any:
+        """Return a reference to what the next batch is played with."""
+        return self.actor.acting_weights.remote()
+
+    def update(self, rollouts: Sequence[Any]) -> tuple[Any, dict[str, float]]:
+        """Improve the policy by one batch of references; return one to the new weights."""
+        for left in reversed(range(ATTEMPTS)):
+            call = self.actor.update.options(num_returns=3)
+            weights, state, stats = call.remote(*rollouts)
+            try:
+                told = self._fetch(stats, "updating the policy")
+            except ProcessLostError:
+                if not left:
+                    raise
+                self._replace()
+            else:
+                self.kept = state
+                return weights, told
+        raise AssertionError("the last attempt returns or raises")
+
+    def _replace(self) -> None:
+        """Start another process, in the state after the last update."""
+        kept = self.kept
+        ray.kill(self.actor)
+        self.restarts += 1
+        self._start()
+        self.placement()
+        self.load(self._fetch(kept, "handing out its state"))
+
+    def state(self) -> LearnerState:
+        """Fetch the learner's state."""
+        return self._fetch(self.kept, "copying its state")
+
+    def load(self, state: LearnerState) -> None:
+        """Have the learner go on from a state."""
+        self._fetch(self.actor.load.remote(state), "loading a checkpoint")
+        self.kept = ray.put(state)
+
+    def start_from(self, state: LearnerState) -> None:
+        """Have the learner take over another run's networks."""
+        self._fetch(self.actor.start_from.remote(state), "loading another run's policy")
+        self.kept = self.actor.state.remote()
+
+    def close(self) -> None:
+        """End the process."""
+        ray.kill(self.actor)

@@ -1,0 +1,66 @@
+"""Faults at an exact place: which env of which slot, at which of its steps; each fires once.
+
+A marker file says that it fired, also to the process that takes the place of one that died of it.
+"""
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from tests.environments import Info, Stepped
+
+SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
+
+
+class Faulty(gym.Env[Any, Any]):
+    """A walk of 20 steps on a line, with a fault at one step of one env of the run.
+
+    Envs number themselves by the first seed that they are reset with, so `seed` chooses one.
+    """
+
+    def __init__(self, kind: str = "", at: int = -1, marker: str = "") -> None:
+        self.observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float32)
+        self.action_space = spaces.Discrete(2)
+        self.kind, self.at, self.marker = kind, at, Path(marker)
+        self.place, self.count, self.steps = 0.0, 0, 0
+
+    def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Any, Info]:
+        super().reset(seed=seed)
+        self.place, self.count = float(self.np_random.normal()), 0
+        return self._observe(), {}
+
+    def step(self, action: Any) -> Stepped:
+        self.count, self.steps = self.count + 1, self.steps + 1
+        if self.steps == self.at and not self.marker.exists():
+            self.marker.touch()
+            self.fail()
+        self.place += float(2 * action - 1) + 0.1 * float(self.np_random.normal())
+        return self._observe(), -abs(self.place), self.count == 20, False, {}
+
+    def fail(self) -> None:
+        """Do what the kind says."""
+        if self.kind in SIGNALS:
+            os.kill(os.getpid(), SIGNALS[self.kind])
+        elif self.kind == "hang":
+            time.sleep(3600)
+        elif self.kind == "raise":
+            raise ValueError("the reactor is on fire")
+
+    def _observe(self) -> Any:
+        return np.array([self.place, self.count], np.float32)
+
+
+class FaultyWithState(Faulty):
+    """The same, and its state can be taken out and put back."""
+
+    def get_state(self) -> dict[str, Any]:
+        return {"place": self.place, "count": self.count, "steps": self.steps}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self.place, self.count, self.steps = state["place"], state["count"], state["steps"]

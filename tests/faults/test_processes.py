@@ -1,0 +1,153 @@
+"""Processes that die or hang: another takes the place, and nothing is lost."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from distpg import Config, Outcome, train
+from tests.faults.injection import Faulty, FaultyWithState
+
+SHAPE: dict[str, Any] = {
+    "num_slots": 2,
+    "num_envs": 2,
+    "num_steps": 16,
+    "minibatch_size": 32,
+    "num_epochs": 2,
+    "hidden_sizes": (8,),
+    "device": "cpu",
+    "learner_threads": 1,
+    "total_steps": 300,
+    "normalize_rewards": True,
+}
+
+
+def run(folder: Path, make_env: type[Faulty], *, num_workers: int, **changes: Any) -> Outcome:
+    config: Config = Config(**{**SHAPE, "num_workers": num_workers, **changes})
+    return train(config, make_env=make_env, run_dir=folder, quiet=True)
+
+
+def policy_content(outcome: Outcome) -> bytes:
+    return (outcome.run_dir / "policy.safetensors").read_bytes()
+
+
+def undisturbed(folder: Path, make_env: type[Faulty], **changes: Any) -> Outcome:
+    return run(folder / "undisturbed", make_env, num_workers=0, **changes)
+
+
+def fault(folder: Path, kind: str, at: int) -> dict[str, Any]:
+    return {"kind": kind, "at": at, "marker": str(folder / "fired")}
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("kill", {}),
+        ("kill", {"algo": "appo"}),
+        ("stop", {"phase_timeout": 12.0}),
+        ("hang", {"phase_timeout": 12.0}),
+    ],
+    ids=str,
+)
+def test_a_workers_slots_go_on_where_they_stood_and_the_weights_are_the_same(
+    kind: str, changes: dict[str, Any], tmp_path: Path
+) -> None:
+    expected = undisturbed(tmp_path, FaultyWithState, **changes)
+    injected = {**changes, "env_kwargs": fault(tmp_path, kind, at=41)}
+    outcome = run(tmp_path / "run", FaultyWithState, num_workers=2, **injected)
+    assert (tmp_path / "fired").exists()
+    assert outcome.result["worker_restarts"] == 1
+    assert policy_content(outcome) == policy_content(expected)
+    for key in ("env_steps", "trained_steps", "episodes", "dropped_steps"):
+        assert outcome.result[key] == expected.result[key], key
+
+
+def test_where_the_env_tells_no_state_its_slots_start_afresh_and_the_batch_keeps_its_size(
+    tmp_path: Path,
+) -> None:
+    outcomes = [
+        run(
+            tmp_path / str(number),
+            Faulty,
+            num_workers=2,
+            env_kwargs={"kind": "kill", "at": 41, "marker": str(tmp_path / f"fired {number}")},
+        )
+        for number in range(2)
+    ]
+    for number, outcome in enumerate(outcomes):
+        assert (tmp_path / f"fired {number}").exists()
+        assert outcome.result["worker_restarts"] == 1
+        assert outcome.result["trained_steps"] == outcome.result["env_steps"]
+        # a batch has 64 steps, few of which are resets
+        assert outcome.result["iterations"] == 5
+    # the same fault gives the same run, which is another one than without it
+    assert policy_content(outcomes[0]) == policy_content(outcomes[1])
+    assert policy_content(outcomes[0]) != policy_content(undisturbed(tmp_path, Faulty))
+
+
+def test_a_worker_that_dies_again_and_again_ends_the_run_with_its_name(tmp_path: Path) -> None:
+    class Doomed(Faulty):
+        def step(self, action: Any) -> Any:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.raises(Exception, match=r"rollout worker \d .* died while playing iteration 0"):
+        run(tmp_path / "run", Doomed, num_workers=1, num_slots=1)
+
+
+@contextmanager
+def sending(number: int, title: str, times: int = 1) -> Iterator[list[float]]:
+    """Send a signal to a process of ours below this one, as soon as its title is seen."""
+    sent: list[float] = []
+    done = threading.Event()
+
+    def watch() -> None:
+        while len(sent) < times and not done.is_set():
+            for process in psutil.Process().children(recursive=True):
+                try:
+                    found = any(title in word for word in process.cmdline())
+                    if found and len(sent) < times:
+                        process.send_signal(number)
+                        sent.append(time.monotonic())
+                        done.wait(1.0)
+                except psutil.Error:
+                    continue
+            done.wait(0.002)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield sent
+    finally:
+        done.set()
+        watcher.join()
+
+
+@pytest.mark.parametrize(
+    ("number", "changes"),
+    [
+        (signal.SIGKILL, {}),
+        (signal.SIGKILL, {"algo": "appo"}),
+        (signal.SIGSTOP, {"phase_timeout": 15.0}),
+    ],
+    ids=str,
+)
+def test_a_learner_lost_in_its_update_is_replaced_and_the_weights_are_the_same(
+    number: int, changes: dict[str, Any], tmp_path: Path
+) -> None:
+    # long enough to be seen
+    changes = {**changes, "num_epochs": 400, "learning_rate": 1e-5}
+    expected = undisturbed(tmp_path, FaultyWithState, **changes)
+    with sending(number, "LearnerActor.update") as sent:
+        outcome = run(tmp_path / "run", FaultyWithState, num_workers=1, **changes)
+    assert len(sent) == 1
+    assert outcome.result["learner_restarts"] == 1
+    assert outcome.result["worker_restarts"] == 0
+    assert policy_content(outcome) == policy_content(expected)
+    assert outcome.result["trained_steps"] == expected.result["trained_steps"]
