@@ -27,6 +27,7 @@ from distpg.records import LearnerState
 from distpg.report.clock import Clock, table
 from distpg.report.evaluation import EvaluateEvery
 from distpg.report.improvement import Improvement
+from distpg.report.ledger import Ledger
 from distpg.run_dir import RunDir, write_whole
 from distpg.spaces import ActionSpec, ObsSpec
 from distpg.train import Stop, StopReason, Watcher, train_loop
@@ -106,7 +107,13 @@ def execute(plan: Plan) -> Outcome:
         stack.callback(tensorboard.close)
         checkpointer = Checkpointer(plan.run, config, learner.state, workers.states)
         stack.callback(checkpointer.close)
-        watchers: list[Watcher] = [clock, Improvement(), tensorboard, checkpointer, display]
+
+        def restarts() -> dict[str, int]:
+            of_learner = learner.restarts if config.num_workers else 0
+            return {"worker_restarts": workers.restarts, "learner_restarts": of_learner}
+
+        ledger = Ledger(restarts, display.say)
+        watchers: list[Watcher] = [clock, Improvement(), ledger, tensorboard, checkpointer, display]
         if config.eval_every:
             watchers.insert(2, EvaluateEvery(config.eval_every, workers.evaluate))
         stop = Stop(config)
@@ -122,11 +129,7 @@ def execute(plan: Plan) -> Outcome:
         checkpointer.finish()
         content = policy_bytes(state.policy, state.spaces, Architecture.of(config))
         write_whole(plan.run.policy, content)
-        restarts = {
-            "worker_restarts": workers.restarts,
-            "learner_restarts": learner.restarts if config.num_workers else 0,
-        }
-        result = summarize(config, progress, reason, clock, state, restarts)
+        result = summarize(config, progress, reason, clock, state, restarts())
         plan.run.write_result(result)
         display.close()
         announce(display, plan.run, result)
@@ -222,6 +225,8 @@ def summarize(
         "trained_steps": state.counters["trained_steps"],
         "dropped_steps": progress.dropped_steps,
         **restarts,
+        "env_faults": progress.env_faults,
+        "last_fault": progress.last_fault,
         "policy_version": state.policy.version,
         "versions": {"python": platform.python_version()}
         | {package: metadata.version(package) for package in packages},

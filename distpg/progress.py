@@ -19,6 +19,10 @@ class Progress:
     """Valid transitions, each trained on once."""
     dropped_steps: int = 0
     """Transitions simulated but not trained on."""
+    env_faults: int = 0
+    """Exceptions that environments raised, each at the cost of an episode."""
+    last_fault: str | None = None
+    """The last one, and where."""
     episodes: int = 0
     batch_return: float | None = None
     """Mean score of the episodes that finished in the last iteration, if any did."""
@@ -30,9 +34,12 @@ class Progress:
         """Count one more iteration; slots in slot order."""
         returns = [float(score) for slot in slots for score in slot.episode_returns]
         lengths = [int(length) for slot in slots for length in slot.episode_lengths]
+        faults = [fault for slot in slots for fault in slot.faults]
         return replace(
             self,
             iteration=self.iteration + 1,
+            env_faults=self.env_faults + len(faults),
+            last_fault=faults[-1] if faults else self.last_fault,
             env_steps=self.env_steps + sum(slot.env_steps for slot in slots),
             dropped_steps=self.dropped_steps + sum(slot.dropped_steps for slot in slots),
             episodes=self.episodes + len(returns),

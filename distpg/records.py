@@ -76,6 +76,8 @@ class RolloutStats:
     collect_s: float
     """Seconds in `collect`, of which in the env's `step`:"""
     step_s: float
+    faults: tuple[str, ...] = ()
+    """What envs raised, with their places."""
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ class RolloutWorker:
         recording = Recording.of(self.policy, self.config.num_steps, self.config.num_envs)
         recording.put_obs(0, self.obs)
         constants = self.policy.normalizer.constants()
-        before, t = self.over, 0
+        before, t, faults = self.over, 0, dict[tuple[int, int], str]()
         while episodes_left.any() if whole_episodes else t < self.config.num_steps:
             recording.make_room(t)
             outputs = self.policy.outputs(recording.observed(t), constants)
@@ -98,6 +98,8 @@ class RolloutWorker:
             step = self.envs.step(actions)
             step_s += time.perf_counter() - step_began
             valid = ~self.over
+            for env, fault in step.faults.items():
+                valid[env], faults[t, env] = False, fault
             if whole_episodes:
                 valid &= episodes_left > 0
                 episodes_left -= step.over & valid
@@ -107,6 +109,10 @@ class RolloutWorker:
             recording.put_obs(t, self.obs)
         obs, steps = recording.close(t)
         over, valid = steps.pop("over"), steps["valid"]
+        for end, env in faults:
+            # the whole episode is lost, as far as it is in this rollout
+            start = int(over[:end, env].nonzero()[0].max(initial=-1)) + 1
+            valid[start:end, env] = False
         # what an env does once its episodes are finished may be no number
         steps["rewards"] = np.where(valid, steps["rewards"], np.float32(0))
         for name in ("terminated", "truncated"):
@@ -131,6 +137,10 @@ class RolloutWorker:
             episode_lengths=lengths,
             collect_s=time.perf_counter() - began,
             step_s=step_s,
+            faults=tuple(
+                f"slot {self.slot}, env {env}, step {step} of iteration {iteration}: {fault}"
+                for (step, env), fault in faults.items()
+            ),
         )
         return Collected(rollout, stats, self.state())
 

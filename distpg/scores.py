@@ -29,7 +29,7 @@ class Scores:
         """
         steps = len(over)
         # env after env, cut where an env or an episode begins
-        ends = (over & valid).T.ravel()
+        ends = over.T.ravel()
         begins = np.arange(ends.size) % steps == 0
         begins[1:] |= ends[:-1]
         first = np.flatnonzero(begins)
@@ -42,6 +42,8 @@ class Scores:
         ended = ends[last]
         self.score = np.where(ended, 0, scores)[left]
         self.length = np.where(ended, 0, lengths)[left]
-        env, t = np.divmod(last[ended], steps)
+        # an episode that a fault ended, or that is none of the rollout's, has no score
+        counted = ended & valid.T.ravel()[last]
+        env, t = np.divmod(last[counted], steps)
         order = np.lexsort((env, t))
-        return scores[ended][order], lengths[ended][order]
+        return scores[counted][order], lengths[counted][order]

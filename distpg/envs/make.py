@@ -5,6 +5,7 @@ import logging
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -13,6 +14,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from distpg.config import EnvBackend, EnvKwargs, EnvSettings
 from distpg.envs.envpool import EnvPoolVectorEnv, check_env_id
+from distpg.envs.guard import Guard
 from distpg.envs.vector_env import VectorEnv
 from distpg.errors import InputError
 from distpg.values import nearest
@@ -155,7 +157,8 @@ def _make(source: EnvSource, num_envs: int) -> gym.vector.VectorEnv:
         return gym.make(spec, disable_env_checker=True, **kwargs)
 
     # the copies write into one array, which the rollout worker copies into its own
-    return SyncVectorEnv([make_one] * num_envs, copy=False, autoreset_mode=AutoresetMode.NEXT_STEP)
+    guarded = [partial(Guard, make_one)] * num_envs
+    return SyncVectorEnv(guarded, copy=False, autoreset_mode=AutoresetMode.NEXT_STEP)
 
 
 def silence_mujoco(source: EnvSource) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from distpg.envs.describe import describe_action, describe_obs
 from distpg.envs.envpool import EnvPoolVectorEnv
+from distpg.envs.guard import FAULT
 from distpg.envs.state import EnvState, read_state, write_state
 from distpg.errors import RunError
 from distpg.spaces import Obs
@@ -29,6 +30,8 @@ class Step(NamedTuple):
     """[N] bool"""
     over: np.ndarray
     """[N] bool: the next step resets this copy."""
+    faults: dict[int, str]
+    """By copy, what its step raised; its episode is lost, and the next step resets a new copy."""
 
 
 class VectorEnv:
@@ -65,7 +68,9 @@ class VectorEnv:
         if self.is_atari:
             # a lost life terminates, but the game plays on
             over = truncated | (terminated & (info["lives"] == 0))
-        return Step(self._leaves(obs), np.asarray(rewards, np.float32), terminated, truncated, over)
+        faults = {int(n): str(info[FAULT][n]) for n in np.flatnonzero(info.get(f"_{FAULT}", ()))}
+        rewards = np.asarray(rewards, np.float32)
+        return Step(self._leaves(obs), rewards, terminated, truncated, over, faults)
 
     def _leaves(self, obs: Any) -> Obs:
         leaves = self.obs_spec.flatten(obs)

@@ -52,7 +52,7 @@ def test_where_every_checkpoint_is_damaged_nothing_starts(tmp_path: Path) -> Non
     run = trained(tmp_path / "run")
     for folder in list_checkpoints(run):
         spoil(folder / "slots.safetensors")
-    with pytest.raises(InputError, match="no checkpoint that is whole; the newest: .*damaged"):
+    with pytest.raises(InputError, match=r"no checkpoint that is whole; the newest: .*damaged"):
         resume(run.path, make_env=FaultyWithState, total_steps=400, quiet=True)
 
 
@@ -98,7 +98,7 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run_with_the_reason(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("distpg.checkpoint.write_whole", full)
-    with pytest.raises(RunError, match="a checkpoint could not be written: .*No space left"):
+    with pytest.raises(RunError, match=r"a checkpoint could not be written: .*No space left"):
         trained(tmp_path / "run")
 
 

@@ -1,0 +1,29 @@
+"""What went wrong on the way, counted: nothing vanishes silently."""
+
+from collections.abc import Callable, Mapping
+
+from distpg.phases import Scalars
+from distpg.progress import Progress
+
+
+class Ledger:
+    """Adds the counts so far under `faults/`, and says what an environment raised."""
+
+    def __init__(
+        self, restarts: Callable[[], Mapping[str, int]], say: Callable[[str], None]
+    ) -> None:
+        """Take how processes that were replaced are counted, and whom to tell."""
+        self.restarts = restarts
+        self.say = say
+        self.told = 0
+
+    def on_iteration(self, progress: Progress, scalars: Scalars, weights: object) -> None:
+        """Count."""
+        scalars |= {
+            "faults/env_faults": progress.env_faults,
+            "faults/dropped_steps": progress.dropped_steps,
+            **{f"faults/{name}": count for name, count in self.restarts().items()},
+        }
+        if progress.env_faults > self.told:
+            self.say(f"an environment failed, its episode is dropped: {progress.last_fault}")
+        self.told = progress.env_faults
