@@ -112,7 +112,7 @@ def execute(plan: Plan) -> Outcome:
             of_learner = learner.restarts if config.num_workers else 0
             return {"worker_restarts": workers.restarts, "learner_restarts": of_learner}
 
-        ledger = Ledger(restarts, display.say)
+        ledger = Ledger(restarts, config.max_env_faults, display.say)
         watchers: list[Watcher] = [clock, Improvement(), ledger, tensorboard, checkpointer, display]
         if config.eval_every:
             watchers.insert(2, EvaluateEvery(config.eval_every, workers.evaluate))

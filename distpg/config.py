@@ -111,6 +111,9 @@ class CollectSettings:
     old, for which the ratio of clip and importance corrects (and --advantage vtrace V, too)."""
     phase_timeout: Positive = 600.0
     """Seconds that a process may take to start, a rollout or an update, before the run gives up."""
+    max_env_faults: CountOrZero = 100
+    """Exceptions that environments may raise, each at the cost of one episode, before the run gives
+    up."""
     address: str | None = None
     """Ray cluster to join: auto or host:port. Default: RAY_ADDRESS, else a Ray of our own."""
 

@@ -12,6 +12,7 @@ import torch
 
 from distpg.config import Config
 from distpg.envs.make import EnvSource, make_vector_env
+from distpg.errors import RunError
 from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
 from distpg.recording import Recording
@@ -113,6 +114,8 @@ class RolloutWorker:
             # the whole episode is lost, as far as it is in this rollout
             start = int(over[:end, env].nonzero()[0].max(initial=-1)) + 1
             valid[start:end, env] = False
+        if faults and not valid.any():
+            raise RunError(f"slot {self.slot}: no step is left: {[*faults.values()][-1]}")
         # what an env does once its episodes are finished may be no number
         steps["rewards"] = np.where(valid, steps["rewards"], np.float32(0))
         for name in ("terminated", "truncated"):

@@ -14,7 +14,7 @@ from gymnasium.vector.utils import batch_space, iterate
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import distpg
-from distpg import Config, InputError, Outcome, load_policy, resume, train
+from distpg import Config, InputError, Outcome, RunError, load_policy, resume, train
 from distpg.cli import main
 from tests.environments import KINDS, SUPPORTED, AnyKind, Breaks, Counting
 
@@ -282,8 +282,8 @@ def test_a_run_that_broke_resumes_from_its_checkpoint_and_its_curve_has_no_overl
 ) -> None:
     run = tmp_path / "run"
     shape = {"num_slots": 1, "num_envs": 1, "minibatch_size": 16, "checkpoint_every": 2}
-    config = tiny(**shape, env_kwargs={"after": 70}, total_steps=120)
-    with pytest.raises(ValueError, match="the reactor is on fire"):
+    config = tiny(**shape, env_kwargs={"after": 70}, total_steps=120, max_env_faults=0)
+    with pytest.raises(RunError, match="the reactor is on fire"):
         train(config, make_env=Breaks, run_dir=run, quiet=True)
     assert not (run / "result.json").exists()
     # five steps and one that resets, 16 a rollout: step 70 is in the sixth iteration

@@ -114,9 +114,10 @@ def test_an_env_that_raises_in_a_worker_ends_the_run_with_its_words(
     words = ["train", "--num-workers", "1", "--env-id", "tests.environments:Breaks-v0", "--quiet"]
     words += ["--num-steps", "16", "--minibatch-size", "16", "--hidden-sizes", "8"]
     words += ["--env-kwargs", '{"after": 40}', "--checkpoint-every", "1", "--run-dir", str(run)]
+    words += ["--max-env-faults", "0"]
     assert main(words) == 1
     message = capsys.readouterr().err
-    assert "rollout worker 0" in message
+    assert "slot 0, env 0, step 7 of iteration 2" in message
     assert "ValueError: the reactor is on fire" in message
     assert f"resume {run}" in message
     assert not (run / "result.json").exists()
