@@ -172,7 +172,7 @@ def partners(
 
 @contextmanager
 def interruptible(stop: Stop, display: "Display") -> Generator[None]:
-    """Let SIGINT and SIGTERM end the run after its iteration; a second one ends it at once.
+    """Let SIGINT, SIGTERM and SIGUSR1 end the run after its iteration; a second one at once.
 
     Entered after Ray has started, which installs handlers of its own.
     """
@@ -186,7 +186,8 @@ def interruptible(stop: Stop, display: "Display") -> Generator[None]:
         stop.signal = number
         display.say("stopping after this iteration; once more to stop at once")
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    before = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield
     finally:

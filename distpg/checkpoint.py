@@ -21,7 +21,7 @@ import safetensors.numpy
 from distpg.config import Config
 from distpg.errors import InputError, RunError
 from distpg.policy.architecture import Architecture
-from distpg.policy.file import policy_bytes, read_policy
+from distpg.policy.file import check_finite, policy_bytes, read_policy
 from distpg.progress import Progress
 from distpg.records import LearnerState
 from distpg.run_dir import RunDir, sync_folder, write_whole
@@ -31,6 +31,7 @@ from distpg.spaces import spaces_to_json
 SCHEMA = 1
 MANIFEST = "manifest.json"
 SLOTS = "slots.safetensors"
+FILES = ("policy.safetensors", "learner.safetensors", SLOTS)
 
 
 @dataclass(frozen=True)
@@ -153,9 +154,14 @@ def load_checkpoint(folder: Path) -> Checkpoint:
                 f"{folder} has schema {manifest['schema']}; this version reads schema {SCHEMA}"
             )
         contents: dict[str, bytes] = {}
-        for name in ("policy.safetensors", "learner.safetensors", SLOTS):
-            if name == SLOTS and name not in manifest["files"]:
-                continue
+        strange = manifest["files"].keys() - set(FILES)
+        if strange:
+            raise InputError(
+                f"{folder / MANIFEST} names {min(strange)!r}, which is none of its files"
+            )
+        for name in (*FILES[:2], *(manifest["files"].keys() & {SLOTS})):
+            if (folder / name).is_symlink():
+                raise InputError(f"{folder / name} is a link, which no checkpoint holds")
             contents[name] = (folder / name).read_bytes()
             if hashlib.sha256(contents[name]).hexdigest() != manifest["files"][name]["sha256"]:
                 raise InputError(f"{folder / name} is damaged: it differs from its checksum")
@@ -166,11 +172,12 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             counters=manifest["counters"],
             spaces=spaces_to_json(policy.obs_spec, policy.action_spec),
         )
+        check_finite(folder / "learner.safetensors", learner.arrays)
         slots = slots_from_bytes(contents[SLOTS]) if SLOTS in contents else ()
         return Checkpoint(learner, Progress.from_json(manifest["progress"]), slots)
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(f"cannot read the checkpoint {folder}: {error}") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{folder / MANIFEST} is no manifest of distpg: {error!r}") from error

@@ -14,6 +14,8 @@ from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from gymnasium.vector import SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
 
+from distpg.errors import InputError
+
 CLASSIC_CONTROL = ("state", "steps_beyond_terminated", "last_u")
 # where gymnasium keeps what it has no accessor for
 PENDING_RESETS = "_autoreset_envs"
@@ -63,6 +65,10 @@ def write_state(envs: gym.vector.VectorEnv, state: EnvState) -> None:
             inner.set_state(copy["inner"])  # pyright: ignore[reportAttributeAccessIssue]
         else:
             for name, value in copy["inner"].items():
+                if name not in CLASSIC_CONTROL:
+                    raise InputError(
+                        f"a saved environment has a field {name!r}, which is not known"
+                    )
                 setattr(inner, name, np.copy(value) if isinstance(value, np.ndarray) else value)
         for limit, elapsed in zip(time_limits(env), copy["elapsed"], strict=True):
             vars(limit)[ELAPSED] = elapsed

@@ -65,4 +65,16 @@ def read_policy(path: Path) -> PolicyFile:
         raise InputError(f"cannot read the policy {path}: {error}") from error
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise InputError(f"{path} is no policy of distpg: {error!r}") from error
+    check_finite(path, arrays)
     return PolicyFile(weights, obs_spec, action_spec, parts)
+
+
+def check_finite(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Refuse arrays read from a file that hold what is no number.
+
+    Raises:
+        InputError: names the file and the array.
+    """
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise InputError(f"{path}: {name} holds values that are not finite")

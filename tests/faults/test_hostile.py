@@ -1,0 +1,164 @@
+"""Files made to do harm, or nonsense: refused in a message, and never executed."""
+
+import hashlib
+import json
+import os
+import pickle
+import shutil
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from distpg import InputError, load_policy, resume
+from distpg.checkpoint import list_checkpoints, load_checkpoint
+from distpg.run_dir import RunDir
+from tests.faults.injection import FaultyWithState
+from tests.faults.test_disk import ROOT, trained
+
+FILES = ("policy.safetensors", "learner.safetensors", "slots.safetensors")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained(tmp_path_factory.mktemp("finished") / "run").path
+
+
+class Touch:
+    """Unpickled, it leaves a file."""
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return os.mkdir, ("pwned",)
+
+
+def header_of(content: bytes, length: int | None = None) -> bytes:
+    return struct.pack("<Q", len(content) if length is None else length) + content
+
+
+def overlapping() -> bytes:
+    entry = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+    return header_of(json.dumps({"a": entry, "b": entry}).encode()) + bytes(8)
+
+
+HOSTILE = {
+    "pickle": pickle.dumps(Touch()),
+    "giant header": header_of(b"{}", length=2**60),
+    "header of 200 MB": header_of(b" ", length=200 * 2**20),
+    "overlapping": overlapping(),
+    "beyond the end": header_of(b'{"a":{"dtype":"F32","shape":[9],"data_offsets":[0,36]}}'),
+    "not JSON": header_of(b"{'a': 1}"),
+    "empty": b"",
+    "nothing in it": safetensors.numpy.save({}),
+}
+
+
+def replace(checkpoint: Path, name: str, content: bytes) -> None:
+    """Put other bytes in, and a manifest that agrees with them."""
+    (checkpoint / name).write_bytes(content)
+    manifest = json.loads((checkpoint / "manifest.json").read_text())
+    digest = hashlib.sha256(content).hexdigest()
+    manifest["files"][name] = {"bytes": len(content), "sha256": digest}
+    (checkpoint / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_file_is_refused_by_name_though_its_checksum_is_right(
+    finished: Path, kind: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = RunDir(Path(shutil.copytree(finished, "run")))
+    newest = list_checkpoints(run)[-1]
+    replace(newest, name, HOSTILE[kind])
+    if (kind, name) == ("nothing in it", "learner.safetensors"):
+        # well-formed, and refused where the learner misses its arrays
+        with pytest.raises(InputError, match="is absent"):
+            resume(run.path, make_env=FaultyWithState, total_steps=500, quiet=True)
+    else:
+        with pytest.raises(InputError, match=str(newest)):
+            load_checkpoint(newest)
+    assert not Path("pwned").exists()
+
+
+def spoilt(content: bytes, value: float) -> bytes:
+    header = json.loads(content[8 : 8 + struct.unpack("<Q", content[:8])[0]])
+    arrays = safetensors.numpy.load(content)
+    name = next(name for name, array in arrays.items() if array.dtype == np.float32)
+    arrays[name] = np.full_like(arrays[name], value)
+    return safetensors.numpy.save(arrays, header.get("__metadata__"))
+
+
+@pytest.mark.parametrize("name", FILES[:2])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_refused(
+    finished: Path, name: str, value: float, tmp_path: Path
+) -> None:
+    run = RunDir(Path(shutil.copytree(finished, tmp_path / "run")))
+    newest = list_checkpoints(run)[-1]
+    replace(newest, name, spoilt((newest / name).read_bytes(), value))
+    with pytest.raises(InputError, match="not finite"):
+        load_checkpoint(newest)
+
+
+def test_a_policy_of_other_shapes_is_refused(finished: Path, tmp_path: Path) -> None:
+    content = (finished / "policy.safetensors").read_bytes()
+    header = json.loads(content[8 : 8 + struct.unpack("<Q", content[:8])[0]])
+    arrays = safetensors.numpy.load(content)
+    arrays["head.weight"] = arrays["head.weight"][:1]
+    (tmp_path / "p").write_bytes(safetensors.numpy.save(arrays, header["__metadata__"]))
+    with pytest.raises(InputError, match=r"head.weight is \[1, 8\], \[2, 8\] is expected"):
+        load_policy(tmp_path / "p")
+
+
+def test_what_a_manifest_names_elsewhere_is_not_read(finished: Path, tmp_path: Path) -> None:
+    run = RunDir(Path(shutil.copytree(finished, tmp_path / "run")))
+    newest = list_checkpoints(run)[-1]
+    manifest = json.loads((newest / "manifest.json").read_text())
+    manifest["files"]["../../../../etc/passwd"] = {"bytes": 1, "sha256": ""}
+    (newest / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=r"names .*passwd"):
+        load_checkpoint(newest)
+
+
+def test_a_link_in_the_place_of_a_file_is_refused(finished: Path, tmp_path: Path) -> None:
+    run = RunDir(Path(shutil.copytree(finished, tmp_path / "run")))
+    newest = list_checkpoints(run)[-1]
+    (newest / "learner.safetensors").rename(tmp_path / "elsewhere")
+    (newest / "learner.safetensors").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="is a link"):
+        load_checkpoint(newest)
+
+
+def test_nothing_that_is_read_from_disk_is_unpickled_or_executed(finished: Path) -> None:
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "import torch, ray\n"
+        "from distpg import load_config, load_policy\n"
+        "from distpg.checkpoint import list_checkpoints, load_newest\n"
+        "from distpg.run_dir import RunDir\n"
+        "from distpg.policy.play import SavedPolicy\n"
+        "import distpg.commands.evaluate\n"
+        "seen = []\n"
+        "def hook(event, arguments):\n"
+        "    if event in ('pickle.find_class', 'marshal.loads', 'exec', 'compile'):\n"
+        "        seen.append((event, str(arguments)[:80]))\n"
+        "run = RunDir(Path(sys.argv[1]))\n"
+        "load_policy(run.path)\n"
+        "sys.addaudithook(hook)\n"
+        "load_config(run.config)\n"
+        "load_policy(run.path)\n"
+        "checkpoint, problems = load_newest(run)\n"
+        "assert checkpoint.slots and not problems\n"
+        "print(seen)\n"
+    )
+    command = [sys.executable, "-c", script, str(finished)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False
+    )
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
