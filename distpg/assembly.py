@@ -105,14 +105,18 @@ def execute(plan: Plan) -> Outcome:
             )
         tensorboard = TensorBoard(plan.run.path, config, progress)
         stack.callback(tensorboard.close)
-        checkpointer = Checkpointer(plan.run, config, learner.state, workers.states)
+        checkpointer = Checkpointer(plan.run, config, learner.state, workers.states, display.say)
         stack.callback(checkpointer.close)
 
-        def restarts() -> dict[str, int]:
+        def failures() -> dict[str, int]:
             of_learner = learner.restarts if config.num_workers else 0
-            return {"worker_restarts": workers.restarts, "learner_restarts": of_learner}
+            return {
+                "worker_restarts": workers.restarts,
+                "learner_restarts": of_learner,
+                "checkpoint_failures": checkpointer.failures,
+            }
 
-        ledger = Ledger(restarts, config.max_env_faults, display.say)
+        ledger = Ledger(failures, config.max_env_faults, display.say)
         watchers: list[Watcher] = [clock, Improvement(), ledger, tensorboard, checkpointer, display]
         if config.eval_every:
             watchers.insert(2, EvaluateEvery(config.eval_every, workers.evaluate))
@@ -129,7 +133,7 @@ def execute(plan: Plan) -> Outcome:
         checkpointer.finish()
         content = policy_bytes(state.policy, state.spaces, Architecture.of(config))
         write_whole(plan.run.policy, content)
-        result = summarize(config, progress, reason, clock, state, restarts())
+        result = summarize(config, progress, reason, clock, state, failures())
         plan.run.write_result(result)
         display.close()
         announce(display, plan.run, result)
@@ -201,7 +205,7 @@ def summarize(
     reason: StopReason,
     clock: Clock,
     state: LearnerState,
-    restarts: dict[str, int],
+    failures: dict[str, int],
 ) -> dict[str, Any]:
     """Write down how a run ended; steps and seconds of a resumed run's rate are its own."""
     solved = progress.reached(config.stop_at_return)
@@ -225,7 +229,7 @@ def summarize(
         "spent_s": clock.spent(overlap=config.overlap),
         "trained_steps": state.counters["trained_steps"],
         "dropped_steps": progress.dropped_steps,
-        **restarts,
+        **failures,
         "env_faults": progress.env_faults,
         "last_fault": progress.last_fault,
         "policy_version": state.policy.version,

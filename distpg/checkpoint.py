@@ -50,8 +50,9 @@ def save_checkpoint(
     """Write a checkpoint, then drop the oldest beyond `keep_checkpoints`, but not the best."""
     target = run.checkpoints / f"{checkpoint.progress.env_steps:012d}"
     partial = target.with_name(target.name + ".tmp")
-    for folder in (partial, target):
-        if folder.exists():
+    # what a process that was killed left half written; no other writes here
+    for folder in (target, *run.checkpoints.glob("*.tmp")):
+        if folder.is_dir():
             shutil.rmtree(folder)
     partial.mkdir(parents=True)
     learner = checkpoint.learner
@@ -195,12 +196,16 @@ class Checkpointer:
         config: Config,
         learner: Callable[[], LearnerState],
         slots: Callable[[], Sequence[SlotState | None]],
+        say: Callable[[str], None],
     ) -> None:
-        """Take where to save, how often, and how the states of learner and slots are read."""
+        """Take where to save, how often, how states are read, and whom to tell of failures."""
         self.run = run
         self.config = config
         self.learner = learner
         self.slots = slots
+        self.say = say
+        self.failures = 0
+        """Checkpoints that could not be written."""
         self.saved: Checkpoint | None = None
         self.best = -math.inf
         self.thread = ThreadPoolExecutor(1, "checkpoint")
@@ -218,13 +223,9 @@ class Checkpointer:
             self.save(progress, best=best)
 
     def save(self, progress: Progress, *, best: bool = False) -> LearnerState:
-        """Save now, unless that was just done; return the learner's state.
-
-        Raises:
-            RunError: the last checkpoint could not be written.
-        """
+        """Save now, unless that was just done; return the learner's state."""
         if self.saved is None or self.saved.progress != progress:
-            self.finish()
+            self._await()
             self.saved = Checkpoint(self.learner(), progress, self.slots())
             self.writing = self.thread.submit(
                 save_checkpoint, self.run, self.saved, self.config, best=best
@@ -237,12 +238,22 @@ class Checkpointer:
         Raises:
             RunError: it could not be written.
         """
+        problem = self._await()
+        if problem:
+            raise RunError(problem)
+
+    def _await(self) -> str:
+        """Wait for the thread; say and count what went wrong, which training outlives."""
         writing, self.writing = self.writing, None
-        if writing is not None:
-            try:
+        try:
+            if writing is not None:
                 writing.result()
-            except OSError as error:
-                raise RunError(f"a checkpoint could not be written: {error}") from error
+        except OSError as error:
+            self.failures += 1
+            problem = f"a checkpoint could not be written: {error}"
+            self.say(problem)
+            return problem
+        return ""
 
     def close(self) -> None:
         """Let the thread end with what it is writing."""

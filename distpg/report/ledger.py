@@ -11,10 +11,10 @@ class Ledger:
     """Adds the counts so far under `faults/`, and says what an environment raised."""
 
     def __init__(
-        self, restarts: Callable[[], Mapping[str, int]], allowed: int, say: Callable[[str], None]
+        self, failures: Callable[[], Mapping[str, int]], allowed: int, say: Callable[[str], None]
     ) -> None:
-        """Take how to count processes that were replaced, faults that may be, and whom to tell."""
-        self.restarts = restarts
+        """Take what else is counted, how many faults of environments may be, and whom to tell."""
+        self.failures = failures
         self.allowed = allowed
         self.say = say
         self.told = 0
@@ -28,7 +28,7 @@ class Ledger:
         scalars |= {
             "faults/env_faults": progress.env_faults,
             "faults/dropped_steps": progress.dropped_steps,
-            **{f"faults/{name}": count for name, count in self.restarts().items()},
+            **{f"faults/{name}": count for name, count in self.failures().items()},
         }
         if progress.env_faults > self.allowed:
             raise RunError(

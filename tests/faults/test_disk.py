@@ -13,7 +13,7 @@ import pytest
 
 from distpg import Config, InputError, RunError, resume, train
 from distpg.checkpoint import list_checkpoints, load_checkpoint, load_newest
-from distpg.run_dir import RunDir
+from distpg.run_dir import RunDir, write_whole
 from tests.faults.injection import Faulty, FaultyWithState
 from tests.faults.test_processes import SHAPE
 
@@ -70,7 +70,7 @@ def test_a_second_writer_is_refused_with_the_pid_of_the_first(tmp_path: Path) ->
     script = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from distpg.run_dir import RunDir\n"
+        "from distpg.run_dir import RunDir, write_whole\n"
         "with RunDir(Path(sys.argv[1])).locked():\n"
         "    print('locked', flush=True)\n"
         "    time.sleep(60)\n"
@@ -91,7 +91,29 @@ def test_a_second_writer_is_refused_with_the_pid_of_the_first(tmp_path: Path) ->
     assert not (run.path / "lock").exists()
 
 
-def test_a_checkpoint_that_cannot_be_written_ends_the_run_with_the_reason(
+def test_a_full_disk_is_said_and_counted_and_training_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = 0
+
+    def nearly_full(path: Path, content: bytes) -> None:
+        nonlocal written
+        written += path.parent.name.endswith(".tmp")
+        # the files of the second and third checkpoint
+        if 4 < written <= 6:
+            raise OSError(28, "No space left on device")
+        write_whole(path, content)
+
+    monkeypatch.setattr("distpg.checkpoint.write_whole", nearly_full)
+    config: Config = Config(**{**SHAPE, "num_workers": 0, "checkpoint_every": 1})
+    outcome = train(config, make_env=FaultyWithState, run_dir=tmp_path / "run")
+    assert outcome.result["checkpoint_failures"] == 2
+    assert capsys.readouterr().out.count("No space left on device") == 2
+    newest, problems = load_newest(RunDir(tmp_path / "run"))
+    assert (newest.progress.env_steps, problems) == (outcome.result["env_steps"], [])
+
+
+def test_a_last_checkpoint_that_cannot_be_written_ends_the_run_with_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*arguments: object, **more: object) -> None:
