@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import ray
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
@@ -86,7 +87,8 @@ def main() -> None:
     while env_steps < options.steps and not solved:
         played = algorithm.train()["env_runners"]
         env_steps = int(played["num_env_steps_sampled_lifetime"])
-        scores.extend(float(score) for score in played.get(RETURNS, ()))
+        # a series of one comes as a number
+        scores.extend(float(score) for score in np.ravel(played.get(RETURNS, [])))
         mean = sum(scores) / len(scores) if scores else None
         iterations.end(env_steps, optimizer_steps.count)
         solved = options.solve is not None and len(scores) == WINDOW and mean >= options.solve
