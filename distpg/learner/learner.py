@@ -34,6 +34,7 @@ class Learner(Trainable):
     def __init__(self, config: Config, obs_spec: ObsSpec, action_spec: ActionSpec) -> None:
         """Initialize the networks, and have the gradient compiled if so configured."""
         super().__init__(config, obs_spec, action_spec)
+        self.trained = list(self.model.parameters())
         gradient = self.minibatch_gradient
         self._gradient = compiled(gradient) if config.compile else gradient
 
@@ -208,7 +209,7 @@ class Learner(Trainable):
             terms["train/value_loss"] = value_loss(values, credit.returns, old, config.value_clip)
             loss = loss + config.vf_coef * terms["train/value_loss"]
         terms["train/loss"] = loss
-        gradients = torch.autograd.grad(loss, list(self.model.parameters()))
+        gradients = torch.autograd.grad(loss, self.trained)
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         constants = {name: term.detach() for name, term in terms.items()}
         return flat, constants, scored.log_ratio.detach()
