@@ -51,9 +51,8 @@ def save_checkpoint(
     target = run.checkpoints / f"{checkpoint.progress.env_steps:012d}"
     partial = target.with_name(target.name + ".tmp")
     # what a process that was killed left half written; no other writes here
-    for folder in (target, *run.checkpoints.glob("*.tmp")):
-        if folder.is_dir():
-            shutil.rmtree(folder)
+    for leftover in (target, *run.checkpoints.glob("*.tmp")):
+        remove(leftover)
     partial.mkdir(parents=True)
     learner = checkpoint.learner
     files = {
@@ -88,11 +87,22 @@ def save_checkpoint(
 
 def point(run: RunDir, name: str, target: Path) -> None:
     """Move a link among the checkpoints to one of them."""
-    link = run.checkpoints / f"{name}.tmp"
-    link.unlink(missing_ok=True)
+    link, place = run.checkpoints / f"{name}.tmp", run.checkpoints / name
+    remove(link)
     link.symlink_to(target.name)
-    link.rename(run.checkpoints / name)
+    if not place.is_symlink():
+        # a copy of the run may have followed the link
+        remove(place)
+    link.rename(place)
     sync_folder(run.checkpoints)
+
+
+def remove(path: Path) -> None:
+    """Remove a folder, a file or a link, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def list_checkpoints(run: RunDir) -> list[Path]:

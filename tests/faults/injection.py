@@ -37,11 +37,18 @@ class Faulty(gym.Env[Any, Any]):
 
     def step(self, action: Any) -> Stepped:
         self.count, self.steps = self.count + 1, self.steps + 1
-        if self.steps == self.at and not self.marker.exists():
-            self.marker.touch()
+        if self.steps == self.at and self.first():
             self.fail()
         self.place += float(2 * action - 1) + 0.1 * float(self.np_random.normal())
         return self._observe(), -abs(self.place), self.count == 20, False, {}
+
+    def first(self) -> bool:
+        """Leave the marker, if nobody has yet, also in another process at the same time."""
+        try:
+            self.marker.touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
 
     def fail(self) -> None:
         """Do what the kind says."""

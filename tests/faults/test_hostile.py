@@ -72,7 +72,7 @@ def test_a_hostile_file_is_refused_by_name_though_its_checksum_is_right(
     finished: Path, kind: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    run = RunDir(Path(shutil.copytree(finished, "run")))
+    run = RunDir(Path(shutil.copytree(finished, "run", symlinks=True)))
     newest = list_checkpoints(run)[-1]
     replace(newest, name, HOSTILE[kind])
     if (kind, name) == ("nothing in it", "learner.safetensors"):
@@ -98,7 +98,7 @@ def spoilt(content: bytes, value: float) -> bytes:
 def test_weights_that_are_no_numbers_are_refused(
     finished: Path, name: str, value: float, tmp_path: Path
 ) -> None:
-    run = RunDir(Path(shutil.copytree(finished, tmp_path / "run")))
+    run = RunDir(Path(shutil.copytree(finished, tmp_path / "run", symlinks=True)))
     newest = list_checkpoints(run)[-1]
     replace(newest, name, spoilt((newest / name).read_bytes(), value))
     with pytest.raises(InputError, match="not finite"):
@@ -116,7 +116,7 @@ def test_a_policy_of_other_shapes_is_refused(finished: Path, tmp_path: Path) -> 
 
 
 def test_what_a_manifest_names_elsewhere_is_not_read(finished: Path, tmp_path: Path) -> None:
-    run = RunDir(Path(shutil.copytree(finished, tmp_path / "run")))
+    run = RunDir(Path(shutil.copytree(finished, tmp_path / "run", symlinks=True)))
     newest = list_checkpoints(run)[-1]
     manifest = json.loads((newest / "manifest.json").read_text())
     manifest["files"]["../../../../etc/passwd"] = {"bytes": 1, "sha256": ""}
@@ -126,7 +126,7 @@ def test_what_a_manifest_names_elsewhere_is_not_read(finished: Path, tmp_path: P
 
 
 def test_a_link_in_the_place_of_a_file_is_refused(finished: Path, tmp_path: Path) -> None:
-    run = RunDir(Path(shutil.copytree(finished, tmp_path / "run")))
+    run = RunDir(Path(shutil.copytree(finished, tmp_path / "run", symlinks=True)))
     newest = list_checkpoints(run)[-1]
     (newest / "learner.safetensors").rename(tmp_path / "elsewhere")
     (newest / "learner.safetensors").symlink_to(tmp_path / "elsewhere")
@@ -149,7 +149,7 @@ def test_nothing_that_is_read_from_disk_is_unpickled_or_executed(finished: Path)
         "    if event in ('pickle.find_class', 'marshal.loads', 'exec', 'compile'):\n"
         "        seen.append((event, str(arguments)[:80]))\n"
         "run = RunDir(Path(sys.argv[1]))\n"
-        "load_policy(run.path)\n"
+        "load_policy(run.path), load_config(run.config), load_newest(run)\n"
         "sys.addaudithook(hook)\n"
         "load_config(run.config)\n"
         "load_policy(run.path)\n"

@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,8 @@ def test_where_the_env_tells_no_state_its_slots_start_afresh_and_the_batch_keeps
         run(
             tmp_path / str(number),
             Faulty,
-            num_workers=2,
+            num_workers=1,
+            num_slots=1,
             env_kwargs={"kind": "kill", "at": 41, "marker": str(tmp_path / f"fired {number}")},
         )
         for number in range(2)
@@ -85,11 +86,11 @@ def test_where_the_env_tells_no_state_its_slots_start_afresh_and_the_batch_keeps
         assert (tmp_path / f"fired {number}").exists()
         assert outcome.result["worker_restarts"] == 1
         assert outcome.result["trained_steps"] == outcome.result["env_steps"]
-        # a batch has 64 steps, few of which are resets
-        assert outcome.result["iterations"] == 5
+        # a batch has 32 steps, few of which are resets
+        assert 300 / 32 <= outcome.result["iterations"] <= 11
     # the same fault gives the same run, which is another one than without it
     assert policy_content(outcomes[0]) == policy_content(outcomes[1])
-    assert policy_content(outcomes[0]) != policy_content(undisturbed(tmp_path, Faulty))
+    assert policy_content(outcomes[0]) != policy_content(undisturbed(tmp_path, Faulty, num_slots=1))
 
 
 def test_a_worker_that_dies_again_and_again_ends_the_run_with_its_name(tmp_path: Path) -> None:
@@ -102,7 +103,7 @@ def test_a_worker_that_dies_again_and_again_ends_the_run_with_its_name(tmp_path:
 
 
 @contextmanager
-def sending(number: int, title: str, times: int = 1) -> Iterator[list[float]]:
+def sending(number: int, title: str, times: int = 1) -> Generator[list[float]]:
     """Send a signal to a process of ours below this one, as soon as its title is seen."""
     sent: list[float] = []
     done = threading.Event()
