@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +48,6 @@ def tiny(num_workers: int, **changes: Any) -> Config:
 
 def policy_content(outcome: Outcome) -> bytes:
     return (outcome.run_dir / "policy.safetensors").read_bytes()
-
-
-@pytest.fixture(scope="module")
-def callers_ray() -> Iterator[None]:
-    """A Ray that the caller of distpg started, with more CPUs than any run here asks for."""
-    ray.init(address="local", num_cpus=3, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ import pytest
 from distpg import Config, Outcome, train
 from tests.faults.injection import Faulty, FaultyWithState
 
+pytestmark = pytest.mark.usefixtures("callers_ray")
 SHAPE: dict[str, Any] = {
     "num_slots": 2,
     "num_envs": 2,
