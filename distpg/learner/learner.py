@@ -67,8 +67,7 @@ class Learner(Trainable):
         )
         prepared = time.perf_counter()
         self.before = self.weights() if config.overlap else None
-        every = config.gradient_stats_every
-        measured = every > 0 and self.version % every == 0
+        measured = (every := config.gradient_stats_every) > 0 and self.version % every == 0
         gradients = gradient_samples(self, samples, paths) if measured else None
         stats |= self._improve(samples, paths)
         on_policy.check_norm(stats.get("gradient/norm", 0.0), self.version)
