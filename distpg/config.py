@@ -85,6 +85,9 @@ class EnvSettings:
     env_backend: EnvBackend = "gymnasium"
     """What steps the envs: gymnasium (and ALE), or EnvPool's C++ for the ids that it has, with
     keyword arguments of its own."""
+    on_bad_value: Literal["raise", "drop"] = "raise"
+    """NaN and infinity in observations and rewards: end the run with the place where they were, or
+    drop the episode as one whose environment raised."""
     num_envs: Count = 4
     """Envs in each slot, stepped together as one vector env."""
     sign_rewards: Literal["auto", "on", "off"] = "auto"
@@ -112,8 +115,8 @@ class CollectSettings:
     phase_timeout: Positive = 600.0
     """Seconds that a process may take to start, a rollout or an update, before the run gives up."""
     max_env_faults: CountOrZero = 100
-    """Exceptions that environments may raise, each at the cost of one episode, before the run gives
-    up."""
+    """Exceptions that environments may raise before the run gives up. Each costs an episode; of a
+    vector env of its own (CartPole-v1, ALE, EnvPool) those of all its copies."""
     address: str | None = None
     """Ray cluster to join: auto or host:port. Default: RAY_ADDRESS, else a Ray of our own."""
 

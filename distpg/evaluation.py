@@ -9,6 +9,7 @@ import torch
 from distpg.config import Config
 from distpg.envs.make import EnvSource, make_vector_env
 from distpg.envs.vector_env import VectorEnv
+from distpg.errors import RunError
 from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
 from distpg.records import Evaluation, Weights
@@ -35,15 +36,19 @@ def play(
     obs = envs.reset(stream_seeds(Stream.EVALUATE, seed, count=num_envs))
     over = np.zeros(num_envs, dtype=bool)
     score, length = np.zeros(num_envs), np.zeros(num_envs, dtype=np.int64)
+    torn: list[str] = []
     played: list[list[tuple[float, int]]] = [[] for _ in range(num_envs)]
     while any(len(episodes) < share for episodes, share in zip(played, shares, strict=True)):
         distribution = policy({name: torch.from_numpy(leaf) for name, leaf in obs.items()})
         actions = distribution.sample(generator) if stochastic else distribution.mode()
         step = envs.step(actions.numpy())
+        torn += [*step.faults.values()]
+        if len(torn) > num_episodes:
+            raise RunError(f"environments raised {len(torn)} times in an evaluation: {torn[-1]}")
         score += np.where(over, 0, step.rewards)
         length += ~over
         for env in np.flatnonzero(step.over & ~over):
-            if len(played[env]) < shares[env]:
+            if len(played[env]) < shares[env] and env not in step.faults:
                 played[env].append((float(score[env]), int(length[env])))
             score[env] = length[env] = 0
         obs, over = step.obs, step.over

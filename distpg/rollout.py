@@ -83,8 +83,7 @@ class RolloutWorker:
         (act_seed,) = stream_seeds(Stream.ACT, *self.key, iteration)
         generator = torch.Generator().manual_seed(act_seed)
         whole_episodes = self.config.episodes > 0
-        if self.obs is None or whole_episodes:
-            self.reset(iteration)
+        told = self.reset(iteration) if self.obs is None or whole_episodes else {}
         assert self.obs is not None, "reset gives observations"
         episodes_left = np.full(self.config.num_envs, self.config.episodes)
         recording = Recording.of(self.policy, self.config.num_steps, self.config.num_envs)
@@ -142,17 +141,18 @@ class RolloutWorker:
             step_s=step_s,
             faults=tuple(
                 f"slot {self.slot}, env {env}, step {step} of iteration {iteration}: {fault}"
-                for (step, env), fault in faults.items()
+                for (step, env), fault in (told | faults).items()
             ),
         )
         return Collected(rollout, stats, self.state())
 
-    def reset(self, iteration: int) -> None:
-        """Start all envs afresh, seeded for this iteration."""
+    def reset(self, iteration: int) -> dict[tuple[int, int], str]:
+        """Start all envs afresh, seeded for this iteration; return what any raised, by (0, env)."""
         seeds = stream_seeds(Stream.ENV, *self.key, iteration, count=self.config.num_envs)
         self.obs = self.envs.reset(seeds)
         self.over = np.zeros(self.config.num_envs, dtype=bool)
         self.scores = Scores(self.config.num_envs)
+        return {(0, env): fault for env, fault in self.envs.faults_at_reset.items()}
 
     def state(self) -> SlotState | None:
         """Return the slot as a value.

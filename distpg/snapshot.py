@@ -14,7 +14,7 @@ import safetensors.numpy
 
 from distpg.envs.state import EnvState
 
-ARRAY = "array"
+ARRAY = "$array"
 """Key of what stands in the JSON for an array: its name in the file."""
 
 

@@ -82,8 +82,8 @@ def train_loop(
         ahead = stop.settings.overlap
         pending = workers.collect(weights, progress.iteration + 1) if ahead else None
         collected = time.perf_counter()
-        acting, scalars = learner.update(collection.rollouts)
-        weights = acting
+        weights, scalars = learner.update(collection.rollouts)
+        acting = weights
         updated = time.perf_counter()
 
         progress = progress.after(collection.stats)

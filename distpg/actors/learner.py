@@ -28,14 +28,14 @@ class RayLearner:
         self.restarts = 0
         """How often it was replaced."""
         self._start()
+        self.kept: Any = self.actor.state.remote()
+        """A reference to its state after the last update."""
 
     def _start(self) -> None:
         gpus = learner_gpus(self.arguments[0])
         self.actor: Any = ray.remote(num_cpus=1, num_gpus=gpus)(LearnerActor).remote(
             *self.arguments
         )
-        self.kept: Any = self.actor.state.remote()
-        """A reference to its state after the last update."""
 
     def _fetch(self, ref: Any, doing: str) -> Any:
         return fetch([ref], ["the learner"], doing=doing, timeout_s=self.timeout_s)[0]
@@ -70,12 +70,11 @@ class RayLearner:
 
     def _replace(self) -> None:
         """Start another process, in the state after the last update."""
-        kept = self.kept
         ray.kill(self.actor)
         self.restarts += 1
         self._start()
         self.placement()
-        self.load(self._fetch(kept, "handing out its state"))
+        self.load(self._fetch(self.kept, "handing out its state"))
 
     def state(self) -> LearnerState:
         """Fetch the learner's state."""

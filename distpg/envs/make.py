@@ -4,7 +4,7 @@ import importlib
 import logging
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -35,6 +35,8 @@ class EnvSource:
     spec: EnvSpec | None = None
     make_env: MakeEnv | None = None
     backend: EnvBackend = "gymnasium"
+    drop_bad: bool = False
+    """NaN and infinity are faults, at the cost of an episode; else the learner refuses them."""
 
 
 def find_source(settings: EnvSettings, make_env: MakeEnv | None) -> EnvSource:
@@ -44,13 +46,15 @@ def find_source(settings: EnvSettings, make_env: MakeEnv | None) -> EnvSource:
         InputError: no such environment.
     """
     if make_env is None:
-        return find_env(settings.env_id, settings.env_kwargs, settings.env_backend)
+        source = find_env(settings.env_id, settings.env_kwargs, settings.env_backend)
+        return replace(source, drop_bad=settings.on_bad_value == "drop")
     if settings.env_backend != "gymnasium":
         raise InputError(
             f"--env-backend: {settings.env_backend} has environments of its own and steps no "
             "callable; take --env-backend gymnasium, or an --env-id instead of make_env"
         )
-    return source_of(make_env, settings.env_kwargs)
+    source = source_of(make_env, settings.env_kwargs)
+    return replace(source, drop_bad=settings.on_bad_value == "drop")
 
 
 def find_env(env_id: str, kwargs: EnvKwargs, backend: EnvBackend = "gymnasium") -> EnvSource:
@@ -109,7 +113,9 @@ def make_vector_env(source: EnvSource, num_envs: int) -> VectorEnv:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            envs = _make(source, num_envs)
+            envs = VectorEnv(
+                partial(_make, source, num_envs), source.name, drop_bad=source.drop_bad
+            )
     except InputError:
         raise
     except gym.error.DependencyNotInstalled as error:
@@ -123,13 +129,13 @@ def make_vector_env(source: EnvSource, num_envs: int) -> VectorEnv:
         raise InputError(
             f"--env-kwargs: {source.name} cannot be made with {source.kwargs}: {error}"
         ) from error
-    mode = envs.metadata.get("autoreset_mode")
+    mode = envs.envs.metadata.get("autoreset_mode")
     if mode != AutoresetMode.NEXT_STEP:
         raise InputError(
             f"--env-id: the vector implementation of {source.name} declares the autoreset mode "
             f"{mode}; NEXT_STEP is needed"
         )
-    return VectorEnv(envs, source.name)
+    return envs
 
 
 def _make(source: EnvSource, num_envs: int) -> gym.vector.VectorEnv:
@@ -157,7 +163,7 @@ def _make(source: EnvSource, num_envs: int) -> gym.vector.VectorEnv:
         return gym.make(spec, disable_env_checker=True, **kwargs)
 
     # the copies write into one array, which the rollout worker copies into its own
-    guarded = [partial(Guard, make_one)] * num_envs
+    guarded = [partial(Guard, make_one, drop_bad=source.drop_bad)] * num_envs
     return SyncVectorEnv(guarded, copy=False, autoreset_mode=AutoresetMode.NEXT_STEP)
 
 

@@ -6,7 +6,7 @@ elapsed steps of the time limit and the state of the generator are taken along.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
@@ -20,6 +20,14 @@ CLASSIC_CONTROL = ("state", "steps_beyond_terminated", "last_u")
 # where gymnasium keeps what it has no accessor for
 PENDING_RESETS = "_autoreset_envs"
 ELAPSED = "_elapsed_steps"
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """An environment that offers its state, as a dict of arrays and JSON values."""
+
+    def get_state(self) -> dict[str, Any]: ...  # noqa: D102
+    def set_state(self, state: dict[str, Any]) -> None: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -61,8 +69,8 @@ def write_state(envs: gym.vector.VectorEnv, state: EnvState) -> None:
     assert isinstance(envs, SyncVectorEnv), "only a state that was read can be written"
     for number, (env, copy) in enumerate(zip(envs.envs, state.copies, strict=True)):
         inner = env.unwrapped
-        if hasattr(inner, "set_state") and hasattr(inner, "get_state"):
-            inner.set_state(copy["inner"])  # pyright: ignore[reportAttributeAccessIssue]
+        if isinstance(inner, Stateful):
+            inner.set_state(copy["inner"])
         else:
             for name, value in copy["inner"].items():
                 if name not in CLASSIC_CONTROL:
@@ -80,12 +88,12 @@ def offers_state(env: gym.Env[Any, Any]) -> bool:
     """Tell whether an environment's state can be read and written."""
     inner = env.unwrapped
     classic = type(inner).__module__.startswith("gymnasium.envs.classic_control.")
-    return classic or (hasattr(inner, "get_state") and hasattr(inner, "set_state"))
+    return classic or isinstance(inner, Stateful)
 
 
 def _read_inner(inner: gym.Env[Any, Any]) -> dict[str, Any]:
-    if hasattr(inner, "get_state") and hasattr(inner, "set_state"):
-        return inner.get_state()  # pyright: ignore[reportAttributeAccessIssue]
+    if isinstance(inner, Stateful):
+        return inner.get_state()
     state = {name: getattr(inner, name) for name in CLASSIC_CONTROL if hasattr(inner, name)}
     return {
         name: np.array(value) if isinstance(value, tuple | list | np.ndarray) else value

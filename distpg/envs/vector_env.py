@@ -4,6 +4,8 @@ All run in gymnasium's NEXT_STEP mode: the step after an episode's end ignores i
 that copy and returns its first observation. `over` says which copies will do so.
 """
 
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -11,7 +13,7 @@ import numpy as np
 
 from distpg.envs.describe import describe_action, describe_obs
 from distpg.envs.envpool import EnvPoolVectorEnv
-from distpg.envs.guard import FAULT
+from distpg.envs.guard import FAULT, check_finite, describe
 from distpg.envs.state import EnvState, read_state, write_state
 from distpg.errors import RunError
 from distpg.spaces import Obs
@@ -31,15 +33,31 @@ class Step(NamedTuple):
     over: np.ndarray
     """[N] bool: the next step resets this copy."""
     faults: dict[int, str]
-    """By copy, what its step raised; its episode is lost, and the next step resets a new copy."""
+    """By copy, what it raised; its episode is lost, and the next step resets a new copy."""
 
 
 class VectorEnv:
     """N copies of an environment behind one description of what they observe and accept."""
 
-    def __init__(self, envs: gym.vector.VectorEnv, env_id: str) -> None:
-        """Take over a gymnasium vector env in NEXT_STEP mode."""
-        self.envs = envs
+    def __init__(
+        self, make: Callable[[], gym.vector.VectorEnv], env_id: str, *, drop_bad: bool = False
+    ) -> None:
+        """Make a gymnasium vector env in NEXT_STEP mode.
+
+        Args:
+            make: Makes one, at first and in place of one that raised.
+            env_id: For messages.
+            drop_bad: Take NaN and infinity for a fault, too.
+        """
+        self.make = make
+        self.envs = envs = make()
+        self.drop_bad = drop_bad
+        self.guards_copies = isinstance(envs, gym.vector.SyncVectorEnv)
+        self.seeds = np.random.default_rng(0)
+        self.first: Obs | None = None
+        """First observations of a vector env made anew, which the next step is to return."""
+        self.faults_at_reset: dict[int, str] = {}
+        """By copy, what those raised that the last reset made anew."""
         self.num_envs = envs.num_envs
         self.is_ale = type(envs).__name__ == "AtariVectorEnv"
         self.is_atari = self.is_ale or (isinstance(envs, EnvPoolVectorEnv) and envs.is_atari)
@@ -49,18 +67,38 @@ class VectorEnv:
     def reset(self, seeds: list[int]) -> Obs:
         """Seed and reset every copy; one seed a copy."""
         assert len(seeds) == self.num_envs, "one seed for each env"
+        self.seeds, self.first = np.random.default_rng(seeds), None
         if isinstance(self.envs, gym.vector.SyncVectorEnv | EnvPoolVectorEnv):
-            obs, _ = self.envs.reset(seed=list(seeds))
+            obs, info = self.envs.reset(seed=list(seeds))
         elif self.is_ale:
-            obs, _ = self.envs.reset(seed=np.array(seeds, dtype=np.int64) % 2**31)  # pyright: ignore[reportArgumentType]
+            obs, info = self.envs.reset(seed=np.array(seeds, dtype=np.int64) % 2**31)  # pyright: ignore[reportArgumentType]
         else:
             # one generator serves all copies, as in gymnasium's own vector envs
-            obs, _ = self.envs.reset(seed=seeds[0])
+            obs, info = self.envs.reset(seed=seeds[0])
+        self.faults_at_reset = faults_in(info)
         return self._leaves(obs)
 
     def step(self, actions: np.ndarray) -> Step:
-        """Step every copy with its action as the policy sampled it, [N] or [N, A]."""
-        outcome = self.envs.step(self.action_spec.to_env(actions))
+        """Step every copy with its action as the policy sampled it, [N] or [N, A].
+
+        A copy that raises is guarded by itself; of a vector env of its own all copies are lost.
+        """
+        if self.first is not None:
+            first, self.first = self.first, None
+            return self._standing(first, over=False)
+        try:
+            outcome = self.envs.step(self.action_spec.to_env(actions))
+            if self.drop_bad and not self.guards_copies:
+                check_finite(*outcome[:2])
+        except Exception as error:
+            if self.guards_copies:
+                raise
+            with suppress(Exception):
+                self.envs.close()
+            self.envs = self.make()
+            seeds = self.seeds.integers(2**31, size=self.num_envs)
+            self.first = self.reset([int(seed) for seed in seeds])
+            return self._standing(self.first, over=True, fault=describe(error))
         obs, rewards, terminated, truncated, info = outcome
         terminated = np.asarray(terminated, dtype=bool)
         truncated = np.asarray(truncated, dtype=bool)
@@ -68,9 +106,13 @@ class VectorEnv:
         if self.is_atari:
             # a lost life terminates, but the game plays on
             over = truncated | (terminated & (info["lives"] == 0))
-        faults = {int(n): str(info[FAULT][n]) for n in np.flatnonzero(info.get(f"_{FAULT}", ()))}
         rewards = np.asarray(rewards, np.float32)
-        return Step(self._leaves(obs), rewards, terminated, truncated, over, faults)
+        return Step(self._leaves(obs), rewards, terminated, truncated, over, faults_in(info))
+
+    def _standing(self, obs: Obs, *, over: bool, fault: str = "") -> Step:
+        nothing, ends = np.zeros(self.num_envs, bool), np.full(self.num_envs, over)
+        faults = dict.fromkeys(range(self.num_envs), fault) if fault else {}
+        return Step(obs, np.zeros(self.num_envs, np.float32), nothing, ends, ends, faults)
 
     def _leaves(self, obs: Any) -> Obs:
         leaves = self.obs_spec.flatten(obs)
@@ -82,7 +124,7 @@ class VectorEnv:
 
     def get_state(self) -> EnvState | None:
         """Read the state of all copies, or None where the environment does not offer it."""
-        return read_state(self.envs)
+        return None if self.first is not None else read_state(self.envs)
 
     def set_state(self, state: EnvState) -> None:
         """Put all copies into a state that `get_state` read."""
@@ -91,3 +133,8 @@ class VectorEnv:
     def close(self) -> None:
         """Close all copies."""
         self.envs.close()
+
+
+def faults_in(info: dict[str, Any]) -> dict[int, str]:
+    """Read from a vector env's info which copies raised, and what."""
+    return {int(n): str(info[FAULT][n]) for n in np.flatnonzero(info.get(f"_{FAULT}", ()))}

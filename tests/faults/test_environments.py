@@ -1,17 +1,21 @@
 """Environments that raise: one episode is lost, and nothing else."""
 
+import dataclasses
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 
 from distpg import Config, RunError, train
 from distpg.envs.make import source_of
+from distpg.envs.vector_env import VectorEnv
 from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
 from distpg.rollout import Collected, RolloutWorker
-from tests.faults.injection import Faulty
+from tests.faults.injection import Faulty, FaultyWithState
 from tests.faults.test_processes import SHAPE, fault
 
 
@@ -128,4 +132,132 @@ def test_a_reset_that_raises_is_tried_again(tmp_path: Path) -> None:
     config: Config = Config(**{**SHAPE, "num_workers": 0, "num_slots": 1})
     outcome = train(config, make_env=StaysShut, run_dir=tmp_path / "run", quiet=True)
     assert StaysShut.tries > 3
+    assert outcome.result["env_steps"] >= 300
+
+
+class TellsOnceReset(FaultyWithState):
+    """Has no state to tell before its first reset."""
+
+    def get_state(self) -> dict[str, Any]:
+        assert self.has_reset_once, "not reset yet"
+        return super().get_state()
+
+    has_reset_once = False
+
+    def reset(self, **words: Any) -> Any:
+        self.has_reset_once = True
+        return super().reset(**words)
+
+
+def test_a_fault_in_the_last_row_leaves_a_state_to_go_on_from(tmp_path: Path) -> None:
+    config: Config = Config(**{**SHAPE, "num_workers": 0, "num_slots": 1})
+    worker = RolloutWorker(config, source_of(TellsOnceReset, fault(tmp_path, "raise", 16)), 0)
+    specs = worker.envs.obs_spec, worker.envs.action_spec
+    weights = Policy(*specs, Architecture.of(config)).weights(0)
+    torn = worker.collect(weights, 0)
+    assert torn.stats.faults == ("slot 0, env 0, step 15 of iteration 0: " + FIRE,)
+    assert torn.state is not None
+    copy = RolloutWorker(config, worker.source, 0, state=torn.state)
+    straight, resumed = worker.collect(weights, 1), copy.collect(weights, 1)
+    np.testing.assert_array_equal(straight.rollout.obs["obs"], resumed.rollout.obs["obs"])
+    np.testing.assert_array_equal(straight.rollout.valid, resumed.rollout.valid)
+    assert straight.rollout.valid[:, 0].tolist() == [False] + [True] * 15
+
+
+FIRE = "ValueError: the reactor is on fire"
+
+
+def test_a_first_reset_that_raises_is_counted(tmp_path: Path) -> None:
+    class OpensLate(Faulty):
+        def reset(self, **words: Any) -> Any:
+            if self.first():
+                self.fail()
+            return super().reset(**words)
+
+    config: Config = Config(**{**SHAPE, "num_workers": 0, "num_slots": 1})
+    worker = RolloutWorker(config, source_of(OpensLate, fault(tmp_path, "raise", -1)), 0)
+    specs = worker.envs.obs_spec, worker.envs.action_spec
+    weights = Policy(*specs, Architecture.of(config)).weights(0)
+    assert worker.collect(weights, 0).stats.faults == (
+        f"slot 0, env 0, step 0 of iteration 0: {FIRE}",
+    )
+    assert worker.collect(weights, 1).stats.faults == ()
+
+
+class Balancing(CartPoleVectorEnv):
+    """CartPole's own vector env, with a fault at its step number 28."""
+
+    broken = False
+    bad: ClassVar[str] = "raise"
+
+    def step(self, action: Any) -> Any:
+        outcome = super().step(action)
+        self.count = getattr(self, "count", 0) + 1
+        if self.count == 28 and not Balancing.broken:
+            Balancing.broken = True
+            if Balancing.bad == "raise":
+                raise ValueError("the reactor is on fire")
+            outcome[0][1, 2] = np.nan
+        return outcome
+
+
+@pytest.mark.parametrize("bad", ["raise", "NaN"])
+def test_of_a_vector_env_of_its_own_the_episodes_of_all_copies_are_lost(
+    bad: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Balancing, "broken", False)
+    monkeypatch.setattr(Balancing, "bad", bad)
+    envs = VectorEnv(partial(Balancing, num_envs=3), "Balancing", drop_bad=bad == "NaN")
+    envs.reset([1, 2, 3])
+    action = np.ones(3, np.int64)
+    before = [envs.step(action) for _ in range(27)]
+    assert not any(step.faults for step in before)
+    torn = envs.step(action)
+    assert torn.over.all()
+    assert not torn.terminated.any()
+    said = FIRE if bad == "raise" else "ValueError: the observation is not finite"
+    assert torn.faults == dict.fromkeys(range(3), said)
+    assert not torn.rewards.any()
+    # nothing to go on from while the first observations are held back
+    assert envs.get_state() is None
+    first = envs.step(action)
+    assert not first.over.any()
+    assert not first.faults
+    assert (np.abs(first.obs["obs"]) < 0.05).all(), "CartPole's first observations"
+    after = envs.step(action)
+    assert (after.rewards == 1).all()
+    assert envs.get_state() is not None
+
+
+class Vague(Faulty):
+    """Gives a value that is no number at one step of one env."""
+
+    bad = False
+
+    def fail(self) -> None:
+        self.bad = True
+
+    def step(self, action: Any) -> Any:
+        obs, reward, *rest = super().step(action)
+        bad, self.bad = self.bad, False
+        if bad and self.kind == "reward":
+            reward = float("inf")
+        elif bad:
+            obs = np.full_like(obs, np.nan)
+        return obs, reward, *rest
+
+
+@pytest.mark.parametrize(("kind", "field"), [("reward", "reward"), ("obs", "observation")])
+def test_what_is_no_number_ends_the_run_with_its_place_or_costs_an_episode(
+    kind: str, field: str, tmp_path: Path
+) -> None:
+    settings = {**SHAPE, "num_workers": 0, "normalize_rewards": False}
+    config: Config = Config(**settings, env_kwargs=fault(tmp_path, kind, 12))
+    with pytest.raises(RunError, match=rf"slot 0, env 0: the {field}.* at step 1[12] .*not finite"):
+        train(config, make_env=Vague, run_dir=tmp_path / "raise", quiet=True)
+    (tmp_path / "fired").unlink()
+    config = dataclasses.replace(config, on_bad_value="drop")
+    outcome = train(config, make_env=Vague, run_dir=tmp_path / "drop", quiet=True)
+    assert outcome.result["env_faults"] == 1
+    assert field in outcome.result["last_fault"]
     assert outcome.result["env_steps"] >= 300
