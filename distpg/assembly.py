@@ -159,12 +159,16 @@ def partners(
 
             stack.enter_context(ray_session(config, display.say))
             from distpg.actors.learner import RayLearner
+            from distpg.actors.restarts import Restarts
             from distpg.actors.workers import RayWorkers
 
-            learner = RayLearner(config, *specs)
+            restarts = Restarts(config.max_restarts)
+            # where memory runs out, Ray ends the newest process first
+            learner = RayLearner(config, *specs, restarts)
             stack.callback(learner.close)
-            workers = RayWorkers(config, plan.source, states)
+            workers = RayWorkers(config, plan.source, restarts, states)
             stack.callback(workers.close)
+            learner.replay = workers.replay
             workers.wait_until_ready()
         device, threads = learner.placement()
         if plan.resume:

@@ -114,6 +114,9 @@ class CollectSettings:
     old, for which the ratio of clip and importance corrects (and --advantage vtrace V, too)."""
     phase_timeout: Positive = 600.0
     """Seconds that a process may take to start, a rollout or an update, before the run gives up."""
+    max_restarts: CountOrZero = 100
+    """Workers and learners that may be replaced before the run gives up, those apart that were lost
+    with their machine; three in a row over the same work end it at once."""
     max_env_faults: CountOrZero = 100
     """Exceptions that environments may raise before the run gives up. Each costs an episode; of a
     vector env of its own (CartPole-v1, ALE, EnvPool) those of all its copies."""

@@ -11,3 +11,12 @@ class RunError(RuntimeError):
 
 class ProcessLostError(RunError):
     """A process died or is past its deadline; another may do again what it was doing."""
+
+    def __init__(self, message: str, *, with_its_node: bool = False) -> None:
+        """Say whether its machine was lost, which says nothing against the process."""
+        super().__init__(message)
+        self.with_its_node = with_its_node
+
+
+class ObjectLostError(RunError):
+    """What a process had made was lost with its machine."""

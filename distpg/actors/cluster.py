@@ -3,11 +3,11 @@
 import logging
 import os
 import secrets
-import socket
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from distpg.actors.head import knock, watched
 from distpg.config import Config
 from distpg.errors import InputError
 
@@ -58,11 +58,13 @@ def ray_session(config: Config, say: Callable[[str], None]) -> Generator[None]:
                     "leave it out to use that one"
                 )
             _check_resources(config)
-            yield
+            with watched(ray.get_runtime_context().gcs_address):
+                yield
             return
         with own_ray(config, say) if address is None else joined_ray(address):
             _check_resources(config)
-            yield
+            with watched(ray.get_runtime_context().gcs_address):
+                yield
 
 
 @contextmanager
@@ -146,17 +148,6 @@ def environment(changes: Mapping[str, str]) -> Generator[None]:
         added = {name for name in set(os.environ) - before if name.startswith("RAY_")}
         for name in added | ours.keys():
             os.environ.pop(name, None)
-
-
-def knock(address: str) -> None:
-    """See within seconds that something listens at host:port: Ray itself would try for minutes.
-
-    Raises:
-        OSError: nothing does.
-        ValueError: it is no host:port.
-    """
-    host, _, port = address.rpartition(":")
-    socket.create_connection((host, int(port)), timeout=5).close()
 
 
 def _check_resources(config: Config) -> None:

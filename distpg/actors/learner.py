@@ -1,15 +1,16 @@
 """The learner as an actor: one that dies or hangs is replaced, and takes up where it stood."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
 
 from distpg.actors.cluster import learner_gpus
 from distpg.actors.learner_actor import LearnerActor
-from distpg.actors.wait import ATTEMPTS, fetch
+from distpg.actors.restarts import Restarts
+from distpg.actors.wait import fetch
 from distpg.config import Config
-from distpg.errors import ProcessLostError
+from distpg.errors import ObjectLostError, ProcessLostError
 from distpg.records import LearnerState
 from distpg.spaces import ActionSpec, ObsSpec
 
@@ -21,10 +22,15 @@ class RayLearner:
     same rollouts comes to the same weights, bit for bit.
     """
 
-    def __init__(self, config: Config, obs_spec: ObsSpec, action_spec: ActionSpec) -> None:
+    def __init__(
+        self, config: Config, obs_spec: ObsSpec, action_spec: ActionSpec, restarts: Restarts
+    ) -> None:
         """Start the process; `placement` waits for it."""
         self.timeout_s = config.phase_timeout
         self.arguments = (config, obs_spec, action_spec)
+        self.lost = restarts
+        self.replay: Callable[[Sequence[Any]], Sequence[Any]] | None = None
+        """Has those of the last rollouts played again that were lost with a machine."""
         self.restarts = 0
         """How often it was replaced."""
         self._start()
@@ -54,19 +60,22 @@ class RayLearner:
 
     def update(self, rollouts: Sequence[Any]) -> tuple[Any, dict[str, float]]:
         """Improve the policy by one batch of references; return one to the new weights."""
-        for left in reversed(range(ATTEMPTS)):
+        in_a_row = 0
+        while True:
             call = self.actor.update.options(num_returns=3)
             weights, state, stats = call.remote(*rollouts)
             try:
                 told = self._fetch(stats, "updating the policy")
-            except ProcessLostError:
-                if not left:
+            except ObjectLostError:
+                if self.replay is None:
                     raise
+                rollouts = self.replay(rollouts)
+            except ProcessLostError as error:
+                in_a_row = self.lost.count(error, in_a_row)
                 self._replace()
             else:
                 self.kept = state
                 return weights, told
-        raise AssertionError("the last attempt returns or raises")
 
     def _replace(self) -> None:
         """Start another process, in the state after the last update."""

@@ -7,11 +7,14 @@ from typing import Any
 
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from ray.exceptions import ObjectLostError as RayObjectLostError
 
-from distpg.errors import InputError, ProcessLostError, RunError
+from distpg.actors import head
+from distpg.errors import InputError, ObjectLostError, ProcessLostError, RunError
 
-ATTEMPTS = 3
-"""How often something is tried, each time by a new process, before the run gives up."""
+LOOK_EVERY_S = 2.0
+"""How often a wait looks whether the cluster's head is there."""
+NODE_DIED = "its node has died"
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -34,13 +37,18 @@ def wait(
 
     Raises:
         ProcessLostError: the deadline passed.
+        RunError: the cluster's head is lost.
     """
-    pending = list(refs)
-    left_s = timeout_s if began is None else max(0.0, began + timeout_s - time.monotonic())
-    _, late = ray.wait(pending, num_returns=len(pending), timeout=left_s, fetch_local=False)
-    if late:
-        slow = ", ".join(dict.fromkeys(names[pending.index(ref)] for ref in late))
-        raise ProcessLostError(f"{slow} did not finish within {timeout_s:g} s while {doing}")
+    deadline = (time.monotonic() if began is None else began) + timeout_s
+    late = list(refs)
+    while late:
+        head.check()
+        left_s = max(0.0, deadline - time.monotonic())
+        slice_s = min(left_s, LOOK_EVERY_S)
+        _, late = ray.wait(late, num_returns=len(late), timeout=slice_s, fetch_local=False)
+        if late and not left_s:
+            slow = ", ".join(dict.fromkeys(names[refs.index(ref)] for ref in late))
+            raise ProcessLostError(f"{slow} did not finish within {timeout_s:g} s while {doing}")
 
 
 def fetch(
@@ -55,6 +63,7 @@ def fetch(
 
     Raises:
         RunError: what an actor ran raised; the message quotes it.
+        ObjectLostError: what it was to work on, or made, was lost with a node.
         ProcessLostError: an actor died, or the deadline passed.
         InputError: what it ran refused the user's input.
     """
@@ -66,13 +75,20 @@ def fetch(
         except RayTaskError as error:
             if isinstance(error.cause, InputError | RunError):
                 raise type(error.cause)(str(error.cause)) from None
+            if isinstance(error.cause, RayObjectLostError):
+                raise ObjectLostError(f"what {name} needed while {doing} was lost") from None
             raise RunError(f"{name} failed while {doing}:\n{COLOUR.sub('', str(error))}") from None
         except GetTimeoutError:
             raise ProcessLostError(
                 f"what {name} made while {doing} did not arrive in time"
             ) from None
+        except RayObjectLostError:
+            raise ObjectLostError(f"what {name} made while {doing} was lost") from None
         except RayActorError as error:
-            raise ProcessLostError(f"{name} died while {doing}: {cause_of_death(error)}") from None
+            with_its_node = error.preempted or NODE_DIED in str(error)
+            raise ProcessLostError(
+                f"{name} died while {doing}: {cause_of_death(error)}", with_its_node=with_its_node
+            ) from None
     return results
 
 
@@ -81,4 +97,6 @@ def cause_of_death(error: RayActorError) -> str:
     text = str(error)
     if "creation task" in text:
         return text
+    if NODE_DIED in text:
+        return "its machine was lost"
     return "its process was killed, ran out of memory, or crashed"

@@ -1,20 +1,31 @@
 """Rollout workers as actors: one that dies or hangs is replaced, and its slots are played again."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
+from ray.exceptions import GetTimeoutError
+from ray.exceptions import ObjectLostError as RayObjectLostError
 
+from distpg.actors.restarts import Restarts
 from distpg.actors.rollout_actor import RolloutActor
-from distpg.actors.wait import ATTEMPTS, fetch, wait
+from distpg.actors.wait import fetch, wait
 from distpg.config import Config
 from distpg.envs.make import EnvSource
-from distpg.errors import ProcessLostError
+from distpg.errors import ObjectLostError, ProcessLostError
 from distpg.phases import Collection
 from distpg.records import Evaluation, RolloutStats
 from distpg.snapshot import SlotState
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Of one worker, references to its rollouts, its slots' states, and what it tells of them."""
+
+    actor: Any
+    refs: list[Any]
 
 
 @dataclass
@@ -22,10 +33,11 @@ class Playing:
     """Rollouts that workers were asked for."""
 
     workers: "RayWorkers"
-    asked: list[list[Any]]
-    """Of each worker, references to its rollouts, its slots' states, and what it tells of them."""
+    asked: list[Asked]
     weights: Any
     iteration: int
+    before: list[Any] = field(default_factory=list[Any])
+    """Of each worker, a reference to its slots' states before these rollouts."""
 
     def result(self) -> Collection:
         """Wait for them."""
@@ -33,15 +45,14 @@ class Playing:
         timeout_s = self.workers.config.phase_timeout
         wait([self.weights], ["the learner"], doing="handing out weights", timeout_s=timeout_s)
         began = time.monotonic()
+        self.before = [*self.workers.snapshots]
         rollouts: dict[int, Any] = {}
         by_worker: list[list[RolloutStats]] = []
-        for worker, refs in enumerate(self.asked):
-            *refs, states, told = self.workers.answer(
-                worker, refs, self.weights, self.iteration, began
-            )
-            self.workers.snapshots[worker] = states
+        for worker, asked in enumerate(self.asked):
+            refs, told = self.workers.answer(worker, asked, self.weights, self.iteration, began)
             rollouts |= zip(self.workers.shares[worker], refs, strict=True)
             by_worker.append(told)
+        self.workers.played = self
         return Collection([rollouts[slot] for slot in sorted(rollouts)], by_worker)
 
 
@@ -53,11 +64,16 @@ class RayWorkers:
     """
 
     def __init__(
-        self, config: Config, source: EnvSource, states: Sequence[SlotState | None] = ()
+        self,
+        config: Config,
+        source: EnvSource,
+        restarts: Restarts,
+        states: Sequence[SlotState | None] = (),
     ) -> None:
         """Start the processes, slots in their states if given; `wait_until_ready` waits."""
         self.config = config
         self.source = source
+        self.lost = restarts
         self.shares = [
             list(range(worker, config.slots, config.num_workers))
             for worker in range(config.num_workers)
@@ -68,6 +84,10 @@ class RayWorkers:
         ]
         self.restarts = 0
         """How many workers were replaced."""
+        self.reissued = 0
+        """How many slots were played again."""
+        self.played: Playing | None = None
+        """The last rollouts that were waited for."""
         slots = list(states) or [None] * config.slots
         self.incarnations = [state.incarnation if state else 0 for state in slots]
         self.snapshots: list[Any] = [
@@ -76,22 +96,29 @@ class RayWorkers:
         """Of each worker, a reference to its slots' states after the last rollouts."""
         self.actors = [self._start(worker) for worker in range(config.num_workers)]
 
-    def _start(self, worker: int) -> Any:
-        remote = ray.remote(num_cpus=1)(RolloutActor)
+    def _start(self, worker: int, num_cpus: int = 1) -> Any:
+        remote = ray.remote(num_cpus=num_cpus)(RolloutActor)
         incarnations = [self.incarnations[slot] for slot in self.shares[worker]]
         return remote.remote(
             self.config, self.source, self.shares[worker], incarnations, self.snapshots[worker]
         )
 
-    def _replace(self, worker: int, iteration: int) -> None:
+    def _replace(self, worker: int) -> None:
         """Start a worker anew, its slots where they stood or else with envs seeded afresh."""
         ray.kill(self.actors[worker])
         self.restarts += 1
-        for slot, state in zip(self.shares[worker], self.states_of(worker), strict=True):
+        try:
+            states = self.states_of(worker)
+        except ObjectLostError:
+            states = [None] * len(self.shares[worker])
+            self.snapshots[worker] = ray.put(states)
+        for slot, state in zip(self.shares[worker], states, strict=True):
             # what starts from a reset is seeded by its iteration, and comes out the same
-            if state is None and iteration and not self.config.episodes:
+            if state is None and self.played and not self.config.episodes:
                 self.incarnations[slot] += 1
-        self.actors[worker] = self._start(worker)
+        # a cluster that has lost a machine may have no CPU left to give: then workers share
+        wanted, there = self.config.num_workers + 1, ray.cluster_resources().get("CPU", 0)
+        self.actors[worker] = self._start(worker, num_cpus=int(there >= wanted))
 
     def states_of(self, worker: int) -> list[SlotState | None]:
         """Fetch where a worker's slots stood after the last rollouts that were waited for."""
@@ -114,45 +141,84 @@ class RayWorkers:
         refs = [actor.ready.remote() for actor in self.actors]
         fetch(refs, self.names, doing="starting", timeout_s=self.config.phase_timeout)
 
-    def collect(self, weights: Any, iteration: int) -> "Playing":
+    def collect(self, weights: Any, iteration: int) -> Playing:
         """Have every slot played with the weights that a reference stands for."""
         asked = [self.ask(worker, weights, iteration) for worker in range(len(self.actors))]
         return Playing(self, asked, weights, iteration)
 
-    def ask(self, worker: int, weights: Any, iteration: int) -> list[Any]:
-        """Return references to a worker's rollouts, states, and what it tells of them."""
-        call = self.actors[worker].collect.options(num_returns=len(self.shares[worker]) + 2)
-        return call.remote(weights, iteration)
+    def ask(self, worker: int, weights: Any, iteration: int) -> Asked:
+        """Have a worker play its slots."""
+        actor = self.actors[worker]
+        call = actor.collect.options(num_returns=len(self.shares[worker]) + 2)
+        return Asked(actor, call.remote(weights, iteration))
 
     def answer(
-        self, worker: int, refs: list[Any], weights: Any, iteration: int, began: float
-    ) -> list[Any]:
-        """Wait for a worker's rollouts; return references to them and states, and what it told."""
-        for left in reversed(range(ATTEMPTS)):
+        self, worker: int, asked: Asked, weights: Any, iteration: int, began: float
+    ) -> tuple[list[Any], list[RolloutStats]]:
+        """Wait for a worker; return references to its rollouts, and what it told of them."""
+        in_a_row = 0
+        while True:
+            *rollouts, states, told = asked.refs
             try:
-                (told,) = fetch(
-                    refs[-1:],
+                (stats,) = fetch(
+                    [told],
                     [self.names[worker]],
                     doing=f"playing iteration {iteration}",
                     timeout_s=self.config.phase_timeout,
                     began=began,
                 )
-            except ProcessLostError:
-                if not left:
-                    raise
-                self._replace(worker, iteration)
-                refs = self.ask(worker, weights, iteration)
-                began = time.monotonic()
+            except ProcessLostError as error:
+                # it may have been replaced in the meantime
+                if asked.actor is self.actors[worker]:
+                    in_a_row = self.lost.count(error, in_a_row)
+                    self._replace(worker)
+                self.reissued += len(self.shares[worker])
+                asked, began = self.ask(worker, weights, iteration), time.monotonic()
             else:
-                return [*refs[:-1], told]
-        raise AssertionError("the last attempt returns or raises")
+                self.snapshots[worker] = states
+                return rollouts, stats
+
+    def replay(self, rollouts: Sequence[Any]) -> list[Any]:
+        """Have those of the last rollouts played again that were lost with a machine.
+
+        Raises:
+            ObjectLostError: none was.
+        """
+        assert self.played is not None, "rollouts are of a collection"
+        last, found = self.played, dict(enumerate(rollouts))
+        gone = [worker for worker, share in enumerate(self.shares) if self._lost(found, share)]
+        if not gone:
+            raise ObjectLostError("what the learner needed was lost with a machine")
+        for worker in gone:
+            self.snapshots[worker] = last.before[worker]
+            self._replace(worker)
+            asked = self.ask(worker, last.weights, last.iteration)
+            now = time.monotonic()
+            refs, _ = self.answer(worker, asked, last.weights, last.iteration, now)
+            found |= zip(self.shares[worker], refs, strict=True)
+            self.reissued += len(refs)
+        self.lost.lost_with_node += 1
+        return [found[slot] for slot in sorted(found)]
+
+    def _lost(self, rollouts: Mapping[int, Any], share: Sequence[int]) -> bool:
+        try:
+            ray.get([rollouts[slot] for slot in share], timeout=self.config.phase_timeout)
+        except (RayObjectLostError, GetTimeoutError):
+            return True
+        return False
 
     def evaluate(self, weights: Any) -> Evaluation:
         """Have the first worker play evaluation episodes."""
-        ref = self.actors[0].evaluate.remote(weights)
-        return fetch(
-            [ref], self.names[:1], doing="evaluating", timeout_s=self.config.phase_timeout
-        )[0]
+        in_a_row = 0
+        while True:
+            ref = self.actors[0].evaluate.remote(weights)
+            try:
+                return fetch(
+                    [ref], self.names[:1], doing="evaluating", timeout_s=self.config.phase_timeout
+                )[0]
+            except ProcessLostError as error:
+                in_a_row = self.lost.count(error, in_a_row)
+                self._replace(0)
 
     def close(self) -> None:
         """End the processes."""

@@ -17,6 +17,7 @@ import pytest
 import ray
 
 from distpg import Config, InputError, Outcome, RunError, train
+from distpg.actors.restarts import Restarts
 from distpg.actors.wait import fetch
 from distpg.actors.workers import RayWorkers
 from distpg.cli import main
@@ -119,7 +120,7 @@ def test_an_env_that_raises_in_a_worker_ends_the_run_with_its_words(
 def test_an_env_that_hangs_ends_at_the_deadline_and_the_message_names_the_worker(
     callers_ray: None,
 ) -> None:
-    workers = RayWorkers(tiny(2), source_of(Hangs, {}))
+    workers = RayWorkers(tiny(2), source_of(Hangs, {}), Restarts(0))
     try:
         workers.wait_until_ready()
         workers.config = dataclasses.replace(workers.config, phase_timeout=1.0)
@@ -141,7 +142,7 @@ def test_slots_come_in_slot_order_also_when_a_worker_died_and_was_replaced(
     callers_ray: None,
 ) -> None:
     config, source = tiny(2, num_slots=3), source_of(Counting, {})
-    workers = RayWorkers(config, source)
+    workers = RayWorkers(config, source, Restarts(1))
     try:
         workers.wait_until_ready()
         weights = initial_weights(Counting)
