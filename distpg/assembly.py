@@ -29,6 +29,7 @@ from distpg.report.evaluation import EvaluateEvery
 from distpg.report.improvement import Improvement
 from distpg.report.ledger import Ledger
 from distpg.run_dir import RunDir, write_whole
+from distpg.safeguard import Rollback, Safeguard
 from distpg.spaces import ActionSpec, ObsSpec
 from distpg.train import Stop, StopReason, Watcher, train_loop
 
@@ -107,12 +108,20 @@ def execute(plan: Plan) -> Outcome:
         stack.callback(tensorboard.close)
         checkpointer = Checkpointer(plan.run, config, learner.state, workers.states, display.say)
         stack.callback(checkpointer.close)
+        safeguard = Safeguard(
+            learner, config, plan.run, progress.iteration, workers.fetch, display.say
+        )
+        rollback = Rollback(
+            safeguard, checkpointer, config.rollback_on_collapse or 1.0, display.say
+        )
 
         def failures() -> dict[str, int]:
-            of_learner = learner.restarts if config.num_workers else 0
             return {
                 "worker_restarts": workers.restarts,
-                "learner_restarts": of_learner,
+                "learner_restarts": learner.restarts if config.num_workers else 0,
+                "reissued_slots": workers.reissued,
+                "undone_updates": safeguard.undone,
+                "rollbacks": rollback.count,
                 "checkpoint_failures": checkpointer.failures,
             }
 
@@ -120,12 +129,14 @@ def execute(plan: Plan) -> Outcome:
         watchers: list[Watcher] = [clock, Improvement(), ledger, tensorboard, checkpointer, display]
         if config.eval_every:
             watchers.insert(2, EvaluateEvery(config.eval_every, workers.evaluate))
+        if config.rollback_on_collapse is not None:
+            watchers.append(rollback)
         stop = Stop(config)
         stack.enter_context(interruptible(stop, display))
         clock.begin(progress)
         display.begin(progress)
         try:
-            progress, reason = train_loop(workers, learner, stop, watchers, progress)
+            progress, reason = train_loop(workers, safeguard, stop, watchers, progress)
         except RunError as error:
             hint = "" if not list_checkpoints(plan.run) else f"\n{resume_command(plan.run)}"
             raise RunError(f"{error}{hint}") from error
@@ -133,7 +144,9 @@ def execute(plan: Plan) -> Outcome:
         checkpointer.finish()
         content = policy_bytes(state.policy, state.spaces, Architecture.of(config))
         write_whole(plan.run.policy, content)
-        result = summarize(config, progress, reason, clock, state, failures())
+        result = summarize(
+            config, progress, reason, clock, state, {**failures(), **ledger.summary()}
+        )
         plan.run.write_result(result)
         display.close()
         announce(display, plan.run, result)
@@ -150,9 +163,9 @@ def partners(
     with ExitStack() as stack:
         if config.num_workers == 0:
             from distpg.in_process import InProcessWorkers
-            from distpg.learner.learner import Learner
+            from distpg.learner.undo import CarefulLearner
 
-            learner = Learner(config, *specs)
+            learner = CarefulLearner(config, *specs)
             workers = InProcessWorkers(config, plan.source, states)
         else:
             from distpg.actors.cluster import ray_session
@@ -209,7 +222,7 @@ def summarize(
     reason: StopReason,
     clock: Clock,
     state: LearnerState,
-    failures: dict[str, int],
+    failures: dict[str, Any],
 ) -> dict[str, Any]:
     """Write down how a run ended; steps and seconds of a resumed run's rate are its own."""
     solved = progress.reached(config.stop_at_return)
@@ -233,6 +246,7 @@ def summarize(
         "spent_s": clock.spent(overlap=config.overlap),
         "trained_steps": state.counters["trained_steps"],
         "dropped_steps": progress.dropped_steps,
+        "dropped": dict(progress.dropped),
         **failures,
         "env_faults": progress.env_faults,
         "last_fault": progress.last_fault,

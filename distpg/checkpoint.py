@@ -28,7 +28,7 @@ from distpg.run_dir import RunDir, sync_folder, write_whole
 from distpg.snapshot import SlotState, slots_from_bytes, slots_to_bytes
 from distpg.spaces import spaces_to_json
 
-SCHEMA = 1
+SCHEMA = 2
 MANIFEST = "manifest.json"
 SLOTS = "slots.safetensors"
 FILES = ("policy.safetensors", "learner.safetensors", SLOTS)
@@ -42,11 +42,11 @@ class Checkpoint:
     progress: Progress
     slots: Sequence[SlotState | None] = ()
     """Where each slot stood, None if its environment does not tell."""
+    best_score: float | None = None
+    """Its evaluation, where that was the best so far."""
 
 
-def save_checkpoint(
-    run: RunDir, checkpoint: Checkpoint, config: Config, *, best: bool = False
-) -> None:
+def save_checkpoint(run: RunDir, checkpoint: Checkpoint, config: Config) -> None:
     """Write a checkpoint, then drop the oldest beyond `keep_checkpoints`, but not the best."""
     target = run.checkpoints / f"{checkpoint.progress.env_steps:012d}"
     partial = target.with_name(target.name + ".tmp")
@@ -66,6 +66,7 @@ def save_checkpoint(
         write_whole(partial / name, content)
     manifest = {
         "schema": SCHEMA,
+        "best_score": checkpoint.best_score,
         "counters": dict(learner.counters),
         "progress": checkpoint.progress.to_json(),
         "files": {
@@ -77,7 +78,7 @@ def save_checkpoint(
     sync_folder(partial)
     partial.rename(target)
     point(run, "latest", target)
-    if best:
+    if checkpoint.best_score is not None:
         point(run, "best", target)
     kept = (run.checkpoints / "best").resolve()
     for stale in list_checkpoints(run)[: -config.keep_checkpoints]:
@@ -185,7 +186,8 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         )
         check_finite(folder / "learner.safetensors", learner.arrays)
         slots = slots_from_bytes(contents[SLOTS]) if SLOTS in contents else ()
-        return Checkpoint(learner, Progress.from_json(manifest["progress"]), slots)
+        progress = Progress.from_json(manifest["progress"])
+        return Checkpoint(learner, progress, slots, manifest["best_score"])
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(f"cannot read the checkpoint {folder}: {error}") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -217,29 +219,38 @@ class Checkpointer:
         self.failures = 0
         """Checkpoints that could not be written."""
         self.saved: Checkpoint | None = None
-        self.best = -math.inf
         self.thread = ThreadPoolExecutor(1, "checkpoint")
         self.writing: Future[None] | None = None
+        best = self.best()
+        self.best_score = -math.inf if best is None or best.best_score is None else best.best_score
 
     def on_iteration(
         self, progress: Progress, scalars: Mapping[str, float], weights: object
     ) -> None:
         """Save if a checkpoint is due."""
         score = scalars.get("eval/mean_reward", -math.inf)
-        best = score > self.best
-        self.best = max(score, self.best)
+        best = score if score > self.best_score else None
+        self.best_score = max(score, self.best_score)
         every = self.config.checkpoint_every
-        if best or (every and progress.iteration % every == 0):
-            self.save(progress, best=best)
+        if best is not None or (every and progress.iteration % every == 0):
+            self.save(progress, best)
 
-    def save(self, progress: Progress, *, best: bool = False) -> LearnerState:
+    def best(self) -> Checkpoint | None:
+        """Load the best checkpoint, if there is one that is whole."""
+        self._await()
+        link = self.run.checkpoints / "best"
+        try:
+            return load_checkpoint(link.resolve()) if link.is_symlink() else None
+        except InputError as error:
+            self.say(str(error))
+            return None
+
+    def save(self, progress: Progress, best_score: float | None = None) -> LearnerState:
         """Save now, unless that was just done; return the learner's state."""
         if self.saved is None or self.saved.progress != progress:
             self._await()
-            self.saved = Checkpoint(self.learner(), progress, self.slots())
-            self.writing = self.thread.submit(
-                save_checkpoint, self.run, self.saved, self.config, best=best
-            )
+            self.saved = Checkpoint(self.learner(), progress, self.slots(), best_score)
+            self.writing = self.thread.submit(save_checkpoint, self.run, self.saved, self.config)
         return self.saved.learner
 
     def finish(self) -> None:

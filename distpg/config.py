@@ -70,6 +70,12 @@ class RunSettings:
     """Iterations between evaluations; 0 is never."""
     eval_episodes: Count = 10
     """Whole episodes of each evaluation, played with the most likely actions."""
+    on_anomaly: Literal["stop", "skip"] = "stop"
+    """An update that comes to what is no number is taken back, and its batch kept in the run's
+    directory: then stop, or go on with the next batch."""
+    rollback_on_collapse: Positive | None = None
+    """Go back to the best checkpoint when an evaluation falls below the best by this share of it:
+    0.5 is by half. Needs --eval-every."""
     init_from: str | None = None
     """A run directory whose policy (and critic) this one starts from."""
 
@@ -258,6 +264,11 @@ class Config(
             raise InputError(
                 f"--env-kwargs: {self.env_kwargs} cannot be kept in a TOML file, which takes "
                 "numbers, text, true, false, and lists and tables of these, but no null"
+            )
+        if self.rollback_on_collapse is not None and not self.eval_every:
+            raise InputError(
+                f"--rollback-on-collapse: {self.rollback_on_collapse} with --eval-every 0, which "
+                "never sees a collapse; give --eval-every"
             )
         self._check_estimator()
         self._check_batch()

@@ -35,7 +35,7 @@ class InProcessWorkers:
         self, config: Config, source: EnvSource, states: Sequence[SlotState | None] = ()
     ) -> None:
         """Make a rollout worker for each slot, from its state if there is one."""
-        self.restarts = 0
+        self.restarts = self.reissued = 0
         self.stood = list(states) or [None] * config.slots
         self.slots = [
             RolloutWorker(config, source, slot, state=state)
@@ -54,6 +54,10 @@ class InProcessWorkers:
     def states(self) -> list[SlotState | None]:
         """Return where all slots stood after the last rollouts that were waited for."""
         return self.stood
+
+    def fetch(self, rollouts: Sequence[Rollout]) -> Sequence[Rollout]:
+        """Return rollouts, which are here."""
+        return rollouts
 
     def evaluate(self, weights: Weights) -> Evaluation:
         """Play evaluation episodes."""

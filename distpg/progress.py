@@ -1,7 +1,7 @@
 """How far a run is: counters, and the last 100 finished episodes."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from distpg.records import RolloutStats
@@ -17,8 +17,8 @@ class Progress:
     iteration: int = 0
     env_steps: int = 0
     """Valid transitions, each trained on once."""
-    dropped_steps: int = 0
-    """Transitions simulated but not trained on."""
+    dropped: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Transitions simulated but not trained on, by reason."""
     env_faults: int = 0
     """Exceptions that environments raised, each at the cost of an episode."""
     last_fault: str | None = None
@@ -30,18 +30,22 @@ class Progress:
     """Scores of the last finished episodes, at most 100, newest last."""
     lengths: tuple[int, ...] = ()
 
-    def after(self, slots: Sequence[RolloutStats]) -> Self:
-        """Count one more iteration; slots in slot order."""
+    def after(self, slots: Sequence[RolloutStats], *, undone: bool = False) -> Self:
+        """Count one more iteration, or one whose update was taken back; slots in slot order."""
         returns = [float(score) for slot in slots for score in slot.episode_returns]
         lengths = [int(length) for slot in slots for length in slot.episode_lengths]
         faults = [fault for slot in slots for fault in slot.faults]
+        played = sum(slot.env_steps for slot in slots)
+        torn = sum(slot.torn_steps for slot in slots)
+        surplus = sum(slot.dropped_steps for slot in slots) - torn
+        dropped = {"env_fault": torn, "after_episodes": surplus, "anomaly": played * undone}
         return replace(
             self,
             iteration=self.iteration + 1,
             env_faults=self.env_faults + len(faults),
             last_fault=faults[-1] if faults else self.last_fault,
-            env_steps=self.env_steps + sum(slot.env_steps for slot in slots),
-            dropped_steps=self.dropped_steps + sum(slot.dropped_steps for slot in slots),
+            env_steps=self.env_steps + played * (not undone),
+            dropped=self._with(dropped),
             episodes=self.episodes + len(returns),
             batch_return=sum(returns) / len(returns) if returns else None,
             returns=(*self.returns, *returns)[-WINDOW:],
@@ -49,9 +53,18 @@ class Progress:
         )
 
     def dropping(self, slots: Sequence[RolloutStats]) -> Self:
-        """Count steps that were simulated and are not trained on."""
-        dropped = sum(slot.env_steps + slot.dropped_steps for slot in slots)
-        return replace(self, dropped_steps=self.dropped_steps + dropped)
+        """Count what was played ahead, and is not trained on since the run stops."""
+        ahead = sum(slot.env_steps + slot.dropped_steps for slot in slots)
+        return replace(self, dropped=self._with({"stopped": ahead}))
+
+    def _with(self, dropped: Mapping[str, int]) -> dict[str, int]:
+        more = {reason: self.dropped.get(reason, 0) + steps for reason, steps in dropped.items()}
+        return {**self.dropped, **more}
+
+    @property
+    def dropped_steps(self) -> int:
+        """Transitions simulated but not trained on."""
+        return sum(self.dropped.values())
 
     @property
     def mean_return(self) -> float | None:

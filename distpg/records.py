@@ -68,7 +68,7 @@ class RolloutStats:
     env_steps: int
     """Valid transitions."""
     dropped_steps: int
-    """Transitions that were simulated but are in no rollout: after an env's last episode."""
+    """Transitions that were simulated but are not valid: after an env's last episode, or torn."""
     episode_returns: np.ndarray
     """[E] float64 undiscounted scores of the episodes that ended, in order of (t, env)."""
     episode_lengths: np.ndarray
@@ -78,6 +78,8 @@ class RolloutStats:
     step_s: float
     faults: tuple[str, ...] = ()
     """What envs raised, with their places."""
+    torn_steps: int = 0
+    """Transitions of the episodes that were lost by it."""
 
 
 @dataclass(frozen=True)

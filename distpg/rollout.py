@@ -17,7 +17,7 @@ from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
 from distpg.recording import Recording
 from distpg.records import Rollout, RolloutStats, Weights
-from distpg.scores import Scores
+from distpg.scores import Scores, tear
 from distpg.snapshot import SlotState
 from distpg.spaces import Obs
 from distpg.streams import Stream, stream_seeds
@@ -109,10 +109,7 @@ class RolloutWorker:
             recording.put_obs(t, self.obs)
         obs, steps = recording.close(t)
         over, valid = steps.pop("over"), steps["valid"]
-        for end, env in faults:
-            # the whole episode is lost, as far as it is in this rollout
-            start = int(over[:end, env].nonzero()[0].max(initial=-1)) + 1
-            valid[start:end, env] = False
+        torn = tear(valid, over, faults)
         if faults and not valid.any():
             raise RunError(f"slot {self.slot}: no step is left: {[*faults.values()][-1]}")
         # what an env does once its episodes are finished may be no number
@@ -139,6 +136,7 @@ class RolloutWorker:
             episode_lengths=lengths,
             collect_s=time.perf_counter() - began,
             step_s=step_s,
+            torn_steps=torn,
             faults=tuple(
                 f"slot {self.slot}, env {env}, step {step} of iteration {iteration}: {fault}"
                 for (step, env), fault in (told | faults).items()

@@ -6,6 +6,7 @@ RUN/events.out.tfevents.*  TensorBoard
 RUN/checkpoints/STEP/      what `resume` needs
 RUN/policy.safetensors     the final policy
 RUN/result.json            how the run ended
+RUN/anomalies/ITERATION/   an update that went wrong, if one did
 """
 
 import fcntl
@@ -44,6 +45,11 @@ class RunDir:
     def checkpoints(self) -> Path:
         """Checkpoints, each in a folder named by its env steps."""
         return self.path / "checkpoints"
+
+    @property
+    def anomalies(self) -> Path:
+        """Batches and statistics of updates that were taken back."""
+        return self.path / "anomalies"
 
     @property
     def result(self) -> Path:
@@ -110,8 +116,8 @@ class RunDir:
 
     def _own_files(self) -> list[Path]:
         """List what a run writes, as far as it is there."""
-        named = (self.config, self.policy, self.checkpoints, self.result, self.path / "lock")
-        return [path for path in named if path.exists()] + [
+        named = (self.config, self.policy, self.checkpoints, self.result, self.anomalies)
+        return [path for path in (*named, self.path / "lock") if path.exists()] + [
             path
             for pattern in ("events.out.tfevents.*", "*.tmp")
             for path in self.path.glob(pattern)
@@ -126,7 +132,10 @@ class RunDir:
         """
         path = self.path / "lock"
         while True:
-            file = path.open("a+")
+            try:
+                file = path.open("a+")
+            except OSError as error:
+                raise InputError(f"{path} cannot be written: {error}") from error
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:

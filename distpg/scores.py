@@ -1,5 +1,7 @@
 """Scores and lengths of episodes, which may begin in one rollout and end in another."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 
@@ -47,3 +49,21 @@ class Scores:
         env, t = np.divmod(last[counted], steps)
         order = np.lexsort((env, t))
         return scores[counted][order], lengths[counted][order]
+
+
+def tear(valid: np.ndarray, over: np.ndarray, faults: Iterable[tuple[int, int]]) -> int:
+    """Take the episodes that faults ended out of a rollout, as far as they are in it.
+
+    Args:
+        valid: [T, N] bool, changed in place.
+        over: [T, N] bool: with this step an episode ends.
+        faults: (t, env) of each, where `valid` is False already.
+
+    Returns:
+        Steps lost, those of the faults included.
+    """
+    places, before = list(faults), np.count_nonzero(valid)
+    for end, env in places:
+        start = int(over[:end, env].nonzero()[0].max(initial=-1)) + 1
+        valid[start:end, env] = False
+    return len(places) + int(before - np.count_nonzero(valid))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from distpg.config import Config
-from distpg.phases import Collection, Scalars, phases
+from distpg.phases import UNDONE, Collection, Scalars, phases
 from distpg.progress import Progress
 from distpg.records import LearnerState
 
@@ -83,13 +83,14 @@ def train_loop(
         pending = workers.collect(weights, progress.iteration + 1) if ahead else None
         collected = time.perf_counter()
         weights, scalars = learner.update(collection.rollouts)
-        acting = weights
         updated = time.perf_counter()
 
-        progress = progress.after(collection.stats)
+        progress = progress.after(collection.stats, undone=UNDONE in scalars)
         scalars |= phases(collection.by_worker, collected - began, updated - collected)
         for watcher in watchers:
             watcher.on_iteration(progress, scalars, weights)
+        # another policy, where a watcher went back to an earlier one
+        weights = acting = learner.weights()
     if pending:
         progress = progress.dropping(pending.result().stats)
     return progress, reason

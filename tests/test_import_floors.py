@@ -23,6 +23,7 @@ FLOORS: dict[int, tuple[str, ...]] = {
         "measurement",
         "run_dir",
         "checkpoint",
+        "safeguard",
         "evaluation",
         "report",
     ),

@@ -13,9 +13,9 @@ class LearnerActor:
 
     def __init__(self, config: Config, obs_spec: ObsSpec, action_spec: ActionSpec) -> None:
         """Build the networks."""
-        from distpg.learner.learner import Learner
+        from distpg.learner.undo import CarefulLearner
 
-        self.learner = Learner(config, obs_spec, action_spec)
+        self.learner = CarefulLearner(config, obs_spec, action_spec)
 
     def placement(self) -> tuple[str, int]:
         """Return the device and the number of threads that the learner computes with."""

@@ -16,7 +16,7 @@ from distpg.config import Config
 from distpg.envs.make import EnvSource
 from distpg.errors import ObjectLostError, ProcessLostError
 from distpg.phases import Collection
-from distpg.records import Evaluation, RolloutStats
+from distpg.records import Evaluation, Rollout, RolloutStats
 from distpg.snapshot import SlotState
 
 
@@ -177,6 +177,15 @@ class RayWorkers:
             else:
                 self.snapshots[worker] = states
                 return rollouts, stats
+
+    def fetch(self, rollouts: Sequence[Any]) -> list[Rollout]:
+        """Fetch rollouts by their references."""
+        return fetch(
+            rollouts,
+            ["a rollout worker"] * len(rollouts),
+            doing="playing",
+            timeout_s=self.config.phase_timeout,
+        )
 
     def replay(self, rollouts: Sequence[Any]) -> list[Any]:
         """Have those of the last rollouts played again that were lost with a machine.

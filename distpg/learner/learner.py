@@ -70,7 +70,7 @@ class Learner(Trainable):
         measured = (every := config.gradient_stats_every) > 0 and self.version % every == 0
         gradients = gradient_samples(self, samples, paths) if measured else None
         stats |= self._improve(samples, paths)
-        on_policy.check_norm(stats.get("gradient/norm", 0.0), self.version)
+        on_policy.check_sound(stats, self.version, finite=self.optimizer.finite())
         if gradients:
             stats |= measure_noise(self.noise_memory, *gradients)
             stats |= measure_step(self, samples, paths)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from distpg.errors import RunError
+from distpg.errors import AnomalyError, RunError
 from distpg.gradient.diagnostics import approx_kl
 from distpg.records import Batch, Rollout
 
@@ -111,14 +111,19 @@ def distance(log_ratio: Tensor, clip: float | None) -> dict[str, float]:
     return found
 
 
-def check_norm(norm: float, version: int) -> None:
-    """Refuse to go on with weights that a gradient without a norm has spoilt.
+def check_sound(stats: Mapping[str, float], version: int, *, finite: bool) -> None:
+    """Refuse an update that came to what is no number.
+
+    Args:
+        stats: Of the update, by TensorBoard tag.
+        version: The learner's before it.
+        finite: Whether all parameters are, after it.
 
     Raises:
-        RunError: the mean norm of an update's gradients is NaN or infinite.
+        AnomalyError: the loss, the gradient's norm or a parameter is NaN or infinite.
     """
-    if not math.isfinite(norm):
-        raise RunError(
-            f"update {version} had a gradient that is not finite, and no checkpoint is written of "
-            "it; resume from the last one with a smaller --learning-rate"
-        )
+    tags = ("train/loss", "gradient/norm")
+    bad = [tag for tag in tags if not math.isfinite(stats.get(tag, 0.0))]
+    bad += [] if finite else ["a parameter"]
+    if bad:
+        raise AnomalyError(f"update {version}: {' and '.join(bad)} is not finite", stats)

@@ -110,6 +110,10 @@ class Optimizer:
                 maximize=False,
             )
 
+    def finite(self) -> bool:
+        """Tell whether all parameters are numbers."""
+        return all(bool(values.isfinite().all()) for values, _ in self.parts.values())
+
     @contextmanager
     def holding(self, name: str) -> Generator[None]:
         """Leave a part as it is within the block."""

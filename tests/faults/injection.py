@@ -71,3 +71,8 @@ class FaultyWithState(Faulty):
 
     def set_state(self, state: dict[str, Any]) -> None:
         self.place, self.count, self.steps = state["place"], state["count"], state["steps"]
+
+
+def fault(folder: Path, kind: str, at: int) -> dict[str, Any]:
+    """Say which fault happens at which step of the first env that comes to it."""
+    return {"kind": kind, "at": at, "marker": str(folder / "fired")}

@@ -15,8 +15,8 @@ from distpg.envs.vector_env import VectorEnv
 from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
 from distpg.rollout import Collected, RolloutWorker
-from tests.faults.injection import Faulty, FaultyWithState
-from tests.faults.test_processes import SHAPE, fault
+from tests.faults.injection import Faulty, FaultyWithState, fault
+from tests.faults.test_processes import SHAPE
 
 
 def played(folder: Path, at: int, iterations: int, **changes: Any) -> list[Collected]:

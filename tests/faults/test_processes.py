@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from distpg import Config, Outcome, train
-from tests.faults.injection import Faulty, FaultyWithState
+from tests.faults.injection import Faulty, FaultyWithState, fault
 
 pytestmark = pytest.mark.usefixtures("callers_ray")
 SHAPE: dict[str, Any] = {
@@ -41,10 +41,6 @@ def policy_content(outcome: Outcome) -> bytes:
 
 def undisturbed(folder: Path, make_env: type[Faulty], **changes: Any) -> Outcome:
     return run(folder / "undisturbed", make_env, num_workers=0, **changes)
-
-
-def fault(folder: Path, kind: str, at: int) -> dict[str, Any]:
-    return {"kind": kind, "at": at, "marker": str(folder / "fired")}
 
 
 @pytest.mark.parametrize(

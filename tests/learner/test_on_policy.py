@@ -8,9 +8,9 @@ import pytest
 
 from distpg.config import Config
 from distpg.envs.make import find_env
-from distpg.errors import RunError
+from distpg.errors import AnomalyError, RunError
 from distpg.learner.learner import Learner
-from distpg.learner.on_policy import check_norm
+from distpg.learner.on_policy import check_sound
 from distpg.records import Rollout
 from distpg.rollout import RolloutWorker
 
@@ -74,10 +74,15 @@ def test_a_single_sample_of_another_policy_is_refused_whatever_minibatch_it_is_i
         learner.update(rollouts)
 
 
-@pytest.mark.parametrize("norm", [float("nan"), float("inf")])
-def test_a_gradient_without_a_norm_ends_the_run(norm: float) -> None:
-    with pytest.raises(RunError, match="update 7 had a gradient that is not finite"):
-        check_norm(norm, 7)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("tag", ["train/loss", "gradient/norm"])
+def test_a_loss_or_a_norm_that_is_no_number_is_refused(tag: str, value: float) -> None:
+    sound = {"train/loss": 1.0, "gradient/norm": 2.0}
+    check_sound(sound, 7, finite=True)
+    with pytest.raises(AnomalyError, match=f"update 7: {tag} is not finite"):
+        check_sound({**sound, tag: value}, 7, finite=True)
+    with pytest.raises(AnomalyError, match="update 7: a parameter is not finite"):
+        check_sound(sound, 7, finite=False)
 
 
 def test_an_update_that_blows_up_is_not_passed_on(

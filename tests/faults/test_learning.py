@@ -1,0 +1,181 @@
+"""Learning that goes wrong: an update that blows up, a policy that collapses."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from distpg import Config, RunError, resume, train
+from distpg.checkpoint import list_checkpoints, load_checkpoint, load_newest
+from distpg.evaluation import Evaluator
+from distpg.learner.undo import CarefulLearner
+from distpg.phases import UNDONE
+from distpg.progress import Progress
+from distpg.records import Evaluation, Rollout
+from distpg.report.ledger import Ledger
+from distpg.run_dir import RunDir
+from tests.faults.injection import Faulty, FaultyWithState, Stepped, fault
+from tests.faults.test_processes import SHAPE
+from tests.learner.runs import TINY, Run, assert_same
+
+
+class Generous(Faulty):
+    """Pays 1e30 at one step: a number, whose square is none in float32."""
+
+    def __init__(self, kind: str = "", at: int = -1, marker: str = "") -> None:
+        super().__init__(kind, at, marker)
+        self.windfall = False
+
+    def fail(self) -> None:
+        self.windfall = True
+
+    def step(self, action: Any) -> Stepped:
+        obs, reward, terminated, truncated, info = super().step(action)
+        windfall, self.windfall = self.windfall, False
+        return obs, 1e30 if windfall else reward, terminated, truncated, info
+
+
+def generous(folder: Path, at: int, **changes: Any) -> Config:
+    settings = {**SHAPE, "num_workers": 0, "num_slots": 1, "normalize_rewards": False, **changes}
+    return Config(**settings, env_kwargs=fault(folder, "windfall", at))
+
+
+def blown(rollouts: Sequence[Rollout]) -> list[Rollout]:
+    first, *others = rollouts
+    return [dataclasses.replace(first, rewards=np.full_like(first.rewards, 1e30)), *others]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"algo": "a2c", "num_epochs": 1}, {"optimizer": "sgd"}, {"overlap": True}],
+    ids=str,
+)
+def test_an_update_that_is_taken_back_is_as_if_it_had_not_been(changes: dict[str, Any]) -> None:
+    run, twin = (Run(**{**TINY, **changes}) for _ in range(2))
+    for one in (run, twin):
+        envs = one.slots[0].envs
+        one.learner = CarefulLearner(one.config, envs.obs_spec, envs.action_spec)
+    run.iterate()
+    twin.iterate()
+    rollouts = run.collect()
+    before = run.learner.state()
+    weights, stats = run.learner.update(blown(rollouts))
+    assert stats[UNDONE] == 1
+    assert not np.isfinite(stats["train/loss"])
+    assert_same(weights.arrays, before.policy.arrays)
+    assert_same(run.learner.state().arrays, before.arrays)
+    assert run.learner.state().counters == before.counters
+    # and the next update is that of one that never saw it
+    assert UNDONE not in run.learner.update(rollouts)[1]
+    twin.learner.update(twin.collect())
+    assert_same(run.learner.state().arrays, twin.learner.state().arrays)
+
+
+def test_an_anomaly_stops_the_run_with_its_batch_kept(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"iteration 2 was taken back.*anomalies/00000002.*skip"):
+        train(generous(tmp_path, at=20), make_env=Generous, run_dir=tmp_path / "run", quiet=True)
+    folder = tmp_path / "run/anomalies/00000002"
+    batch = safetensors.numpy.load_file(folder / "batch.safetensors")
+    assert batch["0/rewards"].max() == np.float32(1e30)
+    assert batch["0/obs"].shape == (17, 2, 2)
+    statistics = json.loads((folder / "statistics.json").read_text())
+    assert statistics["train/loss"] in ("inf", "nan")
+
+
+def test_skipped_the_run_goes_on_and_the_batch_is_counted_as_dropped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = generous(tmp_path, at=20, on_anomaly="skip", checkpoint_every=1)
+    result = train(config, make_env=Generous, run_dir=tmp_path / "run").result
+    assert result["undone_updates"] == 1
+    assert result["dropped"]["anomaly"] > 0
+    assert result["trained_steps"] == result["env_steps"] >= 300
+    assert result["policy_version"] == result["iterations"] - 1
+    assert "the update of iteration 2 was taken back" in capsys.readouterr().out
+    checkpoint, problems = load_newest(RunDir(tmp_path / "run"))
+    assert problems == []
+    assert checkpoint.progress.dropped["anomaly"] == result["dropped"]["anomaly"]
+
+
+class AlwaysGenerous(Generous):
+    """Pays 1e30 at every step."""
+
+    def step(self, action: Any) -> Stepped:
+        self.windfall = True
+        return super().step(action)
+
+
+def test_anomalies_without_end_end_the_run(tmp_path: Path) -> None:
+    config = generous(tmp_path, at=-1, on_anomaly="skip")
+    with pytest.raises(RunError, match="iteration 10 was taken back"):
+        train(config, make_env=AlwaysGenerous, run_dir=tmp_path / "run", quiet=True)
+
+
+SCORES = [10.0, 20.0, 15.0, 9.0, 12.0, 12.0, 12.0, 12.0, 12.0, 12.0]
+
+
+def test_a_policy_that_collapses_is_taken_back_to_the_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores = iter(SCORES)
+    played: list[Any] = []
+
+    def evaluate(self: Evaluator, weights: Any) -> Evaluation:
+        played.append(weights)
+        return Evaluation([next(scores)], [1])
+
+    monkeypatch.setattr(Evaluator, "evaluate", evaluate)
+    settings = {**SHAPE, "num_workers": 0, "eval_every": 1, "rollback_on_collapse": 0.5}
+    config: Config = Config(**settings, checkpoint_every=1, keep_checkpoints=100)
+    result = train(config, make_env=FaultyWithState, run_dir=tmp_path / "run").result
+    said = capsys.readouterr().out
+    assert "the evaluation fell from 20.0 to 9.0: went back to the best checkpoint" in said
+    assert result["rollbacks"] == 1
+    assert result["trained_steps"] == result["env_steps"]
+    assert result["policy_version"] == result["iterations"]
+    folders = list_checkpoints(RunDir(tmp_path / "run"))
+    best = load_checkpoint(folders[1])
+    assert best.best_score == 20
+    # the checkpoint of iteration 4 is of the collapsed policy; what came after grew from the best
+    versions = [weights.version for weights in played]
+    assert versions == list(range(1, len(versions) + 1))
+
+
+def test_the_best_score_is_known_to_a_resumed_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([10.0, 20.0, 15.0, 9.0, 19.0, *[1.0] * 100])
+
+    def evaluate(self: Evaluator, weights: Any) -> Evaluation:
+        return Evaluation([next(scores)], [1])
+
+    monkeypatch.setattr(Evaluator, "evaluate", evaluate)
+    settings = {**SHAPE, "num_workers": 0, "eval_every": 1, "keep_checkpoints": 1}
+    run = RunDir(tmp_path / "run")
+    train(Config(**settings), make_env=FaultyWithState, run_dir=run.path, quiet=True)
+    best = (run.checkpoints / "best").resolve()
+    assert load_checkpoint(best).best_score == 20
+    resume(run.path, make_env=FaultyWithState, total_steps=600, quiet=True)
+    assert (run.checkpoints / "best").resolve() == best
+    assert best in list_checkpoints(run)
+
+
+def test_the_ledger_counts_and_says_what_is_new() -> None:
+    counts = {"worker_restarts": 0, "reissued_slots": 0}
+    said: list[str] = []
+    ledger = Ledger(lambda: counts, 10, said.append)
+    waits = {"faults/barrier_wait_s/0": 0.0, "faults/barrier_wait_s/1": 2.0, "faults/stragglers": 1}
+    for restarts in (0, 1, 1):
+        counts |= {"worker_restarts": restarts}
+        scalars = dict(waits)
+        ledger.on_iteration(Progress(dropped={"env_fault": 3}), scalars, None)
+    assert said == ["a worker was lost and replaced, the 1. of this run"]
+    assert scalars["faults/worker_restarts"] == 1
+    assert scalars["faults/dropped/env_fault"] == scalars["faults/dropped_steps"] == 3
+    assert scalars["faults/barrier_wait_s/1"] == 6.0
+    assert ledger.summary() == {"stragglers": 3, "barrier_wait_s": [0.0, 6.0]}
