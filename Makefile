@@ -3,7 +3,7 @@ BIN := .venv/bin
 EXTRAS ?= dev
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 setup: .venv/ready  ## create .venv with everything that distpg and its tests need
 
@@ -18,6 +18,9 @@ train: setup  ## train PPO on CartPole-v1 until it is solved
 
 test: setup  ## run the tests
 	$(BIN)/python -m pytest
+
+test-faults: setup  ## run the fault tests, also those that take long
+	$(BIN)/python -m pytest tests/faults -m 'thorough or not thorough'
 
 lint: setup  ## check style and spelling
 	$(BIN)/ruff check .
@@ -44,4 +47,4 @@ peers: .venv-peers/ready  ## create .venv-peers with what `python -m benchmarks.
 
 check: lint types test  ## all that a change has to pass
 
-.PHONY: help setup train test lint format types bench peers check
+.PHONY: help setup train test test-faults lint format types bench peers check

@@ -3,9 +3,12 @@
 import logging
 import os
 import secrets
+import subprocess
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
+
+import psutil
 
 from distpg.actors.head import knock, watched
 from distpg.config import Config
@@ -17,6 +20,7 @@ QUIET = {
     "RAY_DEDUP_LOGS": "0",
 }
 SILENT: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
+AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """With this, Ray on Linux behaves as on Windows and macOS: every socket is on 127.0.0.1."""
 SERVICES = ("start_monitor", "start_log_monitor", "start_api_server")
@@ -77,17 +81,28 @@ def own_ray(config: Config, say: Callable[[str], None]) -> Generator[None]:
     if wanted > cores:
         say(f"{config.num_workers} workers and a learner share {cores} cores")
     clusters = ray_constants.ENABLE_RAY_CLUSTER
-    with environment(LOOPBACK | TOKEN):
+    with environment(LOOPBACK | TOKEN), ExitStack() as stack:
         # Ray has read the variable already if it was imported before
         ray_constants.ENABLE_RAY_CLUSTER = False
         try:
             # logical CPUs: a worker that is never scheduled would only be waited for
             with without(SERVICES):
                 ray.init(address="local", num_cpus=wanted, include_dashboard=False, **SILENT)
+            stack.callback(agents_guard().communicate)
             yield
         finally:
             ray.shutdown()
             ray_constants.ENABLE_RAY_CLUSTER = clusters
+
+
+def agents_guard() -> "subprocess.Popen[bytes]":
+    """Have Ray's agents end with this process: where it is killed, they would stay for a minute."""
+    below = psutil.Process().children(recursive=True)
+    agents = [str(process.pid) for process in below if process.name() in AGENTS]
+    # a shell whose input ends when this process does
+    script = 'cat > /dev/null; kill -9 "$@" 2> /dev/null'
+    command = ["sh", "-c", script, "sh", *agents]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
 
 @contextmanager

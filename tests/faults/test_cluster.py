@@ -1,0 +1,162 @@
+"""A cluster of two machines, of which one is lost, or its head."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from distpg import Config
+from distpg.actors.restarts import Restarts
+from distpg.actors.workers import RayWorkers
+from distpg.checkpoint import list_checkpoints, load_newest
+from distpg.envs.make import source_of
+from distpg.records import Rollout
+from distpg.rollout import RolloutWorker
+from distpg.run_dir import RunDir
+from tests.actors.test_actors import ROOT, environment, wait_until_gone
+from tests.faults.injection import Faulty, FaultyWithState, fault
+from tests.faults.test_processes import SHAPE, policy_content, run, undisturbed
+from tests.faults.test_signals import WORDS
+
+pytestmark = pytest.mark.thorough
+SECOND = "DISTPG_TESTS_SECOND_NODE"
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """A head for the learner and one worker, and a node for the other, which knows that it is."""
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "1")
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    made.add_node(num_cpus=1, env_vars={SECOND: "1"})
+    ray.init(address=made.address, log_to_driver=False, logging_level=logging.CRITICAL)
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+class OnTheSecond(FaultyWithState):
+    """Loses its machine, if that is the second node."""
+
+    def first(self) -> bool:
+        return SECOND in os.environ and super().first()
+
+    def fail(self) -> None:
+        os.kill(int(os.environ["RAY_RAYLET_PID"]), signal.SIGKILL)
+        time.sleep(3600)
+
+
+class OnTheSecondUntold(OnTheSecond, Faulty):
+    """The same, and tells no state."""
+
+    get_state: Any = None
+
+
+def test_the_slots_of_a_lost_machine_go_on_elsewhere_and_the_weights_are_the_same(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    expected = undisturbed(tmp_path, FaultyWithState)
+    # no failure of a process is allowed: this is none
+    changes = {"max_restarts": 0, "env_kwargs": fault(tmp_path, "node", at=41)}
+    outcome = run(tmp_path / "run", OnTheSecond, num_workers=2, **changes)
+    assert (tmp_path / "fired").exists()
+    assert outcome.result["worker_restarts"] == 1
+    assert outcome.result["reissued_slots"] == 1
+    # one CPU short, the worker shares
+    assert ray.cluster_resources()["CPU"] == 2
+    assert policy_content(outcome) == policy_content(expected)
+    for key in ("env_steps", "trained_steps", "episodes", "dropped_steps"):
+        assert outcome.result[key] == expected.result[key], key
+
+
+def test_rollouts_that_were_lost_before_the_learner_had_them_are_played_again(
+    cluster: Cluster,
+) -> None:
+    # too large to travel with the call that made them
+    config: Config = Config(**{**SHAPE, "num_workers": 2, "num_steps": 8192})
+    source = source_of(FaultyWithState, {})
+    twins = [RolloutWorker(config, source, slot) for slot in range(2)]
+    weights = twins[0].policy.weights(0)
+    restarts = Restarts(0)
+    workers = RayWorkers(config, source, restarts)
+    try:
+        workers.wait_until_ready()
+        workers.collect(ray.put(weights), 0).result()
+        rollouts = workers.collect(ray.put(weights), 1).result().rollouts
+        expected = [[twin.collect(weights, k).rollout for k in range(2)][-1] for twin in twins]
+        (second,) = set(cluster.worker_nodes)
+        cluster.remove_node(second, allow_graceful=False)
+        again: list[Rollout] = workers.fetch(workers.replay(rollouts))
+        for rollout, wanted in zip(again, expected, strict=True):
+            assert rollout.slot == wanted.slot
+            np.testing.assert_array_equal(rollout.obs["obs"], wanted.obs["obs"])
+            np.testing.assert_array_equal(rollout.actions, wanted.actions)
+        # and the slots stand where they would
+        rollouts = workers.collect(ray.put(weights), 2).result().rollouts
+        for rollout, twin in zip(workers.fetch(rollouts), twins, strict=True):
+            wanted = twin.collect(weights, 2).rollout
+            np.testing.assert_array_equal(rollout.obs["obs"], wanted.obs["obs"])
+        assert (restarts.failed, restarts.lost_with_node) == (0, 1)
+        assert workers.reissued == 1
+    finally:
+        workers.close()
+
+
+def test_a_drained_machine_costs_no_failure(cluster: Cluster, tmp_path: Path) -> None:
+    expected = undisturbed(tmp_path, FaultyWithState)
+    (second,) = set(cluster.worker_nodes)
+    command = [str(Path(sys.executable).with_name("ray")), "drain-node"]
+    command += ["--address", str(cluster.address), "--node-id", str(second.node_id)]
+    command += ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot"]
+    command += ["--deadline-remaining-seconds", "5"]
+    changes = {"max_restarts": 0, "env_kwargs": fault(tmp_path, "node", at=41)}
+
+    class Drained(OnTheSecond):
+        def fail(self) -> None:
+            subprocess.run(command, check=True, capture_output=True)
+            super().fail()
+
+    outcome = run(tmp_path / "run", Drained, num_workers=2, **changes)
+    assert (tmp_path / "fired").exists()
+    assert outcome.result["worker_restarts"] == 1
+    assert policy_content(outcome) == policy_content(expected)
+
+
+def test_the_heads_death_ends_the_driver_with_the_command_that_resumes(tmp_path: Path) -> None:
+    run_dir = RunDir(tmp_path / "run")
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "launch.py"), *WORDS, "--run-dir", str(run_dir.path)],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not list_checkpoints(run_dir):
+            assert time.monotonic() < deadline, "no checkpoint within 60 s"
+            time.sleep(0.1)
+        below = psutil.Process(process.pid).children(recursive=True)
+        (head,) = [one for one in below if one.name() == "gcs_server"]
+        head.kill()
+        output, _ = process.communicate(timeout=90)
+    finally:
+        process.kill()
+    assert process.returncode == 1, output
+    assert "the head of the Ray cluster is lost" in output
+    assert f"launch.py resume {run_dir.path}" in output
+    assert "Traceback" not in output
+    assert load_newest(run_dir)[1] == []
+    assert not wait_until_gone(below)
