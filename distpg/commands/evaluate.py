@@ -105,14 +105,13 @@ def evaluate(
 
 
 def find_policy(run: RunDir) -> PolicyFile:
-    """Read a run's final policy or, if it has not ended, that of its newest checkpoint.
+    """Read a run's newest policy: where it ended, or of its newest checkpoint if it went on since.
 
     Raises:
-        InputError: it has neither yet.
+        InputError: it has none yet.
     """
-    if run.policy.is_file():
-        return read_policy(run.policy)
-    checkpoints = list_checkpoints(run)
-    if not checkpoints:
+    files = [run.policy] if run.policy.is_file() else []
+    files += [folder / "policy.safetensors" for folder in list_checkpoints(run)[-1:]]
+    if not files:
         raise InputError(f"{run.path} has no policy yet: no checkpoint was written")
-    return read_policy(checkpoints[-1] / "policy.safetensors")
+    return max((read_policy(file) for file in files), key=lambda policy: policy.weights.version)

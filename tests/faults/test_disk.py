@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distpg import Config, InputError, RunError, resume, train
+from distpg import Config, InputError, RunError, load_policy, resume, train
 from distpg.checkpoint import list_checkpoints, load_checkpoint, load_newest
 from distpg.run_dir import RunDir, write_whole
 from tests.faults.injection import Faulty, FaultyWithState
@@ -174,3 +174,18 @@ def test_kills_during_saves_leave_a_newest_checkpoint_that_loads(tmp_path: Path)
         _, problems = load_newest(run)
         assert problems == []
     assert while_writing >= 1
+
+
+def test_the_policy_that_plays_is_of_the_newest_checkpoint_where_a_resumed_run_was_cut_off(
+    tmp_path: Path,
+) -> None:
+    run = trained(tmp_path / "run")
+    ended = load_policy(run.path).policy.state_dict()
+    content = run.policy.read_bytes()
+    resume(run.path, make_env=FaultyWithState, total_steps=600, quiet=True)
+    newest = load_policy(run.path).policy.state_dict()
+    # as a run that was killed leaves it
+    run.policy.write_bytes(content)
+    found = load_policy(run.path).policy.state_dict()
+    assert all((found[name] == newest[name]).all() for name in found)
+    assert any((found[name] != ended[name]).any() for name in found)
