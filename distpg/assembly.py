@@ -175,7 +175,7 @@ def partners(
             from distpg.actors.restarts import Restarts
             from distpg.actors.workers import RayWorkers
 
-            restarts = Restarts(config.max_restarts)
+            restarts = Restarts(config.max_restarts, display.say)
             # where memory runs out, Ray ends the newest process first
             learner = RayLearner(config, *specs, restarts)
             stack.callback(learner.close)

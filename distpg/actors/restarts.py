@@ -1,5 +1,7 @@
 """How often processes may be replaced before a run gives up."""
 
+from collections.abc import Callable
+
 from distpg.errors import ProcessLostError, RunError
 
 IN_A_ROW = 3
@@ -9,9 +11,10 @@ IN_A_ROW = 3
 class Restarts:
     """Counts the workers and learners that were lost, those with their machine apart."""
 
-    def __init__(self, allowed: int) -> None:
-        """Take how many failures of processes a run may have."""
+    def __init__(self, allowed: int, say: Callable[[str], None]) -> None:
+        """Take how many failures of processes a run may have, and whom to tell of them."""
         self.allowed = allowed
+        self.say = say
         self.failed = 0
         self.lost_with_node = 0
 
@@ -24,6 +27,7 @@ class Restarts:
         Raises:
             RunError: it was one too many; quotes the error.
         """
+        self.say(f"{error}; another takes its place")
         if error.with_its_node:
             self.lost_with_node += 1
             return in_a_row

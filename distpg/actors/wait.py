@@ -15,6 +15,7 @@ from distpg.errors import InputError, ObjectLostError, ProcessLostError, RunErro
 LOOK_EVERY_S = 2.0
 """How often a wait looks whether the cluster's head is there."""
 NODE_DIED = "its node has died"
+UNKNOWN = "its process was killed, ran out of memory, or crashed"
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -85,18 +86,11 @@ def fetch(
         except RayObjectLostError:
             raise ObjectLostError(f"what {name} made while {doing} was lost") from None
         except RayActorError as error:
+            if error.actor_init_failed:
+                raise RunError(f"{name} could not start: {COLOUR.sub('', str(error))}") from None
             with_its_node = error.preempted or NODE_DIED in str(error)
+            what = "its machine was lost" if with_its_node else UNKNOWN
             raise ProcessLostError(
-                f"{name} died while {doing}: {cause_of_death(error)}", with_its_node=with_its_node
+                f"{name} died while {doing}: {what}", with_its_node=with_its_node
             ) from None
     return results
-
-
-def cause_of_death(error: RayActorError) -> str:
-    """Quote the exception of an actor's constructor; else say what Ray can only guess at."""
-    text = str(error)
-    if "creation task" in text:
-        return text
-    if NODE_DIED in text:
-        return "its machine was lost"
-    return "its process was killed, ran out of memory, or crashed"

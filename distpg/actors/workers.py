@@ -116,6 +116,7 @@ class RayWorkers:
             # what starts from a reset is seeded by its iteration, and comes out the same
             if state is None and self.played and not self.config.episodes:
                 self.incarnations[slot] += 1
+                self.lost.say(f"slot {slot} starts afresh: incarnation {self.incarnations[slot]}")
         # a cluster that has lost a machine may have no CPU left to give: then workers share
         wanted, there = self.config.num_workers + 1, ray.cluster_resources().get("CPU", 0)
         self.actors[worker] = self._start(worker, num_cpus=int(there >= wanted))
@@ -138,8 +139,18 @@ class RayWorkers:
 
     def wait_until_ready(self) -> None:
         """Wait until every worker has made its environments."""
-        refs = [actor.ready.remote() for actor in self.actors]
-        fetch(refs, self.names, doing="starting", timeout_s=self.config.phase_timeout)
+        began, timeout_s = time.monotonic(), self.config.phase_timeout
+        ready = [actor.ready.remote() for actor in self.actors]
+        for worker, ref in enumerate(ready):
+            in_a_row, name = 0, [self.names[worker]]
+            while True:
+                try:
+                    fetch([ref], name, doing="starting", timeout_s=timeout_s, began=began)
+                    break
+                except ProcessLostError as error:
+                    in_a_row = self.lost.count(error, in_a_row)
+                    self._replace(worker)
+                    ref, began = self.actors[worker].ready.remote(), time.monotonic()
 
     def collect(self, weights: Any, iteration: int) -> Playing:
         """Have every slot played with the weights that a reference stands for."""

@@ -12,7 +12,7 @@ WAITED = "faults/barrier_wait_s/"
 
 
 class Ledger:
-    """Adds the counts so far under `faults/`, and says what happened since the last iteration."""
+    """Adds the counts so far under `faults/`, and says what an environment raised."""
 
     def __init__(
         self, failures: Callable[[], Mapping[str, int]], allowed: int, say: Callable[[str], None]
@@ -21,7 +21,6 @@ class Ledger:
         self.failures = failures
         self.allowed = allowed
         self.say = say
-        self.told = dict(failures())
         self.env_faults: int | None = None
         self.stragglers = 0
         self.waited: Scalars = {}
@@ -32,7 +31,6 @@ class Ledger:
         Raises:
             RunError: environments raised too often.
         """
-        counts = dict(self.failures())
         self.stragglers += int(scalars.get("faults/stragglers", 0))
         for tag, value in scalars.items():
             if tag.startswith(WAITED):
@@ -42,7 +40,7 @@ class Ledger:
             "faults/dropped_steps": progress.dropped_steps,
             "faults/stragglers": self.stragglers,
             **{f"faults/dropped/{reason}": steps for reason, steps in progress.dropped.items()},
-            **{f"faults/{name}": count for name, count in counts.items()},
+            **{f"faults/{name}": count for name, count in self.failures().items()},
             **self.waited,
         }
         if progress.env_faults > self.allowed:
@@ -52,11 +50,7 @@ class Ledger:
             )
         if progress.last_fault and progress.env_faults != self.env_faults:
             self.say(f"an environment failed, its episode is dropped: {progress.last_fault}")
-        for name, count in counts.items():
-            if name.endswith("_restarts") and count > self.told[name]:
-                who = name.removesuffix("_restarts")
-                self.say(f"a {who} was lost and replaced, the {count}. of this run")
-        self.env_faults, self.told = progress.env_faults, counts
+        self.env_faults = progress.env_faults
 
     def summary(self) -> dict[str, Any]:
         """Return what a result tells besides the counts that it was given."""

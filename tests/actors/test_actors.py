@@ -120,7 +120,7 @@ def test_an_env_that_raises_in_a_worker_ends_the_run_with_its_words(
 def test_an_env_that_hangs_ends_at_the_deadline_and_the_message_names_the_worker(
     callers_ray: None,
 ) -> None:
-    workers = RayWorkers(tiny(2), source_of(Hangs, {}), Restarts(0))
+    workers = RayWorkers(tiny(2), source_of(Hangs, {}), Restarts(0, print))
     try:
         workers.wait_until_ready()
         workers.config = dataclasses.replace(workers.config, phase_timeout=1.0)
@@ -142,7 +142,7 @@ def test_slots_come_in_slot_order_also_when_a_worker_died_and_was_replaced(
     callers_ray: None,
 ) -> None:
     config, source = tiny(2, num_slots=3), source_of(Counting, {})
-    workers = RayWorkers(config, source, Restarts(1))
+    workers = RayWorkers(config, source, Restarts(1, print))
     try:
         workers.wait_until_ready()
         weights = initial_weights(Counting)

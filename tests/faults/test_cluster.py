@@ -87,7 +87,7 @@ def test_rollouts_that_were_lost_before_the_learner_had_them_are_played_again(
     source = source_of(FaultyWithState, {})
     twins = [RolloutWorker(config, source, slot) for slot in range(2)]
     weights = twins[0].policy.weights(0)
-    restarts = Restarts(0)
+    restarts = Restarts(0, print)
     workers = RayWorkers(config, source, restarts)
     try:
         workers.wait_until_ready()

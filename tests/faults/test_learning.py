@@ -173,8 +173,9 @@ def test_the_ledger_counts_and_says_what_is_new() -> None:
     for restarts in (0, 1, 1):
         counts |= {"worker_restarts": restarts}
         scalars = dict(waits)
-        ledger.on_iteration(Progress(dropped={"env_fault": 3}), scalars, None)
-    assert said == ["a worker was lost and replaced, the 1. of this run"]
+        torn = Progress(dropped={"env_fault": 3}, env_faults=1, last_fault="slot 0: on fire")
+        ledger.on_iteration(torn, scalars, None)
+    assert said == ["an environment failed, its episode is dropped: slot 0: on fire"]
     assert scalars["faults/worker_restarts"] == 1
     assert scalars["faults/dropped/env_fault"] == scalars["faults/dropped_steps"] == 3
     assert scalars["faults/barrier_wait_s/1"] == 6.0
