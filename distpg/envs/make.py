@@ -105,6 +105,15 @@ def make_vector_env(source: EnvSource, num_envs: int) -> VectorEnv:
         InputError: a package is missing, the keyword arguments do not fit, or a space is
         unsupported.
     """
+    return VectorEnv(make_unchecked(source, num_envs), source.name)
+
+
+def make_unchecked(source: EnvSource, num_envs: int) -> gym.vector.VectorEnv:
+    """Make N copies as gymnasium's vector env, whatever their spaces.
+
+    Raises:
+        InputError: a package is missing, or the keyword arguments do not fit.
+    """
     silence_mujoco(source)
     try:
         with warnings.catch_warnings():
@@ -129,7 +138,7 @@ def make_vector_env(source: EnvSource, num_envs: int) -> VectorEnv:
             f"--env-id: the vector implementation of {source.name} declares the autoreset mode "
             f"{mode}; NEXT_STEP is needed"
         )
-    return VectorEnv(envs, source.name)
+    return envs
 
 
 def _make(source: EnvSource, num_envs: int) -> gym.vector.VectorEnv:

@@ -49,6 +49,10 @@ class VectorEnv:
     def reset(self, seeds: list[int]) -> Obs:
         """Seed and reset every copy; one seed a copy."""
         assert len(seeds) == self.num_envs, "one seed for each env"
+        return self._leaves(self.reset_nested(seeds))
+
+    def reset_nested(self, seeds: list[int]) -> Any:
+        """Do so, and return the observations as the env nests them."""
         if isinstance(self.envs, gym.vector.SyncVectorEnv | EnvPoolVectorEnv):
             obs, _ = self.envs.reset(seed=list(seeds))
         elif self.is_ale:
@@ -56,7 +60,7 @@ class VectorEnv:
         else:
             # one generator serves all copies, as in gymnasium's own vector envs
             obs, _ = self.envs.reset(seed=seeds[0])
-        return self._leaves(obs)
+        return obs
 
     def step(self, actions: np.ndarray) -> Step:
         """Step every copy with its action as the policy sampled it, [N] or [N, A]."""
