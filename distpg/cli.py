@@ -18,6 +18,7 @@ COMMANDS = {
     "evaluate": "play whole episodes with a trained policy",
     "verify": "prove every estimator on a game that is known exactly",
     "bench": "measure env, policy and learner, and say what limits them",
+    "doctor": "check a machine or a cluster, and an environment, before a long run",
 }
 
 

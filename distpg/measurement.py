@@ -4,7 +4,6 @@ Each is the median of what fits into its seconds, and of one at least; what come
 """
 
 import itertools
-import os
 import pickle
 import statistics
 import time
@@ -16,6 +15,7 @@ import torch
 
 from distpg.bottleneck import Device, Measurement
 from distpg.config import Config
+from distpg.doctor.facts import cores
 from distpg.envs.make import EnvSource
 from distpg.learner.learner import Learner
 from distpg.records import LearnerState, Rollout
@@ -89,12 +89,6 @@ def measure(
         update_s=update_s,
         doubled_s=doubled_s,
     )
-
-
-def cores() -> int:
-    """Count the cores that this process may use."""
-    # macOS does not say
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def within(seconds: float) -> Iterator[int]:

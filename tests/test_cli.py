@@ -163,7 +163,7 @@ def test_no_arguments_list_the_commands(capsys: pytest.CaptureFixture[str]) -> N
         assert command in said
 
 
-@pytest.mark.parametrize("command", ["train", "resume", "evaluate", "bench"])
+@pytest.mark.parametrize("command", ["train", "resume", "evaluate", "bench", "doctor"])
 def test_help_lists_every_flag_with_its_meaning(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -185,6 +185,7 @@ def test_help_lists_every_flag_with_its_meaning(
         "resume": "--total-steps --quiet",
         "evaluate": "--episodes --stochastic --json",
         "bench": "--config --env-id --num-envs --hidden-sizes --seconds --json",
+        "doctor": "--env-id --env-kwargs --address --json",
     }
     for flag in flags[command].split():
         assert flag in said

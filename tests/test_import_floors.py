@@ -21,6 +21,7 @@ FLOORS: dict[int, tuple[str, ...]] = {
         "rollout",
         "learner",
         "measurement",
+        "doctor",
         "run_dir",
         "checkpoint",
         "safeguard",

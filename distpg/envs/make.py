@@ -109,13 +109,21 @@ def make_vector_env(source: EnvSource, num_envs: int) -> VectorEnv:
         InputError: a package is missing, the keyword arguments do not fit, or a space is
         unsupported.
     """
+    make = partial(make_unchecked, source, num_envs)
+    return VectorEnv(make, source.name, drop_bad=source.drop_bad)
+
+
+def make_unchecked(source: EnvSource, num_envs: int) -> gym.vector.VectorEnv:
+    """Make N copies as gymnasium's vector env, whatever their spaces.
+
+    Raises:
+        InputError: a package is missing, or the keyword arguments do not fit.
+    """
     silence_mujoco(source)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            envs = VectorEnv(
-                partial(_make, source, num_envs), source.name, drop_bad=source.drop_bad
-            )
+            envs = _make(source, num_envs)
     except InputError:
         raise
     except gym.error.DependencyNotInstalled as error:
@@ -129,7 +137,7 @@ def make_vector_env(source: EnvSource, num_envs: int) -> VectorEnv:
         raise InputError(
             f"--env-kwargs: {source.name} cannot be made with {source.kwargs}: {error}"
         ) from error
-    mode = envs.envs.metadata.get("autoreset_mode")
+    mode = envs.metadata.get("autoreset_mode")
     if mode != AutoresetMode.NEXT_STEP:
         raise InputError(
             f"--env-id: the vector implementation of {source.name} declares the autoreset mode "

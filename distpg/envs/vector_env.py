@@ -67,7 +67,12 @@ class VectorEnv:
     def reset(self, seeds: list[int]) -> Obs:
         """Seed and reset every copy; one seed a copy."""
         assert len(seeds) == self.num_envs, "one seed for each env"
-        self.seeds, self.first = np.random.default_rng(seeds), None
+        self.first = None
+        return self._leaves(self.reset_nested(seeds))
+
+    def reset_nested(self, seeds: list[int]) -> Any:
+        """Do so, and return the observations as the env nests them."""
+        self.seeds = np.random.default_rng(seeds)
         if isinstance(self.envs, gym.vector.SyncVectorEnv | EnvPoolVectorEnv):
             obs, info = self.envs.reset(seed=list(seeds))
         elif self.is_ale:
@@ -76,7 +81,7 @@ class VectorEnv:
             # one generator serves all copies, as in gymnasium's own vector envs
             obs, info = self.envs.reset(seed=seeds[0])
         self.faults_at_reset = faults_in(info)
-        return self._leaves(obs)
+        return obs
 
     def step(self, actions: np.ndarray) -> Step:
         """Step every copy with its action as the policy sampled it, [N] or [N, A].

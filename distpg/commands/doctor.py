@@ -1,0 +1,79 @@
+"""`doctor`: check a machine or a cluster, and an environment, before a long run."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+
+import tyro
+
+from distpg.actors import nodes
+from distpg.actors.cluster import cluster_address
+from distpg.config import Config, EnvKwargs
+from distpg.doctor import environment, machine
+from distpg.doctor.check import Check
+from distpg.doctor.process import watched
+from distpg.errors import InputError
+from distpg.flags import registry
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorFlags:
+    """Check a machine or a cluster, and an environment, before a long run."""
+
+    env_id: str | None = None
+    """An environment to check, too: a Gymnasium id, or module:Env-v0."""
+    env_kwargs: EnvKwargs = field(default_factory=dict)
+    """Keyword arguments of the environment, as JSON."""
+    address: str | None = None
+    """Ray cluster whose nodes are checked: auto or host:port. Default: RAY_ADDRESS, else this
+    machine."""
+    json: bool = False
+    """Print one JSON object."""
+
+
+def main(arguments: list[str], program: str, started: float) -> int:
+    """Run the sub-command; return its exit code: 1 if a check FAILs."""
+    flags = tyro.cli(DoctorFlags, prog=program, args=arguments, registry=registry)
+    made: list[Check] = []
+    for check in examine(flags):
+        made.append(check)
+        if not flags.json:
+            print(line(check), flush=True)
+    count = Counter(check.status for check in made)
+    if flags.json:
+        print(json.dumps({"checks": [asdict(check) for check in made], **count}))
+    else:
+        print(f"{count['PASS']} PASS, {count['WARN']} WARN, {count['FAIL']} FAIL")
+    return 1 if count["FAIL"] else 0
+
+
+def examine(flags: DoctorFlags) -> Iterator[Check]:
+    """Make all checks that the flags ask for, the environment's first.
+
+    Raises:
+        InputError: an address or an environment cannot be.
+    """
+    address = cluster_address(Config(address=flags.address))
+    if address is not None and not re.fullmatch(r"auto|.+:\d+", address):
+        raise InputError(f"--address: {address!r} is neither auto nor host:port")
+    if flags.env_id is not None:
+        yield from watched(environment.checks, flags.env_id, flags.env_kwargs)
+    elif flags.env_kwargs:
+        raise InputError(f"--env-kwargs: {flags.env_kwargs} without an env; give its --env-id")
+    if address is None:
+        yield from watched(machine.local)
+        yield from watched(nodes.own)
+        return
+    yield from watched(machine.driver)
+    for check in watched(nodes.answering, address, deadline_s=nodes.JOIN_S):
+        yield check
+        if check.status == "PASS":
+            yield from watched(nodes.joined, address)
+
+
+def line(check: Check) -> str:
+    """Write a check for people."""
+    advice = f"; {check.advice}" if check.advice else ""
+    return f"{check.status}  {check.name:14} {check.found}{advice}"

@@ -1,0 +1,293 @@
+"""`doctor`: each fault of an environment or a machine is one line, and what is sound has none."""
+
+import json
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.cluster_utils import Cluster
+
+from distpg.actors import nodes
+from distpg.actors.cluster import QUIET
+from distpg.actors.cluster import environment as variables
+from distpg.doctor import environment, facts, machine, process
+from distpg.doctor.check import Check
+from distpg.doctor.machine import GB, Node, judge
+from distpg.doctor.process import Report
+from tests.test_cli import assert_refused, run_main
+from tests.test_import_floors import imported
+
+HERE = ["versions", "resources", "shared memory", "temp folder", "open files", "GPU"]
+DRIVER = ["runs folder", "loopback"]
+WALK = [*environment.ALONE, *environment.BUILT_ON]
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+@pytest.fixture
+def no_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the checks of this machine out."""
+    monkeypatch.setattr(machine, "local", nothing)
+    monkeypatch.setattr(nodes, "own", nothing)
+
+
+def nothing() -> Iterator[Report]:
+    yield from ()
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> dict[str, tuple[str, str]]:
+    """Status and the rest of every printed check, by its name."""
+    *checks, summary = capsys.readouterr().out.splitlines()
+    assert summary.endswith(" FAIL")
+    return {line[6:20].strip(): (line[:4], line[21:]) for line in checks}
+
+
+def examined(env_id: str, **kwargs: Any) -> list[Check]:
+    """All checks of an environment, in this process."""
+    return [one for one in environment.checks(env_id, kwargs) if isinstance(one, Check)]
+
+
+def troubles(env_id: str, **kwargs: Any) -> list[Check]:
+    return [check for check in examined(env_id, **kwargs) if check.status != "PASS"]
+
+
+FAULTS: dict[str, list[tuple[str, str, str]]] = {
+    "NanObs": [("FAIL", "finite", "obs has nan after 5 steps")],
+    "InfiniteReward": [("FAIL", "finite", "the reward has inf after 1 steps")],
+    "TextReward": [("FAIL", "rewards", "'1' of type str")],
+    "WrongDtype": [("WARN", "observations", "float64; its space says float32")],
+    "WrongShape": [("FAIL", "observations", "shape [1]; its space says [2]")],
+    "OutOfSpace": [("WARN", "observations", "outside of Box(-1.0, 1.0, (2,), float32)")],
+    "OutOfCategories": [("FAIL", "observations", "obs is 3, which is not in Discrete(3)")],
+    "Endless": [("WARN", "episode ends", "no time limit")],
+    "LimitAsTermination": [("WARN", "episode ends", "after 20 to 20 steps")],
+    "NumberAsFlag": [("WARN", "episode ends", "of type int as terminated or truncated")],
+    "Mutating": [("WARN", "aliasing", "changes an observation that was returned")],
+    "Slow": [("WARN", "speed", "the slowest 1.")],
+    "Leaking": [("WARN", "memory", "MB per 1,000 steps")],
+    "Forgetful": [("FAIL", "state", "goes another way after 1 steps")],
+    "Stateless": [("WARN", "state", "a resume is inexact")],
+    "Unseeded": [
+        ("WARN", "repeatable", "went another way at step 1"),
+        ("WARN", "state", "a resume is inexact"),
+    ],
+    "Unpicklable": [("FAIL", "pickle", "cannot pickle '_thread.lock' object")],
+    "SameStep": [
+        ("FAIL", "autoreset", "the step after an end paid 1"),
+        ("WARN", "state", "a resume is inexact"),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_of_an_environment_is_one_line_with_what_to_do(name: str) -> None:
+    found = troubles(f"tests.faulty:{name}-v0")
+    assert [(one.status, one.name) for one in found] == [line[:2] for line in FAULTS[name]]
+    for one, (_, _, words) in zip(found, FAULTS[name], strict=True):
+        assert words in one.found
+        assert one.advice
+
+
+@pytest.mark.parametrize(
+    "env_id",
+    [
+        "tests.faulty:Sound-v0",
+        "CartPole-v1",
+        "Pendulum-v1",
+        "tests.environments:Remembers-v0",
+        "distpg/DiamondHill-v0",
+    ],
+)
+def test_a_sound_environment_passes_every_check(env_id: str) -> None:
+    checks = examined(env_id)
+    assert [check.name for check in checks] == WALK
+    assert {check.status for check in checks} == {"PASS"}, troubles(env_id)
+
+
+@pytest.mark.parametrize("kind", ["nested obs", "discrete obs", "scalar obs", "matrix action"])
+def test_other_spaces_lie_within_themselves(kind: str) -> None:
+    found = troubles("tests.environments:AnyKind-v0", kind=kind)
+    # five steps, always, and no state
+    assert [check.name for check in found] == ["episode ends", "state"]
+
+
+@pytest.mark.usefixtures("no_machine")
+@pytest.mark.parametrize(
+    ("env_id", "kwargs", "name", "found"),
+    [
+        ("tests.faulty:Raising-v0", "{}", "steps", "ValueError: the reactor is on fire (faulty.py"),
+        ("tests.faulty:Crashing-v0", "{}", "steps", "died with exit code 7"),
+        ("tests.faulty:Hanging-v0", "{}", "steps", "hangs: no answer within 6 s"),
+        ("tests.faulty:Unmakeable-v0", "{}", "made", "OSError: no such level"),
+        ("tests.environments:AnyKind-v0", '{"kind": "text obs"}', "spaces", "obs of Text"),
+        ("CartPole-v1", '{"gravitas": 1}', "made", "gravitas"),
+    ],
+)
+def test_what_raises_crashes_or_hangs_is_a_line_and_the_last(
+    env_id: str,
+    kwargs: str,
+    name: str,
+    found: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(process, "DEADLINE_S", 6.0)
+    assert run_main(["doctor", "--env-id", env_id, "--env-kwargs", kwargs]) == 1
+    made = lines(capsys)
+    assert list(made) == WALK[: WALK.index(name) + 1]
+    status, rest = made.pop(name)
+    assert status == "FAIL"
+    assert found in rest
+    assert {status for status, _ in made.values()} <= {"PASS"}
+
+
+@pytest.mark.usefixtures("no_machine")
+def test_a_program_reads_the_same_as_one_object(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_main(["doctor", "--env-id", "tests.faulty:NanObs-v0", "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert [check["name"] for check in told["checks"]] == list(environment.ALONE)
+    (failed,) = (check for check in told["checks"] if check["status"] == "FAIL")
+    assert failed.keys() == {"status", "name", "found", "advice"}
+    assert (told["FAIL"], told["PASS"]) == (1, len(environment.ALONE) - 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "offenders"),
+    [
+        (["--address", "ray://10.0.0.1:10001"], ["--address", "ray://10.0.0.1:10001", "auto"]),
+        (["--address", "somewhere"], ["--address", "somewhere", "auto", "host:port"]),
+        (["--env-id", "CartPol-v1"], ["--env-id", "CartPol-v1", "CartPole-v1"]),
+        (["--env-id", "no_such_module:Env-v0"], ["--env-id", "no_such_module"]),
+        (["--env-kwargs", '{"a": 1}'], ["--env-kwargs", "'a': 1", "--env-id"]),
+        (["--env-id", "CartPole-v1", "--env-kwargs", "[1]"], ["--env-kwargs", "[1]"]),
+        (["--num-workers", "2"], ["--num-workers"]),
+    ],
+    ids=" ".join,
+)
+def test_bad_input_is_refused(
+    words: list[str], offenders: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert_refused(["doctor", *words], offenders, capsys)
+
+
+VERSIONS: dict[str, str | None] = {"python": "3.12.1", "torch": "2.10.0", "distpg": "0.1.0"}
+SOUND = Node(
+    host="one",
+    versions=VERSIONS,
+    cores=8,
+    memory=32 * GB,
+    shared_memory=16 * GB,
+    temp="/tmp",
+    temp_free=100 * GB,
+    temp_writable=True,
+    open_files=65536,
+    gpus=0,
+    torch_gpus=0,
+    torch_error="",
+)
+
+
+def but(host: str = "two", **changes: Any) -> Node:
+    return replace(SOUND, host=host, **changes)
+
+
+def test_sound_machines_pass() -> None:
+    for other in ([], [but()], [but(shared_memory=None, open_files=-1)]):
+        checks = list(judge([SOUND, *other], joined=True))
+        assert [check.name for check in checks] == HERE
+        assert {check.status for check in checks} == {"PASS"}
+
+
+OTHER_TORCH = {**VERSIONS, "torch": "2.9.1"}
+NO_DISTPG = {**VERSIONS, "distpg": None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "name", "found"),
+    [
+        ({"versions": OTHER_TORCH}, "FAIL", "versions", "torch 2.10.0 on one, 2.9.1 on two"),
+        ({"versions": NO_DISTPG}, "FAIL", "versions", "missing: distpg on two"),
+        ({"memory": GB}, "WARN", "resources", "16 CPUs, 0 GPUs, 33.0 GB"),
+        ({"shared_memory": 2**26}, "WARN", "shared memory", "/dev/shm has 0.07 GB free; Ray's"),
+        ({"temp_writable": False}, "FAIL", "temp folder", "/tmp cannot be written on two"),
+        ({"temp_free": GB // 10}, "FAIL", "temp folder", "/tmp has 0.1 GB free on two"),
+        ({"temp_free": 2 * GB}, "WARN", "temp folder", "/tmp has 2.0 GB free on two"),
+        ({"open_files": 4096}, "WARN", "open files", "at most 4096 a process on two"),
+        ({"open_files": 256}, "FAIL", "open files", "at most 256 a process on two"),
+        ({"gpus": 2}, "WARN", "GPU", "2 there, but torch sees none"),
+        ({"torch_error": "libc"}, "FAIL", "GPU", "torch cannot be imported: libc on two"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_what_a_node_lacks_is_one_line_that_names_it(
+    changes: dict[str, Any], status: str, name: str, found: str
+) -> None:
+    checks = judge([SOUND, but(**changes)], joined=True)
+    (odd,) = (check for check in checks if check.status != "PASS")
+    assert (odd.status, odd.name) == (status, name)
+    assert found in odd.found
+    assert odd.advice
+
+
+def test_a_machine_alone_needs_fewer_open_files() -> None:
+    checks = judge([but(open_files=4096)], joined=False)
+    assert {check.status for check in checks} == {"PASS"}
+
+
+def test_of_many_nodes_a_few_are_named() -> None:
+    crowd = [but(host=f"n{number}", versions=OTHER_TORCH) for number in range(9)]
+    versions = next(judge([SOUND, *crowd], joined=True))
+    assert versions.found == "torch 2.10.0 on one, 2.9.1 on n0, n1, n2 and 6 more"
+
+
+def test_the_facts_import_nothing_that_a_node_may_lack() -> None:
+    names = {name.partition(".")[0] for name, _ in imported(Path(str(facts.__file__)))}
+    assert names - {"torch"} <= sys.stdlib_module_names
+
+
+def test_runs_that_cannot_be_written_fail(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file")
+    assert machine.runs_folder(tmp_path / "runs").status == "FAIL"
+    assert machine.runs_folder(tmp_path / "new" / "runs").status == "PASS"
+
+
+def test_this_machine_is_checked_with_a_ray_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    run_main(["doctor"])
+    made = lines(capsys)
+    assert list(made) == [*HERE, *DRIVER, "Ray"]
+    assert made["Ray"][0] == made["loopback"][0] == made["versions"][0] == "PASS"
+    assert not list(Path().iterdir()), "something was written"
+
+
+def test_an_address_where_nothing_answers_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    assert run_main(["doctor", "--address", f"127.0.0.1:{port}"]) == 1
+    made = lines(capsys)
+    assert list(made) == [*DRIVER, "address"]
+    assert made["address"][0] == "FAIL"
+
+
+def test_the_nodes_of_a_cluster_are_checked(capsys: pytest.CaptureFixture[str]) -> None:
+    with variables(QUIET):
+        head = {"num_cpus": 2, "include_dashboard": False}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        try:
+            cluster.add_node(num_cpus=1)
+            run_main(["doctor", "--address", str(cluster.address)])
+        finally:
+            cluster.shutdown()
+    made = lines(capsys)
+    assert list(made) == [*DRIVER, "address", "nodes", *HERE]
+    assert "2 answer" in made["nodes"][1]
+    assert made["versions"][0] == "PASS"
+    assert "on 2 nodes" in made["versions"][1]
+    assert "3 CPUs" in made["resources"][1]
