@@ -24,7 +24,9 @@ AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """With this, Ray on Linux behaves as on Windows and macOS: every socket is on 127.0.0.1."""
 SERVICES = ("start_monitor", "start_log_monitor", "start_api_server")
-"""Autoscaler, forwarding of logs, dashboard server: of no use to a Ray of our own."""
+"""Autoscaler, forwarding of logs, dashboard server: processes of no use to a Ray of our own."""
+PRINTERS = ("print_to_stdstream",)
+"""By this, Ray tells at length of a process that died, also where nothing is to be printed."""
 TOKEN = {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
 """Without a token of our own, Ray would leave one in the home folder for later clusters."""
 
@@ -65,7 +67,10 @@ def ray_session(config: Config, say: Callable[[str], None]) -> Generator[None]:
             with watched(ray.get_runtime_context().gcs_address):
                 yield
             return
-        with own_ray(config, say) if address is None else joined_ray(address):
+        from ray._private import worker
+
+        session = own_ray(config, say) if address is None else joined_ray(address)
+        with without(worker, PRINTERS), session:
             _check_resources(config)
             with watched(ray.get_runtime_context().gcs_address):
                 yield
@@ -76,6 +81,7 @@ def own_ray(config: Config, say: Callable[[str], None]) -> Generator[None]:
     """Start a Ray on loopback with as many logical CPUs as the run asks for."""
     import ray
     from ray._private import ray_constants
+    from ray._private.node import Node
 
     wanted, cores = config.num_workers + 1, os.cpu_count() or 1
     if wanted > cores:
@@ -86,7 +92,7 @@ def own_ray(config: Config, say: Callable[[str], None]) -> Generator[None]:
         ray_constants.ENABLE_RAY_CLUSTER = False
         try:
             # logical CPUs: a worker that is never scheduled would only be waited for
-            with without(SERVICES):
+            with without(Node, SERVICES):
                 ray.init(address="local", num_cpus=wanted, include_dashboard=False, **SILENT)
             stack.callback(agents_guard().communicate)
             yield
@@ -106,21 +112,20 @@ def agents_guard() -> "subprocess.Popen[bytes]":
 
 
 @contextmanager
-def without(services: Sequence[str]) -> Generator[None]:
-    """Have Ray start nothing but what runs actors: three Python processes, most of a second."""
-    from ray._private.node import Node
+def without(owner: Any, names: Sequence[str]) -> Generator[None]:
+    """Have some functions of Ray do nothing within the block."""
 
     def nothing(*_: object, **__: object) -> None:
         pass
 
-    before = {name: vars(Node)[name] for name in services if name in vars(Node)}
+    before = {name: vars(owner)[name] for name in names if name in vars(owner)}
     for name in before:
-        setattr(Node, name, nothing)
+        setattr(owner, name, nothing)
     try:
         yield
     finally:
-        for name, method in before.items():
-            setattr(Node, name, method)
+        for name, function in before.items():
+            setattr(owner, name, function)
 
 
 @contextmanager

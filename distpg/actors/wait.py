@@ -15,7 +15,7 @@ from distpg.errors import InputError, ObjectLostError, ProcessLostError, RunErro
 LOOK_EVERY_S = 2.0
 """How often a wait looks whether the cluster's head is there."""
 NODE_DIED = "its node has died"
-UNKNOWN = "its process was killed, ran out of memory, or crashed"
+UNKNOWN = "its process was killed, ran out of memory, or crashed (see Ray's logs)"
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
