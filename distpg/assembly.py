@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from distpg.checkpoint import Checkpoint, Checkpointer, list_checkpoints
 from distpg.config import Config
-from distpg.envs.make import EnvSource, make_vector_env
-from distpg.errors import RunError
+from distpg.envs.make import EnvSource
+from distpg.errors import RunError, concerning
 from distpg.idle import idle_settings
 from distpg.policy.architecture import Architecture
 from distpg.policy.file import policy_bytes
@@ -31,6 +31,7 @@ from distpg.report.ledger import Ledger
 from distpg.run_dir import RunDir, write_whole
 from distpg.spaces import ActionSpec, ObsSpec
 from distpg.train import Stop, StopReason, Watcher, train_loop
+from distpg.trial import check_slots, try_out
 
 if TYPE_CHECKING:
     from distpg.report.display import Display
@@ -76,9 +77,10 @@ def execute(plan: Plan) -> Outcome:
     from distpg.report.display import Display
     from distpg.report.tensorboard import TensorBoard
 
-    probe = make_vector_env(plan.source, 1)
-    specs = (probe.obs_spec, probe.action_spec)
-    probe.close()
+    specs = try_out(plan.source)
+    if plan.resume:
+        with concerning(plan.resume.origin):
+            check_slots(plan.source, plan.config, plan.resume.slots)
     made = [] if plan.resume else plan.run.claim(overwrite=plan.overwrite)
     with ExitStack() as stack:
         stack.enter_context(plan.run.locked())
@@ -155,8 +157,9 @@ def partners(
             learner = Learner(config, *specs)
             workers = InProcessWorkers(config, plan.source, states)
         else:
-            from distpg.actors.cluster import ray_session
+            from distpg.actors.cluster import check_travels, ray_session
 
+            check_travels(plan.source)
             stack.enter_context(ray_session(config, display.say))
             from distpg.actors.learner import RayLearner
             from distpg.actors.restarts import Restarts
@@ -172,9 +175,11 @@ def partners(
             workers.wait_until_ready()
         device, threads = learner.placement()
         if plan.resume:
-            learner.load(plan.resume.learner)
+            with concerning(plan.resume.origin):
+                learner.load(plan.resume.learner)
         elif plan.start_from:
-            learner.start_from(plan.start_from)
+            with concerning(f"--init-from {config.init_from}"):
+                learner.start_from(plan.start_from)
         yield workers, learner, dataclasses.replace(config, device=device, learner_threads=threads)
 
 

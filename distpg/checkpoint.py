@@ -11,7 +11,8 @@ import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ class Checkpoint:
     progress: Progress
     slots: Sequence[SlotState | None] = ()
     """Where each slot stood, None if its environment does not tell."""
+    origin: str = field(default="", compare=False)
+    """Where it was read from, and what wrote it."""
 
 
 def save_checkpoint(
@@ -66,6 +69,7 @@ def save_checkpoint(
         write_whole(partial / name, content)
     manifest = {
         "schema": SCHEMA,
+        "version": metadata.version("distpg"),
         "counters": dict(learner.counters),
         "progress": checkpoint.progress.to_json(),
         "files": {
@@ -184,14 +188,27 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             spaces=spaces_to_json(policy.obs_spec, policy.action_spec),
         )
         check_finite(folder / "learner.safetensors", learner.arrays)
-        slots = slots_from_bytes(contents[SLOTS]) if SLOTS in contents else ()
-        return Checkpoint(learner, Progress.from_json(manifest["progress"]), slots)
+        slots = read_slots(folder / SLOTS, contents[SLOTS]) if SLOTS in contents else ()
+        origin = f"{folder}, written by distpg {manifest.get('version', 'of unknown version')}"
+        return Checkpoint(learner, Progress.from_json(manifest["progress"]), slots, origin)
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(f"cannot read the checkpoint {folder}: {error}") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{folder / MANIFEST} is no manifest of distpg: {error!r}") from error
+
+
+def read_slots(path: Path, content: bytes) -> list[SlotState]:
+    """Read where the slots stood.
+
+    Raises:
+        InputError: names the file.
+    """
+    try:
+        return slots_from_bytes(content)
+    except (safetensors.SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} holds no slots: {error!r}") from error
 
 
 class Checkpointer:
