@@ -25,10 +25,10 @@ def json_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[EnvKwargs] | 
     def parse(words: list[str]) -> EnvKwargs:
         try:
             value: Any = json.loads(words[0])
-        except RecursionError as error:
-            raise ValueError("it is nested too deep") from error
+        except (RecursionError, ValueError):
+            value = None
         if not isinstance(value, dict):
-            raise ValueError(f'{words[0]} is not a JSON object such as {{"key": 1}}')
+            raise ValueError(f'{words[0]!r:.60} is not a JSON object such as {{"key": 1}}')
         return value  # pyright: ignore[reportUnknownVariableType]
 
     return PrimitiveConstructorSpec(

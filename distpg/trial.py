@@ -47,12 +47,12 @@ def play(envs: VectorEnv) -> None:
         InputError: something is not what it should be.
     """
     spec = envs.action_spec
-    action = np.zeros(spec.stored_shape, spec.stored_dtype)
+    actions = np.zeros((1, *spec.stored_shape), spec.stored_dtype)
     if envs.guards_copies:
         (copy,) = envs.envs.envs  # pyright: ignore[reportAttributeAccessIssue]
         obs, info = copy.reset(seed=0)
         check(envs.obs_spec, obs, info)
-        obs, reward, terminated, truncated, info = first_step(copy, spec.to_env(action))
+        obs, reward, terminated, truncated, info = first_step(copy, spec.to_env(actions)[0])
         check(envs.obs_spec, obs, info)
         if np.ndim(reward) or np.asarray(reward).dtype.kind not in "biuf":
             raise InputError(f"it pays {reward!r}, which is no number")
@@ -60,7 +60,7 @@ def play(envs: VectorEnv) -> None:
             if not isinstance(end, bool | np.bool_ | int):
                 raise InputError(f"it ends an episode by {end!r}, which is not true or false")
     envs.reset([0])
-    envs.step(action[None])
+    envs.step(actions)
 
 
 def first_step(copy: Any, action: Any) -> Any:
