@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from distpg.checkpoint import Checkpoint, Checkpointer, list_checkpoints
 from distpg.config import Config
-from distpg.envs.make import EnvSource, make_vector_env
-from distpg.errors import RunError
+from distpg.envs.make import EnvSource
+from distpg.errors import RunError, concerning
 from distpg.idle import idle_settings
 from distpg.policy.architecture import Architecture
 from distpg.policy.file import policy_bytes
@@ -32,6 +32,7 @@ from distpg.run_dir import RunDir, write_whole
 from distpg.safeguard import Rollback, Safeguard
 from distpg.spaces import ActionSpec, ObsSpec
 from distpg.train import Stop, StopReason, Watcher, train_loop
+from distpg.trial import check_slots, try_out
 
 if TYPE_CHECKING:
     from distpg.report.display import Display
@@ -77,9 +78,10 @@ def execute(plan: Plan) -> Outcome:
     from distpg.report.display import Display
     from distpg.report.tensorboard import TensorBoard
 
-    probe = make_vector_env(plan.source, 1)
-    specs = (probe.obs_spec, probe.action_spec)
-    probe.close()
+    specs = try_out(plan.source)
+    if plan.resume:
+        with concerning(plan.resume.origin):
+            check_slots(plan.source, plan.config, plan.resume.slots)
     made = [] if plan.resume else plan.run.claim(overwrite=plan.overwrite)
     with ExitStack() as stack:
         stack.enter_context(plan.run.locked())
@@ -96,14 +98,8 @@ def execute(plan: Plan) -> Outcome:
         plan.run.write_config(config)
         progress = plan.resume.progress if plan.resume else Progress()
         clock = Clock(plan.started)
-        for note in (*plan.notes, *idle_settings(config, specs[0])):
+        for note in notes(plan, config, specs[0]):
             display.say(note)
-        if config.compile:
-            display.say("the first updates compile the gradient, which takes up to a minute")
-        if config.baseline != "value":
-            display.say(
-                "without a critic, an episode cut by a time limit is worth nothing beyond it"
-            )
         tensorboard = TensorBoard(plan.run.path, config, progress)
         stack.callback(tensorboard.close)
         checkpointer = Checkpointer(plan.run, config, learner.state, workers.states, display.say)
@@ -153,6 +149,16 @@ def execute(plan: Plan) -> Outcome:
     return Outcome(plan.run.path, result, stop.signal)
 
 
+def notes(plan: Plan, config: Config, obs_spec: ObsSpec) -> Iterator[str]:
+    """Say what should be known of a run before it starts."""
+    yield from plan.notes
+    yield from idle_settings(config, obs_spec)
+    if config.compile:
+        yield "the first updates compile the gradient, which takes up to a minute"
+    if config.baseline != "value":
+        yield "without a critic, an episode cut by a time limit is worth nothing beyond it"
+
+
 @contextmanager
 def partners(
     plan: Plan, specs: tuple[ObsSpec, ActionSpec], display: "Display"
@@ -168,8 +174,9 @@ def partners(
             learner = CarefulLearner(config, *specs)
             workers = InProcessWorkers(config, plan.source, states)
         else:
-            from distpg.actors.cluster import ray_session
+            from distpg.actors.cluster import check_travels, ray_session
 
+            check_travels(plan.source)
             stack.enter_context(ray_session(config, display.say))
             from distpg.actors.learner import RayLearner
             from distpg.actors.restarts import Restarts
@@ -185,9 +192,11 @@ def partners(
             workers.wait_until_ready()
         device, threads = learner.placement()
         if plan.resume:
-            learner.load(plan.resume.learner)
+            with concerning(plan.resume.origin):
+                learner.load(plan.resume.learner)
         elif plan.start_from:
-            learner.start_from(plan.start_from)
+            with concerning(f"--init-from {config.init_from}"):
+                learner.start_from(plan.start_from)
         yield workers, learner, dataclasses.replace(config, device=device, learner_threads=threads)
 
 

@@ -11,7 +11,8 @@ import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ class Checkpoint:
     """Where each slot stood, None if its environment does not tell."""
     best_score: float | None = None
     """Its evaluation, where that was the best so far."""
+    origin: str = field(default="", compare=False)
+    """Where it was read from, and what wrote it."""
 
 
 def save_checkpoint(run: RunDir, checkpoint: Checkpoint, config: Config) -> None:
@@ -67,6 +70,7 @@ def save_checkpoint(run: RunDir, checkpoint: Checkpoint, config: Config) -> None
     manifest = {
         "schema": SCHEMA,
         "best_score": checkpoint.best_score,
+        "version": metadata.version("distpg"),
         "counters": dict(learner.counters),
         "progress": checkpoint.progress.to_json(),
         "files": {
@@ -185,15 +189,28 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             spaces=spaces_to_json(policy.obs_spec, policy.action_spec),
         )
         check_finite(folder / "learner.safetensors", learner.arrays)
-        slots = slots_from_bytes(contents[SLOTS]) if SLOTS in contents else ()
+        slots = read_slots(folder / SLOTS, contents[SLOTS]) if SLOTS in contents else ()
         progress = Progress.from_json(manifest["progress"])
-        return Checkpoint(learner, progress, slots, manifest["best_score"])
+        origin = f"{folder}, written by distpg {manifest.get('version', 'of unknown version')}"
+        return Checkpoint(learner, progress, slots, manifest["best_score"], origin)
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(f"cannot read the checkpoint {folder}: {error}") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{folder / MANIFEST} is no manifest of distpg: {error!r}") from error
+
+
+def read_slots(path: Path, content: bytes) -> list[SlotState]:
+    """Read where the slots stood.
+
+    Raises:
+        InputError: names the file.
+    """
+    try:
+        return slots_from_bytes(content)
+    except (safetensors.SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} holds no slots: {error!r}") from error
 
 
 class Checkpointer:

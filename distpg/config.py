@@ -14,7 +14,7 @@ from importlib import resources
 from typing import Annotated, Any, Literal, Self
 
 from distpg.errors import InputError
-from distpg.values import Range, check_value, is_toml, nearest, one_of
+from distpg.values import Range, check_value, flag, is_toml, nearest, one_of
 
 Count = Annotated[int, Range(1, 10**6)]
 BigCount = Annotated[int, Range(1, 10**15)]
@@ -106,7 +106,7 @@ class CollectSettings:
 
     num_workers: Annotated[int, Range(0, 10_000)] = 2
     """Rollout worker processes; 0 runs everything in this process, without Ray."""
-    num_slots: Count | None = None
+    num_slots: Annotated[int, Range(1, 10_000)] | None = None
     """Parts of a batch, each with envs of its own; they, not the workers, decide the result.
     Default: one a worker."""
     num_steps: Annotated[int, Range(2, 10**6)] = 256
@@ -190,7 +190,7 @@ class GradientSettings:
 class PolicySettings:
     """What acts."""
 
-    hidden_sizes: tuple[Count, ...] = (64, 64)
+    hidden_sizes: tuple[Annotated[int, Range(1, 2**14)], ...] = (64, 64)
     """Units of each hidden layer, for actor and critic; without any, both are linear, and tables
     where all observations are categories."""
     activation: Literal["tanh", "relu", "elu", "silu"] = "tanh"
@@ -270,6 +270,10 @@ class Config(
                 f"--rollback-on-collapse: {self.rollback_on_collapse} with --eval-every 0, which "
                 "never sees a collapse; give --eval-every"
             )
+        for name in ("env_id", "address", "init_from"):
+            if getattr(self, name) == "":
+                # a shell variable that is not set, as a rule
+                raise InputError(f"{flag(name)}: '' names nothing; give a name or leave it out")
         self._check_estimator()
         self._check_batch()
 

@@ -42,7 +42,7 @@ def read_settings(source: str) -> dict[str, Any]:
         elif source in recipes():
             text = recipes()[source]
         elif path.is_dir():
-            raise InputError(f"--config: {source} is a folder; name the file (config.toml) in it")
+            raise InputError(f"--config: {source!r} is a folder; name the file (config.toml) in it")
         else:
             raise InputError(
                 f"--config: {source!r} is neither a file nor a recipe; the recipes are "
@@ -52,13 +52,13 @@ def read_settings(source: str) -> dict[str, Any]:
         check_algo(settings.get("algo", "ppo"))
         for name, value in settings.items():
             check_value(name, value, hints()[name])
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"--config: cannot read {source}: {error}") from error
     except InputError as error:
         problem = str(error)
         raise InputError(
             problem if problem.startswith("--config:") else f"--config {source}: {problem}"
         ) from error
+    except (OSError, RecursionError, ValueError) as error:
+        raise InputError(f"--config: cannot read {source}: {error}") from error
     return settings
 
 

@@ -1,10 +1,20 @@
 """The two ways a command ends badly: the user's input, or something that happened to the run."""
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+
+LONGEST = 700
+"""Characters of a message about input, which may quote what it was given."""
 
 
 class InputError(ValueError):
     """What the user gave cannot be used: one short message that names it; exit code 2."""
+
+    def __init__(self, message: str) -> None:
+        """Take the message, without its middle where it is very long."""
+        half = LONGEST // 2
+        short = len(message) <= LONGEST
+        super().__init__(message if short else f"{message[:half]} ... {message[-half:]}")
 
 
 class RunError(RuntimeError):
@@ -31,3 +41,16 @@ class AnomalyError(RunError):
 
 class ObjectLostError(RunError):
     """What a process had made was lost with its machine."""
+
+
+@contextmanager
+def concerning(what: str) -> Generator[None]:
+    """Name what input an error is about, which is raised where that is not known.
+
+    Raises:
+        InputError: the same, with the name.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{what}: {error}") from error

@@ -23,9 +23,12 @@ def json_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[EnvKwargs] | 
         return None
 
     def parse(words: list[str]) -> EnvKwargs:
-        value: Any = json.loads(words[0])
+        try:
+            value: Any = json.loads(words[0])
+        except (RecursionError, ValueError):
+            value = None
         if not isinstance(value, dict):
-            raise ValueError(f'{words[0]} is not a JSON object such as {{"key": 1}}')
+            raise ValueError(f'{words[0]!r:.60} is not a JSON object such as {{"key": 1}}')
         return value  # pyright: ignore[reportUnknownVariableType]
 
     return PrimitiveConstructorSpec(
@@ -34,6 +37,27 @@ def json_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[EnvKwargs] | 
         instance_from_str=parse,
         is_instance=lambda value: isinstance(value, dict),
         str_from_instance=lambda value: [json.dumps(value)],
+    )
+
+
+@registry.primitive_rule
+def list_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[tuple[int, ...]] | None:
+    """Read a list of whole numbers, and say how one is written where it is not."""
+    if info.type_origin is not tuple:
+        return None
+
+    def parse(words: list[str]) -> tuple[int, ...]:
+        try:
+            return tuple(map(int, words))
+        except ValueError:
+            raise ValueError(f"{' '.join(words)!r} is no list such as 64 64") from None
+
+    return PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="[INT ...]",
+        instance_from_str=parse,
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda value: [str(number) for number in value],
     )
 
 

@@ -76,7 +76,11 @@ class RunDir:
             InputError: it is no run directory.
         """
         run = cls(path)
-        if not run.config.is_file():
+        try:
+            found = run.config.is_file()
+        except OSError as error:
+            raise InputError(f"{path} is no run directory: {error.strerror}") from error
+        if not found:
             raise InputError(f"{path} is no run directory: it has no config.toml")
         return run
 
@@ -128,14 +132,14 @@ class RunDir:
         """Be the only one to write the run within the block, also if this process is killed in it.
 
         Raises:
-            InputError: another process writes it.
+            InputError: another process writes it, or none can.
         """
         path = self.path / "lock"
         while True:
             try:
                 file = path.open("a+")
             except OSError as error:
-                raise InputError(f"{path} cannot be written: {error}") from error
+                raise InputError(f"--run-dir: {self.path} cannot be written: {error}") from error
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:

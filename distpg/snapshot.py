@@ -13,9 +13,17 @@ import numpy as np
 import safetensors.numpy
 
 from distpg.envs.state import EnvState
+from distpg.errors import RunError
 
 ARRAY = "$array"
 """Key of what stands in the JSON for an array: its name in the file."""
+DTYPES = frozenset(
+    (
+        *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+        *("float16", "float32", "float64", "complex64"),
+    )
+)
+"""Types of arrays that a file keeps."""
 
 
 @dataclass(frozen=True)
@@ -35,19 +43,34 @@ class SlotState:
 
 
 def slots_to_bytes(slots: Sequence[SlotState]) -> bytes:
-    """Write the states of all slots, in slot order."""
+    """Write the states of all slots, in slot order.
+
+    Raises:
+        RunError: an environment tells what is neither an array nor a JSON value.
+    """
     arrays: dict[str, np.ndarray] = {}
 
     def take_out(value: Any, place: str) -> Any:
-        if isinstance(value, np.ndarray | np.generic):
+        if isinstance(value, np.ndarray | np.generic) and value.dtype.name in DTYPES:
             arrays[place] = np.ascontiguousarray(value)
             return {ARRAY: place, "shape": list(value.shape)}
         if isinstance(value, Mapping):
-            items = cast("Mapping[str, Any]", value).items()
+            items = cast("Mapping[object, Any]", value).items()
+            for key, _ in items:
+                if not isinstance(key, str) or key == ARRAY:
+                    raise RunError(
+                        f"get_state of an environment returns a dict with the key {key!r}"
+                    )
             return {key: take_out(part, f"{place}/{key}") for key, part in items}
         if isinstance(value, list | tuple):
             parts = enumerate(cast("Sequence[Any]", value))
             return [take_out(part, f"{place}/{number}") for number, part in parts]
+        if value is not None and not isinstance(value, str | int | float):
+            kind = getattr(value, "dtype", type(value).__name__)
+            raise RunError(
+                f"get_state of an environment returns {value!r:.60}, of type {kind}, which is "
+                "neither an array nor a JSON value"
+            )
         return value
 
     tree = [

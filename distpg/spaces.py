@@ -49,6 +49,26 @@ class ObsSpec:
             flat[leaf.name] = np.require(part, leaf.dtype, "C")
         return flat
 
+    def read(self, obs: Any) -> Obs:
+        """Take the leaves out of what may be no observation of the env's.
+
+        Raises:
+            InputError: it is none, or a category is out of its range.
+        """
+        try:
+            flat = self.flatten(obs)
+        except (IndexError, KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{obs!r:.100} is not of the observation space: {error}") from error
+        self.batch_shape(flat)
+        for leaf in self.leaves:
+            if leaf.kind == "categories":
+                codes = flat[leaf.name] - np.reshape(leaf.starts, leaf.shape)
+                if (codes < 0).any() or (codes >= np.reshape(leaf.sizes, leaf.shape)).any():
+                    raise InputError(
+                        f"observation {leaf.name!r} is {flat[leaf.name]}, which is out of its range"
+                    )
+        return flat
+
     def batch_shape(self, obs: Obs) -> tuple[int, ...]:
         """Return the axes in front of the leaves' own, which all leaves must share.
 

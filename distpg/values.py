@@ -26,7 +26,7 @@ class Range:
         low = f"greater than {self.low}" if self.open_low else f"at least {self.low}"
         if self.high < math.inf:
             return f"{low} and at most {self.high}"
-        return "a finite number" if self.low == -math.inf else low
+        return "a finite number" if self.low == -math.inf else f"a finite number {low}"
 
 
 def flag(name: str) -> str:
@@ -82,11 +82,13 @@ def misfit(value: object, hint: Any) -> str:
     return "" if fits else names.get(hint, "none" if hint is type(None) else "a table")
 
 
-def is_toml(value: object) -> bool:
-    """Tell whether a TOML file can hold a value, however deep in tables and lists."""
+def is_toml(value: object, levels: int = 50) -> bool:
+    """Tell whether a TOML file can hold a value, within so many levels of tables and lists."""
+    if isinstance(value, dict | list | tuple) and not levels:
+        return False
     if isinstance(value, dict):
         table = typing.cast("dict[object, object]", value)
-        return all(isinstance(key, str) and is_toml(item) for key, item in table.items())
+        return all(isinstance(key, str) and is_toml(x, levels - 1) for key, x in table.items())
     if isinstance(value, list | tuple):
-        return all(is_toml(item) for item in typing.cast("list[object]", value))
+        return all(is_toml(item, levels - 1) for item in typing.cast("list[object]", value))
     return isinstance(value, str | int | float | bool)

@@ -18,6 +18,7 @@ FLOORS: dict[int, tuple[str, ...]] = {
         "recording",
         "scores",
         "snapshot",
+        "trial",
         "rollout",
         "learner",
         "measurement",

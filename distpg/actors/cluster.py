@@ -12,6 +12,8 @@ import psutil
 
 from distpg.actors.head import knock, watched
 from distpg.config import Config
+from distpg.envs.guard import describe
+from distpg.envs.make import EnvSource
 from distpg.errors import InputError
 
 QUIET = {
@@ -23,12 +25,31 @@ SILENT: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": Fa
 AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """With this, Ray on Linux behaves as on Windows and macOS: every socket is on 127.0.0.1."""
+PROCESS_BYTES = 150e6
+"""Memory of a process that has imported what it acts with, before it does anything."""
 SERVICES = ("start_monitor", "start_log_monitor", "start_api_server")
 """Autoscaler, forwarding of logs, dashboard server: processes of no use to a Ray of our own."""
 PRINTERS = ("print_to_stdstream",)
 """By this, Ray tells at length of a process that died, also where nothing is to be printed."""
 TOKEN = {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
 """Without a token of our own, Ray would leave one in the home folder for later clusters."""
+
+
+def check_travels(source: EnvSource) -> None:
+    """Refuse an environment that no other process can be given.
+
+    Raises:
+        InputError: names what of it cannot be pickled.
+    """
+    from ray import cloudpickle
+
+    try:
+        cloudpickle.dumps(source)  # pyright: ignore[reportPrivateImportUsage]
+    except Exception as error:
+        raise InputError(
+            f"--env-id: {source.name} cannot be sent to a worker: {describe(error)}; have it made "
+            "of what can be pickled, or take --num-workers 0"
+        ) from error
 
 
 def cluster_address(config: Config) -> str | None:
@@ -84,6 +105,12 @@ def own_ray(config: Config, say: Callable[[str], None]) -> Generator[None]:
     from ray._private.node import Node
 
     wanted, cores = config.num_workers + 1, os.cpu_count() or 1
+    needed, memory = wanted * PROCESS_BYTES / 1e9, psutil.virtual_memory().total / 1e9
+    if needed > memory:
+        raise InputError(
+            f"--num-workers: {config.num_workers} workers and a learner need {needed:.0f} GB of "
+            f"memory at least; this machine has {memory:.0f} GB"
+        )
     if wanted > cores:
         say(f"{config.num_workers} workers and a learner share {cores} cores")
     clusters = ray_constants.ENABLE_RAY_CLUSTER

@@ -58,4 +58,6 @@ def knock(address: str) -> None:
         ValueError: it is no host:port.
     """
     host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise ValueError("it is not of the form host:port")
     socket.create_connection((host, int(port)), timeout=5).close()

@@ -12,6 +12,7 @@ from distpg.envs.make import find_source
 from distpg.errors import InputError
 from distpg.flags import ConfigFlags, read_flags
 from distpg.run_dir import RunDir
+from distpg.trial import try_out
 from distpg.values import check_value
 
 
@@ -50,6 +51,7 @@ def bench(config: Config, seconds: float) -> Measurement:
             "take --address none where a file sets it"
         )
     source = find_source(config, None)
+    try_out(source)
     start_from = None
     if config.init_from is not None:
         start_from = load_networks(RunDir.open(Path(config.init_from)))

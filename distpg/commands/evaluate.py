@@ -15,6 +15,7 @@ from distpg.errors import InputError
 from distpg.policy.file import PolicyFile, read_policy
 from distpg.records import Evaluation
 from distpg.run_dir import RunDir
+from distpg.trial import try_out
 from distpg.values import check_value
 
 MAX_ENVS = 8
@@ -90,6 +91,7 @@ def evaluate(
     config = run.read_config()
     file = find_policy(run)
     source = find_source(config, make_env)
+    try_out(source)
     envs = make_vector_env(source, min(episodes, MAX_ENVS))
     if (envs.obs_spec, envs.action_spec) != (file.obs_spec, file.action_spec):
         raise InputError(

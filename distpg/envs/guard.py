@@ -79,7 +79,7 @@ class Guard(gym.Wrapper[Any, Any, Any, Any]):
         raise AssertionError("the last attempt returns or raises")
 
 
-def describe(error: Exception) -> str:
+def describe(error: BaseException) -> str:
     """Write an exception in a line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 

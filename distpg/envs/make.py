@@ -2,10 +2,12 @@
 
 import importlib
 import logging
+import traceback
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -14,12 +16,18 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from distpg.config import EnvBackend, EnvKwargs, EnvSettings
 from distpg.envs.envpool import EnvPoolVectorEnv, check_env_id
-from distpg.envs.guard import Guard
+from distpg.envs.guard import Guard, describe
 from distpg.envs.vector_env import VectorEnv
 from distpg.errors import InputError
 from distpg.values import nearest
 
 MakeEnv = Callable[..., gym.Env[Any, Any]]
+NOT_THE_USERS = (
+    "<frozen",
+    *(str(Path(file).parent) for file in (gym.__file__, importlib.__file__)),
+    str(Path(__file__).parents[1]),
+)
+"""How the files begin that an exception may pass through on its way out of the user's code."""
 EXTRAS = {"mujoco": "mujoco", "box2d": "box2d", "swig": "box2d", "ale": "atari", "atari": "atari"}
 
 
@@ -80,12 +88,12 @@ def find_env(env_id: str, kwargs: EnvKwargs, backend: EnvBackend = "gymnasium") 
         if ":" in env_id:
             importlib.import_module(env_id.partition(":")[0])
         spec = gym.spec(env_id.rpartition(":")[2])
-    except (ImportError, ValueError, TypeError) as error:
-        raise InputError(f"--env-id: {env_id!r} cannot be imported: {error}") from error
     except gym.error.Error as error:
         raise InputError(
             f"--env-id: {env_id!r} is not registered in Gymnasium{nearest(env_id, gym.registry)}"
         ) from error
+    except (Exception, SystemExit) as error:
+        raise InputError(f"--env-id: {env_id!r} cannot be imported: {told(error)}") from error
     return EnvSource(env_id, kwargs, spec=spec)
 
 
@@ -93,6 +101,14 @@ def source_of(make_env: MakeEnv, kwargs: EnvKwargs) -> EnvSource:
     """Take a user's callable as the source; its name in brackets stands for the id."""
     name = getattr(make_env, "__qualname__", type(make_env).__qualname__)
     return EnvSource(f"<{name}>", kwargs, make_env=make_env)
+
+
+def told(error: BaseException) -> str:
+    """Write an exception in a line, with the place in the user's code that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [frame for frame in frames if not frame.filename.startswith(NOT_THE_USERS)]
+    place = f" ({Path(places[-1].filename).name}, line {places[-1].lineno})" if places else ""
+    return describe(error) + place
 
 
 def missing_extra(env_id: str, extra: str) -> InputError:
@@ -131,12 +147,13 @@ def make_unchecked(source: EnvSource, num_envs: int) -> gym.vector.VectorEnv:
         if extra is None:
             raise InputError(f"--env-id: {source.name} needs a missing package: {error}") from error
         raise missing_extra(source.name, extra) from error
-    except (TypeError, ValueError, OSError, gym.error.Error) as error:
-        if not source.kwargs:
-            raise
-        raise InputError(
-            f"--env-kwargs: {source.name} cannot be made with {source.kwargs}: {error}"
-        ) from error
+    except (Exception, SystemExit) as error:
+        problem = f"{source.name} cannot be made"
+        if source.kwargs:
+            problem = f"--env-kwargs: {problem} with {source.kwargs}"
+        else:
+            problem = f"--env-id: {problem}"
+        raise InputError(f"{problem}: {told(error)}") from error
     mode = envs.metadata.get("autoreset_mode")
     if mode != AutoresetMode.NEXT_STEP:
         raise InputError(

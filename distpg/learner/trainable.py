@@ -10,16 +10,20 @@ import torch
 from torch import Tensor
 
 from distpg.config import Config
+from distpg.errors import InputError
 from distpg.learner.device import choose_device, default_threads
 from distpg.learner.diagnosis import NoiseMemory
 from distpg.learner.optimizer import Optimizer
 from distpg.learner.reward_scale import RewardScale
 from distpg.learner.schedules import Schedules
-from distpg.policy.actor_critic import ActorCritic, Policy, load_arrays, to_arrays
+from distpg.policy.actor_critic import ActorCritic, Policy, describe, load_arrays, to_arrays
 from distpg.policy.architecture import Architecture
 from distpg.records import Batch, LearnerState, Weights
 from distpg.spaces import ActionSpec, ObsSpec, spaces_to_json
 from distpg.streams import Stream, stream_seeds
+
+VARYING = ("before/", "reward_scale/running")
+"""Arrays that a state may be without."""
 
 
 class Trainable:
@@ -95,7 +99,19 @@ class Trainable:
         )
 
     def load(self, state: LearnerState) -> None:
-        """Go on from a state that `state` returned."""
+        """Go on from a state that `state` returned.
+
+        Raises:
+            InputError: names what is missing of it, or of another shape.
+        """
+        own = self.state()
+        for name in sorted(own.arrays):
+            have, need = describe(state.arrays.get(name)), describe(own.arrays[name])
+            if have != need and not name.startswith(VARYING):
+                raise InputError(f"the saved learner differs: {name} is {have}, not {need}")
+        for name in own.counters:
+            if not isinstance(state.counters.get(name), int):
+                raise InputError(f"the saved learner has no count of {name}")
         self.policy.load(state.policy)
         load_arrays(self.model.critic, part(state.arrays, "critic/"))
         self.optimizer.load(part(state.arrays, "optimizer/"))

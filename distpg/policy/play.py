@@ -33,7 +33,7 @@ class SavedPolicy:
             InputError: the observation is not of the policy's shape.
         """
         spec = self.policy.obs_spec
-        leaves = spec.flatten(obs)
+        leaves = spec.read(obs)
         batch_shape = spec.batch_shape(leaves)
         tensors = {
             leaf.name: torch.from_numpy(leaves[leaf.name].reshape(-1, *leaf.shape))

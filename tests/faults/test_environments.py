@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 
-from distpg import Config, RunError, train
+from distpg import Config, InputError, RunError, train
 from distpg.envs.make import source_of
 from distpg.envs.vector_env import VectorEnv
 from distpg.policy.actor_critic import Policy
@@ -112,8 +112,13 @@ class Barren(Faulty):
 
 def test_where_no_step_is_left_the_run_ends_with_the_exception(tmp_path: Path) -> None:
     config: Config = Config(**{**SHAPE, "num_workers": 0})
+    worker = RolloutWorker(config, source_of(Barren, {}), 0)
+    specs = worker.envs.obs_spec, worker.envs.action_spec
     with pytest.raises(RunError, match="no step is left: ValueError: the reactor is on fire"):
+        worker.collect(Policy(*specs, Architecture.of(config)).weights(0), 0)
+    with pytest.raises(InputError, match="its first step raised ValueError: the reactor is on"):
         train(config, make_env=Barren, run_dir=tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
 
 
 class StaysShut(Faulty):

@@ -1,0 +1,115 @@
+"""Before a run: an environment is played, so that one that cannot be is refused with its fault."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+
+from distpg.config import Config
+from distpg.envs.guard import ATTEMPTS, FAULT
+from distpg.envs.make import EnvSource, make_vector_env, told
+from distpg.envs.vector_env import VectorEnv
+from distpg.errors import InputError, RunError, concerning
+from distpg.snapshot import SlotState, slots_to_bytes
+from distpg.spaces import ActionSpec, ObsSpec
+
+
+def try_out(source: EnvSource) -> tuple[ObsSpec, ActionSpec]:
+    """Make a copy, reset and step it, and write its state out.
+
+    Returns:
+        What it observes and accepts.
+
+    Raises:
+        InputError: it cannot be made, or does not do what Gymnasium asks of an environment.
+    """
+    with closing(make_vector_env(source, 1)) as envs, concerning(f"--env-id: {source.name}"):
+        try:
+            play(envs)
+            state = envs.get_state()
+            if state is not None:
+                nothing = np.zeros(0)
+                slots_to_bytes([SlotState(0, {}, nothing, nothing, nothing, state)])
+        except InputError:
+            raise
+        except RunError as error:
+            raise InputError(str(error)) from error
+        except Exception as error:
+            raise InputError(f"it cannot be played: {told(error)}") from error
+        return envs.obs_spec, envs.action_spec
+
+
+def play(envs: VectorEnv) -> None:
+    """Reset and step a copy by itself, to see what it returns, then all together.
+
+    Raises:
+        InputError: something is not what it should be.
+    """
+    spec = envs.action_spec
+    actions = np.zeros((1, *spec.stored_shape), spec.stored_dtype)
+    if envs.guards_copies:
+        (copy,) = envs.envs.envs  # pyright: ignore[reportAttributeAccessIssue]
+        obs, info = copy.reset(seed=0)
+        check(envs.obs_spec, obs, info)
+        obs, reward, terminated, truncated, info = first_step(copy, spec.to_env(actions)[0])
+        check(envs.obs_spec, obs, info)
+        if np.ndim(reward) or np.asarray(reward).dtype.kind not in "biuf":
+            raise InputError(f"it pays {reward!r}, which is no number")
+        for end in (terminated, truncated):
+            if not isinstance(end, bool | np.bool_ | int):
+                raise InputError(f"it ends an episode by {end!r}, which is not true or false")
+    envs.reset([0])
+    envs.step(actions)
+
+
+def first_step(copy: Any, action: Any) -> Any:
+    """Step, by new environments where one raises, as often as in a run.
+
+    Raises:
+        InputError: all raised.
+    """
+    fault = ""
+    for _ in range(ATTEMPTS):
+        outcome = copy.step(action)
+        info = outcome[-1]
+        if not isinstance(info, dict) or FAULT not in info:
+            return outcome
+        fault = str(info[FAULT])
+    raise InputError(f"its first step raised {fault}")
+
+
+def check(spec: ObsSpec, obs: Any, info: Any) -> None:
+    """Refuse what is no observation, or no info.
+
+    Raises:
+        InputError: says what it is, and what it should be.
+    """
+    if not isinstance(info, dict):
+        raise InputError(f"it returns the info {info!r}, which is no dict")
+    if spec.batch_shape(spec.read(obs)):
+        raise InputError("it returns a batch of observations; one is expected")
+
+
+def check_slots(source: EnvSource, config: Config, slots: Sequence[SlotState | None]) -> None:
+    """Refuse states that the environment cannot go on from.
+
+    Raises:
+        InputError: names the slot.
+    """
+    if not slots:
+        return
+    if len(slots) != config.slots:
+        raise InputError(f"it has {len(slots)} slots; {config.slots} are expected")
+    with closing(make_vector_env(source, config.num_envs)) as envs:
+        for number, slot in enumerate(slots):
+            try:
+                assert slot is not None, "all slots tell their state, or none does"
+                found = {slot.over.shape, slot.score.shape, slot.length.shape}
+                if found | {envs.obs_spec.batch_shape(dict(slot.obs))} != {(config.num_envs,)}:
+                    raise InputError(f"it is not of {config.num_envs} envs")
+                envs.set_state(slot.envs)
+            except Exception as error:
+                raise InputError(
+                    f"slot {number} is no state of {source.name}: {told(error)}"
+                ) from error

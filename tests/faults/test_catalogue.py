@@ -1,0 +1,580 @@
+"""Bad input of every kind: one short message, exit code 2, nothing started and nothing lost."""
+
+import dataclasses
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from distpg import Config, train
+from distpg.commands.bench import BenchFlags
+from distpg.commands.evaluate import EvaluateFlags
+from distpg.commands.resume import ResumeFlags
+from distpg.commands.train import TrainFlags
+from distpg.commands.verify import VerifyFlags
+from distpg.values import flag
+from tests.faults.misbehaving import ACTIONS_REFUSED, OBS_REFUSED, RETURNED, SPACES, STATES
+from tests.test_cli import ROOT, run_main
+
+LONGEST_MESSAGE, LONGEST_BOX = 6, 22
+"""Lines of a message, and of the box in which the command line's library explains its own."""
+SMALL = shlex.split(
+    "--num-workers 0 --num-envs 2 --num-steps 32 --minibatch-size 32 --hidden-sizes 8 "
+    "--total-steps 1 --learner-threads 1"
+)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run, which tests copy."""
+    config = Config(
+        num_workers=0, num_envs=2, num_steps=32, minibatch_size=32, hidden_sizes=(8,), total_steps=1
+    )
+    return train(config, run_dir=tmp_path_factory.mktemp("runs") / "run", quiet=True).run_dir
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+def refuse(words: list[str], said: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """See that a command is refused in a message with these words, and leaves no trace."""
+    before, children = written(), set(psutil.Process().children(recursive=True))
+    capsys.readouterr()
+    code = run_main(words)
+    captured = capsys.readouterr()
+    message = captured.err + captured.out
+    assert code == 2, message
+    flat = " ".join(message.replace("│", " ").split())
+    for word in said:
+        # the box breaks long words, and messages the longest
+        assert word[:60].replace(" ", "") in flat.replace(" ", ""), f"{word!r} is not in: {message}"
+    lines = [line for line in message.splitlines() if line.strip()]
+    box = [line for line in lines if line.startswith(tuple(" ╭│╰"))]
+    assert len(lines) > 0, "nothing was said"
+    assert len(lines) - len(box) <= LONGEST_MESSAGE, message
+    assert len(box) <= LONGEST_BOX, message
+    assert len(message) < 2500, message
+    assert "Traceback" not in message
+    assert written() == before
+    assert set(psutil.Process().children(recursive=True)) <= children
+    ray = sys.modules.get("ray")
+    assert ray is None or not ray.is_initialized(), "a Ray was left running"
+
+
+def written() -> dict[Path, bytes]:
+    """All files below the working directory, folders as empty ones."""
+    return {
+        path: path.read_bytes() if path.is_file() else b""
+        for path in Path().rglob("*")
+        if "__pycache__" not in path.parts
+    }
+
+
+# each value by itself is bad; it and the flag are in the message
+TRAIN: dict[str, str] = {
+    "--algo": "dqn PPO '' none",
+    "--seed": "-1 9223372036854775808 9999999999999999999999 1.5 nan x",
+    "--total-steps": "0 -5 1e6 2000000000000000 many",
+    "--stop-at-return": "nan inf -inf many",
+    "--checkpoint-every": "-1 0.5 often",
+    "--keep-checkpoints": "0 -1 all",
+    "--eval-every": "-1 1.5",
+    "--eval-episodes": "0 1000001 ten",
+    "--init-from": "'' nowhere",
+    "--env-id": "'' CartPol-v1 CartPole-v7 cartpole 'CartPole-v1 ' ALE/Pung-v5 ../x:Y-v0 "
+    "no_such_module:Env-v0 :CartPole-v1 gymnasium: a:b:c <Own> Humanoid-v2 phys2d/CartPole-v1",
+    "--env-kwargs": """{ [1] null 3 '' x=1""",
+    "--env-backend": "envpol gym",
+    "--on-bad-value": "ignore",
+    "--num-envs": "0 -2 2.5 many 1000001 nan",
+    "--sign-rewards": "yes",
+    "--num-workers": "-1 10001 1000000000 2.0 two",
+    "--num-slots": "0 -1 1000000 x",
+    "--num-steps": "1 0 -1 1e3",
+    "--episodes-per-env": "-1 0.5",
+    "--phase-timeout": "0 -1 nan inf soon",
+    "--max-restarts": "-1 0.5 many",
+    "--max-env-faults": "-1 0.5 many",
+    "--address": "'' localhost local localhost:x 127.0.0.1:1 :6379 http://127.0.0.1:1 "
+    "ray://127.0.0.1:10001 [::1]:1",
+    "--advantage": "q GAE",
+    "--bootstrap-steps": "0 2.5 Inf",
+    "--rho-bar": "0 -1 nan",
+    "--c-bar": "0 inf",
+    "--baseline": "best",
+    "--gamma": "1.1 -0.1 nan inf high",
+    "--gae-lambda": "-0.1 1.0001",
+    "--loss-average": "mean",
+    "--surrogate": "trpo",
+    "--importance": "ordinary",
+    "--importance-clip": "0 -1",
+    "--clip-coef": "0 -0.2",
+    "--clip-schedule": "cosine",
+    "--kl-coef": "0 -1",
+    "--kl-target": "0 nan",
+    "--ent-coef": "-0.01 inf",
+    "--ent-schedule": "none",
+    "--vf-coef": "-1 nan",
+    "--value-clip": "0 wide",
+    "--value-epochs": "-1 x",
+    "--hidden-sizes": "0 -1 64,64 '[64, 64]' 6.4 1000000 16385",
+    "--activation": "sigmoid",
+    "--precision": "fp16",
+    "--num-epochs": "0 -3 ten",
+    "--minibatch-size": "0 -1 all",
+    "--optimizer": "rmsprop",
+    "--momentum": "1.5 -1",
+    "--learning-rate": "0 -0.1 nan inf 3,4 ''",
+    "--lr-schedule": "cosine",
+    "--max-grad-norm": "0 -1 inf",
+    "--target-kl": "0 nan small",
+    "--gradient-stats-every": "-1 x",
+    "--device": "tpu cuda cuda:1",
+    "--learner-threads": "0 -1 x",
+    "--config": "'' . cartpol-ppo missing.toml /dev/null/x",
+}
+SWITCHES = shlex.split(
+    "--overlap --normalize-advantages --normalize-obs --normalize-rewards --compile"
+)
+OF_TRAIN = {"--run-dir": "/proc/run /dev/null /dev/null/below .. /"}
+OF_RESUME = {
+    "--total-steps": "0 -1 1e6 99999999999999999999 1 62",
+    "--stop-at-return": "nan -inf many",
+    "--num-workers": "-1 x 2 10001",
+    "--address": "auto ''",
+    "--device": "tpu cuda",
+}
+OF_EVALUATE = {
+    "--episodes": "0 -5 1e3 1000001 x",
+    "--seed": "-1 9223372036854775808 9999999999999999999999 x",
+}
+OF_BENCH = {"--seconds": "0 -1 nan inf long"}
+Pair = tuple[str, str, str]
+
+
+def pairs(command: str, faults: dict[str, str]) -> Iterator[Pair]:
+    for name, values in faults.items():
+        yield from ((command, name, value) for value in shlex.split(values))
+
+
+FLAGS: list[Pair] = [
+    *pairs("train", TRAIN | OF_TRAIN),
+    *pairs("resume RUN", OF_RESUME),
+    *pairs("evaluate RUN", OF_EVALUATE),
+    *pairs("bench", TRAIN | OF_BENCH),
+    *(("train", name, "yes") for name in (*SWITCHES, "--overwrite", "--quiet")),
+    *(("bench", name, "yes") for name in (*SWITCHES, "--json")),
+    *(("resume RUN", name, "yes") for name in ("--quiet",)),
+    *(("evaluate RUN", name, "yes") for name in ("--stochastic", "--json")),
+    *(("verify", name, "yes") for name in ("--quick", "--json")),
+]
+
+
+@pytest.mark.parametrize(("command", "name", "value"), FLAGS)
+def test_a_flag_with_a_value_that_it_does_not_take(
+    command: str, name: str, value: str, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = shlex.split(command)
+    if "RUN" in words:
+        words[1] = str(shutil.copytree(finished, "RUN", symlinks=True))
+    if value == "cuda":
+        words += ["--num-workers", "0"] if words[0] != "resume" else ["--total-steps", "1000"]
+    if words[0] == "resume" and name in ("--num-workers", "--address"):
+        words += ["--total-steps", "1000"]
+    switch = value == "yes" and name != "--sign-rewards"
+    named = "Unrecognized" if switch else name
+    if name in ("--init-from", "--config") and value:
+        named = ""
+    refuse([*words, name, value], [named, value], capsys)
+
+
+KINDS: dict[str, Any] = {
+    "train": TrainFlags,
+    "resume": ResumeFlags,
+    "evaluate": EvaluateFlags,
+    "bench": BenchFlags,
+    "verify": VerifyFlags,
+}
+
+
+@pytest.mark.parametrize("command", KINDS)
+def test_every_flag_is_in_the_catalogue(command: str) -> None:
+    of_command = {name for words, name, _ in FLAGS if words.split()[0] == command}
+    # the run is given by its place, in RUNS
+    missing = {flag(field.name) for field in dataclasses.fields(KINDS[command])} - {"--run"}
+    assert missing <= of_command
+
+
+def test_the_catalogue_has_its_size() -> None:
+    assert len(set(FLAGS)) == len(FLAGS)
+    different = {pair[1:] for pair in FLAGS}
+    assert len(different) >= 200
+
+
+COMBINED: list[tuple[str, list[str]]] = [
+    ("train --learning-rat 0.1", ["--learning-rat", "--learning-rate"]),
+    ("train --num-envs", ["--num-envs"]),
+    ("train --algo", ["--algo"]),
+    ("train --config", ["--config"]),
+    ("train unasked", ["unasked"]),
+    ("train --overwrite=1", ["1"]),
+    ("train --hidden-sizes 64 0", ["--hidden-sizes", "64, 0"]),
+    ("train --hidden-sizes 64 , 64", ["--hidden-sizes", "64 , 64", "such as 64 64"]),
+    (
+        "train --num-slots 1 --num-workers 1 --num-steps 4 --minibatch-size 99",
+        ["--minibatch-size", "99", "16"],
+    ),
+    ("train --baseline mean", ["--advantage gae", "--baseline", "mean"]),
+    ("train --surrogate log_prob", ["--surrogate log_prob", "--num-epochs", "10"]),
+    (
+        "train --algo reinforce --episodes-per-env 0",
+        ["--episodes-per-env", "0", "--advantage reward_to_go"],
+    ),
+    ("train --overlap --surrogate kl_fixed", ["--overlap", "kl_fixed"]),
+    ("train --num-workers 3 --num-slots 2", ["--num-slots", "2", "--num-workers"]),
+    ("train --num-workers 10000", ["--num-workers: 10000", "GB"]),
+    ("train --num-workers 0 --address auto", ["--address", "auto", "--num-workers 0"]),
+    ("train --config cartpole-ppo --algo reinforce", ["--algo", "reinforce", "cartpole-ppo"]),
+    ("train --run-dir " + "x" * 300, ["--run-dir", "too long"]),
+    ("train --config " + "x" * 5000, ["--config", "cannot read"]),
+    ("train --env-kwargs " + "[" * 100000, ["--env-kwargs", "JSON object"]),
+    ("""train --env-kwargs '{"a": """ + '{"a":' * 60 + "1" + "}" * 61 + "'", ["--env-kwargs"]),
+    ("train --env-id " + "x" * 100000, ["--env-id", "not registered"]),
+    ("""train --env-kwargs '{"gravitas": 1}'""", ["--env-kwargs", "'gravitas': 1"]),
+    ("""train --env-kwargs '{"num_envs": 3}'""", ["--env-kwargs", "'num_envs': 3"]),
+    ("""train --env-kwargs '{"a": null}'""", ["--env-kwargs", "'a': None", "no null"]),
+    ("""train --env-id FrozenLake-v1 --env-kwargs '{"map_name": "9x9"}'""", ["9x9"]),
+    ("""train --env-id Pendulum-v1 --env-kwargs '{"g": "much"}'""", ["Pendulum-v1", "TypeError"]),
+    ("""train --env-id HalfCheetah-v5 --env-kwargs '{"xml_file": "n.xml"}'""", ["n.xml"]),
+    ("bench --address auto", ["--address", "auto", "none"]),
+    ("bench --run-dir x", ["--run-dir", "x"]),
+    ("resume RUN", ["RUN", "--total-steps"]),
+    ("resume RUN RUN", ["RUN"]),
+    ("resume RUN --num-envs 2", ["--num-envs"]),
+    ("evaluate RUN --episode 1", ["--episode"]),
+    ("evaluate RUN --sideways", ["--sideways"]),
+    ("evaluate", ["run directory", "required"]),
+    ("resume", ["run directory", "required"]),
+    ("verify --quik", ["--quik", "--quick"]),
+    ("verify all", ["all"]),
+    ("verify --json=1", ["1"]),
+    ("tran", ["tran", "train, resume, evaluate", "did you mean train"]),
+    ("TRAIN", ["TRAIN", "train, resume"]),
+    ("--algo ppo", ["--algo"]),
+    ("''", ["''", "train, resume"]),
+    ("x" * 10000, ["no command"]),
+]
+
+
+@pytest.mark.parametrize(("line", "said"), COMBINED, ids=[line[:60] for line, _ in COMBINED])
+def test_a_command_line_that_cannot_be(
+    line: str, said: list[str], finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if "RUN" in line:
+        shutil.copytree(finished, "RUN", symlinks=True)
+    refuse(shlex.split(line), said, capsys)
+
+
+FILES: dict[str, tuple[str | bytes, list[str]]] = {
+    "unknown key": ("num_envz = 3", ["num_envz", "did you mean num_envs"]),
+    "a flag's spelling": ("num-envs = 3", ["num-envs", "num_envs"]),
+    "key of the command line": ("run_dir = 'x'", ["run_dir", "no such setting"]),
+    "table": ("[policy]\nhidden_sizes = [8]", ["policy"]),
+    "override below a leaf": ("gamma.x = 1", ["--gamma", "{'x': 1}"]),
+    "no TOML": ("num_envs = = 3", ["line 1"]),
+    "YAML": ("num_envs: 4", ["line 1"]),
+    "JSON": ('{"num_envs": 4}', ["line 1"]),
+    "on": ("normalize_obs = on", ["line 1"]),
+    "true as text": ("normalize_obs = 'true'", ["--normalize-obs", "'true'"]),
+    "number as text": ("gamma = '0.9'", ["--gamma", "'0.9'"]),
+    "nan": ("gamma = nan", ["--gamma", "nan"]),
+    "too large for a float": ("learning_rate = 1e400", ["--learning-rate", "inf"]),
+    "fraction for a count": ("num_envs = 1.5", ["--num-envs", "1.5"]),
+    "zero": ("num_envs = 0", ["--num-envs", "0", "at least 1"]),
+    "beyond 64 bits": ("seed = 0x10000000000000000", ["--seed", "at most"]),
+    "5000 digits": ("num_envs = " + "9" * 5000, ["digits"]),
+    "date": ("num_envs = 1979-05-27", ["--num-envs", "1979"]),
+    "time": ("seed = 1979-05-27T07:32:00Z", ["--seed", "1979"]),
+    "date of an env": ("env_kwargs = {when = 1979-05-27}", ["--env-kwargs", "1979"]),
+    "duplicate key": ("num_envs = 1\nnum_envs = 2", ["overwrite"]),
+    "array for a number": ("num_envs = [1]", ["--num-envs"]),
+    "number for an array": ("hidden_sizes = 64", ["--hidden-sizes", "64"]),
+    "array of arrays": ("hidden_sizes = [[64], [64]]", ["--hidden-sizes"]),
+    "none where it is no value": ("num_envs = 'none'", ["--num-envs", "none"]),
+    "unknown algorithm": ("algo = 'sac'", ["--algo", "sac", "ppo"]),
+    "algorithm as array": ("algo = ['ppo']", ["--algo", "ppo"]),
+    "nested arrays": ("a = " + "[" * 5000, ["cannot read"]),
+    "nested tables": ("env_kwargs = " + "{a=" * 2000 + "1" + "}" * 2000, ["cannot read"]),
+    "long key": ("x" * 10**6 + " = 1", ["no such setting"]),
+    "long value": (f"num_envs = '{'x' * 10**6}'", ["--num-envs", "a whole number"]),
+    "UTF-16": ("num_envs = 3".encode("utf-16"), ["utf-8"]),
+    "Latin-1": ("env_id = 'é'".encode("latin-1"), ["utf-8"]),
+    "NUL": (b"num_envs = 3\0", ["line 1"]),
+    "binary": (bytes(range(256)), ["cannot read"]),
+    "an env that is not": ("env_id = 'CartPol-v1'", ["CartPol-v1", "CartPole-v1"]),
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_configuration_file_that_cannot_be(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    content, said = FILES[kind]
+    Path("my.toml").write_bytes(content.encode() if isinstance(content, str) else content)
+    named = [] if kind in ("an env that is not", "date of an env") else ["--config", "my.toml"]
+    refuse(["train", "--config", "my.toml"], [*named, *said], capsys)
+
+
+def cut(name: str) -> Callable[[Path], None]:
+    def apply(run: Path) -> None:
+        (run / name).write_bytes((run / name).read_bytes()[:9])
+
+    return apply
+
+
+def remove(*names: str) -> Callable[[Path], None]:
+    def apply(run: Path) -> None:
+        for name in names:
+            path = run / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    return apply
+
+
+def write(name: str, text: str) -> Callable[[Path], None]:
+    def apply(run: Path) -> None:
+        (run / name).write_text(text)
+
+    return apply
+
+
+def edit_manifest(**changes: Any) -> Callable[[Path], None]:
+    def apply(run: Path) -> None:
+        for file in run.glob("checkpoints/[0-9]*/manifest.json"):
+            file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+    return apply
+
+
+GO_ON = "resume RUN --total-steps 1000"
+FROM = "train --num-workers 0 --hidden-sizes 8 --init-from RUN --run-dir new"
+RUNS: list[tuple[str, Callable[[Path], None] | None, list[str]]] = [
+    ("evaluate nowhere", None, ["nowhere", "no run directory"]),
+    ("resume nowhere", None, ["nowhere", "no run directory"]),
+    ("resume .", None, ["no run directory"]),
+    ("resume ''", None, ["no run directory"]),
+    ("resume " + "x" * 5000, None, ["no run directory", "too long"]),
+    ("evaluate " + "x" * 300, None, ["no run directory", "too long"]),
+    ("resume RUN/policy.safetensors", None, ["RUN/policy.safetensors", "no run directory"]),
+    ("evaluate RUN/policy.safetensors", None, ["RUN/policy.safetensors", "no run directory"]),
+    ("resume RUN/checkpoints", None, ["RUN/checkpoints", "no run directory"]),
+    ("train --run-dir RUN", None, ["--run-dir", "RUN", "--overwrite", "resume"]),
+    ("train --run-dir RUN --num-workers 0 --overwrite", write("notes", "dear"), ["RUN", "notes"]),
+    ("train --run-dir RUN/config.toml", None, ["--run-dir", "RUN/config.toml"]),
+    (GO_ON, remove("config.toml"), ["RUN", "config.toml"]),
+    (GO_ON, write("config.toml", "num_envz = 2"), ["RUN/config.toml", "num_envz"]),
+    (GO_ON, write("config.toml", ""), ["RUN/checkpoints", "1 slots; 2"]),
+    (GO_ON, remove("checkpoints"), ["RUN", "no checkpoint"]),
+    (GO_ON, edit_manifest(schema=0), ["RUN", "schema 0", "schema 1"]),
+    (GO_ON, edit_manifest(schema=99), ["RUN", "schema 99"]),
+    (GO_ON, edit_manifest(files={}), ["manifest.json"]),
+    (GO_ON, edit_manifest(files=None), ["manifest.json"]),
+    (GO_ON, edit_manifest(progress=None), ["manifest.json"]),
+    (GO_ON, edit_manifest(progress={"returns": 3}), ["manifest.json"]),
+    (GO_ON, edit_manifest(counters={}), ["RUN/checkpoints", "no count of", "written by distpg"]),
+    (GO_ON, edit_manifest(counters={"policy_version": "1"}), ["no count of policy_version"]),
+    ("evaluate RUN", cut("policy.safetensors"), ["RUN/policy.safetensors"]),
+    ("evaluate RUN", write("policy.safetensors", ""), ["RUN/policy.safetensors"]),
+    ("evaluate RUN", write("config.toml", 'env_id = "Acrobot-v1"'), ["RUN", "other spaces"]),
+    ("evaluate RUN", write("config.toml", 'env_id = "Own-v0"'), ["--env-id", "Own-v0"]),
+    ("evaluate RUN", write("config.toml", 'env_id = "<Own>"'), ["--env-id", "<Own>", "make_env"]),
+    ("evaluate RUN", remove("policy.safetensors", "checkpoints"), ["RUN", "no policy yet"]),
+    (FROM + " --hidden-sizes 9", None, ["--init-from RUN", "[8]", "[9]"]),
+    (FROM + " --env-id Acrobot-v1", None, ["--init-from RUN", "differs"]),
+    (FROM, remove("policy.safetensors", "checkpoints"), ["RUN", "neither a checkpoint"]),
+    (FROM, edit_manifest(schema=99), ["RUN", "schema 99"]),
+]
+
+
+@pytest.mark.parametrize("number", range(len(RUNS)))
+def test_a_run_that_cannot_be_used(
+    number: int, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line, change, said = RUNS[number]
+    run = Path(shutil.copytree(finished, "RUN", symlinks=True))
+    if change:
+        change(run)
+    refuse(shlex.split(line), said, capsys)
+
+
+def test_a_run_whose_folder_cannot_be_written(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Path(shutil.copytree(finished, "RUN", symlinks=True))
+    # no name can be opened for writing that is a folder's, not even by root
+    (run / "lock").mkdir()
+    refuse(shlex.split(GO_ON), ["--run-dir", "RUN", "cannot be written"], capsys)
+
+
+MODULES = {
+    "syntax": ("def f(:", ["SyntaxError", "syntax.py, line 1"]),
+    "raising": ("\nraise RuntimeError('no GPU licence')", ["no GPU licence", "raising.py, line 2"]),
+    "missing_key": ("{}['a']", ["KeyError", "missing_key.py, line 1"]),
+    "exiting": ("import sys; sys.exit(3)", ["SystemExit", "exiting.py, line 1"]),
+    "importing": ("import no_such_thing", ["No module named 'no_such_thing'", "importing.py"]),
+    "registering_nothing": ("", ["not registered"]),
+    "no_text": ("\0", ["null bytes"]),
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_of_environments_that_cannot_be_imported(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, said = MODULES[name]
+    Path(f"{name}.py").write_text(text)
+    refuse(["train", "--env-id", f"{name}:Own-v0"], ["--env-id", f"{name}:Own-v0", *said], capsys)
+
+
+def odd(env: str, **kwargs: str) -> list[str]:
+    return ["--env-id", f"tests.faults.misbehaving:{env}", "--env-kwargs", json.dumps(kwargs)]
+
+
+HARMLESS = [
+    "",
+    *("reward float16", "reward int", "terminated numpy", "terminated int", "both ends"),
+    "closes itself",
+]
+MISBEHAVING: list[tuple[str, dict[str, str], list[str]]] = [
+    *(("Odd-v0", {"fault": fault}, []) for fault in RETURNED if fault not in HARMLESS),
+    *(("OddState-v0", {"fault": fault}, ["get_state"]) for fault in STATES),
+    ("OddState-v0", {"fault": "state raises"}, ["no licence", "misbehaving.py, line"]),
+    ("Odd-v0", {"fault": "raises when made"}, ["no licence for this", "misbehaving.py, line"]),
+    ("Odd-v0", {"fault": "exits when made"}, ["SystemExit: 7"]),
+    ("Odd-v0", {"fault": "raises in reset"}, ["no licence", "misbehaving.py, line"]),
+    ("Odd-v0", {"fault": "raises in step"}, ["no licence"]),
+    ("Odd-v0", {"fault": "reset without info"}, ["no dict"]),
+    ("Odd-v0", {"fault": "returns four"}, ["expected 5, got 4"]),
+    ("Odd-v0", {"fault": "category out of range", "obs": "two"}, ["7", "out of its range"]),
+    ("Odd-v0", {"strange": "1"}, ["--env-kwargs", "strange"]),
+    ("Odd-v0", {"fault": "x", "obs": "no such space"}, ["--env-kwargs", "no such space"]),
+    ("NoSeed-v0", {}, ["seed"]),
+    ("NoEnv-v0", {}, ["gymnasium.Env"]),
+]
+
+
+@pytest.mark.parametrize("command", ["train", "bench"])
+@pytest.mark.parametrize(("env", "kwargs", "said"), MISBEHAVING)
+def test_an_environment_that_does_not_do_what_gymnasium_asks_of_it(
+    command: str,
+    env: str,
+    kwargs: dict[str, str],
+    said: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    refuse([command, *odd(env, **kwargs), *SMALL], [env, *said], capsys)
+
+
+def test_an_environment_that_cannot_be_sent_to_a_worker(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", *odd("Locked-v0"), *SMALL, "--num-workers", "1"]
+    refuse(words, ["Locked-v0", "lock", "--num-workers 0"], capsys)
+
+
+@pytest.mark.parametrize("kind", sorted(OBS_REFUSED))
+def test_an_observation_space_that_is_not_supported(
+    kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refuse(["train", *odd("Odd-v0", obs=kind), *SMALL], ["Odd-v0"], capsys)
+
+
+@pytest.mark.parametrize("kind", sorted(ACTIONS_REFUSED))
+def test_an_action_space_that_is_not_supported(
+    kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refuse(["train", *odd("Odd-v0", action=kind), *SMALL], ["Odd-v0"], capsys)
+
+
+PROCESSES: list[tuple[str, list[str]]] = [
+    ("train --num-envs 0", ["--num-envs: 0"]),
+    ("train --learning-rate nan", ["--learning-rate: nan"]),
+    ("train --hidden-sizes 64,64", ["--hidden-sizes", "64,64"]),
+    ("train --config .", ["--config", "'.'"]),
+    ("train --env-id CartPol-v1", ["CartPol-v1", "CartPole-v1"]),
+    ("train --num-workers 10000", ["--num-workers: 10000", "GB"]),
+    ("train --address 127.0.0.1:1", ["--address", "127.0.0.1:1"]),
+    ("resume nowhere", ["nowhere"]),
+    ("evaluate nowhere", ["nowhere"]),
+    ("tran", ["did you mean train"]),
+]
+
+
+@pytest.mark.parametrize(("line", "said"), PROCESSES)
+def test_as_a_process(line: str, said: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "launch.py"), *shlex.split(line)],
+        env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert all(word in done.stderr + done.stdout for word in said), done.stderr
+    assert "Traceback" not in done.stderr
+    assert not written()
+
+
+ACCEPTED: dict[str, tuple[list[str], str | bytes]] = {
+    "CRLF": ([], b"gamma = 0.5\r\nseed = 3\r\n"),
+    "BOM": ([], "\ufeffgamma = 0.5\n"),
+    "empty": ([], ""),
+    "comments alone": ([], "# nothing\n\n"),
+    "a long comment": ([], "gamma = 0.5 # " + "x" * 10**6),
+    "spaces in the name of a run": (["--run-dir", "my run"], ""),
+    "emoji in the name of a run": (["--run-dir", "run 🚀 é"], ""),
+    "a run below folders that are not there": (["--run-dir", "far/away/run"], ""),
+    "a run above": (["--run-dir", "folder/../run"], ""),
+    "spaces around a number": (["--learning-rate", "3e-4 "], ""),
+    "an underscore in a number": (["--total-steps", "1_0"], ""),
+    "the largest seed": (["--seed", str(2**63 - 1)], ""),
+    "the edges of fractions": (["--gamma", "1", "--gae-lambda", "0"], ""),
+    "no target": (["--stop-at-return", "none"], ""),
+    "the last of several": (["--num-epochs", "0", "--num-epochs", "1"], ""),
+    "more steps a batch than in all": (["--total-steps", "1", "--num-steps", "64"], ""),
+}
+
+
+@pytest.mark.parametrize("kind", ACCEPTED)
+def test_what_is_odd_and_legal_trains(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words, content = ACCEPTED[kind]
+    Path("my.toml").write_bytes(content.encode() if isinstance(content, str) else content)
+    words = ["train", "--config", "my.toml", *SMALL, *words, "--quiet"]
+    assert run_main(words) == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("fault", HARMLESS)
+def test_an_environment_that_is_odd_and_legal_trains(
+    fault: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", *odd("Odd-v0", fault=fault), *SMALL, "--quiet"]
+    assert run_main(words) == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("side", ["obs", "action"])
+@pytest.mark.parametrize("kind", SPACES)
+def test_a_space_that_is_supported_trains(
+    kind: str, side: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if kind not in (OBS_REFUSED if side == "obs" else ACTIONS_REFUSED):
+        words = ["train", *odd("Odd-v0", **{side: kind}), *SMALL, "--quiet"]
+        assert run_main(words) == 0, capsys.readouterr().err
