@@ -4,7 +4,7 @@ import logging
 import os
 import secrets
 import subprocess
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ import psutil
 from distpg.actors.head import knock, watched
 from distpg.config import Config
 from distpg.errors import InputError
+from distpg.signals import held_back
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -24,7 +25,8 @@ AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """With this, Ray on Linux behaves as on Windows and macOS: every socket is on 127.0.0.1."""
 SERVICES = ("start_monitor", "start_log_monitor", "start_api_server")
-"""Autoscaler, forwarding of logs, dashboard server: of no use to a Ray of our own."""
+"""Autoscaler, forwarding of logs, dashboard server: of no use to a Ray of our own, and three Python
+processes, most of a second."""
 TOKEN = {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
 """Without a token of our own, Ray would leave one in the home folder for later clusters."""
 
@@ -52,7 +54,7 @@ def ray_session(config: Config, say: Callable[[str], None]) -> Generator[None]:
         InputError: the cluster cannot be joined, or has less than the run asks for.
     """
     address = cluster_address(config)
-    with environment(QUIET):
+    with environment(QUIET), signals_left_alone():
         import ray
 
         if ray.is_initialized():
@@ -76,23 +78,22 @@ def own_ray(config: Config, say: Callable[[str], None]) -> Generator[None]:
     """Start a Ray on loopback with as many logical CPUs as the run asks for."""
     import ray
     from ray._private import ray_constants
+    from ray._private.node import Node
 
     wanted, cores = config.num_workers + 1, os.cpu_count() or 1
     if wanted > cores:
         say(f"{config.num_workers} workers and a learner share {cores} cores")
-    clusters = ray_constants.ENABLE_RAY_CLUSTER
-    with environment(LOOPBACK | TOKEN), ExitStack() as stack:
-        # Ray has read the variable already if it was imported before
-        ray_constants.ENABLE_RAY_CLUSTER = False
+    # Ray has read the variable already if it was imported before
+    loopback = changed(ray_constants, ENABLE_RAY_CLUSTER=False)
+    with environment(LOOPBACK | TOKEN), loopback, ExitStack() as stack:
         try:
             # logical CPUs: a worker that is never scheduled would only be waited for
-            with without(SERVICES):
+            with held_back(), changed(Node, **dict.fromkeys(SERVICES, nothing)):
                 ray.init(address="local", num_cpus=wanted, include_dashboard=False, **SILENT)
-            stack.callback(agents_guard().communicate)
+                stack.callback(agents_guard().communicate)
             yield
         finally:
             ray.shutdown()
-            ray_constants.ENABLE_RAY_CLUSTER = clusters
 
 
 def agents_guard() -> "subprocess.Popen[bytes]":
@@ -105,22 +106,31 @@ def agents_guard() -> "subprocess.Popen[bytes]":
     return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
 
+def nothing(*_: object, **__: object) -> None:
+    """Stand in for what is not to happen."""
+
+
 @contextmanager
-def without(services: Sequence[str]) -> Generator[None]:
-    """Have Ray start nothing but what runs actors: three Python processes, most of a second."""
-    from ray._private.node import Node
-
-    def nothing(*_: object, **__: object) -> None:
-        pass
-
-    before = {name: vars(Node)[name] for name in services if name in vars(Node)}
+def changed(owner: Any, **changes: object) -> Generator[None]:
+    """Have attributes, those that are there, changed within the block."""
+    before = {name: vars(owner)[name] for name in changes.keys() & vars(owner).keys()}
     for name in before:
-        setattr(Node, name, nothing)
+        setattr(owner, name, changes[name])
     try:
         yield
     finally:
-        for name, method in before.items():
-            setattr(Node, name, method)
+        for name, value in before.items():
+            setattr(owner, name, value)
+
+
+@contextmanager
+def signals_left_alone() -> Generator[None]:
+    """Have Ray install no handlers in this process: a signal is to end a run in good order."""
+    from ray._private import ray_constants, utils
+
+    handlers = changed(utils, set_sigterm_handler=nothing)
+    with handlers, changed(ray_constants, RAY_DISABLE_FAILURE_SIGNAL_HANDLER=True):
+        yield
 
 
 @contextmanager
