@@ -4,9 +4,7 @@ import dataclasses
 import os
 import platform
 import shutil
-import signal
 import sys
-import threading
 import time
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
@@ -30,6 +28,7 @@ from distpg.report.improvement import Improvement
 from distpg.report.ledger import Ledger
 from distpg.run_dir import RunDir, write_whole
 from distpg.safeguard import Rollback, Safeguard
+from distpg.signals import at_once, handled
 from distpg.spaces import ActionSpec, ObsSpec
 from distpg.train import Stop, StopReason, Watcher, train_loop
 from distpg.trial import check_slots, try_out
@@ -78,17 +77,21 @@ def execute(plan: Plan) -> Outcome:
     from distpg.report.display import Display
     from distpg.report.tensorboard import TensorBoard
 
-    specs = try_out(plan.source)
-    if plan.resume:
-        with concerning(plan.resume.origin):
-            check_slots(plan.source, plan.config, plan.resume.slots)
-    made = [] if plan.resume else plan.run.claim(overwrite=plan.overwrite)
     with ExitStack() as stack:
+        # while nothing is there to be saved
+        stack.enter_context(handled(at_once))
+        specs = try_out(plan.source)
+        if plan.resume:
+            with concerning(plan.resume.origin):
+                check_slots(plan.source, plan.config, plan.resume.slots)
+        made = [] if plan.resume else plan.run.claim(overwrite=plan.overwrite)
         stack.enter_context(plan.run.locked())
         display = Display(plan.config, quiet=plan.quiet)
         stack.callback(display.close)
         try:
             workers, learner, config = stack.enter_context(partners(plan, specs, display))
+            stop = Stop(config)
+            stack.enter_context(interruptible(stop, display))
         except BaseException:
             # whatever kept it from starting, no empty run directory stays
             plan.run.disclaim(made)
@@ -100,7 +103,7 @@ def execute(plan: Plan) -> Outcome:
         clock = Clock(plan.started)
         for note in notes(plan, config, specs[0]):
             display.say(note)
-        tensorboard = TensorBoard(plan.run.path, config, progress)
+        tensorboard = TensorBoard(plan.run.path, config, progress, display.say)
         stack.callback(tensorboard.close)
         checkpointer = Checkpointer(plan.run, config, learner.state, workers.states, display.say)
         stack.callback(checkpointer.close)
@@ -127,8 +130,6 @@ def execute(plan: Plan) -> Outcome:
             watchers.insert(2, EvaluateEvery(config.eval_every, workers.evaluate))
         if config.rollback_on_collapse is not None:
             watchers.append(rollback)
-        stop = Stop(config)
-        stack.enter_context(interruptible(stop, display))
         clock.begin(progress)
         display.begin(progress)
         try:
@@ -173,6 +174,7 @@ def partners(
 
             learner = CarefulLearner(config, *specs)
             workers = InProcessWorkers(config, plan.source, states)
+            stack.callback(workers.close)
         else:
             from distpg.actors.cluster import check_travels, ray_session
 
@@ -202,27 +204,16 @@ def partners(
 
 @contextmanager
 def interruptible(stop: Stop, display: "Display") -> Generator[None]:
-    """Let SIGINT, SIGTERM and SIGUSR1 end the run after its iteration; a second one at once.
-
-    Entered after Ray has started, which installs handlers of its own.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+    """Let a signal end the run after its iteration; a second one at once."""
 
     def handle(number: int, frame: object) -> None:
         if stop.signal is not None:
             raise KeyboardInterrupt
         stop.signal = number
-        display.say("stopping after this iteration; once more to stop at once")
+        display.interject("stopping after this iteration; once more to stop at once")
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-    before = {number: signal.signal(number, handle) for number in numbers}
-    try:
+    with handled(handle):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def summarize(

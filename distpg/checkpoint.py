@@ -57,6 +57,9 @@ def save_checkpoint(run: RunDir, checkpoint: Checkpoint, config: Config) -> None
     for leftover in (target, *run.checkpoints.glob("*.tmp")):
         remove(leftover)
     partial.mkdir(parents=True)
+    if not run.config.exists():
+        # somebody removed the run's directory
+        run.write_config(config)
     learner = checkpoint.learner
     files = {
         "policy.safetensors": policy_bytes(learner.policy, learner.spaces, Architecture.of(config)),

@@ -64,3 +64,8 @@ class InProcessWorkers:
         assert self.evaluator is not None, "evaluation is off"
         torch.set_num_threads(1)
         return self.evaluator.evaluate(weights)
+
+    def close(self) -> None:
+        """Close the envs."""
+        for owner in (*self.slots, *filter(None, [self.evaluator])):
+            owner.envs.close()

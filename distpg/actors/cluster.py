@@ -4,7 +4,7 @@ import logging
 import os
 import secrets
 import subprocess
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from distpg.config import Config
 from distpg.envs.guard import describe
 from distpg.envs.make import EnvSource
 from distpg.errors import InputError
+from distpg.signals import held_back
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -28,9 +29,8 @@ LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 PROCESS_BYTES = 150e6
 """Memory of a process that has imported what it acts with, before it does anything."""
 SERVICES = ("start_monitor", "start_log_monitor", "start_api_server")
-"""Autoscaler, forwarding of logs, dashboard server: processes of no use to a Ray of our own."""
-PRINTERS = ("print_to_stdstream",)
-"""By this, Ray tells at length of a process that died, also where nothing is to be printed."""
+"""Autoscaler, forwarding of logs, dashboard server: of no use to a Ray of our own, and three Python
+processes, most of a second."""
 TOKEN = {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
 """Without a token of our own, Ray would leave one in the home folder for later clusters."""
 
@@ -75,7 +75,7 @@ def ray_session(config: Config, say: Callable[[str], None]) -> Generator[None]:
         InputError: the cluster cannot be joined, or has less than the run asks for.
     """
     address = cluster_address(config)
-    with environment(QUIET):
+    with environment(QUIET), signals_left_alone():
         import ray
 
         if ray.is_initialized():
@@ -91,7 +91,8 @@ def ray_session(config: Config, say: Callable[[str], None]) -> Generator[None]:
         from ray._private import worker
 
         session = own_ray(config, say) if address is None else joined_ray(address)
-        with without(worker, PRINTERS), session:
+        # at length of each process that died, also where nothing is to be printed
+        with changed(worker, print_to_stdstream=nothing), session:
             _check_resources(config)
             with watched(ray.get_runtime_context().gcs_address):
                 yield
@@ -113,19 +114,17 @@ def own_ray(config: Config, say: Callable[[str], None]) -> Generator[None]:
         )
     if wanted > cores:
         say(f"{config.num_workers} workers and a learner share {cores} cores")
-    clusters = ray_constants.ENABLE_RAY_CLUSTER
-    with environment(LOOPBACK | TOKEN), ExitStack() as stack:
-        # Ray has read the variable already if it was imported before
-        ray_constants.ENABLE_RAY_CLUSTER = False
+    # Ray has read the variable already if it was imported before
+    loopback = changed(ray_constants, ENABLE_RAY_CLUSTER=False)
+    with environment(LOOPBACK | TOKEN), loopback, ExitStack() as stack:
         try:
             # logical CPUs: a worker that is never scheduled would only be waited for
-            with without(Node, SERVICES):
+            with held_back(), changed(Node, **dict.fromkeys(SERVICES, nothing)):
                 ray.init(address="local", num_cpus=wanted, include_dashboard=False, **SILENT)
-            stack.callback(agents_guard().communicate)
+                stack.callback(agents_guard().communicate)
             yield
         finally:
             ray.shutdown()
-            ray_constants.ENABLE_RAY_CLUSTER = clusters
 
 
 def agents_guard() -> "subprocess.Popen[bytes]":
@@ -138,21 +137,31 @@ def agents_guard() -> "subprocess.Popen[bytes]":
     return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
 
+def nothing(*_: object, **__: object) -> None:
+    """Stand in for what is not to happen."""
+
+
 @contextmanager
-def without(owner: Any, names: Sequence[str]) -> Generator[None]:
-    """Have some functions of Ray do nothing within the block."""
-
-    def nothing(*_: object, **__: object) -> None:
-        pass
-
-    before = {name: vars(owner)[name] for name in names if name in vars(owner)}
+def changed(owner: Any, **changes: object) -> Generator[None]:
+    """Have attributes, those that are there, changed within the block."""
+    before = {name: vars(owner)[name] for name in changes.keys() & vars(owner).keys()}
     for name in before:
-        setattr(owner, name, nothing)
+        setattr(owner, name, changes[name])
     try:
         yield
     finally:
-        for name, function in before.items():
-            setattr(owner, name, function)
+        for name, value in before.items():
+            setattr(owner, name, value)
+
+
+@contextmanager
+def signals_left_alone() -> Generator[None]:
+    """Have Ray install no handlers in this process: a signal is to end a run in good order."""
+    from ray._private import ray_constants, utils
+
+    handlers = changed(utils, set_sigterm_handler=nothing)
+    with handlers, changed(ray_constants, RAY_DISABLE_FAILURE_SIGNAL_HANDLER=True):
+        yield
 
 
 @contextmanager

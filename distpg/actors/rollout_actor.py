@@ -56,3 +56,8 @@ class RolloutActor:
 
             self.evaluator = Evaluator(self.config, self.source)
         return self.evaluator.evaluate(weights)
+
+    def close(self) -> None:
+        """Close the envs, which may have processes of their own."""
+        for owner in (*self.slots, *filter(None, [self.evaluator])):
+            owner.envs.close()

@@ -19,6 +19,9 @@ from distpg.phases import Collection
 from distpg.records import Evaluation, Rollout, RolloutStats
 from distpg.snapshot import SlotState
 
+CLOSE_S = 3.0
+"""How long envs are waited for at the end of a run."""
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -241,6 +244,8 @@ class RayWorkers:
                 self._replace(0)
 
     def close(self) -> None:
-        """End the processes."""
+        """Have the envs closed, which may have processes of their own; end the processes."""
+        closed = [actor.close.remote() for actor in self.actors]
+        ray.wait(closed, num_returns=len(closed), timeout=CLOSE_S)
         for actor in self.actors:
             ray.kill(actor)

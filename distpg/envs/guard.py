@@ -50,6 +50,7 @@ class Guard(gym.Wrapper[Any, Any, Any, Any]):
         """Step; where that raises, stand still and end the episode, with the fault in the info."""
         try:
             obs, reward, terminated, truncated, info = self.env.step(action)
+            reward = float(reward)
             if self.drop_bad:
                 check_finite(obs, reward)
         except Exception as error:
@@ -66,10 +67,14 @@ class Guard(gym.Wrapper[Any, Any, Any, Any]):
             check_finite(obs, 0.0)
         return obs, info
 
+    def close(self) -> None:
+        """Close the environment, whatever it makes of it."""
+        with suppress(Exception):
+            self.env.close()
+
     def _renew(self, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         for left in reversed(range(ATTEMPTS)):
-            with suppress(Exception):
-                self.env.close()
+            self.close()
             try:
                 self.env = self.make()
                 return self._first(int(self.seeds.integers(2**31)), options)

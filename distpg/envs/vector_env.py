@@ -4,12 +4,14 @@ All run in gymnasium's NEXT_STEP mode: the step after an episode's end ignores i
 that copy and returns its first observation. `over` says which copies will do so.
 """
 
-from collections.abc import Callable
-from contextlib import suppress
+import reprlib
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.vector.utils import concatenate, create_empty_array
 
 from distpg.envs.describe import describe_action, describe_obs
 from distpg.envs.envpool import EnvPoolVectorEnv
@@ -51,6 +53,7 @@ class VectorEnv:
         """
         self.make = make
         self.envs = envs = make()
+        self.env_id = env_id
         self.drop_bad = drop_bad
         self.guards_copies = isinstance(envs, gym.vector.SyncVectorEnv)
         self.seeds = np.random.default_rng(0)
@@ -74,7 +77,8 @@ class VectorEnv:
         """Do so, and return the observations as the env nests them."""
         self.seeds = np.random.default_rng(seeds)
         if isinstance(self.envs, gym.vector.SyncVectorEnv | EnvPoolVectorEnv):
-            obs, info = self.envs.reset(seed=list(seeds))
+            with self._explained():
+                obs, info = self.envs.reset(seed=list(seeds))
         elif self.is_ale:
             obs, info = self.envs.reset(seed=np.array(seeds, dtype=np.int64) % 2**31)  # pyright: ignore[reportArgumentType]
         else:
@@ -92,14 +96,14 @@ class VectorEnv:
             first, self.first = self.first, None
             return self._standing(first, over=False)
         try:
-            outcome = self.envs.step(self.action_spec.to_env(actions))
+            with self._explained():
+                outcome = self.envs.step(self.action_spec.to_env(actions))
             if self.drop_bad and not self.guards_copies:
                 check_finite(*outcome[:2])
         except Exception as error:
             if self.guards_copies:
                 raise
-            with suppress(Exception):
-                self.envs.close()
+            self.close()
             self.envs = self.make()
             seeds = self.seeds.integers(2**31, size=self.num_envs)
             self.first = self.reset([int(seed) for seed in seeds])
@@ -113,6 +117,30 @@ class VectorEnv:
             over = truncated | (terminated & (info["lives"] == 0))
         rewards = np.asarray(rewards, np.float32)
         return Step(self._leaves(obs), rewards, terminated, truncated, over, faults_in(info))
+
+    @contextmanager
+    def _explained(self) -> Generator[None]:
+        """Name the copy whose observation is not what its space says.
+
+        Raises:
+            RunError: there is one.
+        """
+        try:
+            yield
+        except Exception as error:
+            if not isinstance(self.envs, gym.vector.SyncVectorEnv):
+                raise
+            space = self.envs.single_observation_space
+            for number, copy in enumerate(self.envs.envs):
+                obs = vars(copy).get("last")
+                if not fits(space, obs):
+                    is_array = isinstance(obs, np.ndarray)
+                    came = f"{obs.dtype} of shape {obs.shape}" if is_array else reprlib.repr(obs)
+                    raise RunError(
+                        f"{self.env_id}, env {number}: the observation was {came}, where its space "
+                        f"is {space}"
+                    ) from error
+            raise
 
     def _standing(self, obs: Obs, *, over: bool, fault: str = "") -> Step:
         nothing, ends = np.zeros(self.num_envs, bool), np.full(self.num_envs, over)
@@ -136,8 +164,18 @@ class VectorEnv:
         write_state(self.envs, state)
 
     def close(self) -> None:
-        """Close all copies."""
-        self.envs.close()
+        """Close all copies, whatever they make of it."""
+        with suppress(Exception):
+            self.envs.close()
+
+
+def fits(space: gym.Space[Any], obs: Any) -> bool:
+    """Tell whether an observation can stand in an array of its space's."""
+    try:
+        concatenate(space, [obs], create_empty_array(space, 1))
+    except Exception:
+        return False
+    return True
 
 
 def faults_in(info: dict[str, Any]) -> dict[int, str]:

@@ -1,7 +1,10 @@
 """What a person sees while a run trains: a live line on a terminal, plain lines elsewhere."""
 
+import os
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
@@ -13,12 +16,20 @@ from distpg.progress import Progress
 PLAIN_EVERY_S = 1.0
 
 
+class Screen(Console):
+    """rich's, without an end of the program where nobody reads its output."""
+
+    def on_broken_pipe(self) -> None:
+        """Pass the error on."""
+        raise  # noqa: PLE0704 (rich calls this while it handles the error)
+
+
 class Display:
     """Shows progress, and prints the run's other lines so that they do not cut through it."""
 
     def __init__(self, config: Config, *, quiet: bool) -> None:
         """Open the display; `quiet` shows nothing."""
-        self.console = Console(quiet=quiet, highlight=False, soft_wrap=True)
+        self.console = Screen(quiet=quiet, highlight=False, soft_wrap=True)
         self.config = config
         self.began: float | None = None
         self.start_steps = 0
@@ -65,9 +76,30 @@ class Display:
 
     def say(self, line: str) -> None:
         """Print a line of its own."""
-        self.console.print(line, markup=False)
+        with self._leniently():
+            self.console.print(line, markup=False)
+
+    def interject(self, line: str) -> None:
+        """Print a line from a signal's handler, where locks and buffers may be in use."""
+        clear = "\r\x1b[2K" if self.console.is_terminal else ""
+        if not self.console.quiet:
+            with suppress(OSError):
+                os.write(self.console.file.fileno(), f"{clear}{line}\n".encode())
+
+    @contextmanager
+    def _leniently(self) -> Generator[None]:
+        """Go on without a display where nobody reads it any more, or its disk is full."""
+        try:
+            yield
+        except OSError as error:
+            self.console.quiet = True
+            with suppress(OSError):
+                sys.stderr.write(f"the run goes on, and prints nothing more: {error}\n")
+                # Python would fail over what is left in its buffer when it exits
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self.console.file.fileno())
 
     def close(self) -> None:
         """End the live line; the last iteration stays to be seen."""
-        self.bar.stop()
+        with self._leniently():
+            self.bar.stop()
         self._print_pending()

@@ -1,20 +1,25 @@
 """TensorBoard events, with the tags of Stable-Baselines3 and env steps on the x axis.
 
-Written by tensorboard's own writer, which needs no torch.
+Written here, record by record: tensorboard's own writer does it in a thread, where an error is seen
+too late, and torch's would bring torch into the driver.
 """
 
 # protobuf makes these classes at run time, where pyright does not see them
 # pyright: reportAttributeAccessIssue=false, reportUnknownParameterType=false
 
+import os
+import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from distpg.config import Config
 from distpg.config_file import to_toml
@@ -22,11 +27,17 @@ from distpg.progress import Progress
 
 
 class TensorBoard:
-    """One event file in the run's directory."""
+    """One event file in the run's directory, and another after one could not be written."""
 
-    def __init__(self, folder: Path, config: Config, progress: Progress) -> None:
+    def __init__(
+        self, folder: Path, config: Config, progress: Progress, say: Callable[[str], None]
+    ) -> None:
         """Open the file; on a resumed run, hide what was written beyond its checkpoint."""
-        self.writer = EventFileWriter(str(folder))
+        self.folder = folder
+        self.say = say
+        self.told = False
+        """Whether a failure was told: the first is enough."""
+        self.file: IO[bytes] | None = None
         self.began = time.perf_counter()
         self.start = progress
         if progress.iteration:
@@ -57,7 +68,6 @@ class TensorBoard:
             ]
         )
         self._write(Event(summary=summary, step=progress.env_steps))
-        self.writer.flush()
 
     def _write_text(self, tag: str, text: str) -> None:
         plugin = SummaryMetadata.PluginData(plugin_name="text")
@@ -75,8 +85,29 @@ class TensorBoard:
 
     def _write(self, event: Event) -> None:
         event.wall_time = time.time()
-        self.writer.add_event(event)
+        try:
+            self.file = self.file or self._open()
+            RecordWriter(self.file).write(event.SerializeToString())
+            self.file.flush()
+            if not os.fstat(self.file.fileno()).st_nlink:
+                raise FileNotFoundError("the file was removed")
+        except OSError as error:
+            if not self.told:
+                self.say(f"TensorBoard's events cannot be written: {error}; training goes on")
+            self.told = True
+            self.close()
+
+    def _open(self) -> IO[bytes]:
+        # sorted by name they are in the order of time
+        name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
+        file = (self.folder / name).open("wb")
+        head = Event(wall_time=time.time(), file_version="brain.Event:2")
+        RecordWriter(file).write(head.SerializeToString())
+        return file
 
     def close(self) -> None:
-        """Write out what is left."""
-        self.writer.close()
+        """Close the file."""
+        file, self.file = self.file, None
+        if file is not None:
+            with suppress(OSError):
+                file.close()

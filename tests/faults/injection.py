@@ -3,6 +3,7 @@
 A marker file says that it fired, also to the process that takes the place of one that died of it.
 """
 
+import ctypes
 import os
 import signal
 import time
@@ -11,6 +12,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import psutil
 from gymnasium import spaces
 
 from tests.environments import Info, Stepped
@@ -37,10 +39,14 @@ class Faulty(gym.Env[Any, Any]):
 
     def step(self, action: Any) -> Stepped:
         self.count, self.steps = self.count + 1, self.steps + 1
-        if self.steps == self.at and self.first():
+        if self.due() and self.first():
             self.fail()
         self.place += float(2 * action - 1) + 0.1 * float(self.np_random.normal())
         return self._observe(), -abs(self.place), self.count == 20, False, {}
+
+    def due(self) -> bool:
+        """Tell whether this is the step."""
+        return self.steps == self.at
 
     def first(self) -> bool:
         """Leave the marker, if nobody has yet, also in another process at the same time."""
@@ -56,6 +62,10 @@ class Faulty(gym.Env[Any, Any]):
             os.kill(os.getpid(), SIGNALS[self.kind])
         elif self.kind == "hang":
             time.sleep(3600)
+        elif self.kind == "hold the interpreter":
+            ctypes.PyDLL(None).sleep(3600)
+        elif self.kind == "kill all":
+            kill_workers()
         elif self.kind == "raise":
             raise ValueError("the reactor is on fire")
 
@@ -71,6 +81,26 @@ class FaultyWithState(Faulty):
 
     def set_state(self, state: dict[str, Any]) -> None:
         self.place, self.count, self.steps = state["place"], state["count"], state["steps"]
+
+
+class OftenWithState(FaultyWithState):
+    """Fails at each multiple of its step, once in all envs of the run together."""
+
+    def due(self) -> bool:
+        return self.steps % self.at == 0
+
+    def first(self) -> bool:
+        self.marker = self.marker.with_name(f"fired {self.steps}")
+        return super().first()
+
+
+def kill_workers() -> None:
+    """Kill every worker process, this one last."""
+    siblings = psutil.Process().parent()
+    assert siblings is not None, "a worker has a parent"
+    others = [one for one in siblings.children() if "RolloutActor" in " ".join(one.cmdline())]
+    for one in sorted(others, key=lambda one: one.pid == os.getpid()):
+        one.kill()
 
 
 def fault(folder: Path, kind: str, at: int) -> dict[str, Any]:

@@ -50,6 +50,7 @@ def undisturbed(folder: Path, make_env: type[Faulty], **changes: Any) -> Outcome
         ("kill", {"algo": "appo"}),
         ("stop", {"phase_timeout": 12.0}),
         ("hang", {"phase_timeout": 12.0}),
+        pytest.param("hold the interpreter", {"phase_timeout": 12.0}, marks=pytest.mark.thorough),
     ],
     ids=str,
 )
