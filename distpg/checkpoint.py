@@ -20,7 +20,7 @@ import safetensors
 import safetensors.numpy
 
 from distpg.config import Config
-from distpg.errors import InputError, RunError
+from distpg.errors import InputError, RunError, concerning
 from distpg.policy.architecture import Architecture
 from distpg.policy.file import check_finite, policy_bytes, read_policy
 from distpg.progress import Progress
@@ -190,7 +190,9 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         check_finite(folder / "learner.safetensors", learner.arrays)
         slots = read_slots(folder / SLOTS, contents[SLOTS]) if SLOTS in contents else ()
         origin = f"{folder}, written by distpg {manifest.get('version', 'of unknown version')}"
-        return Checkpoint(learner, Progress.from_json(manifest["progress"]), slots, origin)
+        with concerning(str(folder / MANIFEST)):
+            progress = Progress.from_json(manifest["progress"])
+        return Checkpoint(learner, progress, slots, origin)
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(f"cannot read the checkpoint {folder}: {error}") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
