@@ -20,7 +20,7 @@ from distpg.errors import InputError, concerning
 from distpg.policy.architecture import Architecture
 from distpg.records import Weights
 from distpg.spaces import ActionSpec, ObsSpec, spaces_from_json
-from distpg.values import check_fields
+from distpg.values import check_value
 
 FORMAT = 1
 
@@ -64,7 +64,7 @@ def read_policy(path: Path) -> PolicyFile:
         with concerning(str(path)):
             obs_spec, action_spec = spaces_from_json(header["spaces"])
             parts = Architecture.from_json(header["architecture"])
-            check_fields(Weights, {"version": header["policy_version"]})
+            check_value("policy_version", header["policy_version"], int)
         weights = Weights(header["policy_version"], arrays)
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(f"cannot read the policy {path}: {error}") from error
