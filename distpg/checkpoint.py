@@ -20,7 +20,7 @@ import safetensors
 import safetensors.numpy
 
 from distpg.config import Config
-from distpg.errors import InputError, RunError
+from distpg.errors import InputError, RunError, concerning
 from distpg.policy.architecture import Architecture
 from distpg.policy.file import check_finite, policy_bytes, read_policy
 from distpg.progress import Progress
@@ -28,6 +28,7 @@ from distpg.records import LearnerState
 from distpg.run_dir import RunDir, sync_folder, write_whole
 from distpg.snapshot import SlotState, slots_from_bytes, slots_to_bytes
 from distpg.spaces import spaces_to_json
+from distpg.values import misfit
 
 SCHEMA = 2
 MANIFEST = "manifest.json"
@@ -193,9 +194,13 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         )
         check_finite(folder / "learner.safetensors", learner.arrays)
         slots = read_slots(folder / SLOTS, contents[SLOTS]) if SLOTS in contents else ()
-        progress = Progress.from_json(manifest["progress"])
         origin = f"{folder}, written by distpg {manifest.get('version', 'of unknown version')}"
-        return Checkpoint(learner, progress, slots, manifest["best_score"], origin)
+        with concerning(str(folder / MANIFEST)):
+            progress = Progress.from_json(manifest["progress"])
+            best_score = manifest["best_score"]
+            if misfit(best_score, float | None):
+                raise InputError(f"best_score is {best_score!r}, which is no number")
+        return Checkpoint(learner, progress, slots, best_score, origin)
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(f"cannot read the checkpoint {folder}: {error}") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from distpg.records import RolloutStats
+from distpg.values import check_fields
 
 WINDOW = 100
 """Episodes that the reported mean return is taken over."""
@@ -88,7 +89,13 @@ class Progress:
 
     @classmethod
     def from_json(cls, described: dict[str, Any]) -> Self:
-        """Read back."""
+        """Read back.
+
+        Raises:
+            InputError: a value is not of its field's kind.
+        """
         lists = {key: tuple(described[key]) for key in ("returns", "lengths")}
-        fields: dict[str, Any] = {**described, **lists}
+        dropped = {reason: int(steps) for reason, steps in described["dropped"].items()}
+        fields: dict[str, Any] = {**described, **lists, "dropped": dropped}
+        check_fields(cls, fields)
         return cls(**fields)

@@ -6,12 +6,15 @@ these from an environment's spaces; the networks are built from them; a saved po
 
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 
 from distpg.errors import InputError
+from distpg.values import Range, check_fields
 
+Size = Annotated[int, Range(1)]
+Part = TypeVar("Part", "Leaf", "ActionSpec")
 Obs = dict[str, np.ndarray]
 
 
@@ -26,10 +29,10 @@ class Leaf:
 
     name: str
     path: tuple[str | int, ...]
-    shape: tuple[int, ...]
+    shape: tuple[Size, ...]
     dtype: str
     kind: Literal["vector", "image", "categories"]
-    sizes: tuple[int, ...] = ()
+    sizes: tuple[Size, ...] = ()
     starts: tuple[int, ...] = ()
 
 
@@ -99,9 +102,9 @@ class ActionSpec:
     """
 
     kind: Literal["categorical", "multi_categorical", "binary", "continuous"]
-    shape: tuple[int, ...]
+    shape: tuple[Size, ...]
     dtype: str
-    sizes: tuple[int, ...] = ()
+    sizes: tuple[Size, ...] = ()
     starts: tuple[int, ...] = ()
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
@@ -148,15 +151,23 @@ def spaces_to_json(obs: ObsSpec, action: ActionSpec) -> dict[str, Any]:
 
 
 def spaces_from_json(described: dict[str, Any]) -> tuple[ObsSpec, ActionSpec]:
-    """Read back what `spaces_to_json` wrote."""
+    """Read back what `spaces_to_json` wrote.
 
-    def tuples(fields: dict[str, Any]) -> dict[str, Any]:
-        return {
-            key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()
+    Raises:
+        InputError: a value is not of its field's kind.
+    """
+
+    def made(kind: type[Part], described: dict[str, Any]) -> Part:
+        fields: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in described.items()
         }
+        check_fields(kind, fields)
+        np.dtype(fields["dtype"])
+        return kind(**fields)
 
     action = dict(described["action"])
     for side in ("low", "high"):
         action[side] = [float(bound) for bound in action[side]]
-    leaves = tuple(Leaf(**tuples(leaf)) for leaf in described["obs"])
-    return ObsSpec(leaves), ActionSpec(**tuples(action))
+    leaves = tuple(made(Leaf, leaf) for leaf in described["obs"])
+    return ObsSpec(leaves), made(ActionSpec, action)

@@ -4,6 +4,7 @@ import difflib
 import math
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -54,6 +55,18 @@ def check_value(name: str, value: object, hint: Any) -> None:
     problem = misfit(value, hint)
     if problem:
         raise InputError(f"{flag(name)}: {value!r} is not {problem}")
+
+
+def check_fields(kind: type, fields: Mapping[str, object]) -> None:
+    """Refuse values, read from a file, that do not fit the annotations of a dataclass.
+
+    Raises:
+        InputError: names the field.
+    """
+    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+        problem = misfit(fields[name], hint) if name in fields else ""
+        if problem:
+            raise InputError(f"{name}: {fields[name]!r} is not {problem}")
 
 
 def misfit(value: object, hint: Any) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distpg.config import PolicySettings
+from distpg.values import check_fields
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,11 @@ class Architecture:
 
     @classmethod
     def from_json(cls, described: Mapping[str, Any]) -> "Architecture":
-        """Read back what `dataclasses.asdict` wrote as JSON."""
-        return cls(
-            hidden_sizes=tuple(described["hidden_sizes"]),
-            activation=described["activation"],
-            normalize_obs=described["normalize_obs"],
-            precision=described.get("precision", "float32"),
-        )
+        """Read back what `dataclasses.asdict` wrote as JSON.
+
+        Raises:
+            InputError: a value that no setting takes.
+        """
+        fields: dict[str, Any] = {**described, "hidden_sizes": tuple(described["hidden_sizes"])}
+        check_fields(PolicySettings, fields)
+        return cls(**fields)

@@ -5,8 +5,10 @@ architecture. The bytes are a function of those alone.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,11 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from distpg.errors import InputError
+from distpg.errors import InputError, concerning
 from distpg.policy.architecture import Architecture
 from distpg.records import Weights
 from distpg.spaces import ActionSpec, ObsSpec, spaces_from_json
+from distpg.values import check_value
 
 FORMAT = 1
 
@@ -58,15 +61,41 @@ def read_policy(path: Path) -> PolicyFile:
         header = json.loads(metadata["distpg"])
         if header["format"] != FORMAT:
             raise InputError(f"{path} has format {header['format']}; this version reads {FORMAT}")
-        obs_spec, action_spec = spaces_from_json(header["spaces"])
+        with concerning(str(path)):
+            obs_spec, action_spec = spaces_from_json(header["spaces"])
+            parts = Architecture.from_json(header["architecture"])
+            check_value("policy_version", header["policy_version"], int)
         weights = Weights(header["policy_version"], arrays)
-        parts = Architecture.from_json(header["architecture"])
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(f"cannot read the policy {path}: {error}") from error
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except InputError:
+        raise
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise InputError(f"{path} is no policy of distpg: {error!r}") from error
     check_finite(path, arrays)
+    check_size(path, arrays, obs_spec, action_spec, parts)
     return PolicyFile(weights, obs_spec, action_spec, parts)
+
+
+def check_size(
+    path: Path,
+    arrays: Mapping[str, np.ndarray],
+    obs_spec: ObsSpec,
+    action_spec: ActionSpec,
+    parts: Architecture,
+) -> None:
+    """Refuse a header that describes more than the file holds, before networks are made of it.
+
+    Raises:
+        InputError: names the file.
+    """
+    held = sum(array.size for array in arrays.values())
+    layers = sum(inputs * outputs for inputs, outputs in pairwise(parts.hidden_sizes))
+    widths = [
+        sum(space.sizes) or math.prod(space.shape) for space in (*obs_spec.leaves, action_spec)
+    ]
+    if max(layers, *widths) > held:
+        raise InputError(f"{path} differs: its header describes more than its {held} numbers")
 
 
 def check_finite(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

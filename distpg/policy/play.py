@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from distpg.errors import InputError
 from distpg.policy.actor_critic import Policy
 from distpg.policy.file import PolicyFile
 
@@ -13,7 +14,10 @@ class SavedPolicy:
 
     def __init__(self, file: PolicyFile, seed: int = 0) -> None:
         """Build the network of a policy file; `seed` is for actions that are drawn."""
-        self.policy = Policy(file.obs_spec, file.action_spec, file.architecture)
+        try:
+            self.policy = Policy(file.obs_spec, file.action_spec, file.architecture)
+        except (IndexError, RuntimeError, TypeError, ValueError) as error:
+            raise InputError(f"no network is made of the policy's header: {error}") from error
         self.policy.load(file.weights)
         self.generator = torch.Generator().manual_seed(seed)
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,6 +104,94 @@ def test_weights_that_are_no_numbers_are_refused(
     replace(newest, name, spoilt((newest / name).read_bytes(), value))
     with pytest.raises(InputError, match="not finite"):
         load_checkpoint(newest)
+
+
+def rewritten(content: bytes, change: Callable[[dict[str, np.ndarray], Any], None]) -> bytes:
+    """Change the arrays and the slots' JSON of a file."""
+    metadata = json.loads(content[8 : 8 + struct.unpack("<Q", content[:8])[0]])["__metadata__"]
+    arrays, slots = safetensors.numpy.load(content), json.loads(metadata["slots"])
+    change(arrays, slots)
+    return safetensors.numpy.save(arrays, {"slots": json.dumps(slots)})
+
+
+def without_place(arrays: dict[str, np.ndarray], slots: Any) -> None:
+    del slots[0]["envs"][0]["inner"]["place"]
+
+
+def of_more_envs(arrays: dict[str, np.ndarray], slots: Any) -> None:
+    arrays["0/over"] = np.zeros(9, bool)
+    slots[0]["over"]["shape"] = [9]
+
+
+def without_a_slot(arrays: dict[str, np.ndarray], slots: Any) -> None:
+    del slots[1]
+
+
+def without_a_field(arrays: dict[str, np.ndarray], slots: Any) -> None:
+    del slots[1]["score"]
+
+
+def of_text(arrays: dict[str, np.ndarray], slots: Any) -> None:
+    slots[1]["score"] = "high"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (without_place, r"slot 0 is no state of <FaultyWithState>: KeyError: 'place' \(injection"),
+        (of_more_envs, "slot 0 is no state of .*: it is not of 2 envs"),
+        (without_a_slot, "it has 1 slots; 2 are expected"),
+        (without_a_field, "slots.safetensors holds no slots: .*score"),
+        (of_text, "slot 1 is no state of"),
+    ],
+)
+def test_slots_that_the_environment_cannot_go_on_from_are_refused(
+    change: Callable[[dict[str, np.ndarray], Any], None],
+    said: str,
+    finished: Path,
+    tmp_path: Path,
+) -> None:
+    run = RunDir(Path(shutil.copytree(finished, tmp_path / "run", symlinks=True)))
+    for folder in list_checkpoints(run):
+        content = (folder / "slots.safetensors").read_bytes()
+        replace(folder, "slots.safetensors", rewritten(content, change))
+    with pytest.raises(InputError, match=said) as raised:
+        resume(run.path, make_env=FaultyWithState, total_steps=500, quiet=True)
+    assert str(run.checkpoints) in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["schedules/adapted", "reward_scale/statistics", "optimizer/"])
+def test_a_learner_without_an_array_is_refused_with_what_wrote_it(
+    name: str, finished: Path, tmp_path: Path
+) -> None:
+    run = RunDir(Path(shutil.copytree(finished, tmp_path / "run", symlinks=True)))
+    newest = list_checkpoints(run)[-1]
+    arrays = safetensors.numpy.load((newest / "learner.safetensors").read_bytes())
+    gone = next(key for key in sorted(arrays) if key.startswith(name))
+    del arrays[gone]
+    replace(newest, "learner.safetensors", safetensors.numpy.save(arrays))
+    said = rf"{newest}, written by distpg [\d.]+: .*{gone} is absent"
+    with pytest.raises(InputError, match=said):
+        resume(run.path, make_env=FaultyWithState, total_steps=500, quiet=True)
+
+
+@pytest.mark.parametrize("obs", ["x", None, {"a": 1}, [1.0], [[[1.0, 2.0]], 3], object()])
+def test_what_is_no_observation_is_refused(obs: Any, finished: Path) -> None:
+    with pytest.raises(InputError, match="observation"):
+        load_policy(finished).act(obs)
+
+
+def test_a_policy_that_says_it_is_larger_than_its_file_is_refused(
+    finished: Path, tmp_path: Path
+) -> None:
+    content = (finished / "policy.safetensors").read_bytes()
+    metadata = json.loads(content[8 : 8 + struct.unpack("<Q", content[:8])[0]])["__metadata__"]
+    header = json.loads(metadata["distpg"])
+    header["architecture"]["hidden_sizes"] = [16384] * 50
+    arrays = safetensors.numpy.load(content)
+    (tmp_path / "p").write_bytes(safetensors.numpy.save(arrays, {"distpg": json.dumps(header)}))
+    with pytest.raises(InputError, match="more than its"):
+        load_policy(tmp_path / "p")
 
 
 def test_a_policy_of_other_shapes_is_refused(finished: Path, tmp_path: Path) -> None:
