@@ -28,7 +28,7 @@ from distpg.report.improvement import Improvement
 from distpg.report.ledger import Ledger
 from distpg.run_dir import RunDir, write_whole
 from distpg.safeguard import Rollback, Safeguard
-from distpg.signals import at_once, handled
+from distpg.signals import at_once, handled, held_back
 from distpg.spaces import ActionSpec, ObsSpec
 from distpg.train import Stop, StopReason, Watcher, train_loop
 from distpg.trial import check_slots, try_out
@@ -84,18 +84,18 @@ def execute(plan: Plan) -> Outcome:
         if plan.resume:
             with concerning(plan.resume.origin):
                 check_slots(plan.source, plan.config, plan.resume.slots)
-        made = [] if plan.resume else plan.run.claim(overwrite=plan.overwrite)
+        # whatever keeps it from starting, no empty run directory stays
+        unstarted = stack.enter_context(ExitStack())
+        with held_back():
+            made = [] if plan.resume else plan.run.claim(overwrite=plan.overwrite)
+            unstarted.callback(plan.run.disclaim, made)
         stack.enter_context(plan.run.locked())
         display = Display(plan.config, quiet=plan.quiet)
         stack.callback(display.close)
-        try:
-            workers, learner, config = stack.enter_context(partners(plan, specs, display))
-            stop = Stop(config)
-            stack.enter_context(interruptible(stop, display))
-        except BaseException:
-            # whatever kept it from starting, no empty run directory stays
-            plan.run.disclaim(made)
-            raise
+        workers, learner, config = stack.enter_context(partners(plan, specs, display))
+        stop = Stop(config)
+        stack.enter_context(interruptible(stop, display))
+        unstarted.pop_all()
         if plan.overwrite:
             plan.run.clear()
         plan.run.write_config(config)

@@ -1,0 +1,99 @@
+"""Runs that are only about to start: interrupted, or where another is already."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from distpg.checkpoint import load_newest
+from distpg.run_dir import RunDir
+from tests.actors.test_actors import ROOT, environment, wait_until_gone
+from tests.faults.test_signals import WORDS, running
+
+
+def has_process(process: psutil.Process, title: str) -> bool:
+    for one in process.children(recursive=True):
+        try:
+            if any(title in word for word in one.cmdline()):
+                return True
+        except psutil.Error:
+            continue
+    return False
+
+
+STAGES: dict[str, Callable[[psutil.Process, Path], bool]] = {
+    "claimed": lambda process, run: (run / "lock").exists(),
+    "Ray starts": lambda process, run: has_process(process, "gcs_server"),
+    "its agents start": lambda process, run: has_process(process, "dashboard/agent.py"),
+    "workers start": lambda process, run: has_process(process, "RolloutActor"),
+    "configured": lambda process, run: (run / "config.toml").exists(),
+    "saving": lambda process, run: any((run / "checkpoints").glob("*.tmp")),
+}
+
+
+def launched(*words: str, cwd: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "launch.py"), *words],
+        cwd=cwd,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=str)
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.thorough
+def test_a_signal_while_it_starts_or_saves_leaves_a_run_that_resumes_or_none(
+    stage: str, number: signal.Signals, tmp_path: Path
+) -> None:
+    run = RunDir(tmp_path / "run")
+    process = launched(*WORDS, "--run-dir", str(run.path), cwd=tmp_path)
+    below: list[psutil.Process] = []
+    try:
+        deadline = time.monotonic() + 90
+        while not STAGES[stage](psutil.Process(process.pid), run.path):
+            assert time.monotonic() < deadline, f"not {stage} within 90 s"
+            time.sleep(0.001)
+        below = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=90)
+    finally:
+        process.kill()
+    assert process.returncode in (130, 128 + number), output
+    assert "Traceback" not in output
+    assert "SIGTERM received" not in output
+    if run.path.exists():
+        assert load_newest(run)[1] == []
+        assert json.loads(run.result.read_text())["stop_reason"] == "interrupted"
+    else:
+        assert process.returncode == 130
+        assert output == "launch.py: interrupted\n"
+    assert not wait_until_gone(below)
+
+
+def test_of_two_runs_in_one_directory_the_second_is_refused_with_the_firsts_pid(
+    tmp_path: Path,
+) -> None:
+    run = RunDir(tmp_path / "run")
+    with running(run) as first:
+        more = ("resume", str(run.path), "--total-steps", "2000000000")
+        again = (*WORDS, "--run-dir", str(run.path), "--overwrite")
+        for words in (more, again):
+            second = launched(*words, cwd=tmp_path)
+            output, _ = second.communicate(timeout=60)
+            assert second.returncode == 2, output
+            assert f"is being written by process {first.pid};" in output
+            assert "Traceback" not in output
+        assert first.poll() is None
+        first.send_signal(signal.SIGTERM)
+        first.communicate(timeout=60)
+    assert load_newest(run)[1] == []
