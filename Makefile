@@ -38,6 +38,9 @@ bench: setup  ## measure training speed on this machine
 	$(BIN)/python -m benchmarks.throughput
 	@test ! -e .venv-peers/ready || $(BIN)/python -m benchmarks.races halfcheetah pong --runs 1 --no-save
 
+soak: setup  ## train for minutes while processes are killed at random, beside the same run left alone
+	$(BIN)/python -m benchmarks.soak
+
 peers: .venv-peers/ready  ## create .venv-peers with what `python -m benchmarks.races` races
 
 .venv-peers/ready: benchmarks/peers/requirements.txt
@@ -47,4 +50,4 @@ peers: .venv-peers/ready  ## create .venv-peers with what `python -m benchmarks.
 
 check: lint types test  ## all that a change has to pass
 
-.PHONY: help setup train test test-faults lint format types bench peers check
+.PHONY: help setup train test test-faults lint format types bench soak peers check

@@ -71,19 +71,25 @@ class RayLearner:
                     raise
                 rollouts = self.replay(rollouts)
             except ProcessLostError as error:
-                in_a_row = self.lost.count(error, in_a_row)
-                self._replace()
+                in_a_row = self._replace(error, in_a_row)
             else:
                 self.kept = state
                 return weights, told
 
-    def _replace(self) -> None:
-        """Start another process, in the state after the last update."""
-        ray.kill(self.actor)
-        self.restarts += 1
-        self._start()
-        self.placement()
-        self.load(self._fetch(self.kept, "handing out its state"))
+    def _replace(self, lost: ProcessLostError, in_a_row: int) -> int:
+        """Start another process, in the state after the last update; return `Restarts.count`'s."""
+        while True:
+            in_a_row = self.lost.count(lost, in_a_row)
+            ray.kill(self.actor)
+            self.restarts += 1
+            self._start()
+            try:
+                self.placement()
+                self.load(self._fetch(self.kept, "handing out its state"))
+            except ProcessLostError as again:
+                lost = again
+            else:
+                return in_a_row
 
     def state(self) -> LearnerState:
         """Fetch the learner's state."""

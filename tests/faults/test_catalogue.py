@@ -98,6 +98,8 @@ TRAIN: dict[str, str] = {
     "--env-kwargs": """{ [1] null 3 '' x=1""",
     "--env-backend": "envpol gym",
     "--on-bad-value": "ignore",
+    "--on-anomaly": "ignore",
+    "--rollback-on-collapse": "0 -1 nan half",
     "--num-envs": "0 -2 2.5 many 1000001 nan",
     "--sign-rewards": "yes",
     "--num-workers": "-1 10001 1000000000 2.0 two",

@@ -3,7 +3,6 @@
 import os
 import signal
 import threading
-import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,20 +100,21 @@ def test_a_worker_that_dies_again_and_again_ends_the_run_with_its_name(tmp_path:
 
 
 @contextmanager
-def sending(number: int, title: str, times: int = 1) -> Generator[list[float]]:
-    """Send a signal to a process of ours below this one, as soon as its title is seen."""
-    sent: list[float] = []
+def sending(number: int, *titles: str) -> Generator[list[int]]:
+    """Send a signal to processes of ours below this one: as soon as the first title is seen, then
+    to another as soon as the second is. Tell to whom."""
+    sent: list[int] = []
     done = threading.Event()
 
     def watch() -> None:
-        while len(sent) < times and not done.is_set():
+        while len(sent) < len(titles) and not done.is_set():
             for process in psutil.Process().children(recursive=True):
                 try:
-                    found = any(title in word for word in process.cmdline())
-                    if found and len(sent) < times:
+                    found = titles[len(sent)] in " ".join(process.cmdline())
+                    if found and process.pid not in sent:
                         process.send_signal(number)
-                        sent.append(time.monotonic())
-                        done.wait(1.0)
+                        sent.append(process.pid)
+                        break
                 except psutil.Error:
                     continue
             done.wait(0.002)
@@ -129,24 +129,24 @@ def sending(number: int, title: str, times: int = 1) -> Generator[list[float]]:
 
 
 @pytest.mark.parametrize(
-    ("number", "changes"),
+    ("number", "titles", "changes"),
     [
-        (signal.SIGKILL, {}),
-        (signal.SIGKILL, {"algo": "appo"}),
-        (signal.SIGSTOP, {"phase_timeout": 15.0}),
+        (signal.SIGKILL, ["LearnerActor.update"], {}),
+        (signal.SIGKILL, ["LearnerActor.update", "LearnerActor.__init__"], {}),
+        (signal.SIGKILL, ["LearnerActor.update"], {"algo": "appo"}),
+        (signal.SIGSTOP, ["LearnerActor.update"], {"phase_timeout": 15.0}),
     ],
     ids=str,
 )
 def test_a_learner_lost_in_its_update_is_replaced_and_the_weights_are_the_same(
-    number: int, changes: dict[str, Any], tmp_path: Path
+    number: int, titles: list[str], changes: dict[str, Any], tmp_path: Path
 ) -> None:
     # long enough to be seen
     changes = {**changes, "num_epochs": 400, "learning_rate": 1e-5}
     expected = undisturbed(tmp_path, FaultyWithState, **changes)
-    with sending(number, "LearnerActor.update") as sent:
+    with sending(number, *titles) as sent:
         outcome = run(tmp_path / "run", FaultyWithState, num_workers=1, **changes)
-    assert len(sent) == 1
-    assert outcome.result["learner_restarts"] == 1
+    assert outcome.result["learner_restarts"] == len(sent) == len(titles)
     assert outcome.result["worker_restarts"] == 0
     assert policy_content(outcome) == policy_content(expected)
     assert outcome.result["trained_steps"] == expected.result["trained_steps"]
