@@ -387,7 +387,7 @@ RUNS: list[tuple[str, Callable[[Path], None] | None, list[str]]] = [
     (GO_ON, write("config.toml", "num_envz = 2"), ["RUN/config.toml", "num_envz"]),
     (GO_ON, write("config.toml", ""), ["RUN/checkpoints", "1 slots; 2"]),
     (GO_ON, remove("checkpoints"), ["RUN", "no checkpoint"]),
-    (GO_ON, edit_manifest(schema=0), ["RUN", "schema 0", "schema 1"]),
+    (GO_ON, edit_manifest(schema=0), ["RUN", "schema 0", "schema 2"]),
     (GO_ON, edit_manifest(schema=99), ["RUN", "schema 99"]),
     (GO_ON, edit_manifest(files={}), ["manifest.json"]),
     (GO_ON, edit_manifest(files=None), ["manifest.json"]),
