@@ -80,7 +80,7 @@ def execute(plan: Plan) -> Outcome:
     with ExitStack() as stack:
         # while nothing is there to be saved
         stack.enter_context(handled(at_once))
-        specs = try_out(plan.source)
+        specs = try_out(plan.source, plan.config.phase_timeout)
         if plan.resume:
             with concerning(plan.resume.origin):
                 check_slots(plan.source, plan.config, plan.resume.slots)

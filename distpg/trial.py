@@ -1,7 +1,9 @@
 """Before a run: an environment is played, so that one that cannot be is refused with its fault."""
 
-from collections.abc import Sequence
-from contextlib import closing
+import signal
+import threading
+from collections.abc import Generator, Sequence
+from contextlib import closing, contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,8 +17,16 @@ from distpg.snapshot import SlotState, slots_to_bytes
 from distpg.spaces import ActionSpec, ObsSpec
 
 
-def try_out(source: EnvSource) -> tuple[ObsSpec, ActionSpec]:
+class LateError(BaseException):
+    """A trial is past its deadline; neither a guard nor an environment takes it for a fault."""
+
+
+def try_out(source: EnvSource, timeout_s: float) -> tuple[ObsSpec, ActionSpec]:
     """Make a copy, reset and step it, and write its state out.
+
+    Args:
+        source: How to make it.
+        timeout_s: Seconds that all this may take.
 
     Returns:
         What it observes and accepts.
@@ -26,8 +36,9 @@ def try_out(source: EnvSource) -> tuple[ObsSpec, ActionSpec]:
     """
     with closing(make_vector_env(source, 1)) as envs, concerning(f"--env-id: {source.name}"):
         try:
-            play(envs)
-            state = envs.get_state()
+            with deadline(timeout_s):
+                play(envs)
+                state = envs.get_state()
             if state is not None:
                 nothing = np.zeros(0)
                 slots_to_bytes([SlotState(0, {}, nothing, nothing, nothing, state)])
@@ -35,9 +46,36 @@ def try_out(source: EnvSource) -> tuple[ObsSpec, ActionSpec]:
             raise
         except RunError as error:
             raise InputError(str(error)) from error
+        except LateError:
+            raise InputError(
+                f"a reset and two steps did not end within --phase-timeout {timeout_s:g} s"
+            ) from None
         except Exception as error:
             raise InputError(f"it cannot be played: {told(error)}") from error
         return envs.obs_spec, envs.action_spec
+
+
+@contextmanager
+def deadline(timeout_s: float) -> Generator[None]:
+    """Interrupt what takes longer, where that can be done: in the main thread, in Python.
+
+    Raises:
+        LateError: it did.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def give_up(number: int, frame: object) -> None:
+        raise LateError
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    timer = signal.setitimer(signal.ITIMER_REAL, min(timeout_s, 1e8))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *timer)
+        signal.signal(signal.SIGALRM, before)
 
 
 def play(envs: VectorEnv) -> None:

@@ -91,7 +91,7 @@ def evaluate(
     config = run.read_config()
     file = find_policy(run)
     source = find_source(config, make_env)
-    try_out(source)
+    try_out(source, config.phase_timeout)
     envs = make_vector_env(source, min(episodes, MAX_ENVS))
     if (envs.obs_spec, envs.action_spec) != (file.obs_spec, file.action_spec):
         raise InputError(

@@ -1,6 +1,7 @@
 """An environment that is wrong in one way from its first steps on, or of one odd space."""
 
 import threading
+import time
 from typing import Any
 
 import gymnasium as gym
@@ -109,6 +110,8 @@ class Odd(gym.Env[Any, Any]):
         self.count += 1
         if self.fault == "raises in step":
             raise RuntimeError("no licence")
+        if self.fault == "hangs":
+            time.sleep(3600)
         if self.fault == "closes itself":
             self.close()
         values = {

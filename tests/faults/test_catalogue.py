@@ -505,6 +505,11 @@ def test_an_environment_that_does_not_do_what_gymnasium_asks_of_it(
     refuse([command, *odd(env, **kwargs), *SMALL], [env, *said], capsys)
 
 
+def test_an_environment_that_hangs(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", *odd("Odd-v0", fault="hangs"), *SMALL, "--phase-timeout", "0.5"]
+    refuse(words, ["Odd-v0", "--phase-timeout 0.5 s"], capsys)
+
+
 def test_an_environment_that_cannot_be_sent_to_a_worker(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["train", *odd("Locked-v0"), *SMALL, "--num-workers", "1"]
     refuse(words, ["Locked-v0", "lock", "--num-workers 0"], capsys)
