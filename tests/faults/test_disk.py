@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distpg import Config, InputError, RunError, resume, train
+from distpg import Config, InputError, RunError, load_policy, resume, train
 from distpg.checkpoint import list_checkpoints, load_checkpoint, load_newest
 from distpg.cli import main
 from distpg.run_dir import RunDir, write_whole
