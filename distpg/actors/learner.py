@@ -33,9 +33,9 @@ class RayLearner:
         """Has those of the last rollouts played again that were lost with a machine."""
         self.restarts = 0
         """How often it was replaced."""
+        self.kept: Any = None
+        """A reference to its state after the last update, or to what it was given to start with."""
         self._start()
-        self.kept: Any = self.actor.state.remote()
-        """A reference to its state after the last update."""
 
     def _start(self) -> None:
         gpus = learner_gpus(self.arguments[0])
@@ -48,7 +48,16 @@ class RayLearner:
 
     def placement(self) -> tuple[str, int]:
         """Wait until the learner is up; return its device and number of threads."""
-        return self._fetch(self.actor.placement.remote(), "starting")
+        return self._call("placement", doing="starting")
+
+    def _call(self, method: str, *arguments: Any, doing: str) -> Any:
+        """Call a method of the process, or of the one that takes its place."""
+        in_a_row = 0
+        while True:
+            try:
+                return self._fetch(getattr(self.actor, method).remote(*arguments), doing)
+            except ProcessLostError as error:
+                in_a_row = self._replace(error, in_a_row)
 
     def weights(self) -> Any:
         """Return a reference to the current weights."""
@@ -84,8 +93,9 @@ class RayLearner:
             self.restarts += 1
             self._start()
             try:
-                self.placement()
-                self.load(self._fetch(self.kept, "handing out its state"))
+                self._fetch(self.actor.placement.remote(), "starting")
+                if self.kept is not None:
+                    self._fetch(self.actor.load.remote(self.kept), "loading its state")
             except ProcessLostError as again:
                 lost = again
             else:
@@ -93,16 +103,18 @@ class RayLearner:
 
     def state(self) -> LearnerState:
         """Fetch the learner's state."""
+        if self.kept is None:
+            return self._call("state", doing="copying its state")
         return self._fetch(self.kept, "copying its state")
 
     def load(self, state: LearnerState) -> None:
         """Have the learner go on from a state."""
-        self._fetch(self.actor.load.remote(state), "loading a checkpoint")
         self.kept = ray.put(state)
+        self._call("load", self.kept, doing="loading a checkpoint")
 
     def start_from(self, state: LearnerState) -> None:
         """Have the learner take over another run's networks."""
-        self._fetch(self.actor.start_from.remote(state), "loading another run's policy")
+        self._call("start_from", ray.put(state), doing="loading another run's policy")
         self.kept = self.actor.state.remote()
 
     def close(self) -> None:
