@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
+from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayActorError, RayTaskError
 from ray.exceptions import ObjectLostError as RayObjectLostError
 
 from distpg.actors import head
@@ -85,6 +85,11 @@ def fetch(
             ) from None
         except RayObjectLostError:
             raise ObjectLostError(f"what {name} made while {doing} was lost") from None
+        except OutOfMemoryError:
+            raise ProcessLostError(
+                f"{name} died while {doing}: Ray ended it before its machine's memory ran out; "
+                "give fewer --num-workers or --num-envs, or more memory"
+            ) from None
         except RayActorError as error:
             if error.actor_init_failed:
                 raise RunError(f"{name} could not start: {COLOUR.sub('', str(error))}") from None

@@ -1,6 +1,9 @@
 """Memory: a store that is too small for a batch, and nothing that grows in a long run."""
 
+import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +17,10 @@ from gymnasium import spaces
 
 from distpg import Config, train
 from distpg.report.ledger import Ledger
+from tests.actors.test_actors import environment
 from tests.environments import Info, Stepped
 from tests.faults.injection import FaultyWithState
-from tests.faults.test_processes import SHAPE
+from tests.faults.test_processes import SHAPE, policy_content, undisturbed
 
 pytestmark = pytest.mark.thorough
 MB = 2**20
@@ -124,3 +128,52 @@ def test_two_thousand_iterations_take_no_more_memory_than_five_hundred(
         growth = samples.growth(name, range(500, 1000), range(1500, 2000))
         # in 1000 iterations
         assert growth < 10 * MB, (name, growth, samples.by_name[name][::10])
+
+
+LEAKING = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from tests.faults.injection import FaultyWithState, fault
+from tests.faults.test_processes import run
+
+
+class Leaks(FaultyWithState):
+    def fail(self):
+        hoard = []
+        while len(hoard) < 50:
+            hoard.append(np.ones(2**24))
+            time.sleep(0.1)
+        raise MemoryError("nobody has minded")
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    outcome = run(folder / "run", Leaks, num_workers=2, env_kwargs=fault(folder, "leak", 41))
+"""
+
+
+def test_where_memory_runs_out_the_worker_goes_and_the_learner_stays(tmp_path: Path) -> None:
+    expected = undisturbed(tmp_path, FaultyWithState)
+    memory = psutil.virtual_memory()
+    most = (memory.total - memory.available + 3 * 2**30) / memory.total
+    if most > 0.95:
+        pytest.skip("there is no memory to run out of")
+    monitored = {"RAY_memory_usage_threshold": f"{most:.3f}"}
+    done = subprocess.run(
+        [sys.executable, "-c", LEAKING, str(tmp_path)],
+        env=environment() | monitored,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "fired").exists()
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    # Ray may end more than the one
+    assert 1 <= result["worker_restarts"] <= 2
+    assert result["learner_restarts"] == 0
+    assert result["env_faults"] == 0
+    content = (tmp_path / "run/policy.safetensors").read_bytes()
+    assert content == policy_content(expected)

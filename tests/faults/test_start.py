@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from distpg.actors.cluster import LOOPBACK
 from distpg.checkpoint import load_newest
 from distpg.run_dir import RunDir
 from tests.actors.test_actors import ROOT, environment, wait_until_gone
@@ -78,6 +79,33 @@ def test_a_signal_while_it_starts_or_saves_leaves_a_run_that_resumes_or_none(
         assert process.returncode == 130
         assert output == "launch.py: interrupted\n"
     assert not wait_until_gone(below)
+
+
+STRANGER = """
+import sys, ray
+ray.init(address=sys.argv[1], logging_level="ERROR")
+"""
+
+
+@pytest.mark.thorough
+def test_who_does_not_know_the_token_does_not_get_in(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "run")
+    with running(run) as process:
+        below = psutil.Process(process.pid).children(recursive=True)
+        (node,) = [one for one in below if one.name() == "raylet"]
+        (door,) = [word for word in node.cmdline() if word.startswith("--gcs-address=")]
+        address = door.partition("=")[2]
+        stranger = subprocess.run(
+            [sys.executable, "-c", STRANGER, address],
+            env=environment() | LOOPBACK | {"HOME": str(tmp_path), "RAY_AUTH_MODE": "disabled"},
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+        assert stranger.returncode != 0
+        assert "oken" in stranger.stderr
+        assert process.poll() is None
 
 
 def test_of_two_runs_in_one_directory_the_second_is_refused_with_the_firsts_pid(
