@@ -80,6 +80,7 @@ def execute(plan: Plan) -> Outcome:
     probe = make_vector_env(plan.source, 1)
     specs = (probe.obs_spec, probe.action_spec)
     probe.close()
+    Architecture.of(plan.config).check(specs[1])
     made = [] if plan.resume else plan.run.claim(overwrite=plan.overwrite)
     with ExitStack() as stack:
         stack.enter_context(plan.run.locked())
@@ -96,7 +97,7 @@ def execute(plan: Plan) -> Outcome:
         plan.run.write_config(config)
         progress = plan.resume.progress if plan.resume else Progress()
         clock = Clock(plan.started)
-        for note in (*plan.notes, *idle_settings(config, specs[0])):
+        for note in (*plan.notes, *idle_settings(config, *specs)):
             display.say(note)
         if config.compile:
             display.say("the first updates compile the gradient, which takes up to a minute")

@@ -71,6 +71,8 @@ BAD_FLAGS: list[tuple[list[str], list[str]]] = [
     (["--learning-rate", "-0.1"], ["--learning-rate", "-0.1", "greater than 0"]),
     (["--learning-rate", "inf"], ["--learning-rate", "inf"]),
     (["--stop-at-return", "nan"], ["--stop-at-return", "nan", "finite"]),
+    (["--action-distribution", "cauchy"], ["--action-distribution", "cauchy", "beta"]),
+    (["--log-std", "fixed"], ["--log-std", "fixed", "state"]),
     (["--lr-schedule", "cosine"], ["--lr-schedule", "cosine", "linear"]),
     (["--device", "tpu"], ["--device", "tpu", "cuda"]),
     (["--hidden-sizes", "64", "0"], ["--hidden-sizes", "0"]),
@@ -125,6 +127,17 @@ def test_an_unsupported_space_is_refused_with_what_is_supported(
     words = ["train", "--env-id", "tests.environments:AnyKind-v0"]
     words += ["--env-kwargs", f'{{"kind": "{kind}"}}']
     assert_refused(words, ["--env-id", "AnyKind-v0", *offenders], capsys)
+
+
+@pytest.mark.parametrize("family", ["squashed_gaussian", "beta"])
+@pytest.mark.parametrize("command", ["train", "bench"])
+def test_a_distribution_within_bounds_is_refused_where_there_are_none(
+    command: str, family: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [command, "--env-id", "tests.environments:AnyKind-v0"]
+    words += ["--env-kwargs", '{"kind": "unbounded action"}', "--action-distribution", family]
+    named = f"--action-distribution: {family}"
+    assert_refused(words, [named, "Box(-inf, inf, (2,), float32)"], capsys)
 
 
 @pytest.mark.parametrize(

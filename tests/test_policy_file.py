@@ -64,6 +64,20 @@ def test_a_policy_is_read_back_with_its_spaces_and_architecture(tmp_path: Path) 
         assert file.weights.arrays[name].dtype == array.dtype
 
 
+def test_a_policy_from_before_a_choice_of_its_distribution_is_read_as_what_it_was(
+    tmp_path: Path,
+) -> None:
+    size = struct.unpack("<Q", CONTENT[:8])[0]
+    header = json.loads(CONTENT[8 : 8 + size])
+    described = json.loads(header["__metadata__"]["distpg"])
+    for name in ("action_distribution", "log_std", "precision"):
+        del described["architecture"][name]
+    header["__metadata__"]["distpg"] = json.dumps(described)
+    older = json.dumps(header).encode()
+    content = struct.pack("<Q", len(older)) + older + CONTENT[8 + size :]
+    assert read_policy(write(tmp_path, content)).architecture == PARTS
+
+
 def test_a_pickle_that_was_renamed_is_refused_and_not_executed(tmp_path: Path) -> None:
     witness = tmp_path / "executed"
 
