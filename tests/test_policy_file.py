@@ -1,5 +1,6 @@
 """A policy on disk: the same bytes for the same policy, and nothing but a policy is read."""
 
+import dataclasses
 import json
 import pickle
 import struct
@@ -143,6 +144,27 @@ def test_a_policy_of_other_shapes_than_its_header_says_is_refused(tmp_path: Path
     )
     with pytest.raises(InputError, match="differs"):
         load_policy(write(tmp_path, content))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("activation", "tanx"),
+        ("action_distribution", "cauchy"),
+        ("log_std", "fixed"),
+        ("hidden_sizes", [-5]),
+        ("no_such_part", 1),
+    ],
+)
+def test_an_architecture_that_cannot_be_is_refused_by_file_and_value(
+    name: str, value: Any, tmp_path: Path
+) -> None:
+    described = {"format": 1, "policy_version": 0, "spaces": spaces_to_json(OBS, ACTION)}
+    described["architecture"] = {**dataclasses.asdict(PARTS), name: value}
+    metadata = {"distpg": json.dumps(described)}
+    file = write(tmp_path, safetensors.numpy.save(dict(WEIGHTS.arrays), metadata))
+    with pytest.raises(InputError, match=rf"policy\.safetensors.*{name.replace('_', '.')}"):
+        load_policy(file)
 
 
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from distpg.config import PolicySettings
+from distpg.config import PolicySettings, hints
 from distpg.errors import InputError
 from distpg.spaces import ActionSpec
+from distpg.values import check_value
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,16 @@ class Architecture:
 
     @classmethod
     def from_json(cls, described: Mapping[str, Any]) -> "Architecture":
-        """Read back what `dataclasses.asdict` wrote as JSON, also before the last fields came."""
+        """Read back what `dataclasses.asdict` wrote as JSON, also before the last fields came.
+
+        Raises:
+            InputError: a value is none that the setting of its name takes.
+        """
         values: dict[str, Any] = {**described, "hidden_sizes": tuple(described["hidden_sizes"])}
-        return cls(**values)
+        parts = cls(**values)
+        for name, value in vars(parts).items():
+            check_value(name, value, hints()[name])
+        return parts
 
     def check(self, actions: ActionSpec) -> None:
         """Refuse a distribution within bounds for continuous actions without.

@@ -57,10 +57,12 @@ def read_policy(path: Path) -> PolicyFile:
             arrays: dict[str, np.ndarray] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         header = json.loads(metadata["distpg"])
         if header["format"] != FORMAT:
-            raise InputError(f"{path} has format {header['format']}; this version reads {FORMAT}")
+            raise InputError(f"format {header['format']}; this version reads {FORMAT}")
         obs_spec, action_spec = spaces_from_json(header["spaces"])
         weights = Weights(header["policy_version"], arrays)
         parts = Architecture.from_json(header["architecture"])
+    except InputError as error:
+        raise InputError(f"cannot read the policy {path}: {error}") from error
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(f"cannot read the policy {path}: {error}") from error
     except (KeyError, TypeError, json.JSONDecodeError) as error:
