@@ -81,6 +81,7 @@ def execute(plan: Plan) -> Outcome:
         # while nothing is there to be saved
         stack.enter_context(handled(at_once))
         specs = try_out(plan.source, plan.config.phase_timeout)
+        Architecture.of(plan.config).check(specs[1])
         if plan.resume:
             with concerning(plan.resume.origin):
                 check_slots(plan.source, plan.config, plan.resume.slots)
@@ -101,7 +102,7 @@ def execute(plan: Plan) -> Outcome:
         plan.run.write_config(config)
         progress = plan.resume.progress if plan.resume else Progress()
         clock = Clock(plan.started)
-        for note in notes(plan, config, specs[0]):
+        for note in notes(plan, config, specs):
             display.say(note)
         tensorboard = TensorBoard(plan.run.path, config, progress, display.say)
         stack.callback(tensorboard.close)
@@ -150,10 +151,10 @@ def execute(plan: Plan) -> Outcome:
     return Outcome(plan.run.path, result, stop.signal)
 
 
-def notes(plan: Plan, config: Config, obs_spec: ObsSpec) -> Iterator[str]:
+def notes(plan: Plan, config: Config, specs: tuple[ObsSpec, ActionSpec]) -> Iterator[str]:
     """Say what should be known of a run before it starts."""
     yield from plan.notes
-    yield from idle_settings(config, obs_spec)
+    yield from idle_settings(config, *specs)
     if config.compile:
         yield "the first updates compile the gradient, which takes up to a minute"
     if config.baseline != "value":

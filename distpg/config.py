@@ -200,6 +200,12 @@ class PolicySettings:
     processor or the GPU has it. Parameters and their updates stay in float32."""
     normalize_obs: bool = True
     """Scale vector observations by their running mean and standard deviation."""
+    action_distribution: Literal["gaussian", "squashed_gaussian", "beta"] = "gaussian"
+    """Of continuous actions: a Gaussian, clipped to the bounds; a Gaussian that tanh squashes into
+    them; or a Beta distribution between them. The last two need finite bounds."""
+    log_std: Literal["free", "state"] = "free"
+    """Log standard deviation of the Gaussians: free is a parameter, the same in all states; state
+    is an output of the network, between -5 and 2."""
 
 
 @dataclass(frozen=True, kw_only=True)

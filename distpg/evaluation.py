@@ -41,7 +41,7 @@ def play(
     while any(len(episodes) < share for episodes, share in zip(played, shares, strict=True)):
         distribution = policy({name: torch.from_numpy(leaf) for name, leaf in obs.items()})
         actions = distribution.sample(generator) if stochastic else distribution.mode()
-        step = envs.step(actions.numpy())
+        step = envs.step(policy.to_bounds(actions.numpy()))
         torn += [*step.faults.values()]
         if len(torn) > num_episodes:
             raise RunError(f"environments raised {len(torn)} times in an evaluation: {torn[-1]}")

@@ -4,21 +4,21 @@ import dataclasses
 from collections.abc import Iterator
 
 from distpg.config import Config
-from distpg.spaces import ObsSpec
+from distpg.spaces import ActionSpec, ObsSpec
 from distpg.values import flag
 
 
-def idle_settings(config: Config, obs_spec: ObsSpec) -> list[str]:
+def idle_settings(config: Config, obs_spec: ObsSpec, action_spec: ActionSpec) -> list[str]:
     """Say of each setting that differs from its preset, and has no effect, what it would need."""
     preset = Config(algo=config.algo, num_workers=0, num_envs=2)
     return [
         f"{flag(name)} has no effect without {need}"
-        for name, need in _idle(config, obs_spec)
+        for name, need in _idle(config, obs_spec, action_spec)
         if getattr(config, name) != getattr(preset, name)
     ]
 
 
-def _idle(config: Config, obs_spec: ObsSpec) -> Iterator[tuple[str, str]]:
+def _idle(config: Config, obs_spec: ObsSpec, action_spec: ActionSpec) -> Iterator[tuple[str, str]]:
     schedules = (config.lr_schedule, config.clip_schedule, config.ent_schedule)
     follows_kl = "kl_adaptive" in (config.surrogate, *schedules)
     kinds = {leaf.kind for leaf in obs_spec.leaves}
@@ -34,6 +34,11 @@ def _idle(config: Config, obs_spec: ObsSpec) -> Iterator[tuple[str, str]]:
         "--surrogate clip": (config.surrogate == "clip", ("clip_coef", "clip_schedule")),
         "images": ("image" in kinds, ("precision",)),
         "observations besides images": (kinds != {"image"}, ("hidden_sizes", "activation")),
+        "continuous actions": (
+            action_spec.kind == "continuous",
+            ("action_distribution", "log_std"),
+        ),
+        "a Gaussian": (config.action_distribution != "beta", ("log_std",)),
         "a KL penalty": (config.penalizes_kl, ("kl_coef",)),
         "anything kl_adaptive": (follows_kl, ("kl_target",)),
         "--baseline value": (

@@ -111,7 +111,7 @@ def replay(worker: RolloutWorker, first: Collected) -> float:
         # a segment goes on where the last one ended
         began = time.perf_counter()
     for actions in first.rollout.actions:
-        worker.envs.step(actions)
+        worker.envs.step(worker.policy.to_bounds(actions))
     return first.stats.env_steps / (time.perf_counter() - began)
 
 

@@ -35,7 +35,7 @@ class Rollout:
     state: np.ndarray
     """[N, H] float32 recurrent state at row 0; H = 0 for a feed-forward policy."""
     actions: np.ndarray
-    """[T, N] int64 or [T, N, A] as sampled, before any clipping to bounds."""
+    """[T, N] int64 or [T, N, A] as sampled, before any clipping or squashing to bounds."""
     logprobs: np.ndarray
     """[T, N] float32 log pi(a|s) of the policy that acted, summed over A."""
     rewards: np.ndarray

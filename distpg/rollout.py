@@ -95,7 +95,7 @@ class RolloutWorker:
             outputs = self.policy.outputs(recording.observed(t), constants)
             actions = self.policy.distribution_of(outputs).sample(generator).numpy()
             step_began = time.perf_counter()
-            step = self.envs.step(actions)
+            step = self.envs.step(self.policy.to_bounds(actions))
             step_s += time.perf_counter() - step_began
             valid = ~self.over
             for env, fault in step.faults.items():

@@ -125,10 +125,11 @@ class ActionSpec:
         return np.array(self.low), np.array(self.high)
 
     def to_env(self, actions: np.ndarray) -> np.ndarray:
-        """Turn actions as sampled, [*B] or [*B, A], into ones that the env accepts, [*B, *shape].
+        """Turn a policy's actions, [*B] or [*B, A], into ones that the env accepts, [*B, *shape].
 
         Continuous actions are clipped to the bounds here and nowhere else: what is stored, and
-        scored by the policy, is the action as sampled.
+        scored by the policy, is the action as sampled. Of those that the policy laid out between
+        the bounds, this takes the rounding.
         """
         if self.kind == "continuous":
             actions = np.clip(actions, *self.bounds)

@@ -60,6 +60,17 @@ def assert_refused(
 ENV = ["--env-id", "CartPole-v1"]
 
 
+@pytest.mark.parametrize("family", ["squashed_gaussian", "beta"])
+@pytest.mark.parametrize("command", ["train", "bench"])
+def test_a_distribution_within_bounds_is_refused_where_there_are_none(
+    command: str, family: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [command, "--env-id", "tests.environments:AnyKind-v0"]
+    words += ["--env-kwargs", '{"kind": "unbounded action"}', "--action-distribution", family]
+    named = f"--action-distribution: {family}"
+    assert_refused(words, [named, "Box(-inf, inf, (2,), float32)"], capsys)
+
+
 def test_ray_client_is_refused_from_the_environment_too(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

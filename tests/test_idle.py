@@ -7,9 +7,11 @@ import pytest
 from distpg.config import Config, presets
 from distpg.config_file import read_settings, recipes
 from distpg.idle import idle_settings
-from distpg.spaces import Leaf, ObsSpec
+from distpg.spaces import ActionSpec, Leaf, ObsSpec
 
 VECTOR = ObsSpec((Leaf("obs", (), (6,), "float32", "vector"),))
+BOX = ActionSpec("continuous", (2,), "float32", low=(-1.0, -1.0), high=(1.0, 1.0))
+CHOICE = ActionSpec("categorical", (), "int64", (3,), (0,))
 IMAGE = ObsSpec((Leaf("obs", (), (84, 84, 3), "uint8", "image"),))
 
 
@@ -44,23 +46,34 @@ IMAGE = ObsSpec((Leaf("obs", (), (84, 84, 3), "uint8", "image"),))
 def test_a_setting_without_effect_is_named_with_what_it_needs(
     settings: dict[str, Any], expected: list[str]
 ) -> None:
-    assert idle_settings(Config(**settings), VECTOR) == expected
+    assert idle_settings(Config(**settings), VECTOR, BOX) == expected
 
 
 def test_what_sees_decides_what_has_an_effect() -> None:
     config = Config(precision="bf16", hidden_sizes=(8,))
-    assert idle_settings(config, VECTOR) == ["--precision has no effect without images"]
+    assert idle_settings(config, VECTOR, BOX) == ["--precision has no effect without images"]
     besides = "--hidden-sizes has no effect without observations besides images"
-    assert idle_settings(config, IMAGE) == [besides]
-    assert idle_settings(config, ObsSpec((*VECTOR.leaves, *IMAGE.leaves))) == []
+    assert idle_settings(config, IMAGE, BOX) == [besides]
+    assert idle_settings(config, ObsSpec((*VECTOR.leaves, *IMAGE.leaves)), BOX) == []
+
+
+def test_what_is_done_decides_what_has_an_effect() -> None:
+    config = Config(action_distribution="squashed_gaussian", log_std="state")
+    assert idle_settings(config, VECTOR, BOX) == []
+    assert idle_settings(config, VECTOR, CHOICE) == [
+        "--action-distribution has no effect without continuous actions",
+        "--log-std has no effect without continuous actions",
+    ]
+    config = Config(action_distribution="beta", log_std="state")
+    assert idle_settings(config, VECTOR, BOX) == ["--log-std has no effect without a Gaussian"]
 
 
 @pytest.mark.parametrize("algo", presets())
 def test_a_preset_has_nothing_idle_of_its_own(algo: str) -> None:
-    assert idle_settings(Config(algo=algo), VECTOR) == []
+    assert idle_settings(Config(algo=algo), VECTOR, CHOICE) == []
 
 
 @pytest.mark.parametrize("recipe", recipes())
 def test_no_recipe_sets_what_has_no_effect(recipe: str) -> None:
     config: Config = Config(**read_settings(recipe))
-    assert idle_settings(config, IMAGE if config.env_id.startswith("ALE/") else VECTOR) == []
+    assert idle_settings(config, IMAGE if config.env_id.startswith("ALE/") else VECTOR, BOX) == []

@@ -1,5 +1,6 @@
 """A policy on disk: the same bytes for the same policy, and nothing but a policy is read."""
 
+import dataclasses
 import json
 import pickle
 import struct
@@ -62,6 +63,20 @@ def test_a_policy_is_read_back_with_its_spaces_and_architecture(tmp_path: Path) 
     for name, array in WEIGHTS.arrays.items():
         np.testing.assert_array_equal(file.weights.arrays[name], array)
         assert file.weights.arrays[name].dtype == array.dtype
+
+
+def test_a_policy_from_before_a_choice_of_its_distribution_is_read_as_what_it_was(
+    tmp_path: Path,
+) -> None:
+    size = struct.unpack("<Q", CONTENT[:8])[0]
+    header = json.loads(CONTENT[8 : 8 + size])
+    described = json.loads(header["__metadata__"]["distpg"])
+    for name in ("action_distribution", "log_std", "precision"):
+        del described["architecture"][name]
+    header["__metadata__"]["distpg"] = json.dumps(described)
+    older = json.dumps(header).encode()
+    content = struct.pack("<Q", len(older)) + older + CONTENT[8 + size :]
+    assert read_policy(write(tmp_path, content)).architecture == PARTS
 
 
 def test_a_pickle_that_was_renamed_is_refused_and_not_executed(tmp_path: Path) -> None:
@@ -129,6 +144,27 @@ def test_a_policy_of_other_shapes_than_its_header_says_is_refused(tmp_path: Path
     )
     with pytest.raises(InputError, match="differs"):
         load_policy(write(tmp_path, content))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("activation", "tanx"),
+        ("action_distribution", "cauchy"),
+        ("log_std", "fixed"),
+        ("hidden_sizes", [-5]),
+        ("no_such_part", 1),
+    ],
+)
+def test_an_architecture_that_cannot_be_is_refused_by_file_and_value(
+    name: str, value: Any, tmp_path: Path
+) -> None:
+    described = {"format": 1, "policy_version": 0, "spaces": spaces_to_json(OBS, ACTION)}
+    described["architecture"] = {**dataclasses.asdict(PARTS), name: value}
+    metadata = {"distpg": json.dumps(described)}
+    file = write(tmp_path, safetensors.numpy.save(dict(WEIGHTS.arrays), metadata))
+    with pytest.raises(InputError, match=rf"policy\.safetensors.*{name.replace('_', '.')}"):
+        load_policy(file)
 
 
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:

@@ -194,6 +194,23 @@ def test_actions_are_stored_as_sampled_and_clipped_only_for_the_env() -> None:
     np.testing.assert_array_equal(received, np.clip(rollout.actions, low, high))
 
 
+@pytest.mark.parametrize("family", ["squashed_gaussian", "beta"])
+def test_actions_within_bounds_are_stored_as_sampled_and_laid_out_only_for_the_env(
+    family: str,
+) -> None:
+    low, high = np.array([-0.2, 0.1], np.float32), np.array([0.3, 2.0], np.float32)
+    config = configure(num_envs=3, num_steps=40, action_distribution=family)
+    (rollout,), _ = play(config, source_of(Echo, {"low": low, "high": high}))
+    received = rollout.obs["obs"][1:]
+    assert (received >= low).all()
+    assert (received <= high).all()
+    unit = rollout.actions if family == "beta" else (np.tanh(rollout.actions) + 1) / 2
+    np.testing.assert_allclose(received, low + (high - low) * unit, atol=1e-6)
+    assert np.ptp(received, (0, 1)) == pytest.approx(high - low, rel=0.2)
+    (again,), _ = play(config, source_of(Echo, {"low": low, "high": high}))
+    assert_same(rollout, again)
+
+
 @pytest.mark.parametrize("kind", SUPPORTED)
 def test_logprobs_are_the_policys_of_the_stored_actions(kind: str) -> None:
     config = configure(num_envs=2, num_steps=7)

@@ -253,6 +253,8 @@ def test_a_resumed_run_ends_as_one_that_was_not_stopped(tmp_path: Path) -> None:
         {"normalize_rewards": True, "gradient_stats_every": 1},
         {"algo": "appo"},
         {"env_id": "Pendulum-v1", "lr_schedule": "linear"},
+        {"env_id": "Pendulum-v1", "action_distribution": "squashed_gaussian", "log_std": "state"},
+        {"env_id": "Pendulum-v1", "action_distribution": "beta"},
         {"env_id": "distpg/DiamondHill-v0", "num_slots": 2},
         {"env_id": "CartPole-v1", "algo": "a2c", "num_epochs": 1, "minibatch_size": None},
     ],
@@ -352,6 +354,26 @@ def test_a_saved_policy_acts_on_one_observation_or_a_batch_within_the_action_spa
         assert len(actions) == 3
         each = list(iterate(batch_space(action_space, 3), actions))
         assert all(action_space.contains(action) for action in each)
+
+
+@pytest.mark.parametrize("family", ["squashed_gaussian", "beta"])
+@pytest.mark.parametrize("kind", ["asymmetric action", "scalar action", "matrix action"])
+def test_a_policy_within_bounds_plays_and_is_played_back_within_them(
+    kind: str, family: str, tmp_path: Path
+) -> None:
+    # the env raises at an action outside of its space
+    config = tiny(env_kwargs={"kind": kind}, action_distribution=family, max_env_faults=1)
+    outcome = train(config, make_env=AnyKind, run_dir=tmp_path / "run", quiet=True)
+    assert outcome.result["env_faults"] == 0
+    obs_space, action_space = KINDS[kind]
+    policy = load_policy(outcome.run_dir)
+    for stochastic in (False, True):
+        actions = [policy.act(obs_space.sample(), stochastic=stochastic) for _ in range(5)]
+        assert all(action_space.contains(action) for action in actions)
+    played = distpg.evaluate(outcome.run_dir, episodes=2, make_env=AnyKind)
+    assert list(played.lengths) == [5, 5]
+    again = train(config, make_env=AnyKind, run_dir=tmp_path / "again", quiet=True)
+    assert policy_content(again.run_dir) == policy_content(outcome.run_dir)
 
 
 def test_a_batch_of_observations_gets_the_actions_that_each_gets_alone(finished: Outcome) -> None:

@@ -88,7 +88,7 @@ class VectorEnv:
         return obs
 
     def step(self, actions: np.ndarray) -> Step:
-        """Step every copy with its action as the policy sampled it, [N] or [N, A].
+        """Step every copy with its action as `Policy.to_bounds` gives it, [N] or [N, A].
 
         A copy that raises is guarded by itself; of a vector env of its own all copies are lost.
         """

@@ -169,7 +169,7 @@ class Learner(Trainable):
         clip = coefficients.clip if config.surrogate == "clip" else None
         stats |= on_policy.distance(torch.cat(moved), clip)
         if self.policy.action_spec.kind == "continuous":
-            stats["train/std"] = float(self.policy.log_std.detach().exp().mean())
+            stats["train/std"] = self.policy.mean_std(samples.parameters)
         return stats | means.read()
 
     def _fit_critic(self, samples: Samples, credit: Credit) -> None:

@@ -9,37 +9,58 @@ from torch import Tensor, nn
 
 from distpg.errors import InputError
 from distpg.policy.architecture import Architecture
+from distpg.policy.bounded import Beta, SquashedGaussian
 from distpg.policy.distributions import (
     Bernoulli,
     Categorical,
     DiagonalGaussian,
     Distribution,
     MultiCategorical,
+    limit_log_std,
 )
 from distpg.policy.encoders import ImageEncoder, ObsEncoder, orthogonal
 from distpg.policy.normalizer import Constants, ObsNormalizer
 from distpg.records import Weights
 from distpg.spaces import ActionSpec, ObsSpec
 
+CONTINUOUS: dict[str, type[DiagonalGaussian | Beta]] = {
+    "gaussian": DiagonalGaussian,
+    "squashed_gaussian": SquashedGaussian,
+    "beta": Beta,
+}
+BOUNDED = (SquashedGaussian, Beta)
+
 
 class Policy(nn.Module):
     """From observations to a distribution over actions: normalizer, encoder, head."""
 
-    log_std: Tensor
+    log_std: nn.Parameter | None
+    """Of a Gaussian, the same in all states; else None."""
 
     def __init__(self, obs_spec: ObsSpec, action_spec: ActionSpec, parts: Architecture) -> None:
-        """Build and initialize the networks."""
+        """Build and initialize the networks.
+
+        Raises:
+            InputError: the action distribution needs bounds, and the actions have none.
+        """
         super().__init__()
+        parts.check(action_spec)
         self.obs_spec = obs_spec
         self.action_spec = action_spec
         self.normalizer = ObsNormalizer(obs_spec.leaves, enabled=parts.normalize_obs)
         self.encoder = ObsEncoder(obs_spec, parts)
+        self.family = CONTINUOUS[parts.action_distribution]
+        continuous = action_spec.kind == "continuous"
+        gaussian = continuous and self.family is not Beta
+        free = gaussian and parts.log_std == "free"
+        self.limits_log_std = gaussian and not free
         self.num_outputs = sum(action_spec.sizes) or action_spec.stored_shape[0]
+        if continuous and not free:
+            self.num_outputs *= 2
         bias = not self.encoder.is_table
         head = nn.Linear(self.encoder.num_features, self.num_outputs, bias=bias)
         self.head = orthogonal(head, gain=0.01)
-        if action_spec.kind == "continuous":
-            self.log_std = nn.Parameter(torch.zeros(self.num_outputs))
+        self.log_std = nn.Parameter(torch.zeros(self.num_outputs)) if free else None
 
     def forward(self, obs: Mapping[str, Tensor]) -> Distribution:
         """Return the action distribution for raw observations {leaf: [*B, *O]}."""
@@ -58,29 +79,52 @@ class Policy(nn.Module):
 
     def distribution_of(self, outputs: Tensor) -> Distribution:
         """Return the action distribution for [*B, num_outputs] outputs of the head."""
-        if self.action_spec.kind == "continuous":
-            return DiagonalGaussian(outputs, self.log_std)
-        return self._discrete(outputs)
+        if self.log_std is not None:
+            return self.family(outputs, self.log_std)
+        return self.rebuild(outputs)
 
     def parameters_of(self, features: Tensor) -> Tensor:
         """Return the distribution's parameters as values, [*B, P]; `rebuild` takes them back."""
         outputs = self.head(features)
-        if self.action_spec.kind == "continuous":
+        if self.log_std is not None:
             outputs = torch.cat([outputs, self.log_std.expand_as(outputs)], -1)
         return outputs
 
     def rebuild(self, parameters: Tensor) -> Distribution:
         """Return the distribution of [*B, P] parameters."""
-        if self.action_spec.kind == "continuous":
-            return DiagonalGaussian(*parameters.chunk(2, -1))
-        return self._discrete(parameters)
-
-    def _discrete(self, logits: Tensor) -> Distribution:
         if self.action_spec.kind == "categorical":
-            return Categorical(logits)
+            return Categorical(parameters)
         if self.action_spec.kind == "multi_categorical":
-            return MultiCategorical(logits, self.action_spec.sizes)
-        return Bernoulli(logits)
+            return MultiCategorical(parameters, self.action_spec.sizes)
+        if self.action_spec.kind == "binary":
+            return Bernoulli(parameters)
+        return self._continuous(parameters)
+
+    def _continuous(self, parameters: Tensor) -> DiagonalGaussian | Beta:
+        first, second = parameters.chunk(2, -1)
+        return self.family(first, limit_log_std(second) if self.limits_log_std else second)
+
+    def to_bounds(self, actions: np.ndarray) -> np.ndarray:
+        """Map actions as sampled to what the environment's door takes, [*B] or [*B, A].
+
+        Those of a distribution within bounds are laid out between them, in float64; all others are
+        left as they are, for the door to clip.
+        """
+        if self.action_spec.kind != "continuous" or not issubclass(self.family, BOUNDED):
+            return actions
+        low, high = self.action_spec.bounds
+        unit = self.family.to_unit(actions.astype(np.float64))
+        # not low + (high - low) * unit, which misses the upper bound, and may overflow
+        return low * (1 - unit) + high * unit
+
+    @torch.no_grad()
+    def mean_std(self, parameters: Tensor) -> float:
+        """Return the mean standard deviation of continuous actions, of u where they are tanh(u).
+
+        It is that of now where it is the same in all states, else of the [B, P] parameters.
+        """
+        own = self._continuous(parameters).std() if self.log_std is None else self.log_std.exp()
+        return float(own.mean())
 
     def for_acting(self) -> Self:
         """Keep what computes in bf16 in bf16, so that no pass converts it; learning ends here."""

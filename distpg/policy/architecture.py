@@ -1,10 +1,13 @@
 """What a policy's networks are made of: plain values, saved with the weights, without torch."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from distpg.config import PolicySettings
+from distpg.errors import InputError
+from distpg.spaces import ActionSpec
 from distpg.values import check_fields
 
 
@@ -17,13 +20,13 @@ class Architecture:
     normalize_obs: bool
     precision: str = "float32"
     """Of the image encoders."""
+    action_distribution: str = "gaussian"
+    log_std: str = "free"
 
     @classmethod
     def of(cls, settings: PolicySettings) -> "Architecture":
         """Take the architecture out of the settings."""
-        return cls(
-            settings.hidden_sizes, settings.activation, settings.normalize_obs, settings.precision
-        )
+        return cls(**{field.name: getattr(settings, field.name) for field in fields(cls)})
 
     @classmethod
     def from_json(cls, described: Mapping[str, Any]) -> "Architecture":
@@ -35,3 +38,18 @@ class Architecture:
         fields: dict[str, Any] = {**described, "hidden_sizes": tuple(described["hidden_sizes"])}
         check_fields(PolicySettings, fields)
         return cls(**fields)
+
+    def check(self, actions: ActionSpec) -> None:
+        """Refuse a distribution within bounds for continuous actions without.
+
+        Raises:
+            InputError: names the flag and the space.
+        """
+        bounded = self.action_distribution != "gaussian" and actions.kind == "continuous"
+        if bounded and not all(map(math.isfinite, (*actions.low, *actions.high))):
+            low, high = min(actions.low), max(actions.high)
+            raise InputError(
+                f"--action-distribution: {self.action_distribution} needs finite bounds, and the "
+                f"actions are Box({low:g}, {high:g}, {actions.shape}, {actions.dtype}); take "
+                "--action-distribution gaussian"
+            )

@@ -1,7 +1,7 @@
 """Action distributions: light views on a network's output, without torch.distributions' checks.
 
-Each is built from parameters [*B, ...] and offers `sample`, `mode`, `log_prob` and `entropy`, the
-last two summed over the action's components, [*B].
+Each is built from parameters [*B, ...] and offers `sample`, `mode`, `log_prob`, `entropy` and `kl`,
+the last three summed over the action's components, [*B]. Those within bounds are in `bounded.py`.
 """
 
 import math
@@ -10,6 +10,11 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Generator, Tensor
 from torch.nn.functional import logsigmoid
+
+LOG_STD_LOW, LOG_STD_HIGH = -5.0, 2.0
+"""Where a state's own log standard deviation ends. Below, float32 would round a mean by more than
+1e-5 of a deviation, which shows in the ratio; above, nearly all actions lie at a bound.
+"""
 
 
 class Distribution(Protocol):
@@ -157,6 +162,10 @@ class DiagonalGaussian:
         """Return the mean."""
         return self.mean
 
+    def std(self) -> Tensor:
+        """Return the standard deviations, [A] or [*B, A]."""
+        return self.log_std.exp()
+
     def log_prob(self, actions: Tensor) -> Tensor:
         """Return the summed log-density of [*B, A] actions as sampled, not as clipped."""
         z = (actions - self.mean) * (-self.log_std).exp()
@@ -173,3 +182,12 @@ class DiagonalGaussian:
         narrower = other.log_std - self.log_std
         moved = (self.mean - other.mean) * (-other.log_std).exp()
         return (narrower + 0.5 * ((-2 * narrower).exp() + moved.square() - 1)).sum(-1)
+
+
+def limit_log_std(outputs: Tensor) -> Tensor:
+    """Turn any [*B, A] outputs into log standard deviations within the limits, 0 into 0.
+
+    A sigmoid, since a hard limit has no gradient that would lead back from it.
+    """
+    start = math.log(-LOG_STD_LOW / LOG_STD_HIGH)
+    return LOG_STD_LOW + (LOG_STD_HIGH - LOG_STD_LOW) * (outputs + start).sigmoid()

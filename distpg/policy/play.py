@@ -45,7 +45,8 @@ class SavedPolicy:
         }
         distribution = self.policy(tensors)
         chosen = distribution.sample(self.generator) if stochastic else distribution.mode()
-        actions = self.policy.action_spec.to_env(chosen.numpy())
+        bounded = self.policy.to_bounds(chosen.numpy())
+        actions = self.policy.action_spec.to_env(bounded)
         actions = actions.reshape((*batch_shape, *actions.shape[1:]))
         # an empty index turns an array without axes into a number
         return actions[()]

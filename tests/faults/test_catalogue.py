@@ -143,6 +143,8 @@ TRAIN: dict[str, str] = {
     "--value-epochs": "-1 x",
     "--hidden-sizes": "0 -1 64,64 '[64, 64]' 6.4 1000000 16385",
     "--activation": "sigmoid",
+    "--action-distribution": "cauchy",
+    "--log-std": "fixed",
     "--precision": "fp16",
     "--num-epochs": "0 -3 ten",
     "--minibatch-size": "0 -1 all",

@@ -146,6 +146,32 @@ def test_on_the_first_minibatch_of_every_update_the_ratio_is_1(settings: dict[st
         assert 0 <= stats["train/on_policy_max"] <= 1e-5
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"log_std": "state"},
+        {"action_distribution": "squashed_gaussian", "ent_coef": 0.01},
+        {"action_distribution": "squashed_gaussian", "log_std": "state", "algo": "ppo_kl"},
+        {"action_distribution": "beta", "ent_coef": 0.01},
+        {"action_distribution": "beta", "algo": "ppo_kl"},
+        {"action_distribution": "beta", "surrogate": "importance", "advantage": "vtrace"},
+    ],
+    ids=str,
+)
+def test_every_distribution_of_continuous_actions_is_learned_from_as_it_was_played(
+    settings: dict[str, Any],
+) -> None:
+    run = Run(env_id="Pendulum-v1", **{**LONG, "learning_rate": 0.02, **settings})
+    before = run.learner.weights()
+    for _ in range(4):
+        stats = run.iterate()
+        assert stats["train/on_policy_max"] <= 1e-5
+        assert all(np.isfinite(value) for value in stats.values()), stats
+        assert stats["train/approx_kl"] > 0
+        assert stats["train/std"] > 0
+    assert differ(parameters(run.learner.weights()), parameters(before))
+
+
 def test_a_single_step_on_the_whole_batch_measures_no_divergence() -> None:
     stats = Run(**ONE_STEP).iterate()
     assert abs(stats["train/approx_kl"]) < 1e-6
@@ -372,6 +398,8 @@ def test_an_update_does_not_alter_the_rollouts() -> None:
         {"advantage": "vtrace", "rho_bar": 0.9, "ent_coef": 0.01, "ent_schedule": "linear"},
         {**LONG, "advantage": "n_step", "value_epochs": 2, "value_clip": 0.1},
         {"hidden_sizes": (), "optimizer": "sgd", "value_epochs": 1, "loss_average": "per_episode"},
+        {"env_id": "Pendulum-v1", "action_distribution": "beta", "ent_coef": 0.01},
+        {"env_id": "Pendulum-v1", "action_distribution": "squashed_gaussian", "log_std": "state"},
     ],
     ids=[
         "ppo",
@@ -385,6 +413,8 @@ def test_an_update_does_not_alter_the_rollouts() -> None:
         "vtrace",
         "value epochs",
         "linear",
+        "beta",
+        "squashed",
     ],
 )
 def test_a_learner_that_is_loaded_goes_on_bit_for_bit(settings: dict[str, Any]) -> None:

@@ -416,6 +416,7 @@ def test_only_categories_without_hidden_layers_are_a_table_and_have_no_bias(
 def test_a_distribution_is_rebuilt_from_its_parameters(kind: str) -> None:
     policy = make_policy(VECTOR, kind=kind)
     if kind == "continuous":
+        assert policy.log_std is not None
         with torch.no_grad():
             policy.log_std.copy_(torch.tensor([0.3, -0.9]))
     features = policy.encoder(observe(VECTOR))

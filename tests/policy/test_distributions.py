@@ -4,8 +4,10 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Generator, Tensor
+from torch.nn.functional import softplus
 from torch.testing import assert_close
 
+from distpg.policy.bounded import Beta
 from distpg.policy.distributions import (
     Bernoulli,
     Categorical,
@@ -22,6 +24,7 @@ MAKE: dict[str, tuple[int, Callable[[Tensor], Distribution]]] = {
     "multi_categorical": (sum(SIZES), lambda outputs: MultiCategorical(outputs, SIZES)),
     "binary": (3, Bernoulli),
     "continuous": (2, lambda outputs: DiagonalGaussian(outputs, LOG_STD)),
+    "beta": (4, lambda outputs: Beta(*outputs.chunk(2, -1))),
 }
 """For each kind, how many outputs of a network it takes, and how it is made from them."""
 
@@ -42,6 +45,10 @@ def reference(kind: str, outputs: Tensor) -> list[torch.distributions.Distributi
     if kind == "binary":
         bits = torch.distributions.Bernoulli(logits=outputs)
         return [torch.distributions.Independent(bits, 1)]
+    if kind == "beta":
+        alpha, beta = (1 + softplus(outputs)).chunk(2, -1)
+        betas = torch.distributions.Beta(alpha, beta)
+        return [torch.distributions.Independent(betas, 1)]
     normals = torch.distributions.Normal(outputs, LOG_STD.exp().expand_as(outputs))
     return [torch.distributions.Independent(normals, 1)]
 
