@@ -75,7 +75,7 @@ BAD_FLAGS: list[tuple[list[str], list[str]]] = [
     (["--device", "tpu"], ["--device", "tpu", "cuda"]),
     (["--hidden-sizes", "64", "0"], ["--hidden-sizes", "0"]),
     (["--bootstrap-steps", "0"], ["--bootstrap-steps", "0", "inf"]),
-    (["--algo", "dqn"], ["--algo", "dqn", "a2c, appo, ppo, ppo_kl, reinforce"]),
+    (["--algo", "dqn"], ["--algo", "dqn", "a2c, appo, npg, ppo, ppo_kl, reinforce, trpo"]),
     (["--algo"], ["--algo"]),
     (
         ["--num-slots", "1", "--num-workers", "1", "--num-steps", "4", "--minibatch-size", "99"],
@@ -177,7 +177,8 @@ def test_help_lists_every_flag_with_its_meaning(
             "--minibatch-size --learning-rate --lr-schedule --optimizer --momentum --gamma "
             "--gae-lambda --clip-coef --clip-schedule --ent-coef --ent-schedule --vf-coef "
             "--value-clip --value-epochs "
-            "--max-grad-norm --target-kl --normalize-obs --normalize-rewards "
+            "--max-grad-norm --target-kl --max-kl --cg-iterations --cg-damping --line-search-steps "
+            "--normalize-obs --normalize-rewards "
             "--normalize-advantages --hidden-sizes --activation --seed --device --learner-threads "
             "--address --env-kwargs --init-from --run-dir --overwrite --stop-at-return "
             "--checkpoint-every --eval-every --quiet --config"

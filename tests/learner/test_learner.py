@@ -53,6 +53,8 @@ def first_gradient(learner: Learner) -> dict[str, np.ndarray]:
         {"baseline": "value", "advantage": "reward_to_go", "minibatch_size": 7},
         {"algo": "a2c", "num_epochs": 1},
         {"algo": "reinforce", "num_epochs": 1, "minibatch_size": None},
+        {"algo": "trpo", "num_epochs": 1},
+        {"algo": "npg", "num_epochs": 1},
         {"episodes_per_env": 2},
     ],
     ids=str,
@@ -371,6 +373,8 @@ def test_an_update_does_not_alter_the_rollouts() -> None:
         },
         {"advantage": "vtrace", "rho_bar": 0.9, "ent_coef": 0.01, "ent_schedule": "linear"},
         {**LONG, "advantage": "n_step", "value_epochs": 2, "value_clip": 0.1},
+        {"algo": "trpo", "num_epochs": 1, "lr_schedule": "kl_adaptive", "ent_coef": 0.01},
+        {"algo": "npg", "num_epochs": 1, "optimizer": "sgd", "learning_rate": 1e-3},
         {"hidden_sizes": (), "optimizer": "sgd", "value_epochs": 1, "loss_average": "per_episode"},
     ],
     ids=[
@@ -384,6 +388,8 @@ def test_an_update_does_not_alter_the_rollouts() -> None:
         "importance, whole episodes",
         "vtrace",
         "value epochs",
+        "trpo",
+        "npg",
         "linear",
     ],
 )
