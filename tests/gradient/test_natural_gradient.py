@@ -38,15 +38,16 @@ def outputs(theta: Tensor) -> Tensor:
     return (OBS @ theta.view(3, 2).T).tanh() * 2
 
 
-POLICIES: dict[str, tuple[Callable[[Tensor], Distribution], list[list[int]]]] = {
-    "categorical": (lambda theta: Categorical(outputs(theta)), [[0], [1], [2]]),
+BITS = torch.tensor([0, 1])
+POLICIES: dict[str, tuple[Callable[[Tensor], Distribution], Tensor]] = {
+    "categorical": (lambda theta: Categorical(outputs(theta)), torch.arange(3)),
     "multi": (
         lambda theta: MultiCategorical(outputs(theta)[:, [0, 1, 2, 0]], (2, 2)),
-        [[i, j] for i in (0, 1) for j in (0, 1)],
+        torch.cartesian_prod(BITS, BITS),
     ),
     "binary": (
         lambda theta: Bernoulli(outputs(theta)),
-        [[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)],
+        torch.cartesian_prod(BITS, BITS, BITS),
     ),
 }
 """By name, from parameters [P] to a policy, and all of its actions."""
@@ -57,12 +58,9 @@ def fisher_by_definition(name: str, theta: Tensor) -> Tensor:
     make, actions = POLICIES[name]
     total = torch.zeros(len(theta), len(theta), dtype=theta.dtype)
     for action in actions:
-        every = torch.tensor(action if len(action) > 1 else action[0]).expand(
-            len(OBS), *([len(action)] if len(action) > 1 else [])
-        )
 
-        def logprobs(theta: Tensor, every: Tensor = every) -> Tensor:
-            return make(theta).log_prob(every)
+        def logprobs(theta: Tensor, action: Tensor = action) -> Tensor:
+            return make(theta).log_prob(action.expand(len(OBS), *action.shape))
 
         scores = torch.autograd.functional.jacobian(logprobs, theta)
         assert isinstance(scores, Tensor)
@@ -104,9 +102,15 @@ def test_of_a_gaussian_it_is_known_in_closed_form() -> None:
     torch.testing.assert_close(found, expected)
 
 
-@pytest.mark.parametrize("name", [*POLICIES, "gaussian"])
+EVERY: dict[str, Callable[[Tensor], Distribution]] = {
+    **{name: make for name, (make, _) in POLICIES.items()},
+    "gaussian": gaussian,
+}
+
+
+@pytest.mark.parametrize("name", EVERY)
 def test_the_kl_of_a_small_step_is_half_its_square_under_the_product(name: str) -> None:
-    make = gaussian if name == "gaussian" else POLICIES[name][0]
+    make = EVERY[name]
     step = 1e-4 * torch.tensor([1.0, -2.0, 0.5, 1.5, -1.0, 0.7], dtype=torch.float64)
     kl = float(make(THETA).kl(make(THETA + step)).mean())
     assert kl == pytest.approx(0.5 * float(step @ product_of(make, THETA)(step)), rel=1e-3)
@@ -181,9 +185,9 @@ def test_the_length_is_that_of_the_kl_to_second_order() -> None:
     assert step_size(lambda x: 4 * x, direction, max_kl=0.5) == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize("name", [*POLICIES, "gaussian"])
+@pytest.mark.parametrize("name", EVERY)
 def test_a_step_of_that_length_has_that_kl(name: str) -> None:
-    make = gaussian if name == "gaussian" else POLICIES[name][0]
+    make = EVERY[name]
     product = product_of(make, THETA)
     direction = torch.tensor([1.0, -2.0, 0.5, 1.5, -1.0, 0.7], dtype=torch.float64)
     step = direction * step_size(product, direction, max_kl=1e-6)

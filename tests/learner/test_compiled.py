@@ -15,8 +15,9 @@ from tests.learner.runs import LONG, Run
     [
         {"clip_schedule": "linear", "ent_coef": 0.01, "ent_schedule": "linear"},
         {"env_id": "Pendulum-v1", "value_clip": 0.2, "target_kl": 1.0},
+        {"algo": "trpo", "num_epochs": 1},
     ],
-    ids=["discrete", "continuous"],
+    ids=["discrete", "continuous", "trust region"],
 )
 def test_a_compiled_update_is_the_update_but_for_the_last_bits(settings: dict[str, Any]) -> None:
     run = Run(**{**LONG, **settings})

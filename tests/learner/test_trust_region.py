@@ -1,6 +1,8 @@
 """The policy's step along the natural gradient, as the learner takes it."""
 
 import dataclasses
+import itertools
+import math
 from typing import Any
 
 import numpy as np
@@ -83,8 +85,12 @@ def test_a_step_that_no_length_of_holds_leaves_the_policy_bit_for_bit(
     run.iterate()
     before = run.learner.state()
     # every length is worse than nothing
-    losses = iter(range(100))
-    monkeypatch.setattr(trust_region, "measure", lambda *_: (float(next(losses)), 0.0))
+    losses = itertools.count(0.0)
+
+    def worse(*_: object) -> tuple[float, float]:
+        return next(losses), 0.0
+
+    monkeypatch.setattr(trust_region, "measure", worse)
     weights, stats = run.learner.update(run.collect())
     assert_same(parameters(weights), parameters(before.policy))
     assert stats["gradient/step_accepted"] == stats["train/approx_kl"] == 0
@@ -166,7 +172,7 @@ def test_the_critic_takes_its_steps_by_the_optimizer_and_the_policy_none() -> No
     kept = run.learner.optimizer.kept
     assert not any(array.any() for array in kept["policy"].values())
     # one with the policy's, then the epochs of its own, in minibatches of 64
-    steps = 1 + run.config.value_epochs * -(-run.learner.trained_steps // 64)
+    steps = 1 + run.config.value_epochs * math.ceil(run.learner.trained_steps / 64)
     assert int(kept["critic"]["step"]) == run.learner.num_updates == steps
 
 
@@ -212,6 +218,6 @@ def test_a_gradient_that_is_no_number_is_an_anomaly() -> None:
     run = Run(**TRPO)
     rollouts = run.collect()
     with torch.no_grad():
-        run.learner.model.critic["head"].bias.fill_(float("nan"))
+        run.learner.optimizer.parts["critic"][0].fill_(math.nan)
     with pytest.raises(AnomalyError):
         run.learner.update(rollouts)
