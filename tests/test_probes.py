@@ -130,8 +130,8 @@ SETTINGS: dict[str, Any] = {
 BY_PRESET: dict[str, dict[str, Any]] = {
     "ppo": {"num_steps": 8, "num_epochs": 4, "total_steps": 3000},
     "ppo_kl": {"num_steps": 8, "num_epochs": 4, "total_steps": 3000},
-    "trpo": {"num_steps": 8, "max_kl": 0.05, "cg_damping": 0.01, "total_steps": 4000},
-    "npg": {"num_steps": 8, "max_kl": 0.05, "cg_damping": 0.01, "total_steps": 4000},
+    "trpo": {"num_steps": 8, "max_kl": 0.05, "cg_damping": 0.01, "total_steps": 6000},
+    "npg": {"num_steps": 8, "max_kl": 0.05, "cg_damping": 0.01, "total_steps": 6000},
     "a2c": {"num_steps": 8, "total_steps": 6000},
     "reinforce": {"total_steps": 2500},
 }
