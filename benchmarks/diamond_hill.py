@@ -25,8 +25,10 @@ from distpg.config import Config
 from distpg.envs import diamond_hill
 from distpg.envs.make import find_env
 from distpg.envs.solver import Game, Solver
+from distpg.gradient.natural_gradient import Product, conjugate_gradient, hessian_product
 from distpg.in_process import InProcessWorkers
 from distpg.learner.learner import Learner
+from distpg.policy.distributions import Categorical
 
 mpl.use("agg")
 
@@ -50,6 +52,8 @@ PRESETS: dict[str, tuple[int, dict[str, Any]]] = {
     "ppo": (150, {**SEGMENTS, "ent_coef": 0.02}),
     "ppo_kl": (150, {**SEGMENTS, "ent_coef": 0.02}),
     "a2c": (400, {"num_envs": 16, "learning_rate": 5e-2, "ent_coef": 0.02}),
+    "trpo": (150, {**SEGMENTS, "ent_coef": 0.02}),
+    "npg": (150, {**SEGMENTS, "ent_coef": 0.02}),
     "reinforce": (1000, {"num_envs": 64, "learning_rate": 2e-2, "ent_coef": 0.02}),
 }
 """For each preset its updates, and what it changes; the same for all seeds."""
@@ -103,6 +107,32 @@ def ascend(optimizer: type[torch.optim.Optimizer], updates: int) -> Curve:
         if update in looks:
             curve.append(point(update, logits.detach().softmax(1)))
     return curve
+
+
+def ascend_naturally(updates: int) -> Curve:
+    """Climb the exact natural gradient, undamped, with the same step size as the plain one."""
+    logits, curve = START.clone(), [point(0, START.softmax(1))]
+    for update in range(1, updates + 1):
+        gradient = SOLVER.gradient(logits).flatten()
+        step = conjugate_gradient(
+            fisher_product(logits), gradient, iterations=len(gradient), tolerance=1e-9
+        )
+        logits = logits + PLAIN["learning_rate"] * step.view_as(logits)
+        curve.append(point(update, logits.softmax(1)))
+    return curve
+
+
+def fisher_product(logits: Tensor) -> Product:
+    """Return what multiplies by the exact Fisher matrix of logits [3, 2], over an episode."""
+    visits = torch.zeros(len(logits), dtype=logits.dtype)
+    for episode in SOLVER.episodes(logits.softmax(1)):
+        visits[episode.nodes] += episode.probability
+
+    def product(vector: Tensor) -> Tensor:
+        leaf = logits.clone().requires_grad_()
+        return hessian_product(Categorical(logits).kl(Categorical(leaf)) @ visits, [leaf], vector)
+
+    return product
 
 
 def train(seed: int, updates: int, settings: dict[str, Any]) -> Trained:
@@ -214,11 +244,13 @@ def main() -> None:
     updates = options.plain_updates
     exact = ascend(torch.optim.SGD, updates)
     adam = ascend(torch.optim.Adam, 1000)
+    natural = ascend_naturally(100)
     sampled = [train(seed, updates, PLAIN).curve for seed in range(options.plain_seeds)]
     rate = PLAIN["learning_rate"]
     plateau = {
         "exact_gradient": {"learning_rate": rate, **summary(exact)},
         "exact_gradient_adam": {"learning_rate": rate, **summary(adam)},
+        "exact_natural_gradient": {"learning_rate": rate, **summary(natural)},
         "sampled_reinforce": [
             {"seed": seed, **summary(curve)} for seed, curve in enumerate(sampled)
         ],
@@ -230,6 +262,7 @@ def main() -> None:
             ("exact gradient, plain steps", "tab:red", [exact]),
             ("REINFORCE without baseline, plain steps", "tab:orange", sampled),
             ("exact gradient, Adam", "tab:green", [adam]),
+            ("exact natural gradient, plain steps", "tab:purple", [natural]),
             ("preset reinforce (baseline, Adam)", "tab:blue", curves["reinforce"]),
         ]
     )

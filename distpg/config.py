@@ -55,7 +55,8 @@ class RunSettings:
     """What is run, and when it ends."""
 
     algo: str = "ppo"
-    """The preset that the other settings start from: ppo, appo, ppo_kl, a2c or reinforce."""
+    """The preset that the other settings start from: ppo, appo, ppo_kl, trpo, npg, a2c or
+    reinforce."""
     seed: Seed = 0
     """Fixes every random stream of the run."""
     total_steps: BigCount = 1_000_000
@@ -157,10 +158,17 @@ class GradientSettings:
     """Whether the policy's loss is the mean over steps, or their sum over the number of
     episodes."""
     surrogate: Literal[
-        "log_prob", "detached_ratio", "importance", "clip", "kl_adaptive", "kl_fixed"
+        "log_prob",
+        "detached_ratio",
+        "importance",
+        "clip",
+        "kl_adaptive",
+        "kl_fixed",
+        "trust_region",
     ] = "clip"
     """The loss: log_prob is log pi times credit, detached_ratio the same gradient by pi / pi (both
-    one step a batch); importance weighs log pi anew before every step; clip and kl_* are PPO's."""
+    one step a batch); importance weighs log pi anew before every step; clip and kl_* are PPO's;
+    trust_region is TRPO's, one natural-gradient step of the policy a batch, within --max-kl."""
     importance: Literal["trajectory", "per_decision", "per_step"] = "per_decision"
     """Weight of a step under --surrogate importance: the product of ratios to the episode's end,
     to the rewarded step, or its own ratio alone."""
@@ -215,8 +223,8 @@ class LearnerSettings:
     num_epochs: Count = 10
     """Passes over each batch."""
     minibatch_size: BigCount | None = 64
-    """Samples of one gradient; none takes the whole batch. With log_prob and detached_ratio, whose
-    gradients add up to one step a batch, it bounds memory alone."""
+    """Samples of one gradient; none takes the whole batch. With log_prob, detached_ratio and
+    trust_region, whose gradients add up to one step a batch, it bounds memory alone."""
     optimizer: Literal["adam", "sgd"] = "adam"
     """Adam (epsilon 1e-5), or stochastic gradient descent with momentum."""
     momentum: Fraction = 0.9
@@ -229,8 +237,18 @@ class LearnerSettings:
     max_grad_norm: Positive = 0.5
     """The gradient's norm is cut to this."""
     target_kl: Positive | None = None
-    """End an update early once the KL from the acting policy passes 1.5 times this; log_prob and
-    detached_ratio take one step a batch, which nothing can end."""
+    """End an update early once the KL from the acting policy passes 1.5 times this; log_prob,
+    detached_ratio and trust_region take one step a batch, which nothing can end."""
+    max_kl: Positive = 0.01
+    """How far a step under trust_region may go: mean KL from the acting policy, in nats."""
+    cg_iterations: Count = 10
+    """Iterations of conjugate gradients, which find the natural gradient; more are more exact."""
+    cg_damping: NonNegative = 0.1
+    """What is added to the Fisher matrix's diagonal: more is a shorter step, nearer the plain
+    gradient."""
+    line_search_steps: CountOrZero = 10
+    """Lengths of a natural-gradient step that are tried, each half the one before, until one gains
+    and keeps to --max-kl; else the policy stays. 0 takes the first as it is."""
     normalize_rewards: bool = False
     """Learn from rewards divided by the running standard deviation of the discounted return."""
     gradient_stats_every: CountOrZero = 10
@@ -350,7 +368,7 @@ class Config(
     @property
     def one_step(self) -> bool:
         """Whether the surrogate's gradient is right only at the parameters that acted."""
-        return self.surrogate in ("log_prob", "detached_ratio")
+        return self.surrogate in ("log_prob", "detached_ratio", "trust_region")
 
     @property
     def penalizes_kl(self) -> bool:

@@ -21,6 +21,7 @@ def idle_settings(config: Config, obs_spec: ObsSpec, action_spec: ActionSpec) ->
 def _idle(config: Config, obs_spec: ObsSpec, action_spec: ActionSpec) -> Iterator[tuple[str, str]]:
     schedules = (config.lr_schedule, config.clip_schedule, config.ent_schedule)
     follows_kl = "kl_adaptive" in (config.surrogate, *schedules)
+    trust_region = config.surrogate == "trust_region"
     kinds = {leaf.kind for leaf in obs_spec.leaves}
     needs = {
         "--optimizer sgd": (config.optimizer == "sgd", ("momentum",)),
@@ -32,6 +33,14 @@ def _idle(config: Config, obs_spec: ObsSpec, action_spec: ActionSpec) -> Iterato
             ("importance", "importance_clip"),
         ),
         "--surrogate clip": (config.surrogate == "clip", ("clip_coef", "clip_schedule")),
+        "--surrogate trust_region": (
+            trust_region,
+            ("max_kl", "cg_iterations", "cg_damping", "line_search_steps"),
+        ),
+        "a critic or another surrogate": (
+            config.baseline == "value" or not trust_region,
+            ("optimizer", "learning_rate", "lr_schedule", "max_grad_norm"),
+        ),
         "images": ("image" in kinds, ("precision",)),
         "observations besides images": (kinds != {"image"}, ("hidden_sizes", "activation")),
         "continuous actions": (

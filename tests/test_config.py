@@ -34,9 +34,12 @@ def test_a_preset_changes_the_defaults_and_a_given_value_changes_the_preset() ->
     assert Config(algo="a2c").gamma == Config().gamma
 
 
-@pytest.mark.parametrize("algo", ["ppo", "appo", "ppo_kl", "a2c", "reinforce"])
+ALGOS = ["a2c", "appo", "npg", "ppo", "ppo_kl", "reinforce", "trpo"]
+
+
+@pytest.mark.parametrize("algo", ALGOS)
 def test_every_preset_is_a_legal_configuration_and_names_no_algo_itself(algo: str) -> None:
-    assert set(presets()) == {"ppo", "appo", "ppo_kl", "a2c", "reinforce"}
+    assert list(presets()) == ALGOS
     assert "algo" not in presets()[algo]
     config = Config(algo=algo)
     assert dataclasses.replace(config) == config
@@ -118,6 +121,10 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"loss_average": "mean"}, "--loss-average: 'mean'", "per_step, per_episode"),
     ({"kl_coef": 0}, "--kl-coef: 0", "greater than 0"),
     ({"kl_target": -0.01}, "--kl-target: -0.01", "greater than 0"),
+    ({"max_kl": 0.0}, "--max-kl: 0.0", "greater than 0"),
+    ({"cg_iterations": 0}, "--cg-iterations: 0", "at least 1"),
+    ({"cg_damping": -0.1}, "--cg-damping: -0.1", "at least 0"),
+    ({"line_search_steps": -1}, "--line-search-steps: -1", "at least 0"),
     ({"value_clip": 0.0}, "--value-clip: 0.0", "greater than 0 or none"),
     ({"value_epochs": -1}, "--value-epochs: -1", "at least 0"),
     ({"optimizer": "rmsprop"}, "--optimizer: 'rmsprop'", "adam, sgd"),
@@ -134,9 +141,9 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"checkpoint_every": -1}, "--checkpoint-every: -1", "at least 0"),
     ({"eval_every": -1}, "--eval-every: -1", "at least 0"),
     ({"phase_timeout": 0}, "--phase-timeout: 0", "greater than 0"),
-    ({"algo": "dqn"}, "--algo: 'dqn'", "a2c, appo, ppo, ppo_kl, reinforce"),
-    ({"algo": ["ppo"]}, "--algo: ['ppo']", "a2c, appo, ppo, ppo_kl, reinforce"),
-    ({"algo": {}}, "--algo: {}", "a2c, appo, ppo, ppo_kl, reinforce"),
+    ({"algo": "dqn"}, "--algo: 'dqn'", ", ".join(ALGOS)),
+    ({"algo": ["ppo"]}, "--algo: ['ppo']", ", ".join(ALGOS)),
+    ({"algo": {}}, "--algo: {}", ", ".join(ALGOS)),
 ]
 ILLEGAL: list[tuple[dict[str, Any], str, str]] = [
     ({"advantage": "gae", "baseline": "mean"}, "--advantage gae", "--baseline value"),
@@ -166,6 +173,8 @@ ILLEGAL: list[tuple[dict[str, Any], str, str]] = [
     ({"surrogate": "log_prob"}, "--num-epochs: 10", "--num-epochs 1"),
     ({"surrogate": "log_prob", "num_epochs": 2}, "--num-epochs: 2", "--num-epochs 1"),
     ({"surrogate": "detached_ratio"}, "--num-epochs: 10", "--num-epochs 1"),
+    ({"surrogate": "trust_region"}, "--num-epochs: 10", "--num-epochs 1"),
+    ({"algo": "trpo", "overlap": True}, "--overlap", "--surrogate clip or importance"),
     (
         {"advantage": "reward_to_go", "baseline": "none", "episodes_per_env": 0},
         "--episodes-per-env: 0",
@@ -248,7 +257,7 @@ def choices(name: str) -> tuple[Any, ...]:
 BOOTSTRAPS = {("n_step", 1), ("n_step", 5), ("gae", 5), ("vtrace", 5)}
 """Advantages and bootstrap_steps whose credit contains V."""
 ALL_REWARDS = {("total_return", 5), ("reward_to_go", 5), ("n_step", "inf")}
-ONE_STEP = {"log_prob", "detached_ratio"}
+ONE_STEP = {"log_prob", "detached_ratio", "trust_region"}
 
 
 def test_the_two_kinds_of_advantages_are_all_that_there_are() -> None:
@@ -274,8 +283,8 @@ def test_what_bootstraps_takes_a_critic_and_every_other_combination_is_legal() -
         assert config.episodes == int(needs_episodes)
         assert config.resolved().resolved() == config.resolved()
         legal += 1
-    # (4 that bootstrap and 3 x 4 others) x 6 surrogates x 3 x 2 x 2
-    assert legal == 16 * 72
+    # (4 that bootstrap and 3 x 4 others) x 7 surrogates x 3 x 2 x 2
+    assert legal == 16 * 84
 
 
 @pytest.mark.parametrize("baseline", ["none", "mean", "time", "value"])

@@ -37,6 +37,18 @@ IMAGE = ObsSpec((Leaf("obs", (), (84, 84, 3), "uint8", "image"),))
             ],
         ),
         (
+            {"max_kl": 0.1, "line_search_steps": 5},
+            [
+                "--max-kl has no effect without --surrogate trust_region",
+                "--line-search-steps has no effect without --surrogate trust_region",
+            ],
+        ),
+        ({"algo": "trpo", "max_kl": 0.1, "learning_rate": 1e-2}, []),
+        (
+            {"algo": "trpo", "advantage": "reward_to_go", "baseline": "mean", "optimizer": "sgd"},
+            ["--optimizer has no effect without a critic or another surrogate"],
+        ),
+        (
             {"algo": "a2c", "target_kl": 0.1},
             ["--target-kl has no effect without several steps a batch"],
         ),

@@ -94,7 +94,7 @@ def test_vtrace_corrects_old_rollouts_where_gae_does_not() -> None:
     np.testing.assert_allclose(same.numpy(), gae.numpy(), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("algo", ["a2c", "reinforce", "ppo_kl"])
+@pytest.mark.parametrize("algo", ["a2c", "reinforce", "ppo_kl", "trpo", "npg"])
 def test_what_is_right_for_its_own_rollouts_alone_refuses_older_ones(algo: str) -> None:
     with pytest.raises(InputError, match="--overlap: rollouts are one update old"):
         Config(algo=algo, overlap=True)

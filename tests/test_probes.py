@@ -130,10 +130,12 @@ SETTINGS: dict[str, Any] = {
 BY_PRESET: dict[str, dict[str, Any]] = {
     "ppo": {"num_steps": 8, "num_epochs": 4, "total_steps": 3000},
     "ppo_kl": {"num_steps": 8, "num_epochs": 4, "total_steps": 3000},
+    "trpo": {"num_steps": 8, "max_kl": 0.05, "cg_damping": 0.01, "total_steps": 6000},
+    "npg": {"num_steps": 8, "max_kl": 0.05, "cg_damping": 0.01, "total_steps": 6000},
     "a2c": {"num_steps": 8, "total_steps": 6000},
     "reinforce": {"total_steps": 2500},
 }
-with_a_critic = pytest.mark.parametrize("algo", ["ppo", "ppo_kl", "a2c"])
+with_a_critic = pytest.mark.parametrize("algo", ["ppo", "ppo_kl", "trpo", "npg", "a2c"])
 every_preset = pytest.mark.parametrize("algo", BY_PRESET)
 
 

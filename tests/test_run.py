@@ -252,6 +252,7 @@ def test_a_resumed_run_ends_as_one_that_was_not_stopped(tmp_path: Path) -> None:
         {},
         {"normalize_rewards": True, "gradient_stats_every": 1},
         {"algo": "appo"},
+        {"algo": "trpo", "num_epochs": 1},
         {"env_id": "Pendulum-v1", "lr_schedule": "linear"},
         {"env_id": "Pendulum-v1", "action_distribution": "squashed_gaussian", "log_std": "state"},
         {"env_id": "Pendulum-v1", "action_distribution": "beta"},
@@ -459,7 +460,7 @@ def test_overwrite_replaces_the_run_whole(tmp_path: Path) -> None:
     assert len(list(run.glob("events.*"))) == 1
 
 
-@pytest.mark.parametrize("algo", ["a2c", "reinforce", "appo"])
+@pytest.mark.parametrize("algo", ["a2c", "reinforce", "appo", "trpo", "npg"])
 def test_every_preset_trains_and_counts_every_step(algo: str, tmp_path: Path) -> None:
     config = Config(algo=algo, num_workers=0, total_steps=300, hidden_sizes=(8,))
     result = train(config, run_dir=tmp_path / "run", quiet=True).result

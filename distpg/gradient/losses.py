@@ -105,5 +105,6 @@ SURROGATES: dict[str, Callable[[Scored, Coefficients], Tensor]] = {
     "clip": lambda x, now: clipped_loss(x.log_ratio, x.advantages, clip_coef=now.clip),
     "kl_adaptive": _kl_penalty,
     "kl_fixed": _kl_penalty,
+    "trust_region": lambda x, now: ratio_loss(x.log_ratio, x.advantages),
 }
 """From a minibatch and the current coefficients to the policy's loss."""

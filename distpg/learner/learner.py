@@ -6,7 +6,7 @@ T steps, N envs of all slots side by side, B valid samples of a batch, M of a mi
 import dataclasses
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from distpg.gradient.diagnostics import approx_kl, explained_variance
 from distpg.gradient.importance import importance_weights
 from distpg.gradient.losses import SURROGATES, Coefficients, Scored, value_loss
 from distpg.gradient.paths import Paths, episode_starts
-from distpg.learner import on_policy
+from distpg.learner import on_policy, trust_region
 from distpg.learner.compiled import compiled
 from distpg.learner.diagnosis import gradient_samples, measure_noise, measure_step
 from distpg.learner.means import Means
@@ -160,6 +160,8 @@ class Learner(Trainable):
             if not config.one_step:
                 terms["gradient/norm"] = self._step()
             means.add(terms, len(rows))
+        if config.surrogate == "trust_region":
+            stats |= trust_region.step(self, samples, credit, coefficients)
         if config.one_step:
             stats["gradient/norm"] = float(self._step())
         self._fit_critic(samples, credit)
@@ -167,7 +169,7 @@ class Learner(Trainable):
             self.schedules.observe(float(approx_kl(self.log_ratio(samples))))
         stats |= {"train/n_updates": self.num_updates, "train/early_stop": float(stopped)}
         clip = coefficients.clip if config.surrogate == "clip" else None
-        stats |= on_policy.distance(torch.cat(moved), clip)
+        stats = on_policy.distance(torch.cat(moved), clip) | stats
         if self.policy.action_spec.kind == "continuous":
             stats["train/std"] = self.policy.mean_std(samples.parameters)
         return stats | means.read()
@@ -225,11 +227,8 @@ class Learner(Trainable):
     def log_ratio(self, samples: Samples) -> Tensor:
         """Return log pi(a|s) minus that of the policy that acted, [B], as constants."""
         with torch.no_grad():
-            now = self.policy.rebuild(in_chunks(self._parameters, samples.obs))
+            now = self.policy.rebuild(in_chunks(self.policy.parameters_at, samples.obs))
             return now.log_prob(samples.actions) - samples.logprobs
-
-    def _parameters(self, obs: Mapping[str, Tensor]) -> Tensor:
-        return self.policy.parameters_of(self.policy.encoder(obs))
 
     def _step(self) -> Tensor:
         self.num_updates += 1

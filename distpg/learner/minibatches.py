@@ -83,6 +83,10 @@ def in_chunks(
     function: Callable[[Mapping[str, Tensor]], Tensor], obs: Mapping[str, Tensor]
 ) -> Tensor:
     """Apply a network to {leaf: [B, *O]} in passes of bounded memory."""
-    leaves = {name: leaf.split(CHUNK) for name, leaf in obs.items()}
-    chunks = [dict(zip(leaves, parts, strict=True)) for parts in zip(*leaves.values(), strict=True)]
-    return torch.cat([function(chunk) for chunk in chunks])
+    return torch.cat([function(chunk) for chunk in chunks(obs, CHUNK)])
+
+
+def chunks(obs: Mapping[str, Tensor], size: int) -> list[dict[str, Tensor]]:
+    """Split {leaf: [B, *O]} into views of at most `size` rows."""
+    leaves = {name: leaf.split(size) for name, leaf in obs.items()}
+    return [dict(zip(leaves, parts, strict=True)) for parts in zip(*leaves.values(), strict=True)]

@@ -117,11 +117,11 @@ class Optimizer:
     @contextmanager
     def holding(self, name: str) -> Generator[None]:
         """Leave a part as it is within the block."""
-        self.held.add(name)
+        before, self.held = self.held, self.held | {name}
         try:
             yield
         finally:
-            self.held.remove(name)
+            self.held = before
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Copy out what is kept, as KIND/PART."""

@@ -44,10 +44,13 @@ class Trainable:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             policy = Policy(obs_spec, action_spec, parts)
-            self.model = ActorCritic(policy, parts, with_critic=config.baseline == "value")
+            critic, apart = config.baseline == "value", config.surrogate == "trust_region"
+            self.model = ActorCritic(policy, parts, with_critic=critic, detached=apart)
         self.model.to(self.device)
         self.policy = self.model.policy
         self.optimizer = Optimizer(self.model, config)
+        # the policy's steps are of another kind
+        self.optimizer.held = {"policy"} if apart else set()
         self.schedules = Schedules(config)
         self.reward_scale = RewardScale(config.gamma, carry=config.episodes == 0)
         self.noise_memory = NoiseMemory()

@@ -90,6 +90,10 @@ class Policy(nn.Module):
             outputs = torch.cat([outputs, self.log_std.expand_as(outputs)], -1)
         return outputs
 
+    def parameters_at(self, obs: Mapping[str, Tensor]) -> Tensor:
+        """Return them for normalized {leaf: [*B, *O]}."""
+        return self.parameters_of(self.encoder(obs))
+
     def rebuild(self, parameters: Tensor) -> Distribution:
         """Return the distribution of [*B, P] parameters."""
         if self.action_spec.kind == "categorical":
@@ -149,10 +153,13 @@ class ActorCritic(nn.Module):
     images.
     """
 
-    def __init__(self, policy: Policy, parts: Architecture, *, with_critic: bool) -> None:
-        """Put a critic beside the policy."""
+    def __init__(
+        self, policy: Policy, parts: Architecture, *, with_critic: bool, detached: bool = False
+    ) -> None:
+        """Put a critic beside the policy; detached, its loss leaves what they share alone."""
         super().__init__()
         self.policy = policy
+        self.detached = detached
         self.shared = any(leaf.kind == "image" for leaf in policy.obs_spec.leaves)
         self.critic = nn.ModuleDict()
         if with_critic:
@@ -182,8 +189,9 @@ class ActorCritic(nn.Module):
     def _features(self, obs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Encode for the policy and for the critic."""
         features = self.policy.encoder(obs)
-        own = self.critic and not self.shared
-        return features, self.critic["encoder"](obs) if own else features
+        if self.critic and not self.shared:
+            return features, self.critic["encoder"](obs)
+        return features, features.detach() if self.detached else features
 
 
 def to_arrays(module: nn.Module) -> dict[str, np.ndarray]:

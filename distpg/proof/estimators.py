@@ -24,7 +24,7 @@ PSI_AND_BASELINE: tuple[dict[str, Any], ...] = (
 )
 SURROGATES: tuple[dict[str, Any], ...] = (
     *({"surrogate": name} for name in ("log_prob", "detached_ratio", "clip", "kl_adaptive")),
-    {"surrogate": "kl_fixed"},
+    *({"surrogate": name} for name in ("kl_fixed", "trust_region")),
     *(
         {"surrogate": "importance", "importance": kind, "rho_bar": 100.0, "c_bar": 100.0}
         for kind in ("trajectory", "per_decision", "per_step")

@@ -82,6 +82,16 @@ def test_with_overlap_any_number_of_workers_plays_each_batch_by_the_same_weights
         assert len({outcome.result[key] for outcome in outcomes}) == 1, key
 
 
+def test_a_natural_gradient_step_is_the_same_for_any_number_of_workers(
+    callers_ray: None, tmp_path: Path
+) -> None:
+    outcomes = [
+        train(tiny(n, algo="trpo", num_epochs=1), run_dir=tmp_path / str(n), quiet=True)
+        for n in (0, 2)
+    ]
+    assert len({policy_content(outcome) for outcome in outcomes}) == 1
+
+
 def actors_alive() -> list[str]:
     """Processes of our actors below this one; one that was ended may take a moment to go."""
     deadline = time.monotonic() + 10

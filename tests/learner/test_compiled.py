@@ -21,8 +21,9 @@ from tests.learner.runs import LONG, Run
             "surrogate": "kl_fixed",
             "ent_coef": 0.01,
         },
+        {"algo": "trpo", "num_epochs": 1},
     ],
-    ids=["discrete", "continuous", "beta"],
+    ids=["discrete", "continuous", "beta", "trust region"],
 )
 def test_a_compiled_update_is_the_update_but_for_the_last_bits(settings: dict[str, Any]) -> None:
     run = Run(**{**LONG, **settings})

@@ -59,7 +59,7 @@ def legal() -> list[dict[str, Any]]:
 
 
 def epochs_of(surrogate: str) -> int:
-    return 1 if surrogate in ("log_prob", "detached_ratio") else 2
+    return 1 if surrogate in ("log_prob", "detached_ratio", "trust_region") else 2
 
 
 @pytest.mark.parametrize("settings", legal(), ids=lambda one: " ".join(map(str, one.values())))
@@ -98,7 +98,7 @@ def moved(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> dict[s
     return {name: after[name] - array for name, array in before.items()}
 
 
-@pytest.mark.parametrize("surrogate", SURROGATES)
+@pytest.mark.parametrize("surrogate", [one for one in SURROGATES if one != "trust_region"])
 def test_the_first_step_of_sgd_is_the_learning_rate_times_the_policy_gradient(
     surrogate: str,
 ) -> None:

@@ -82,6 +82,13 @@ def test_a_part_that_is_held_stays_while_others_move_and_goes_on_afterwards(name
     assert learned.step((1.0, 1.0), 1.0)[-1] < before
 
 
+def test_a_part_that_was_held_before_a_block_is_held_after_it() -> None:
+    learned = Learned("plain sgd")
+    learned.optimizer.held = {"bias"}
+    assert learned.step((8.0, 0.0), None) == [0, -2, 0]
+    assert learned.step((8.0, 0.0), 1.0) == [-1, -2, 0]
+
+
 @every_optimizer
 @pytest.mark.parametrize("steps", [0, 1, 3])
 def test_an_optimizer_that_is_loaded_goes_on_bit_for_bit(name: str, steps: int) -> None:

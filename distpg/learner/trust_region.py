@@ -1,0 +1,98 @@
+"""The policy's step within a trust region: along the natural gradient, as far as the KL allows.
+
+With a line search it is TRPO's (Schulman et al. 2015), without one that of natural policy gradients
+(Kakade 2001; Rajeswaran et al. 2017).
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from distpg.gradient.losses import SURROGATES, Coefficients
+from distpg.gradient.natural_gradient import (
+    Trial,
+    conjugate_gradient,
+    hessian_product,
+    line_search,
+    step_size,
+)
+from distpg.learner.minibatches import Credit, Samples, chunks, in_chunks
+from distpg.policy.actor_critic import Policy
+
+if TYPE_CHECKING:
+    from distpg.learner.learner import Learner
+
+ROWS = 2048
+"""Observations that are differentiated twice at once: bounds memory."""
+TOLERANCE = 1e-5
+"""Residual of the natural gradient, relative to the gradient, at which float32 has no more."""
+
+
+def step(
+    learner: "Learner", samples: Samples, credit: Credit, coefficients: Coefficients
+) -> dict[str, float]:
+    """Move the policy along its gradient, which the optimizer holds; the critic stays.
+
+    Returns:
+        By TensorBoard tag: the KL of the step; whether one was accepted; how many lengths were
+        tried; what the surrogate, entropy bonus included, gained by it, and what its gradient had
+        promised. No step gains nothing.
+    """
+    config = learner.config
+    values, descent = learner.optimizer.parts["policy"]
+    start = values.clone()
+    loss = measure(learner, samples, credit, coefficients)[0]
+
+    def product(vector: Tensor) -> Tensor:
+        fisher = fisher_product(learner.policy, samples.obs, vector)
+        return fisher + config.cg_damping * vector
+
+    def attempt(step: Tensor) -> Trial:
+        torch.add(start, step, out=values)
+        after, kl = measure(learner, samples, credit, coefficients)
+        return Trial(step, loss - after, kl)
+
+    direction = conjugate_gradient(
+        product, -descent, iterations=config.cg_iterations, tolerance=TOLERANCE
+    )
+    whole = direction * step_size(product, direction, max_kl=config.max_kl)
+    tries = config.line_search_steps
+    if tries:
+        trial, tries = line_search(attempt, whole, max_kl=config.max_kl, tries=tries)
+    else:
+        trial = attempt(whole)
+    if trial is None:
+        values.copy_(start)
+    taken = trial or Trial(torch.zeros_like(start), 0.0, 0.0)
+    return {
+        "train/approx_kl": taken.kl,
+        "gradient/step_accepted": float(trial is not None),
+        "gradient/line_search_steps": float(tries),
+        "gradient/expected_gain": -float(descent @ taken.step),
+        "gradient/actual_gain": taken.gain,
+    }
+
+
+def fisher_product(policy: Policy, obs: Mapping[str, Tensor], vector: Tensor) -> Tensor:
+    """Multiply the Fisher matrix of a policy by [P], as it acts on normalized {leaf: [B, *O]}."""
+    product, count = torch.zeros_like(vector), len(next(iter(obs.values())))
+    for chunk in chunks(obs, ROWS):
+        outputs = policy.parameters_at(chunk)
+        kl = policy.rebuild(outputs.detach()).kl(policy.rebuild(outputs)).sum() / count
+        product += hessian_product(kl, list(policy.parameters()), vector)
+    return product
+
+
+@torch.no_grad()
+def measure(
+    learner: "Learner", samples: Samples, credit: Credit, coefficients: Coefficients
+) -> tuple[float, float]:
+    """Return the policy's loss, and the mean KL(acting || current) over the states."""
+    policy = learner.policy
+    now = policy.rebuild(in_chunks(policy.parameters_at, samples.obs))
+    scored = learner.score(now, samples, credit)
+    loss = SURROGATES[learner.config.surrogate](scored, coefficients)
+    loss = loss - coefficients.entropy * now.entropy().mean()
+    return float(loss), float(policy.rebuild(samples.parameters).kl(now).mean())
