@@ -3,7 +3,7 @@
 import signal
 import threading
 from collections.abc import Generator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from distpg.envs.vector_env import VectorEnv
 from distpg.errors import InputError, RunError, concerning
 from distpg.snapshot import SlotState, slots_to_bytes
 from distpg.spaces import ActionSpec, ObsSpec
+
+CLOSE_S = 5.0
 
 
 class LateError(BaseException):
@@ -34,7 +36,7 @@ def try_out(source: EnvSource, timeout_s: float) -> tuple[ObsSpec, ActionSpec]:
     Raises:
         InputError: it cannot be made, or does not do what Gymnasium asks of an environment.
     """
-    with closing(make_vector_env(source, 1)) as envs, concerning(f"--env-id: {source.name}"):
+    with shut(make_vector_env(source, 1)) as envs, concerning(f"--env-id: {source.name}"):
         try:
             with deadline(timeout_s):
                 play(envs)
@@ -53,6 +55,16 @@ def try_out(source: EnvSource, timeout_s: float) -> tuple[ObsSpec, ActionSpec]:
         except Exception as error:
             raise InputError(f"it cannot be played: {told(error)}") from error
         return envs.obs_spec, envs.action_spec
+
+
+@contextmanager
+def shut(envs: VectorEnv) -> Generator[VectorEnv]:
+    """Have envs closed after the block, which they may take some seconds for."""
+    try:
+        yield envs
+    finally:
+        with suppress(LateError), deadline(CLOSE_S):
+            envs.close()
 
 
 @contextmanager
@@ -139,7 +151,7 @@ def check_slots(source: EnvSource, config: Config, slots: Sequence[SlotState | N
         return
     if len(slots) != config.slots:
         raise InputError(f"it has {len(slots)} slots; {config.slots} are expected")
-    with closing(make_vector_env(source, config.num_envs)) as envs:
+    with shut(make_vector_env(source, config.num_envs)) as envs:
         for number, slot in enumerate(slots):
             try:
                 assert slot is not None, "all slots tell their state, or none does"
