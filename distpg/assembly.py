@@ -130,7 +130,8 @@ def execute(plan: Plan) -> Outcome:
         if config.eval_every:
             watchers.insert(2, EvaluateEvery(config.eval_every, workers.evaluate))
         if config.rollback_on_collapse is not None:
-            watchers.append(rollback)
+            # what it goes back to is what is saved
+            watchers.insert(watchers.index(checkpointer), rollback)
         clock.begin(progress)
         display.begin(progress)
         try:

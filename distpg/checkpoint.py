@@ -9,12 +9,13 @@ import hashlib
 import json
 import math
 import shutil
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import safetensors
 import safetensors.numpy
@@ -28,11 +29,13 @@ from distpg.records import LearnerState
 from distpg.run_dir import RunDir, sync_folder, write_whole
 from distpg.snapshot import SlotState, slots_from_bytes, slots_to_bytes
 from distpg.spaces import spaces_to_json
-from distpg.values import misfit
+from distpg.values import Range, misfit
 
 SCHEMA = 2
 MANIFEST = "manifest.json"
 SLOTS = "slots.safetensors"
+STRANGE = (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError)
+"""What reading a manifest may raise that somebody else wrote."""
 FILES = ("policy.safetensors", "learner.safetensors", SLOTS)
 
 
@@ -55,7 +58,7 @@ def save_checkpoint(run: RunDir, checkpoint: Checkpoint, config: Config) -> None
     target = run.checkpoints / f"{checkpoint.progress.env_steps:012d}"
     partial = target.with_name(target.name + ".tmp")
     # what a process that was killed left half written; no other writes here
-    for leftover in (target, *run.checkpoints.glob("*.tmp")):
+    for leftover in run.checkpoints.glob("*.tmp"):
         remove(leftover)
     partial.mkdir(parents=True)
     if not run.config.exists():
@@ -84,12 +87,18 @@ def save_checkpoint(run: RunDir, checkpoint: Checkpoint, config: Config) -> None
     }
     write_whole(partial / MANIFEST, json.dumps(manifest, indent=2).encode())
     sync_folder(partial)
+    if target.exists():
+        # of the same steps: an update between them was taken back
+        target.rename(target.with_name(target.name + ".old.tmp"))
     partial.rename(target)
+    remove(target.with_name(target.name + ".old.tmp"))
     point(run, "latest", target)
     if checkpoint.best_score is not None:
         point(run, "best", target)
     kept = (run.checkpoints / "best").resolve()
-    for stale in list_checkpoints(run)[: -config.keep_checkpoints]:
+    # a newer one is damaged, and was passed over
+    older = [folder for folder in list_checkpoints(run) if folder < target]
+    for stale in older[: max(0, len(older) + 1 - config.keep_checkpoints)]:
         if stale.resolve() != kept:
             shutil.rmtree(stale)
 
@@ -173,23 +182,12 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             raise InputError(
                 f"{folder} has schema {manifest['schema']}; this version reads schema {SCHEMA}"
             )
-        contents: dict[str, bytes] = {}
-        strange = manifest["files"].keys() - set(FILES)
-        if strange:
-            raise InputError(
-                f"{folder / MANIFEST} names {min(strange)!r}, which is none of its files"
-            )
-        for name in (*FILES[:2], *(manifest["files"].keys() & {SLOTS})):
-            if (folder / name).is_symlink():
-                raise InputError(f"{folder / name} is a link, which no checkpoint holds")
-            contents[name] = (folder / name).read_bytes()
-            if hashlib.sha256(contents[name]).hexdigest() != manifest["files"][name]["sha256"]:
-                raise InputError(f"{folder / name} is damaged: it differs from its checksum")
+        contents = read_files(folder, manifest["files"])
         policy = read_policy(folder / "policy.safetensors")
         learner = LearnerState(
             policy=policy.weights,
             arrays=safetensors.numpy.load(contents["learner.safetensors"]),
-            counters=manifest["counters"],
+            counters=check_counts(manifest["counters"]),
             spaces=spaces_to_json(policy.obs_spec, policy.action_spec),
         )
         check_finite(folder / "learner.safetensors", learner.arrays)
@@ -203,10 +201,48 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         return Checkpoint(learner, progress, slots, best_score, origin)
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(f"cannot read the checkpoint {folder}: {error}") from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except STRANGE as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{folder / MANIFEST} is no manifest of distpg: {error!r}") from error
+
+
+def read_files(folder: Path, files: Mapping[str, Any]) -> dict[str, bytes]:
+    """Read the files of a checkpoint, as its manifest lists them.
+
+    Raises:
+        InputError: one is missing, foreign, no file, or differs from its size or checksum.
+    """
+    contents: dict[str, bytes] = {}
+    strange = files.keys() - set(FILES)
+    if strange:
+        raise InputError(f"{folder / MANIFEST} names {min(strange)!r}, which is none of its files")
+    for name in (*FILES[:2], *(files.keys() & {SLOTS})):
+        expected, found = files[name], (folder / name).lstat()
+        if not stat.S_ISREG(found.st_mode):
+            kind = "a link" if stat.S_ISLNK(found.st_mode) else "no file"
+            raise InputError(f"{folder / name} is {kind}, which no checkpoint holds")
+        if found.st_size != expected["bytes"]:
+            raise InputError(
+                f"{folder / name} is damaged: it has {found.st_size} bytes, "
+                f"{expected['bytes']!r:.20} are expected"
+            )
+        contents[name] = (folder / name).read_bytes()
+        if hashlib.sha256(contents[name]).hexdigest() != expected["sha256"]:
+            raise InputError(f"{folder / name} is damaged: it differs from its checksum")
+    return contents
+
+
+def check_counts(counts: Any) -> dict[str, int]:
+    """Refuse what does not count.
+
+    Raises:
+        ValueError, AttributeError: names it.
+    """
+    for name, count in counts.items():
+        if misfit(count, Annotated[int, Range(0, 2**63)]):
+            raise ValueError(f"{name} is {count!r:.30}")
+    return dict(counts)
 
 
 def read_slots(path: Path, content: bytes) -> list[SlotState]:
@@ -248,6 +284,7 @@ class Checkpointer:
         self.writing: Future[None] | None = None
         best = self.best()
         self.best_score = -math.inf if best is None or best.best_score is None else best.best_score
+        self.best_steps = -1 if best is None else best.progress.env_steps
 
     def on_iteration(
         self, progress: Progress, scalars: Mapping[str, float], weights: object
@@ -255,7 +292,8 @@ class Checkpointer:
         """Save if a checkpoint is due."""
         score = scalars.get("eval/mean_reward", -math.inf)
         best = score if score > self.best_score else None
-        self.best_score = max(score, self.best_score)
+        if best is not None:
+            self.best_score, self.best_steps = best, progress.env_steps
         every = self.config.checkpoint_every
         if best is not None or (every and progress.iteration % every == 0):
             self.save(progress, best)
@@ -274,6 +312,9 @@ class Checkpointer:
         """Save now, unless that was just done; return the learner's state."""
         if self.saved is None or self.saved.progress != progress:
             self._await()
+            if best_score is None and progress.env_steps == self.best_steps:
+                # it takes the best one's place, with the same weights
+                best_score = self.best_score
             self.saved = Checkpoint(self.learner(), progress, self.slots(), best_score)
             self.writing = self.thread.submit(save_checkpoint, self.run, self.saved, self.config)
         return self.saved.learner
@@ -296,6 +337,7 @@ class Checkpointer:
                 writing.result()
         except OSError as error:
             self.failures += 1
+            self.saved = None
             problem = f"a checkpoint could not be written: {error}"
             self.say(problem)
             return problem

@@ -120,7 +120,7 @@ class CollectSettings:
     """Play the next rollouts while the learner improves on these: faster, with weights one update
     old, for which the ratio of clip and importance corrects (and --advantage vtrace V, too)."""
     phase_timeout: Positive = 600.0
-    """Seconds that a process may take to start, a rollout or an update, before the run gives up."""
+    """Seconds that a process may take to start, a rollout or an update, before it is replaced."""
     max_restarts: CountOrZero = 100
     """Workers and learners that may be replaced before the run gives up, those apart that were lost
     with their machine; three in a row over the same work end it at once."""

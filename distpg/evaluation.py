@@ -45,7 +45,10 @@ def play(
         torn += [*step.faults.values()]
         if len(torn) > num_episodes:
             raise RunError(f"environments raised {len(torn)} times in an evaluation: {torn[-1]}")
-        score += np.where(over, 0, step.rewards)
+        rewards = np.where(over, 0, step.rewards)
+        if not np.isfinite(rewards).all():
+            raise RunError(f"an evaluation was paid {rewards[~np.isfinite(rewards)][0]}")
+        score += rewards
         length += ~over
         for env in np.flatnonzero(step.over & ~over):
             if len(played[env]) < shares[env] and env not in step.faults:

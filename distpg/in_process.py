@@ -25,6 +25,10 @@ class Played:
     def result(self) -> Collection:
         """Return them."""
         self.workers.stood = self.states
+        return self.collection.checked()
+
+    def drop(self) -> Collection:
+        """Return them to be counted; the slots count as standing where they stood before."""
         return self.collection
 
 

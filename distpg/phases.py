@@ -2,8 +2,9 @@
 
 import statistics
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
+from distpg.errors import RunError
 from distpg.records import RolloutStats
 
 Scalars = dict[str, float]
@@ -25,6 +26,17 @@ class Collection(NamedTuple):
         """What was told of each slot, in slot order."""
         told = [slot for worker in self.by_worker for slot in worker]
         return sorted(told, key=lambda slot: slot.slot)
+
+    def checked(self) -> Self:
+        """Return this, if there is anything to learn from.
+
+        Raises:
+            RunError: environments raised, and not a single step is left.
+        """
+        if not any(slot.env_steps for slot in self.stats):
+            faults = [fault for slot in self.stats for fault in slot.faults]
+            raise RunError(f"no step is left: {faults[-1] if faults else 'none was taken'}")
+        return self
 
 
 def phases(

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from dataclasses import fields as fields_of
 from typing import Any, Self
 
+from distpg.errors import InputError
 from distpg.records import RolloutStats
 from distpg.values import check_fields
 
@@ -96,6 +98,10 @@ class Progress:
         """
         lists = {key: tuple(described[key]) for key in ("returns", "lengths")}
         dropped = {reason: int(steps) for reason, steps in described["dropped"].items()}
+        missing = {field.name for field in fields_of(cls)} - described.keys()
+        counts = ("iteration", "env_steps", "env_faults", "episodes")
+        if missing or min(described[name] for name in counts) < 0:
+            raise InputError(f"{min(missing)} is absent" if missing else "a count is negative")
         fields: dict[str, Any] = {**described, **lists, "dropped": dropped}
         check_fields(cls, fields)
         return cls(**fields)

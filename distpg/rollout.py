@@ -100,6 +100,8 @@ class RolloutWorker:
             valid = ~self.over
             for env, fault in step.faults.items():
                 valid[env], faults[t, env] = False, fault
+                if len(faults) > self.config.max_env_faults:
+                    raise RunError(f"slot {self.slot}: envs raised {len(faults)} times: {fault}")
             if whole_episodes:
                 valid &= episodes_left > 0
                 episodes_left -= step.over & valid
@@ -109,9 +111,7 @@ class RolloutWorker:
             recording.put_obs(t, self.obs)
         obs, steps = recording.close(t)
         over, valid = steps.pop("over"), steps["valid"]
-        torn = tear(valid, over, faults)
-        if faults and not valid.any():
-            raise RunError(f"slot {self.slot}: no step is left: {[*faults.values()][-1]}")
+        torn = tear(valid, before, over, faults)
         # what an env does once its episodes are finished may be no number
         steps["rewards"] = np.where(valid, steps["rewards"], np.float32(0))
         for name in ("terminated", "truncated"):

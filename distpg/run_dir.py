@@ -82,6 +82,9 @@ class RunDir:
             raise InputError(f"{path} is no run directory: {error.strerror}") from error
         if not found:
             raise InputError(f"{path} is no run directory: it has no config.toml")
+        for folder in (run.checkpoints, run.anomalies):
+            if folder.is_symlink():
+                raise InputError(f"{folder} is a link, which no run holds")
         return run
 
     def claim(self, *, overwrite: bool) -> list[Path]:
@@ -137,12 +140,13 @@ class RunDir:
         path = self.path / "lock"
         while True:
             try:
-                file = path.open("a+")
+                number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
             except OSError as error:
                 raise InputError(f"--run-dir: {self.path} cannot be written: {error}") from error
+            file = os.fdopen(number, "r+")
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 file.seek(0)
                 owner = file.read().strip() or "another process"
                 file.close()
@@ -198,7 +202,10 @@ class RunDir:
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole or not at all, also after a power cut."""
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
+    temporary.unlink(missing_ok=True)
+    # a link in its place, in a folder that somebody sent, is not followed
+    number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
+    with os.fdopen(number, "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -7,9 +7,10 @@ RUN/anomalies/ITERATION/statistics.json     what the update came to
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import safetensors.numpy
 
 from distpg.checkpoint import Checkpointer
@@ -78,8 +79,7 @@ class Safeguard:
         arrays = {
             f"{rollout.slot}/{name}": array
             for rollout in rollouts
-            for name, array in ({**vars(rollout), **rollout.obs}).items()
-            if hasattr(array, "dtype")
+            for name, array in named(rollout)
         }
         text = json.dumps({name: str(value) for name, value in scalars.items()}, indent=2)
         try:
@@ -106,6 +106,12 @@ class Safeguard:
         policy = dataclasses.replace(to.policy, version=now.policy.version)
         self.learner.load(dataclasses.replace(to, policy=policy, counters=now.counters))
         self.current = self.learner.weights()
+
+
+def named(rollout: Rollout) -> Iterator[tuple[str, np.ndarray]]:
+    """List a rollout's arrays, those of an observation under obs/."""
+    yield from ((f"obs/{leaf}", array) for leaf, array in rollout.obs.items())
+    yield from ((name, x) for name, x in vars(rollout).items() if isinstance(x, np.ndarray))
 
 
 class Rollback:

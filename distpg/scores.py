@@ -51,19 +51,23 @@ class Scores:
         return scores[counted][order], lengths[counted][order]
 
 
-def tear(valid: np.ndarray, over: np.ndarray, faults: Iterable[tuple[int, int]]) -> int:
+def tear(
+    valid: np.ndarray, before: np.ndarray, over: np.ndarray, faults: Iterable[tuple[int, int]]
+) -> int:
     """Take the episodes that faults ended out of a rollout, as far as they are in it.
 
     Args:
         valid: [T, N] bool, changed in place.
+        before: [N] bool: the first step resets.
         over: [T, N] bool: with this step an episode ends.
         faults: (t, env) of each, where `valid` is False already.
 
     Returns:
-        Steps lost, those of the faults included.
+        Steps lost, those of the faults included where they were none that reset.
     """
-    places, before = list(faults), np.count_nonzero(valid)
-    for end, env in places:
+    lost = np.count_nonzero(valid)
+    for end, env in faults:
         start = int(over[:end, env].nonzero()[0].max(initial=-1)) + 1
         valid[start:end, env] = False
-    return len(places) + int(before - np.count_nonzero(valid))
+        lost += not (over[end - 1, env] if end else before[env])
+    return int(lost - np.count_nonzero(valid))

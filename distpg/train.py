@@ -26,6 +26,7 @@ class Pending(Protocol):
     """Rollouts that are being played."""
 
     def result(self) -> Collection: ...  # noqa: D102
+    def drop(self) -> Collection: ...  # noqa: D102
 
 
 class Workers(Protocol):
@@ -92,5 +93,5 @@ def train_loop(
         # another policy, where a watcher went back to an earlier one
         weights = acting = learner.weights()
     if pending:
-        progress = progress.dropping(pending.result().stats)
+        progress = progress.dropping(pending.drop().stats)
     return progress, reason

@@ -36,7 +36,14 @@ def try_out(source: EnvSource, timeout_s: float) -> tuple[ObsSpec, ActionSpec]:
     Raises:
         InputError: it cannot be made, or does not do what Gymnasium asks of an environment.
     """
-    with shut(make_vector_env(source, 1)) as envs, concerning(f"--env-id: {source.name}"):
+    try:
+        with deadline(timeout_s):
+            made = make_vector_env(source, 1)
+    except LateError:
+        raise InputError(
+            f"--env-id: {source.name} was not made within --phase-timeout {timeout_s:g} s"
+        ) from None
+    with shut(made) as envs, concerning(f"--env-id: {source.name}"):
         try:
             with deadline(timeout_s):
                 play(envs)
@@ -156,6 +163,10 @@ def check_slots(source: EnvSource, config: Config, slots: Sequence[SlotState | N
             try:
                 assert slot is not None, "all slots tell their state, or none does"
                 found = {slot.over.shape, slot.score.shape, slot.length.shape}
+                kinds = (slot.over.dtype.kind, slot.score.dtype.kind, slot.length.dtype.kind)
+                leaves = {leaf.name for leaf in envs.obs_spec.leaves}
+                if kinds != ("b", "f", "i") or set(slot.obs) != leaves or slot.incarnation < 0:
+                    raise InputError("its arrays are of other kinds, or its leaves others")
                 if found | {envs.obs_spec.batch_shape(dict(slot.obs))} != {(config.num_envs,)}:
                     raise InputError(f"it is not of {config.num_envs} envs")
                 envs.set_state(slot.envs)

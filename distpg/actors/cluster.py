@@ -224,6 +224,16 @@ def _check_resources(config: Config) -> None:
         raise InputError("--device: cuda, but no node of the cluster has a GPU; take --device cpu")
 
 
+def cpus_left(config: Config) -> int:
+    """Say how many CPUs a process in another's place asks for.
+
+    None, where the cluster has lost a machine and no CPU is left to give: then processes share.
+    """
+    import ray
+
+    return int(ray.cluster_resources().get("CPU", 0) >= config.num_workers + 1)
+
+
 def learner_gpus(config: Config) -> int:
     """Say how many GPUs the learner asks the cluster for."""
     import ray

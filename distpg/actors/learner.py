@@ -5,7 +5,7 @@ from typing import Any
 
 import ray
 
-from distpg.actors.cluster import learner_gpus
+from distpg.actors.cluster import cpus_left, learner_gpus
 from distpg.actors.learner_actor import LearnerActor
 from distpg.actors.restarts import Restarts
 from distpg.actors.wait import fetch
@@ -37,9 +37,9 @@ class RayLearner:
         """A reference to its state after the last update, or to what it was given to start with."""
         self._start()
 
-    def _start(self) -> None:
+    def _start(self, num_cpus: int = 1) -> None:
         gpus = learner_gpus(self.arguments[0])
-        self.actor: Any = ray.remote(num_cpus=1, num_gpus=gpus)(LearnerActor).remote(
+        self.actor: Any = ray.remote(num_cpus=num_cpus, num_gpus=gpus)(LearnerActor).remote(
             *self.arguments
         )
 
@@ -82,6 +82,8 @@ class RayLearner:
             except ProcessLostError as error:
                 in_a_row = self._replace(error, in_a_row)
             else:
+                # to this machine, where the learner's may be lost
+                ray.wait([weights, state], num_returns=2, timeout=self.timeout_s)
                 self.kept = state
                 return weights, told
 
@@ -91,7 +93,7 @@ class RayLearner:
             in_a_row = self.lost.count(lost, in_a_row)
             ray.kill(self.actor)
             self.restarts += 1
-            self._start()
+            self._start(cpus_left(self.arguments[0]))
             try:
                 self._fetch(self.actor.placement.remote(), "starting")
                 if self.kept is not None:

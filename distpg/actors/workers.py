@@ -9,6 +9,7 @@ import ray
 from ray.exceptions import GetTimeoutError
 from ray.exceptions import ObjectLostError as RayObjectLostError
 
+from distpg.actors.cluster import cpus_left
 from distpg.actors.restarts import Restarts
 from distpg.actors.rollout_actor import RolloutActor
 from distpg.actors.wait import fetch, wait
@@ -19,7 +20,7 @@ from distpg.phases import Collection
 from distpg.records import Evaluation, Rollout, RolloutStats
 from distpg.snapshot import SlotState
 
-CLOSE_S = 3.0
+CLOSE_S = 1.0
 """How long envs are waited for at the end of a run."""
 
 
@@ -41,6 +42,8 @@ class Playing:
     iteration: int
     before: list[Any] = field(default_factory=list[Any])
     """Of each worker, a reference to its slots' states before these rollouts."""
+    told: list[list[RolloutStats]] = field(default_factory=list[list[RolloutStats]])
+    """What each worker told of them; of those that are played again, what it tells then."""
 
     def result(self) -> Collection:
         """Wait for them."""
@@ -56,7 +59,16 @@ class Playing:
             rollouts |= zip(self.workers.shares[worker], refs, strict=True)
             by_worker.append(told)
         self.workers.played = self
-        return Collection([rollouts[slot] for slot in sorted(rollouts)], by_worker)
+        self.told = by_worker
+        return Collection([rollouts[slot] for slot in sorted(rollouts)], by_worker).checked()
+
+    def drop(self) -> Collection:
+        """Wait for them to be counted; the slots count as standing where they stood before."""
+        stood = [*self.workers.snapshots]
+        try:
+            return self.result()
+        finally:
+            self.workers.snapshots = stood
 
 
 class RayWorkers:
@@ -120,9 +132,7 @@ class RayWorkers:
             if state is None and self.played and not self.config.episodes:
                 self.incarnations[slot] += 1
                 self.lost.say(f"slot {slot} starts afresh: incarnation {self.incarnations[slot]}")
-        # a cluster that has lost a machine may have no CPU left to give: then workers share
-        wanted, there = self.config.num_workers + 1, ray.cluster_resources().get("CPU", 0)
-        self.actors[worker] = self._start(worker, num_cpus=int(there >= wanted))
+        self.actors[worker] = self._start(worker, cpus_left(self.config))
 
     def states_of(self, worker: int) -> list[SlotState | None]:
         """Fetch where a worker's slots stood after the last rollouts that were waited for."""
@@ -137,7 +147,11 @@ class RayWorkers:
         """Fetch where all slots stood, in slot order."""
         found: dict[int, SlotState | None] = {}
         for worker, share in enumerate(self.shares):
-            found |= zip(share, self.states_of(worker), strict=True)
+            try:
+                states = self.states_of(worker)
+            except ObjectLostError:
+                states = [None] * len(share)
+            found |= zip(share, states, strict=True)
         return [found[slot] for slot in sorted(found)]
 
     def wait_until_ready(self) -> None:
@@ -189,6 +203,8 @@ class RayWorkers:
                 self.reissued += len(self.shares[worker])
                 asked, began = self.ask(worker, weights, iteration), time.monotonic()
             else:
+                # to this machine, where the worker's may be lost
+                ray.wait([states], timeout=self.config.phase_timeout)
                 self.snapshots[worker] = states
                 return rollouts, stats
 
@@ -217,7 +233,7 @@ class RayWorkers:
             self._replace(worker)
             asked = self.ask(worker, last.weights, last.iteration)
             now = time.monotonic()
-            refs, _ = self.answer(worker, asked, last.weights, last.iteration, now)
+            refs, last.told[worker] = self.answer(worker, asked, last.weights, last.iteration, now)
             found |= zip(self.shares[worker], refs, strict=True)
             self.reissued += len(refs)
         self.lost.lost_with_node += 1

@@ -5,6 +5,8 @@ Three kinds: gymnasium's vector CartPole, its classic control tasks, and any env
 elapsed steps of the time limit and the state of the generator are taken along.
 """
 
+import copy
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,9 +16,16 @@ from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from gymnasium.vector import SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
 
+from distpg.envs.guard import Guard
 from distpg.errors import InputError
 
 CLASSIC_CONTROL = ("state", "steps_beyond_terminated", "last_u")
+TRANSPARENT = {
+    *("Guard", "TimeLimit", "OrderEnforcing", "PassiveEnvChecker", "ClipAction", "RescaleAction"),
+    *("ClipReward", "DtypeObservation", "FilterObservation", "FlattenObservation"),
+    *("GrayscaleObservation", "RescaleObservation", "ReshapeObservation", "ResizeObservation"),
+}
+"""Wrappers that have no state of their own, or one that is taken along."""
 # where gymnasium keeps what it has no accessor for
 PENDING_RESETS = "_autoreset_envs"
 ELAPSED = "_elapsed_steps"
@@ -52,6 +61,7 @@ def read_state(envs: gym.vector.VectorEnv) -> EnvState | None:
                 "elapsed": [vars(limit)[ELAPSED] for limit in time_limits(env)],
                 "generator": _generator(env.unwrapped),
                 "over": bool(over),
+                "seeds": [guard.seeds.bit_generator.state for guard in guards(env)],
             }
         )
     return EnvState(copies)
@@ -67,33 +77,43 @@ def write_state(envs: gym.vector.VectorEnv, state: EnvState) -> None:
         envs.np_random.bit_generator.state = fields["generator"]
         return
     assert isinstance(envs, SyncVectorEnv), "only a state that was read can be written"
-    for number, (env, copy) in enumerate(zip(envs.envs, state.copies, strict=True)):
+    for number, (env, saved) in enumerate(zip(envs.envs, state.copies, strict=True)):
         inner = env.unwrapped
         if isinstance(inner, Stateful):
-            inner.set_state(copy["inner"])
+            inner.set_state(saved["inner"])
         else:
-            for name, value in copy["inner"].items():
+            for name, value in saved["inner"].items():
                 if name not in CLASSIC_CONTROL:
                     raise InputError(
                         f"a saved environment has a field {name!r}, which is not known"
                     )
                 setattr(inner, name, np.copy(value) if isinstance(value, np.ndarray) else value)
-        for limit, elapsed in zip(time_limits(env), copy["elapsed"], strict=True):
+        for limit, elapsed in zip(time_limits(env), saved["elapsed"], strict=True):
             vars(limit)[ELAPSED] = elapsed
-        inner.np_random.bit_generator.state = copy["generator"]
-        vars(envs)[PENDING_RESETS][number] = copy["over"]
+        inner.np_random.bit_generator.state = saved["generator"]
+        vars(envs)[PENDING_RESETS][number] = saved["over"]
+        for guard, seeds in zip(guards(env), saved["seeds"], strict=True):
+            guard.seeds.bit_generator.state = seeds
+
+
+def guards(env: gym.Env[Any, Any]) -> list[Guard]:
+    """List the guards around an environment; there is one, or none in a vector env of its own."""
+    return [wrapper for wrapper in wrappers(env) if isinstance(wrapper, Guard)]
 
 
 def offers_state(env: gym.Env[Any, Any]) -> bool:
     """Tell whether an environment's state can be read and written."""
     inner = env.unwrapped
+    if not all(type(wrapper).__name__ in TRANSPARENT for wrapper in wrappers(env)):
+        return False
     classic = type(inner).__module__.startswith("gymnasium.envs.classic_control.")
     return classic or isinstance(inner, Stateful)
 
 
 def _read_inner(inner: gym.Env[Any, Any]) -> dict[str, Any]:
     if isinstance(inner, Stateful):
-        return inner.get_state()
+        # the environment may go on in the arrays that it gave
+        return copy.deepcopy(inner.get_state())
     state = {name: getattr(inner, name) for name in CLASSIC_CONTROL if hasattr(inner, name)}
     return {
         name: np.array(value) if isinstance(value, tuple | list | np.ndarray) else value
@@ -105,11 +125,13 @@ def _generator(env: Any) -> dict[str, Any]:
     return env.np_random.bit_generator.state
 
 
+def wrappers(env: gym.Env[Any, Any]) -> Iterator[gym.Wrapper[Any, Any, Any, Any]]:
+    """List the wrappers around an environment, outermost first."""
+    while isinstance(env, gym.Wrapper):
+        yield env
+        env = env.env
+
+
 def time_limits(env: gym.Env[Any, Any]) -> list[TimeLimit[Any, Any]]:
     """List the time limits around an environment, outermost first."""
-    found: list[TimeLimit[Any, Any]] = []
-    while isinstance(env, gym.Wrapper):
-        if isinstance(env, TimeLimit):
-            found.append(env)
-        env = env.env
-    return found
+    return [wrapper for wrapper in wrappers(env) if isinstance(wrapper, TimeLimit)]

@@ -102,7 +102,9 @@ class VectorEnv:
                 check_finite(*outcome[:2])
         except Exception as error:
             if self.guards_copies:
-                raise
+                raise RunError(
+                    f"an environment raised again and again: {describe(error)}"
+                ) from error
             self.close()
             self.envs = self.make()
             seeds = self.seeds.integers(2**31, size=self.num_envs)
@@ -157,10 +159,19 @@ class VectorEnv:
 
     def get_state(self) -> EnvState | None:
         """Read the state of all copies, or None where the environment does not offer it."""
-        return None if self.first is not None else read_state(self.envs)
+        state = read_state(self.envs)
+        if state is not None and not self.guards_copies:
+            own = {"seeds": self.seeds.bit_generator.state, "first": self.first}
+            state = EnvState([*state.copies, own])
+        return state
 
     def set_state(self, state: EnvState) -> None:
         """Put all copies into a state that `get_state` read."""
+        if not self.guards_copies:
+            *copies, own = state.copies
+            state = EnvState(copies)
+            self.seeds.bit_generator.state = own["seeds"]
+            self.first = own["first"]
         write_state(self.envs, state)
 
     def close(self) -> None:

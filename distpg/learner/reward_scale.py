@@ -38,7 +38,8 @@ class RewardScale:
         returns = torch.zeros_like(rewards)
         for t in range(len(rewards)):
             ahead = self.gamma * self.running + rewards[t]
-            self.running = torch.where(valid[t], ahead, self.running)
+            # what is not valid resets, is padding, or belongs to an episode that was lost
+            self.running = torch.where(valid[t], ahead, 0.0)
             returns[t] = self.running
             self.running = self.running * ~done[t]
         self._merge(returns[valid])
