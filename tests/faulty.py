@@ -174,7 +174,7 @@ class Leaking(Sound):
     kept: list[bytes] = []  # noqa: RUF012
 
     def step(self, action: Any) -> Stepped:
-        self.kept.append(b"x" * 10_000)
+        self.kept.append(b"x" * 50_000)
         return super().step(action)
 
 

@@ -92,7 +92,8 @@ def fetch(
             ) from None
         except RayActorError as error:
             if error.actor_init_failed:
-                raise RunError(f"{name} could not start: {COLOUR.sub('', str(error))}") from None
+                *_, told = COLOUR.sub("", str(error)).strip().splitlines()
+                raise RunError(f"{name} could not start: {told}") from None
             with_its_node = error.preempted or NODE_DIED in str(error)
             what = "its machine was lost" if with_its_node else UNKNOWN
             raise ProcessLostError(

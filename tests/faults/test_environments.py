@@ -12,6 +12,7 @@ from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from distpg import Config, InputError, RunError, train
 from distpg.envs.make import source_of
 from distpg.envs.vector_env import VectorEnv
+from distpg.in_process import InProcessWorkers
 from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
 from distpg.rollout import Collected, RolloutWorker
@@ -112,10 +113,12 @@ class Barren(Faulty):
 
 def test_where_no_step_is_left_the_run_ends_with_the_exception(tmp_path: Path) -> None:
     config: Config = Config(**{**SHAPE, "num_workers": 0})
-    worker = RolloutWorker(config, source_of(Barren, {}), 0)
-    specs = worker.envs.obs_spec, worker.envs.action_spec
-    with pytest.raises(RunError, match="no step is left: ValueError: the reactor is on fire"):
-        worker.collect(Policy(*specs, Architecture.of(config)).weights(0), 0)
+    workers = InProcessWorkers(config, source_of(Barren, {}))
+    policy = workers.slots[0].policy
+    with pytest.raises(
+        RunError, match=r"no step is left: slot \d, env \d.*: ValueError: the reactor is on fire"
+    ):
+        workers.collect(policy.weights(0), 0).result()
     with pytest.raises(InputError, match="its first step raised ValueError: the reactor is on"):
         train(config, make_env=Barren, run_dir=tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
@@ -223,15 +226,19 @@ def test_of_a_vector_env_of_its_own_the_episodes_of_all_copies_are_lost(
     said = FIRE if bad == "raise" else "ValueError: the observation is not finite"
     assert torn.faults == dict.fromkeys(range(3), said)
     assert not torn.rewards.any()
-    # nothing to go on from while the first observations are held back
-    assert envs.get_state() is None
+    # a copy holds the first observations back, too
+    state = envs.get_state()
+    assert state is not None
+    copy = VectorEnv(partial(Balancing, num_envs=3), "Balancing")
+    copy.set_state(state)
     first = envs.step(action)
+    np.testing.assert_array_equal(copy.step(action).obs["obs"], first.obs["obs"])
     assert not first.over.any()
     assert not first.faults
     assert (np.abs(first.obs["obs"]) < 0.05).all(), "CartPole's first observations"
     after = envs.step(action)
     assert (after.rewards == 1).all()
-    assert envs.get_state() is not None
+    np.testing.assert_array_equal(copy.step(action).obs["obs"], after.obs["obs"])
 
 
 class Vague(Faulty):

@@ -82,7 +82,7 @@ def test_an_anomaly_stops_the_run_with_its_batch_kept(tmp_path: Path) -> None:
     folder = tmp_path / "run/anomalies/00000002"
     batch = safetensors.numpy.load_file(folder / "batch.safetensors")
     assert batch["0/rewards"].max() == np.float32(1e30)
-    assert batch["0/obs"].shape == (17, 2, 2)
+    assert batch["0/obs/obs"].shape == (17, 2, 2)
     statistics = json.loads((folder / "statistics.json").read_text())
     assert statistics["train/loss"] in ("inf", "nan")
 
