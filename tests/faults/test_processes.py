@@ -48,7 +48,7 @@ def undisturbed(folder: Path, make_env: type[Faulty], **changes: Any) -> Outcome
     [
         ("kill", {}),
         ("kill", {"algo": "appo"}),
-        ("stop", {"phase_timeout": 12.0}),
+        pytest.param("stop", {"phase_timeout": 12.0}, marks=pytest.mark.thorough),
         ("hang", {"phase_timeout": 12.0}),
         pytest.param("hold the interpreter", {"phase_timeout": 12.0}, marks=pytest.mark.thorough),
     ],
@@ -132,8 +132,8 @@ def sending(number: int, title: str, times: int = 1) -> Generator[list[float]]:
     ("number", "changes"),
     [
         (signal.SIGKILL, {}),
-        (signal.SIGKILL, {"algo": "appo"}),
-        (signal.SIGSTOP, {"phase_timeout": 15.0}),
+        pytest.param(signal.SIGKILL, {"algo": "appo"}, marks=pytest.mark.thorough),
+        pytest.param(signal.SIGSTOP, {"phase_timeout": 15.0}, marks=pytest.mark.thorough),
     ],
     ids=str,
 )
