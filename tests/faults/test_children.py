@@ -72,6 +72,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.thorough
 def test_what_a_killed_workers_envs_started_ends_with_it(tmp_path: Path) -> None:
     # in a Ray of distpg's own
     done = subprocess.run(

@@ -63,7 +63,8 @@ def test_an_env_that_no_worker_can_make_ends_the_run_with_its_words(tmp_path: Pa
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("hidden", [8, pytest.param(512, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("hidden", [8, 512])
+@pytest.mark.thorough
 def test_a_learner_killed_as_its_weights_are_fetched_leaves_no_trace(
     hidden: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from distpg import Config, Outcome, train
 from tests.faults.injection import Faulty, FaultyWithState, fault
 
 pytestmark = pytest.mark.usefixtures("callers_ray")
+thorough = partial(pytest.param, marks=pytest.mark.thorough)
 SHAPE: dict[str, Any] = {
     "num_slots": 2,
     "num_envs": 2,
@@ -47,7 +49,7 @@ def undisturbed(folder: Path, make_env: type[Faulty], **changes: Any) -> Outcome
     [
         ("kill", {}),
         ("kill", {"algo": "appo"}),
-        ("stop", {"phase_timeout": 12.0}),
+        pytest.param("stop", {"phase_timeout": 12.0}, marks=pytest.mark.thorough),
         ("hang", {"phase_timeout": 12.0}),
         pytest.param("hold the interpreter", {"phase_timeout": 12.0}, marks=pytest.mark.thorough),
     ],
@@ -135,9 +137,9 @@ def sending(number: int, *titles: str) -> Generator[list[int]]:
     ("number", "titles", "changes"),
     [
         (signal.SIGKILL, ["LearnerActor.update"], {}),
-        (signal.SIGKILL, ["LearnerActor.update", "LearnerActor.__init__"], {}),
-        (signal.SIGKILL, ["LearnerActor.update"], {"algo": "appo"}),
-        (signal.SIGSTOP, ["LearnerActor.update"], {"phase_timeout": 15.0}),
+        thorough(signal.SIGKILL, ["LearnerActor.update", "LearnerActor.__init__"], {}),
+        thorough(signal.SIGKILL, ["LearnerActor.update"], {"algo": "appo"}),
+        thorough(signal.SIGSTOP, ["LearnerActor.update"], {"phase_timeout": 15.0}),
     ],
     ids=str,
 )

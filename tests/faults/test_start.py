@@ -108,6 +108,7 @@ def test_who_does_not_know_the_token_does_not_get_in(tmp_path: Path) -> None:
         assert process.poll() is None
 
 
+@pytest.mark.thorough
 def test_of_two_runs_in_one_directory_the_second_is_refused_with_the_firsts_pid(
     tmp_path: Path,
 ) -> None:
