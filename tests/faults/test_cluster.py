@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -160,3 +161,48 @@ def test_the_heads_death_ends_the_driver_with_the_command_that_resumes(tmp_path:
     assert "Traceback" not in output
     assert load_newest(run_dir)[1] == []
     assert not wait_until_gone(below)
+
+
+@pytest.fixture
+def headless(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """A head that takes no actors, and two nodes that do."""
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "1")
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    for _ in range(2):
+        made.add_node(num_cpus=2)
+    ray.init(address=made.address, log_to_driver=False, logging_level=logging.CRITICAL)
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+def test_a_learner_lost_with_its_machine_is_replaced_and_the_weights_are_the_same(
+    headless: Cluster, tmp_path: Path
+) -> None:
+    # a state too large to travel with the call that made it
+    changes = {"num_epochs": 60, "learning_rate": 1e-5, "hidden_sizes": (96, 96)}
+    expected = undisturbed(tmp_path, FaultyWithState, **changes)
+    killed: list[int] = []
+
+    def kill_its_raylet() -> None:
+        updates = 0
+        while not killed:
+            for process in psutil.process_iter():
+                try:
+                    if "ray::LearnerActor.update" in process.cmdline():
+                        updates += 1
+                        if updates > 3:
+                            os.kill(process.ppid(), signal.SIGKILL)
+                            killed.append(process.ppid())
+                            return
+                except psutil.Error:
+                    continue
+            time.sleep(0.01)
+
+    watcher = threading.Thread(target=kill_its_raylet, daemon=True)
+    watcher.start()
+    outcome = run(tmp_path / "run", FaultyWithState, num_workers=1, max_restarts=0, **changes)
+    watcher.join(timeout=1)
+    assert killed
+    assert outcome.result["learner_restarts"] == 1
+    assert policy_content(outcome) == policy_content(expected)

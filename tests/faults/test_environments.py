@@ -273,3 +273,36 @@ def test_what_is_no_number_ends_the_run_with_its_place_or_costs_an_episode(
     assert outcome.result["env_faults"] == 1
     assert field in outcome.result["last_fault"]
     assert outcome.result["env_steps"] >= 300
+
+
+class AlwaysAtFive(Faulty):
+    """Never comes to the end of an episode."""
+
+    def step(self, action: Any) -> Any:
+        if self.count == 4:
+            raise ValueError("the reactor is on fire")
+        return super().step(action)
+
+
+def test_whole_episodes_that_never_end_for_faults_end_the_run(tmp_path: Path) -> None:
+    config: Config = Config(
+        **{**SHAPE, "num_workers": 0, "algo": "reinforce", "num_epochs": 1, "max_env_faults": 3},
+    )
+    with pytest.raises(RunError, match=f"envs raised 4 times: {FIRE}"):
+        train(config, make_env=AlwaysAtFive, run_dir=tmp_path / "run", quiet=True)
+
+
+def test_what_a_step_or_a_reset_lost_adds_up(tmp_path: Path) -> None:
+    class ShutOnce(Faulty):
+        def reset(self, **words: Any) -> Any:
+            if self.steps > 15 and self.first():
+                self.fail()
+            return super().reset(**words)
+
+    config: Config = Config(
+        **{**SHAPE, "num_workers": 0, "env_kwargs": fault(tmp_path, "raise", -1)}
+    )
+    result = train(config, make_env=ShutOnce, run_dir=tmp_path / "run", quiet=True).result
+    assert (tmp_path / "fired").exists()
+    assert result["env_faults"] == 1
+    assert result["dropped"] == {"env_fault": 0, "after_episodes": 0, "anomaly": 0}

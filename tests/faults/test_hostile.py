@@ -251,3 +251,27 @@ def test_nothing_that_is_read_from_disk_is_unpickled_or_executed(finished: Path)
         command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False
     )
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("place", ["lock", "config.toml.tmp"])
+def test_nothing_is_written_through_a_link_in_a_run_directory(
+    place: str, finished: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run", symlinks=True))
+    victim = tmp_path / "victim"
+    victim.write_text("dear")
+    (run / place).symlink_to(victim)
+    if place == "lock":
+        with pytest.raises(InputError, match="cannot be written"):
+            resume(run, make_env=FaultyWithState, total_steps=500, quiet=True)
+    else:
+        resume(run, make_env=FaultyWithState, total_steps=500, quiet=True)
+    assert victim.read_text() == "dear"
+
+
+def test_checkpoints_that_are_a_link_are_refused(finished: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run", symlinks=True))
+    (run / "checkpoints").rename(tmp_path / "elsewhere")
+    (run / "checkpoints").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="is a link, which no run holds"):
+        resume(run, make_env=FaultyWithState, total_steps=500, quiet=True)

@@ -180,3 +180,23 @@ def test_the_ledger_counts_and_says_what_is_new() -> None:
     assert scalars["faults/dropped/env_fault"] == scalars["faults/dropped_steps"] == 3
     assert scalars["faults/barrier_wait_s/1"] == 6.0
     assert ledger.summary() == {"stragglers": 3, "barrier_wait_s": [0.0, 6.0]}
+
+
+def test_what_is_gone_back_to_is_what_is_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([20.0])
+    settings = {**SHAPE, "num_workers": 0, "eval_every": 1, "rollback_on_collapse": 0.5}
+
+    def evaluate(self: Evaluator, weights: Any) -> Evaluation:
+        return Evaluation([next(scores, 1.0)], [1])
+
+    monkeypatch.setattr(Evaluator, "evaluate", evaluate)
+    config: Config = Config(**settings, checkpoint_every=1, keep_checkpoints=100)
+    outcome = train(config, make_env=FaultyWithState, run_dir=tmp_path / "run", quiet=True)
+    assert outcome.result["rollbacks"] > 0
+    run = RunDir(tmp_path / "run")
+    first, last = (load_checkpoint(list_checkpoints(run)[place]) for place in (0, -1))
+    # the first evaluation was the best, and no later one above it
+    assert first.best_score == 20
+    assert_same(last.learner.policy.arrays, first.learner.policy.arrays)
