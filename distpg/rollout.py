@@ -100,7 +100,7 @@ class RolloutWorker:
             valid = ~self.over
             for env, fault in step.faults.items():
                 valid[env], faults[t, env] = False, fault
-                if len(faults) > self.config.max_env_faults:
+                if whole_episodes and len(faults) > self.config.max_env_faults:
                     raise RunError(f"slot {self.slot}: envs raised {len(faults)} times: {fault}")
             if whole_episodes:
                 valid &= episodes_left > 0

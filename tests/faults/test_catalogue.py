@@ -418,7 +418,7 @@ RUNS: list[tuple[str, Callable[[Path], None] | None, list[str]]] = [
     (GO_ON, edit_manifest(progress=None), ["manifest.json"]),
     (GO_ON, edit_manifest(progress={"returns": 3}), ["manifest.json"]),
     (GO_ON, edit_manifest(counters={}), ["RUN/checkpoints", "no count of", "written by distpg"]),
-    (GO_ON, edit_manifest(counters={"policy_version": "1"}), ["no count of policy_version"]),
+    (GO_ON, edit_manifest(counters={"policy_version": "1"}), ["policy_version is '1'"]),
     ("evaluate RUN", cut("policy.safetensors"), ["RUN/policy.safetensors"]),
     ("evaluate RUN", write("policy.safetensors", ""), ["RUN/policy.safetensors"]),
     ("evaluate RUN", write("config.toml", 'env_id = "Acrobot-v1"'), ["RUN", "other spaces"]),

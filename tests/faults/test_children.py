@@ -13,6 +13,8 @@ from tests.actors.test_actors import ROOT, environment, wait_until_gone
 from tests.faults.injection import FaultyWithState
 from tests.faults.test_processes import run
 
+pytestmark = pytest.mark.thorough
+
 
 class WithSimulator(FaultyWithState):
     """Has a simulator for a child, which it ends when it is closed."""
@@ -72,7 +74,6 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.thorough
 def test_what_a_killed_workers_envs_started_ends_with_it(tmp_path: Path) -> None:
     # in a Ray of distpg's own
     done = subprocess.run(

@@ -11,6 +11,8 @@ from tests.environments import Stepped
 from tests.faults.injection import Faulty, FaultyWithState, fault
 from tests.faults.test_processes import policy_content, run, undisturbed
 
+pytestmark = pytest.mark.thorough
+
 EVALUATED: dict[str, Any] = {"eval_every": 2, "eval_episodes": 10}
 """Five episodes of each env: 105 steps with those that reset, more than one of training takes."""
 IN_AN_EVALUATION = 100
@@ -24,7 +26,7 @@ def best_score(outcome: Outcome) -> float | None:
     ("kind", "changes"),
     [
         ("kill", {}),
-        pytest.param("hang", {"phase_timeout": 15.0}, marks=pytest.mark.thorough),
+        ("hang", {"phase_timeout": 15.0}),
     ],
 )
 def test_a_worker_lost_in_an_evaluation_is_replaced_and_it_is_played_again(

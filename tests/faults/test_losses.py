@@ -14,7 +14,7 @@ from distpg.actors.workers import Playing, RayWorkers
 from tests.faults.injection import Faulty, FaultyWithState, OftenWithState, fault
 from tests.faults.test_processes import policy_content, run, undisturbed
 
-pytestmark = pytest.mark.usefixtures("callers_ray")
+pytestmark = [pytest.mark.usefixtures("callers_ray"), pytest.mark.thorough]
 
 
 def test_all_workers_killed_at_once_leave_no_trace_in_the_weights(tmp_path: Path) -> None:
@@ -26,7 +26,6 @@ def test_all_workers_killed_at_once_leave_no_trace_in_the_weights(tmp_path: Path
     assert policy_content(outcome) == policy_content(expected)
 
 
-@pytest.mark.thorough
 def test_a_worker_killed_in_every_iteration_leaves_no_trace_in_the_weights(tmp_path: Path) -> None:
     expected = undisturbed(tmp_path, FaultyWithState)
     injected = fault(tmp_path, "kill", at=16)
@@ -36,7 +35,6 @@ def test_a_worker_killed_in_every_iteration_leaves_no_trace_in_the_weights(tmp_p
     assert policy_content(outcome) == policy_content(expected)
 
 
-@pytest.mark.thorough
 def test_beyond_max_restarts_the_run_ends_with_the_limit_and_the_cause(tmp_path: Path) -> None:
     injected = fault(tmp_path, "kill", at=16)
     said = r"lost 3 times, more than --max-restarts 2; the last: rollout worker \d .* was killed"
@@ -64,7 +62,6 @@ def test_an_env_that_no_worker_can_make_ends_the_run_with_its_words(tmp_path: Pa
 
 
 @pytest.mark.parametrize("hidden", [8, 512])
-@pytest.mark.thorough
 def test_a_learner_killed_as_its_weights_are_fetched_leaves_no_trace(
     hidden: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

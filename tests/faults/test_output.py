@@ -17,6 +17,8 @@ from tests.faults.injection import FaultyWithState, fault
 from tests.faults.test_processes import SHAPE
 from tests.test_run import read_events
 
+pytestmark = pytest.mark.thorough
+
 WORDS = ["train", "--num-workers", "0", "--total-steps", "20000", "--hidden-sizes", "8"]
 
 

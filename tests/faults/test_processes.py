@@ -49,9 +49,9 @@ def undisturbed(folder: Path, make_env: type[Faulty], **changes: Any) -> Outcome
     [
         ("kill", {}),
         ("kill", {"algo": "appo"}),
-        pytest.param("stop", {"phase_timeout": 12.0}, marks=pytest.mark.thorough),
-        ("hang", {"phase_timeout": 12.0}),
-        pytest.param("hold the interpreter", {"phase_timeout": 12.0}, marks=pytest.mark.thorough),
+        thorough("stop", {"phase_timeout": 12.0}),
+        thorough("hang", {"phase_timeout": 12.0}),
+        thorough("hold the interpreter", {"phase_timeout": 12.0}),
     ],
     ids=str,
 )
@@ -92,6 +92,7 @@ def test_where_the_env_tells_no_state_its_slots_start_afresh_and_the_batch_keeps
     assert policy_content(outcomes[0]) != policy_content(undisturbed(tmp_path, Faulty, num_slots=1))
 
 
+@pytest.mark.thorough
 def test_a_worker_that_dies_again_and_again_ends_the_run_with_its_name(tmp_path: Path) -> None:
     class Doomed(Faulty):
         def step(self, action: Any) -> Any:

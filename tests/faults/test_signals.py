@@ -45,7 +45,9 @@ def running(run: RunDir) -> Generator[subprocess.Popen[str]]:
         process.kill()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGUSR1, marks=pytest.mark.thorough)]
+)
 def test_once_it_stops_after_its_iteration_with_everything_saved(
     number: signal.Signals, tmp_path: Path
 ) -> None:
@@ -64,6 +66,7 @@ def test_once_it_stops_after_its_iteration_with_everything_saved(
     assert not wait_until_gone(below)
 
 
+@pytest.mark.thorough
 def test_twice_it_is_gone_within_seconds(tmp_path: Path) -> None:
     run = RunDir(tmp_path / "run")
     with running(run) as process:

@@ -12,6 +12,8 @@ from tests.faults.injection import FaultyWithState
 from tests.faults.test_processes import policy_content, run, undisturbed
 from tests.test_run import read_events
 
+pytestmark = pytest.mark.thorough
+
 SLOT, SLOWLY_S = 1, 0.01
 SEEDS = stream_seeds(Stream.ENV, 0, SLOT, 0, 0, count=2)
 """Those that the envs of the slot are reset with at first."""
