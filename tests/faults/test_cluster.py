@@ -201,8 +201,9 @@ def test_a_learner_lost_with_its_machine_is_replaced_and_the_weights_are_the_sam
 
     watcher = threading.Thread(target=kill_its_raylet, daemon=True)
     watcher.start()
-    outcome = run(tmp_path / "run", FaultyWithState, num_workers=1, max_restarts=0, **changes)
+    outcome = run(tmp_path / "run", FaultyWithState, num_workers=1, **changes)
     watcher.join(timeout=1)
     assert killed
-    assert outcome.result["learner_restarts"] == 1
+    # Ray may place the first that takes its place on the lost machine, too
+    assert outcome.result["learner_restarts"] >= 1
     assert policy_content(outcome) == policy_content(expected)
