@@ -111,25 +111,27 @@ def execute(plan: Plan) -> Outcome:
         safeguard = Safeguard(
             learner, config, plan.run, progress.iteration, workers.fetch, display.say
         )
-        rollback = Rollback(
-            safeguard, checkpointer, config.rollback_on_collapse or 1.0, display.say
-        )
+        rollback = None
+        if config.rollback_on_collapse is not None:
+            share = config.rollback_on_collapse
+            rollback = Rollback(safeguard, checkpointer, share, display.say)
 
         def failures() -> dict[str, int]:
             return {
                 "worker_restarts": workers.restarts,
                 "learner_restarts": learner.restarts if config.num_workers else 0,
+                "lost_with_node": workers.lost_with_node,
                 "reissued_slots": workers.reissued,
                 "undone_updates": safeguard.undone,
-                "rollbacks": rollback.count,
+                "rollbacks": rollback.count if rollback else 0,
                 "checkpoint_failures": checkpointer.failures,
             }
 
-        ledger = Ledger(failures, config.max_env_faults, display.say)
+        ledger = Ledger(failures, progress.env_faults, config.max_env_faults, display.say)
         watchers: list[Watcher] = [clock, Improvement(), ledger, tensorboard, checkpointer, display]
         if config.eval_every:
             watchers.insert(2, EvaluateEvery(config.eval_every, workers.evaluate))
-        if config.rollback_on_collapse is not None:
+        if rollback:
             # what it goes back to is what is saved
             watchers.insert(watchers.index(checkpointer), rollback)
         clock.begin(progress)

@@ -4,7 +4,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
@@ -29,7 +29,7 @@ def json_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[EnvKwargs] | 
             value = None
         if not isinstance(value, dict):
             raise ValueError(f'{words[0]!r:.60} is not a JSON object such as {{"key": 1}}')
-        return value  # pyright: ignore[reportUnknownVariableType]
+        return cast("EnvKwargs", value)
 
     return PrimitiveConstructorSpec(
         nargs=1,

@@ -39,7 +39,7 @@ class InProcessWorkers:
         self, config: Config, source: EnvSource, states: Sequence[SlotState | None] = ()
     ) -> None:
         """Make a rollout worker for each slot, from its state if there is one."""
-        self.restarts = self.reissued = 0
+        self.restarts = self.reissued = self.lost_with_node = 0
         self.stood = list(states) or [None] * config.slots
         self.slots = [
             RolloutWorker(config, source, slot, state=state)

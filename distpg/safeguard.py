@@ -82,20 +82,21 @@ class Safeguard:
             for name, array in named(rollout)
         }
         text = json.dumps({name: str(value) for name, value in scalars.items()}, indent=2)
+        kept = f"its batch is in {folder}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             write_whole(folder / "batch.safetensors", safetensors.numpy.save(arrays))
             write_whole(folder / "statistics.json", text.encode())
         except OSError as error:
-            self.say(f"{folder} could not be written: {error}")
+            kept = f"its batch could not be written: {error}"
         bad = [name for name, value in scalars.items() if not math.isfinite(value)]
         told = (
             f"the update of iteration {self.iteration} was taken back: "
-            f"{', '.join(bad) or 'a parameter'} not finite; its batch is in {folder}"
+            f"{', '.join(bad) or 'a parameter'} not finite; {kept}"
         )
         if self.config.on_anomaly == "stop" or self.in_a_row >= IN_A_ROW:
             raise RunError(
-                f"{told}; go on with --on-anomaly skip, or train anew with a smaller "
+                f"{told}; resume with --on-anomaly skip, or train anew with a smaller "
                 "--learning-rate"
             )
         self.say(told)

@@ -111,6 +111,11 @@ class RayWorkers:
         """Of each worker, a reference to its slots' states after the last rollouts."""
         self.actors = [self._start(worker) for worker in range(config.num_workers)]
 
+    @property
+    def lost_with_node(self) -> int:
+        """How often processes, or what they had made, were lost with their machine."""
+        return self.lost.lost_with_node
+
     def _start(self, worker: int, num_cpus: int = 1) -> Any:
         remote = ray.remote(num_cpus=num_cpus)(RolloutActor)
         incarnations = [self.incarnations[slot] for slot in self.shares[worker]]
@@ -228,6 +233,7 @@ class RayWorkers:
         gone = [worker for worker, share in enumerate(self.shares) if self._lost(found, share)]
         if not gone:
             raise ObjectLostError("what the learner needed was lost with a machine")
+        again = ", ".join(str(slot) for worker in gone for slot in self.shares[worker])
         for worker in gone:
             self.snapshots[worker] = last.before[worker]
             self._replace(worker)
@@ -237,6 +243,7 @@ class RayWorkers:
             found |= zip(self.shares[worker], refs, strict=True)
             self.reissued += len(refs)
         self.lost.lost_with_node += 1
+        self.lost.say(f"rollouts were lost with a machine, and played again: slots {again}")
         return [found[slot] for slot in sorted(found)]
 
     def _lost(self, rollouts: Mapping[int, Any], share: Sequence[int]) -> bool:

@@ -1,7 +1,7 @@
 """`resume`: go on with a run where its newest checkpoint left it."""
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -30,6 +30,10 @@ class ResumeFlags:
     """Ray cluster to join; none leaves the one that the run was on. Default: the run's own."""
     device: Literal["auto", "cpu", "cuda"] | None = None
     """Where the learner computes. Default: the run's own."""
+    on_anomaly: Literal["stop", "skip"] | None = None
+    """Whether to go on after an update that came to what is no number. Default: the run's own."""
+    max_env_faults: int | None = None
+    """Exceptions that environments may raise, those so far included. Default: the run's own."""
     quiet: bool = False
     """Print nothing but errors."""
 
@@ -37,7 +41,7 @@ class ResumeFlags:
 def main(arguments: list[str], program: str, started: float) -> int:
     """Run the sub-command; return its exit code."""
     flags = tyro.cli(ResumeFlags, prog=program, args=arguments)
-    names = ("total_steps", "stop_at_return", "num_workers", "address", "device")
+    names = {field.name for field in fields(ResumeFlags)} - {"run", "quiet"}
     changes = {name: getattr(flags, name) for name in names if getattr(flags, name) is not None}
     outcome = resume(flags.run, quiet=flags.quiet, started=started, **changes)
     return 128 + outcome.signal if outcome.signal else 0
@@ -59,7 +63,7 @@ def resume(
         quiet: Print nothing.
         started: Unix time from which the result's seconds are counted; by default now.
         changes: Settings to go on with that differ from the run's own: `total_steps`,
-            `stop_at_return`, `num_workers`, `address` or `device`.
+            `stop_at_return`, `num_workers`, `address`, `device`, `on_anomaly` or `max_env_faults`.
 
     Raises:
         InputError: there is nothing to go on with, or nothing left to do.

@@ -15,13 +15,17 @@ class Ledger:
     """Adds the counts so far under `faults/`, and says what an environment raised."""
 
     def __init__(
-        self, failures: Callable[[], Mapping[str, int]], allowed: int, say: Callable[[str], None]
+        self,
+        failures: Callable[[], Mapping[str, int]],
+        env_faults: int,
+        allowed: int,
+        say: Callable[[str], None],
     ) -> None:
-        """Take what else is counted, how many faults of environments may be, and whom to tell."""
+        """Take what else is counted, how many faults envs had and may have, and whom to tell."""
         self.failures = failures
         self.allowed = allowed
         self.say = say
-        self.env_faults: int | None = None
+        self.env_faults = env_faults
         self.stragglers = 0
         self.waited: Scalars = {}
 
@@ -48,7 +52,7 @@ class Ledger:
                 f"environments raised {progress.env_faults} times, more than --max-env-faults "
                 f"{self.allowed}; the last: {progress.last_fault}"
             )
-        if progress.last_fault and progress.env_faults != self.env_faults:
+        if progress.env_faults > self.env_faults:
             self.say(f"an environment failed, its episode is dropped: {progress.last_fault}")
         self.env_faults = progress.env_faults
 

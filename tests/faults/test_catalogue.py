@@ -173,6 +173,8 @@ OF_RESUME = {
     "--num-workers": "-1 x 2 10001",
     "--address": "auto ''",
     "--device": "tpu cuda",
+    "--on-anomaly": "ignore",
+    "--max-env-faults": "-1 many",
 }
 OF_EVALUATE = {
     "--episodes": "0 -5 1e3 1000001 x",

@@ -78,13 +78,17 @@ def test_an_update_that_is_taken_back_is_as_if_it_had_not_been(changes: dict[str
 
 def test_an_anomaly_stops_the_run_with_its_batch_kept(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"iteration 2 was taken back.*anomalies/00000002.*skip"):
-        train(generous(tmp_path, at=20), make_env=Generous, run_dir=tmp_path / "run", quiet=True)
+        config = generous(tmp_path, at=20, checkpoint_every=1)
+        train(config, make_env=Generous, run_dir=tmp_path / "run", quiet=True)
     folder = tmp_path / "run/anomalies/00000002"
     batch = safetensors.numpy.load_file(folder / "batch.safetensors")
     assert batch["0/rewards"].max() == np.float32(1e30)
     assert batch["0/obs/obs"].shape == (17, 2, 2)
     statistics = json.loads((folder / "statistics.json").read_text())
     assert statistics["train/loss"] in ("inf", "nan")
+    # what the message says to do
+    outcome = resume(tmp_path / "run", make_env=Generous, on_anomaly="skip", quiet=True)
+    assert outcome.result["stop_reason"] == "total_steps"
 
 
 def test_skipped_the_run_goes_on_and_the_batch_is_counted_as_dropped(
@@ -168,7 +172,7 @@ def test_the_best_score_is_known_to_a_resumed_run(
 def test_the_ledger_counts_and_says_what_is_new() -> None:
     counts = {"worker_restarts": 0, "reissued_slots": 0}
     said: list[str] = []
-    ledger = Ledger(lambda: counts, 10, said.append)
+    ledger = Ledger(lambda: counts, 0, 10, said.append)
     waits = {"faults/barrier_wait_s/0": 0.0, "faults/barrier_wait_s/1": 2.0, "faults/stragglers": 1}
     for restarts in (0, 1, 1):
         counts |= {"worker_restarts": restarts}
