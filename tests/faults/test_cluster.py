@@ -20,15 +20,15 @@ from ray.cluster_utils import Cluster
 from distpg import Config
 from distpg.actors.restarts import Restarts
 from distpg.actors.workers import RayWorkers
-from distpg.checkpoint import list_checkpoints, load_newest
+from distpg.checkpoint import load_newest
 from distpg.envs.make import source_of
 from distpg.records import Rollout
 from distpg.rollout import RolloutWorker
 from distpg.run_dir import RunDir
-from tests.actors.test_actors import ROOT, environment, wait_until_gone
+from tests.actors.test_actors import wait_until_gone
 from tests.faults.injection import Faulty, FaultyWithState, fault
 from tests.faults.test_processes import SHAPE, policy_content, run, undisturbed
-from tests.faults.test_signals import WORDS
+from tests.faults.test_signals import running
 
 pytestmark = pytest.mark.thorough
 SECOND = "DISTPG_TESTS_SECOND_NODE"
@@ -135,26 +135,11 @@ def test_a_drained_machine_costs_no_failure(cluster: Cluster, tmp_path: Path) ->
 
 def test_the_heads_death_ends_the_driver_with_the_command_that_resumes(tmp_path: Path) -> None:
     run_dir = RunDir(tmp_path / "run")
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "launch.py"), *WORDS, "--run-dir", str(run_dir.path)],
-        cwd=tmp_path,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        deadline = time.monotonic() + 60
-        while not list_checkpoints(run_dir):
-            assert time.monotonic() < deadline, "no checkpoint within 60 s"
-            time.sleep(0.1)
+    with running(run_dir) as process:
         below = psutil.Process(process.pid).children(recursive=True)
         (head,) = [one for one in below if one.name() == "gcs_server"]
         head.kill()
         output, _ = process.communicate(timeout=90)
-    finally:
-        process.kill()
     assert process.returncode == 1, output
     assert "the head of the Ray cluster is lost" in output
     assert f"launch.py resume {run_dir.path}" in output

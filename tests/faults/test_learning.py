@@ -77,8 +77,8 @@ def test_an_update_that_is_taken_back_is_as_if_it_had_not_been(changes: dict[str
 
 
 def test_an_anomaly_stops_the_run_with_its_batch_kept(tmp_path: Path) -> None:
+    config = generous(tmp_path, at=20, checkpoint_every=1)
     with pytest.raises(RunError, match=r"iteration 2 was taken back.*anomalies/00000002.*skip"):
-        config = generous(tmp_path, at=20, checkpoint_every=1)
         train(config, make_env=Generous, run_dir=tmp_path / "run", quiet=True)
     folder = tmp_path / "run/anomalies/00000002"
     batch = safetensors.numpy.load_file(folder / "batch.safetensors")
