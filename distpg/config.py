@@ -13,6 +13,7 @@ from functools import cache
 from importlib import resources
 from typing import Annotated, Any, Literal, Self
 
+from distpg.combinations import check_combinations
 from distpg.errors import InputError
 from distpg.values import Range, check_value, flag, is_toml, nearest, one_of
 
@@ -289,67 +290,11 @@ class Config(
                 f"--env-kwargs: {self.env_kwargs} cannot be kept in a TOML file, which takes "
                 "numbers, text, true, false, and lists and tables of these, but no null"
             )
-        if self.rollback_on_collapse is not None and not self.eval_every:
-            raise InputError(
-                f"--rollback-on-collapse: {self.rollback_on_collapse} with --eval-every 0, which "
-                "never sees a collapse; give --eval-every"
-            )
         for name in ("env_id", "address", "init_from"):
             if getattr(self, name) == "":
                 # a shell variable that is not set, as a rule
                 raise InputError(f"{flag(name)}: '' names nothing; give a name or leave it out")
-        self._check_estimator()
-        self._check_batch()
-
-    def _check_estimator(self) -> None:
-        if self.bootstraps and self.baseline != "value":
-            raise InputError(
-                f"--advantage {self.advantage} contains V, so it needs --baseline value, not "
-                f"{self.baseline}; or take --advantage reward_to_go, or n_step with "
-                "--bootstrap-steps inf"
-            )
-        if self.overlap and self.own_rollouts_alone:
-            raise InputError(
-                f"--overlap: rollouts are one update old, which --surrogate {self.surrogate} does "
-                "not correct for; take --surrogate clip or importance, or leave --overlap out"
-            )
-        if self.one_step and self.num_epochs > 1:
-            raise InputError(
-                f"--num-epochs: {self.num_epochs} with --surrogate {self.surrogate}, which is "
-                "exact for one step a batch only; take --num-epochs 1 or --surrogate clip"
-            )
-        if self.normalize_rewards and self.signed:
-            raise InputError(
-                "--normalize-rewards has nothing to scale in the sign of rewards; leave it out, or "
-                "take --sign-rewards off"
-            )
-        if self.monte_carlo and self.episodes_per_env == 0:
-            raise InputError(
-                f"--episodes-per-env: 0 with --advantage {self.advantage}, which credits whole "
-                "episodes; give at least 1"
-            )
-
-    def _check_batch(self) -> None:
-        if self.num_slots is not None and self.num_slots < self.num_workers:
-            raise InputError(
-                f"--num-slots: {self.num_slots} slots leave some of {self.num_workers} workers "
-                "without one; give at least as many slots as --num-workers"
-            )
-        if self.address is not None and self.num_workers == 0:
-            raise InputError(
-                f"--address: {self.address} with --num-workers 0, which has no Ray; leave one out"
-            )
-        if self.baseline in ("mean", "time") and self.slots * self.num_envs * self.episodes < 2:
-            raise InputError(
-                f"--baseline {self.baseline} compares an episode with the others of its batch, "
-                "which holds 1; raise --num-envs or --episodes-per-env"
-            )
-        nominal = self.slots * self.num_envs * self.num_steps
-        if not self.episodes and self.minibatch_size and self.minibatch_size > nominal:
-            raise InputError(
-                f"--minibatch-size: {self.minibatch_size} is more than the batch of {nominal} = "
-                f"{self.slots} slots x {self.num_envs} envs x {self.num_steps} steps"
-            )
+        check_combinations(self)
 
     @property
     def bootstraps(self) -> bool:
