@@ -24,7 +24,7 @@ from unittest import mock
 from benchmarks.live import LiveRun, running
 from benchmarks.results import hardware, save
 from distpg import Config, assembly, train
-from distpg.checkpoint import Checkpointer
+from distpg.checkpointer import Checkpointer
 
 T = TypeVar("T")
 LONG = ["--total-steps", "1000000000", "--max-restarts", "1000", "--max-env-faults", "1000"]

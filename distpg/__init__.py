@@ -3,6 +3,7 @@
 The names below are the Python API; they do what the command line does.
 """
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,10 +42,14 @@ def load_policy(run: Path | str, *, seed: int = 0) -> "SavedPolicy":
     Raises:
         InputError: there is no policy, or it cannot be read.
     """
-    from distpg.commands.evaluate import find_policy
+    from distpg.checkpoint import load_policy_file
     from distpg.policy.file import read_policy
     from distpg.policy.play import SavedPolicy
 
     path = Path(run)
-    file = read_policy(path) if path.is_file() else find_policy(RunDir.open(path))
+    if path.is_file():
+        return SavedPolicy(read_policy(path), seed)
+    file, problems = load_policy_file(RunDir.open(path))
+    for problem in problems:
+        warnings.warn(problem, stacklevel=2)
     return SavedPolicy(file, seed)

@@ -13,7 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distpg.checkpoint import Checkpoint, Checkpointer, list_checkpoints
+from distpg.checkpoint import Checkpoint, list_checkpoints
+from distpg.checkpointer import Checkpointer
 from distpg.config import Config
 from distpg.envs.make import EnvSource
 from distpg.errors import RunError, concerning

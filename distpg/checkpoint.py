@@ -7,11 +7,9 @@ the other files; a checkpoint that does not match is not used.
 
 import hashlib
 import json
-import math
 import shutil
 import stat
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -21,9 +19,9 @@ import safetensors
 import safetensors.numpy
 
 from distpg.config import Config
-from distpg.errors import InputError, RunError, concerning
+from distpg.errors import InputError, concerning
 from distpg.policy.architecture import Architecture
-from distpg.policy.file import check_finite, policy_bytes, read_policy
+from distpg.policy.file import PolicyFile, check_finite, policy_bytes, read_policy
 from distpg.progress import Progress
 from distpg.records import LearnerState
 from distpg.run_dir import RunDir, sync_folder, write_whole
@@ -33,10 +31,10 @@ from distpg.values import Range, misfit
 
 SCHEMA = 2
 MANIFEST = "manifest.json"
-SLOTS = "slots.safetensors"
+POLICY, LEARNER, SLOTS = "policy.safetensors", "learner.safetensors", "slots.safetensors"
 STRANGE = (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError)
 """What reading a manifest may raise that somebody else wrote."""
-FILES = ("policy.safetensors", "learner.safetensors", SLOTS)
+FILES = (POLICY, LEARNER, SLOTS)
 
 
 @dataclass(frozen=True)
@@ -49,8 +47,10 @@ class Checkpoint:
     """Where each slot stood, None if its environment does not tell."""
     best_score: float | None = None
     """Its evaluation, where that was the best so far."""
+    folder: Path = field(default=Path(), compare=False)
+    """Where it was read from."""
     origin: str = field(default="", compare=False)
-    """Where it was read from, and what wrote it."""
+    """The folder, and what wrote it."""
 
 
 def save_checkpoint(run: RunDir, checkpoint: Checkpoint, config: Config) -> None:
@@ -66,8 +66,8 @@ def save_checkpoint(run: RunDir, checkpoint: Checkpoint, config: Config) -> None
         run.write_config(config)
     learner = checkpoint.learner
     files = {
-        "policy.safetensors": policy_bytes(learner.policy, learner.spaces, Architecture.of(config)),
-        "learner.safetensors": safetensors.numpy.save(dict(learner.arrays)),
+        POLICY: policy_bytes(learner.policy, learner.spaces, Architecture.of(config)),
+        LEARNER: safetensors.numpy.save(dict(learner.arrays)),
     }
     stood = [slot for slot in checkpoint.slots if slot is not None]
     if stood and len(stood) == len(checkpoint.slots):
@@ -134,7 +134,7 @@ def load_newest(run: RunDir) -> tuple[Checkpoint, list[str]]:
     """Load the newest checkpoint of a run that is whole.
 
     Returns:
-        The checkpoint, and what was wrong with each newer one.
+        The checkpoint, and of each newer one what is wrong with it.
 
     Raises:
         InputError: there is none, or all are damaged.
@@ -154,20 +154,47 @@ def load_newest(run: RunDir) -> tuple[Checkpoint, list[str]]:
     raise InputError(f"{run.path} has no checkpoint that is whole; the newest: {problems[0]}")
 
 
-def load_networks(run: RunDir) -> LearnerState:
+def load_networks(run: RunDir) -> tuple[LearnerState, list[str]]:
     """Load the networks of a run: of its newest checkpoint, else of its final policy alone.
+
+    Returns:
+        They, and what is wrong with newer ones.
 
     Raises:
         InputError: it has neither, or they are damaged.
     """
-    found = list_checkpoints(run)
-    if found:
-        return load_checkpoint(found[-1]).learner
+    if list_checkpoints(run):
+        checkpoint, problems = load_newest(run)
+        return checkpoint.learner, problems
     if not run.policy.is_file():
         raise InputError(f"{run.path} has neither a checkpoint nor a policy to start from")
     policy = read_policy(run.policy)
     spaces = spaces_to_json(policy.obs_spec, policy.action_spec)
-    return LearnerState(policy.weights, arrays={}, counters={}, spaces=spaces)
+    return LearnerState(policy.weights, arrays={}, counters={}, spaces=spaces), []
+
+
+def load_policy_file(run: RunDir) -> tuple[PolicyFile, list[str]]:
+    """Load a run's newest policy: where it ended, or of a checkpoint if it went on since.
+
+    Returns:
+        It, and what is wrong with newer ones.
+
+    Raises:
+        InputError: it has none yet, or they are damaged.
+    """
+    files = [read_policy(run.policy)] if run.policy.is_file() else []
+    problems: list[str] = []
+    if list_checkpoints(run):
+        try:
+            checkpoint, problems = load_newest(run)
+            files.append(read_policy(checkpoint.folder / POLICY))
+        except InputError as error:
+            if not files:
+                raise
+            problems = [str(error)]
+    if not files:
+        raise InputError(f"{run.path} has no policy yet: no checkpoint was written")
+    return max(files, key=lambda policy: policy.weights.version), problems
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
@@ -183,14 +210,14 @@ def load_checkpoint(folder: Path) -> Checkpoint:
                 f"{folder} has schema {manifest['schema']}; this version reads schema {SCHEMA}"
             )
         contents = read_files(folder, manifest["files"])
-        policy = read_policy(folder / "policy.safetensors")
+        policy = read_policy(folder / POLICY)
         learner = LearnerState(
             policy=policy.weights,
-            arrays=safetensors.numpy.load(contents["learner.safetensors"]),
+            arrays=safetensors.numpy.load(contents[LEARNER]),
             counters=check_counts(manifest["counters"]),
             spaces=spaces_to_json(policy.obs_spec, policy.action_spec),
         )
-        check_finite(folder / "learner.safetensors", learner.arrays)
+        check_finite(folder / LEARNER, learner.arrays)
         slots = read_slots(folder / SLOTS, contents[SLOTS]) if SLOTS in contents else ()
         origin = f"{folder}, written by distpg {manifest.get('version', 'of unknown version')}"
         with concerning(str(folder / MANIFEST)):
@@ -198,7 +225,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             best_score = manifest["best_score"]
             if misfit(best_score, float | None):
                 raise InputError(f"best_score is {best_score!r}, which is no number")
-        return Checkpoint(learner, progress, slots, best_score, origin)
+        return Checkpoint(learner, progress, slots, best_score, folder, origin)
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(f"cannot read the checkpoint {folder}: {error}") from error
     except STRANGE as error:
@@ -255,94 +282,3 @@ def read_slots(path: Path, content: bytes) -> list[SlotState]:
         return slots_from_bytes(content)
     except (safetensors.SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} holds no slots: {error!r}") from error
-
-
-class Checkpointer:
-    """Saves every few iterations, after the best evaluation so far, and at the end.
-
-    State is read at once, and written by a thread of its own while the run goes on.
-    """
-
-    def __init__(
-        self,
-        run: RunDir,
-        config: Config,
-        learner: Callable[[], LearnerState],
-        slots: Callable[[], Sequence[SlotState | None]],
-        say: Callable[[str], None],
-    ) -> None:
-        """Take where to save, how often, how states are read, and whom to tell of failures."""
-        self.run = run
-        self.config = config
-        self.learner = learner
-        self.slots = slots
-        self.say = say
-        self.failures = 0
-        """Checkpoints that could not be written."""
-        self.saved: Checkpoint | None = None
-        self.thread = ThreadPoolExecutor(1, "checkpoint")
-        self.writing: Future[None] | None = None
-        best = self.best()
-        self.best_score = -math.inf if best is None or best.best_score is None else best.best_score
-        self.best_steps = -1 if best is None else best.progress.env_steps
-
-    def on_iteration(
-        self, progress: Progress, scalars: Mapping[str, float], weights: object
-    ) -> None:
-        """Save if a checkpoint is due."""
-        score = scalars.get("eval/mean_reward", -math.inf)
-        best = score if score > self.best_score else None
-        if best is not None:
-            self.best_score, self.best_steps = best, progress.env_steps
-        every = self.config.checkpoint_every
-        if best is not None or (every and progress.iteration % every == 0):
-            self.save(progress, best)
-
-    def best(self) -> Checkpoint | None:
-        """Load the best checkpoint, if there is one that is whole."""
-        self._await()
-        link = self.run.checkpoints / "best"
-        try:
-            return load_checkpoint(link.resolve()) if link.is_symlink() else None
-        except InputError as error:
-            self.say(str(error))
-            return None
-
-    def save(self, progress: Progress, best_score: float | None = None) -> LearnerState:
-        """Save now, unless that was just done; return the learner's state."""
-        if self.saved is None or self.saved.progress != progress:
-            self._await()
-            if best_score is None and progress.env_steps == self.best_steps:
-                # it takes the best one's place, with the same weights
-                best_score = self.best_score
-            self.saved = Checkpoint(self.learner(), progress, self.slots(), best_score)
-            self.writing = self.thread.submit(save_checkpoint, self.run, self.saved, self.config)
-        return self.saved.learner
-
-    def finish(self) -> None:
-        """Wait until what was saved is on the disk.
-
-        Raises:
-            RunError: it could not be written.
-        """
-        problem = self._await()
-        if problem:
-            raise RunError(problem)
-
-    def _await(self) -> str:
-        """Wait for the thread; say and count what went wrong, which training outlives."""
-        writing, self.writing = self.writing, None
-        try:
-            if writing is not None:
-                writing.result()
-        except OSError as error:
-            self.failures += 1
-            self.saved = None
-            problem = f"a checkpoint could not be written: {error}"
-            self.say(problem)
-            return problem
-        return ""
-
-    def close(self) -> None:
-        """Let the thread end with what it is writing."""
-        self.thread.shutdown()

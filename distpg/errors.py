@@ -39,6 +39,10 @@ class AnomalyError(RunError):
         self.stats = stats
 
 
+class LateError(BaseException):
+    """A deadline passed in this process; no guard and no environment takes it for a fault."""
+
+
 class ObjectLostError(RunError):
     """What a process had made was lost with its machine."""
 

@@ -1,16 +1,19 @@
 """All slots in this process, one after the other: the same loop for a debugger, without Ray."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 
 from distpg.config import Config
 from distpg.envs.make import EnvSource
+from distpg.errors import LateError, RunError
 from distpg.evaluation import Evaluator
 from distpg.phases import Collection
 from distpg.records import Evaluation, Rollout, Weights
 from distpg.rollout import RolloutWorker
+from distpg.signals import deadline
 from distpg.snapshot import SlotState
 
 
@@ -40,6 +43,7 @@ class InProcessWorkers:
     ) -> None:
         """Make a rollout worker for each slot, from its state if there is one."""
         self.restarts = self.reissued = self.lost_with_node = 0
+        self.timeout_s = config.phase_timeout
         self.stood = list(states) or [None] * config.slots
         self.slots = [
             RolloutWorker(config, source, slot, state=state)
@@ -50,7 +54,8 @@ class InProcessWorkers:
     def collect(self, weights: Weights, iteration: int) -> Played:
         """Play every slot, on one torch thread as a worker process does."""
         torch.set_num_threads(1)
-        collected = [slot.collect(weights, iteration) for slot in self.slots]
+        with self.in_time("collecting"):
+            collected = [slot.collect(weights, iteration) for slot in self.slots]
         rollouts: Sequence[Rollout] = [slot.rollout for slot in collected]
         states = [slot.state for slot in collected]
         return Played(self, Collection(rollouts, [[slot.stats for slot in collected]]), states)
@@ -67,7 +72,24 @@ class InProcessWorkers:
         """Play evaluation episodes."""
         assert self.evaluator is not None, "evaluation is off"
         torch.set_num_threads(1)
-        return self.evaluator.evaluate(weights)
+        with self.in_time("evaluating"):
+            return self.evaluator.evaluate(weights)
+
+    @contextmanager
+    def in_time(self, doing: str) -> Generator[None]:
+        """Interrupt environments that hang, which no other process can do.
+
+        Raises:
+            RunError: they did.
+        """
+        try:
+            with deadline(self.timeout_s):
+                yield
+        except LateError:
+            raise RunError(
+                f"{doing} did not end within --phase-timeout {self.timeout_s:g} s, and with "
+                "--num-workers 0 nothing can replace the environments"
+            ) from None
 
     def close(self) -> None:
         """Close the envs."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from distpg.checkpoint import Checkpointer
+from distpg.checkpointer import Checkpointer
 from distpg.config import Config
 from distpg.errors import RunError
 from distpg.phases import UNDONE, Scalars

@@ -1,9 +1,11 @@
-"""SIGINT, SIGTERM and SIGUSR1: who hears them, and when."""
+"""Signals: who hears SIGINT, SIGTERM and SIGUSR1, and when; and the alarm of a deadline."""
 
 import signal
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+
+from distpg.errors import LateError
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
@@ -35,3 +37,26 @@ def held_back() -> Generator[None]:
         yield
     if came:
         signal.raise_signal(came[0])
+
+
+@contextmanager
+def deadline(timeout_s: float) -> Generator[None]:
+    """Interrupt what takes longer, where that can be done: in the main thread, in Python.
+
+    Raises:
+        LateError: it did.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def give_up(number: int, frame: object) -> None:
+        raise LateError
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    timer = signal.setitimer(signal.ITIMER_REAL, min(timeout_s, 1e8))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *timer)
+        signal.signal(signal.SIGALRM, before)

@@ -1,7 +1,5 @@
 """Before a run: an environment is played, so that one that cannot be is refused with its fault."""
 
-import signal
-import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -12,15 +10,12 @@ from distpg.config import Config
 from distpg.envs.guard import ATTEMPTS, FAULT
 from distpg.envs.make import EnvSource, make_vector_env, told
 from distpg.envs.vector_env import VectorEnv
-from distpg.errors import InputError, RunError, concerning
+from distpg.errors import InputError, LateError, RunError, concerning
+from distpg.signals import deadline
 from distpg.snapshot import SlotState, slots_to_bytes
 from distpg.spaces import ActionSpec, ObsSpec
 
 CLOSE_S = 5.0
-
-
-class LateError(BaseException):
-    """A trial is past its deadline; neither a guard nor an environment takes it for a fault."""
 
 
 def try_out(source: EnvSource, timeout_s: float) -> tuple[ObsSpec, ActionSpec]:
@@ -72,29 +67,6 @@ def shut(envs: VectorEnv) -> Generator[VectorEnv]:
     finally:
         with suppress(LateError), deadline(CLOSE_S):
             envs.close()
-
-
-@contextmanager
-def deadline(timeout_s: float) -> Generator[None]:
-    """Interrupt what takes longer, where that can be done: in the main thread, in Python.
-
-    Raises:
-        LateError: it did.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def give_up(number: int, frame: object) -> None:
-        raise LateError
-
-    before = signal.signal(signal.SIGALRM, give_up)
-    timer = signal.setitimer(signal.ITIMER_REAL, min(timeout_s, 1e8))
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, *timer)
-        signal.signal(signal.SIGALRM, before)
 
 
 def play(envs: VectorEnv) -> None:
@@ -158,7 +130,7 @@ def check_slots(source: EnvSource, config: Config, slots: Sequence[SlotState | N
         return
     if len(slots) != config.slots:
         raise InputError(f"it has {len(slots)} slots; {config.slots} are expected")
-    with shut(make_vector_env(source, config.num_envs)) as envs:
+    with shut(make_vector_env(source, config.num_envs)) as envs, deadline(config.phase_timeout):
         for number, slot in enumerate(slots):
             try:
                 assert slot is not None, "all slots tell their state, or none does"

@@ -25,6 +25,7 @@ FLOORS: dict[int, tuple[str, ...]] = {
         "doctor",
         "run_dir",
         "checkpoint",
+        "checkpointer",
         "safeguard",
         "evaluation",
         "report",

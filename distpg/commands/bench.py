@@ -1,6 +1,7 @@
 """`bench`: measure env, policy and learner on this machine, and say what limits a run of them."""
 
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -54,7 +55,9 @@ def bench(config: Config, seconds: float) -> Measurement:
     try_out(source, config.phase_timeout)
     start_from = None
     if config.init_from is not None:
-        start_from = load_networks(RunDir.open(Path(config.init_from)))
+        start_from, problems = load_networks(RunDir.open(Path(config.init_from)))
+        for problem in problems:
+            print(problem, file=sys.stderr)
     from distpg.measurement import measure
 
     return measure(config, source, seconds, start_from=start_from)

@@ -1,6 +1,7 @@
 """`evaluate`: play whole episodes with a trained policy."""
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -8,11 +9,10 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from distpg.checkpoint import list_checkpoints
+from distpg.checkpoint import load_policy_file
 from distpg.config import Count, Seed
 from distpg.envs.make import MakeEnv, find_source, make_vector_env
 from distpg.errors import InputError
-from distpg.policy.file import PolicyFile, read_policy
 from distpg.records import Evaluation
 from distpg.run_dir import RunDir
 from distpg.trial import try_out
@@ -89,7 +89,9 @@ def evaluate(
     check_value("seed", seed, Seed)
     run = RunDir.open(Path(run_dir))
     config = run.read_config()
-    file = find_policy(run)
+    file, problems = load_policy_file(run)
+    for problem in problems:
+        print(problem, file=sys.stderr)
     source = find_source(config, make_env)
     try_out(source, config.phase_timeout)
     envs = make_vector_env(source, min(episodes, MAX_ENVS))
@@ -104,16 +106,3 @@ def evaluate(
     played = play(policy, envs, episodes, seed=seed, stochastic=stochastic)
     envs.close()
     return played
-
-
-def find_policy(run: RunDir) -> PolicyFile:
-    """Read a run's newest policy: where it ended, or of its newest checkpoint if it went on since.
-
-    Raises:
-        InputError: it has none yet.
-    """
-    files = [run.policy] if run.policy.is_file() else []
-    files += [folder / "policy.safetensors" for folder in list_checkpoints(run)[-1:]]
-    if not files:
-        raise InputError(f"{run.path} has no policy yet: no checkpoint was written")
-    return max((read_policy(file) for file in files), key=lambda policy: policy.weights.version)

@@ -66,11 +66,11 @@ def train(
     """
     source = find_source(config, make_env)
     config = dataclasses.replace(config, env_id=source.name)
-    start_from = None
+    start_from, problems = None, []
     if config.init_from is not None:
-        start_from = load_networks(RunDir.open(Path(config.init_from)))
+        start_from, problems = load_networks(RunDir.open(Path(config.init_from)))
     run = RunDir.default(config) if run_dir is None else RunDir(Path(run_dir))
-    plan = Plan(config, source, run, overwrite=overwrite, quiet=quiet, start_from=start_from)
+    plan = Plan(config, source, run, overwrite, quiet, start_from, notes=tuple(problems))
     if started is not None:
         plan = dataclasses.replace(plan, started=started)
     return execute(plan)

@@ -1,6 +1,7 @@
 """What is on the disk: torn, damaged, or written by two."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distpg import Config, InputError, RunError, load_policy, resume, train
+from distpg import Config, InputError, RunError, evaluate, load_policy, resume, train
 from distpg.checkpoint import list_checkpoints, load_checkpoint, load_newest
 from distpg.cli import main
 from distpg.run_dir import RunDir, write_whole
@@ -86,6 +87,27 @@ def test_whatever_is_wrong_with_the_newest_the_one_before_it_is_loaded(
     assert checkpoint.progress.env_steps == int(before.name)
     assert problem.startswith("passed over: ")
     assert str(newest) in problem
+
+
+def test_whoever_starts_from_a_run_takes_the_one_before_a_damaged_checkpoint_loudly(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = RunDir(Path(shutil.copytree(finished, tmp_path / "run", symlinks=True)))
+    run.policy.unlink()
+    *_, before, newest = list_checkpoints(run)
+    spoil(newest / "policy.safetensors")
+    said = f"passed over: {newest / 'policy.safetensors'} is damaged"
+    with pytest.warns(UserWarning, match=re.escape(said)):
+        policy = load_policy(run.path)
+    weights = load_checkpoint(before).learner.policy
+    for name, array in policy.policy.weights(weights.version).arrays.items():
+        np.testing.assert_array_equal(array, weights.arrays[name])
+    capsys.readouterr()
+    evaluate(run.path, episodes=1, make_env=FaultyWithState)
+    assert said in capsys.readouterr().err
+    shape: dict[str, Any] = {**SHAPE, "num_workers": 0, "init_from": str(run.path)}
+    train(Config(**shape), make_env=FaultyWithState, run_dir=tmp_path / "second")
+    assert said in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 
-from distpg import Config, InputError, RunError, train
+from distpg import Config, InputError, RunError, resume, train
 from distpg.envs.make import source_of
 from distpg.envs.vector_env import VectorEnv
 from distpg.in_process import InProcessWorkers
@@ -102,6 +102,16 @@ def test_beyond_the_limit_the_run_ends_with_the_exception(tmp_path: Path) -> Non
     config: Config = Config(**{**SHAPE, "num_workers": 0, "max_env_faults": 3})
     with pytest.raises(RunError, match=r"--max-env-faults 3; the last: .*reactor is on fire"):
         train(config, make_env=Breaks, run_dir=tmp_path / "run", quiet=True)
+
+
+def test_in_one_process_a_hang_ends_the_run_at_the_deadline(tmp_path: Path) -> None:
+    shape = {**SHAPE, "num_workers": 0, "phase_timeout": 2.0, "checkpoint_every": 1}
+    config: Config = Config(**shape, env_kwargs=fault(tmp_path, "hang", at=41))
+    with pytest.raises(RunError, match="collecting did not end within --phase-timeout 2 s"):
+        train(config, make_env=FaultyWithState, run_dir=tmp_path / "run", quiet=True)
+    assert (tmp_path / "fired").exists()
+    resumed = resume(tmp_path / "run", make_env=FaultyWithState, quiet=True)
+    assert resumed.result["stop_reason"] == "total_steps"
 
 
 class Barren(Faulty):

@@ -1,0 +1,101 @@
+"""When a run is saved: every few iterations, after its best evaluation so far, and at its end."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from distpg.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from distpg.config import Config
+from distpg.errors import InputError, RunError
+from distpg.progress import Progress
+from distpg.records import LearnerState
+from distpg.run_dir import RunDir
+from distpg.snapshot import SlotState
+
+
+class Checkpointer:
+    """Reads the state of a run at once; a thread of its own writes it while the run goes on."""
+
+    def __init__(
+        self,
+        run: RunDir,
+        config: Config,
+        learner: Callable[[], LearnerState],
+        slots: Callable[[], Sequence[SlotState | None]],
+        say: Callable[[str], None],
+    ) -> None:
+        """Take where to save, how often, how states are read, and whom to tell of failures."""
+        self.run = run
+        self.config = config
+        self.learner = learner
+        self.slots = slots
+        self.say = say
+        self.failures = 0
+        """Checkpoints that could not be written."""
+        self.saved: Checkpoint | None = None
+        self.thread = ThreadPoolExecutor(1, "checkpoint")
+        self.writing: Future[None] | None = None
+        best = self.best()
+        self.best_score = -math.inf if best is None or best.best_score is None else best.best_score
+        self.best_steps = -1 if best is None else best.progress.env_steps
+
+    def on_iteration(
+        self, progress: Progress, scalars: Mapping[str, float], weights: object
+    ) -> None:
+        """Save if a checkpoint is due."""
+        score = scalars.get("eval/mean_reward", -math.inf)
+        best = score if score > self.best_score else None
+        if best is not None:
+            self.best_score, self.best_steps = best, progress.env_steps
+        every = self.config.checkpoint_every
+        if best is not None or (every and progress.iteration % every == 0):
+            self.save(progress, best)
+
+    def best(self) -> Checkpoint | None:
+        """Load the best checkpoint, if there is one that is whole."""
+        self._await()
+        link = self.run.checkpoints / "best"
+        try:
+            return load_checkpoint(link.resolve()) if link.is_symlink() else None
+        except InputError as error:
+            self.say(str(error))
+            return None
+
+    def save(self, progress: Progress, best_score: float | None = None) -> LearnerState:
+        """Save now, unless that was just done; return the learner's state."""
+        if self.saved is None or self.saved.progress != progress:
+            self._await()
+            if best_score is None and progress.env_steps == self.best_steps:
+                # it takes the best one's place, with the same weights
+                best_score = self.best_score
+            self.saved = Checkpoint(self.learner(), progress, self.slots(), best_score)
+            self.writing = self.thread.submit(save_checkpoint, self.run, self.saved, self.config)
+        return self.saved.learner
+
+    def finish(self) -> None:
+        """Wait until what was saved is on the disk.
+
+        Raises:
+            RunError: it could not be written.
+        """
+        problem = self._await()
+        if problem:
+            raise RunError(problem)
+
+    def _await(self) -> str:
+        """Wait for the thread; say and count what went wrong, which training outlives."""
+        writing, self.writing = self.writing, None
+        try:
+            if writing is not None:
+                writing.result()
+        except OSError as error:
+            self.failures += 1
+            self.saved = None
+            problem = f"a checkpoint could not be written: {error}"
+            self.say(problem)
+            return problem
+        return ""
+
+    def close(self) -> None:
+        """Let the thread end with what it is writing."""
+        self.thread.shutdown()
