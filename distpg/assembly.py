@@ -81,8 +81,9 @@ def execute(plan: Plan) -> Outcome:
     with ExitStack() as stack:
         # while nothing is there to be saved
         stack.enter_context(handled(at_once))
-        specs = try_out(plan.source, plan.config.phase_timeout)
-        Architecture.of(plan.config).check(specs[1])
+        source, obs_spec, action_spec = try_out(plan.source, plan.config.phase_timeout)
+        plan, specs = dataclasses.replace(plan, source=source), (obs_spec, action_spec)
+        Architecture.of(plan.config).check(action_spec)
         if plan.resume:
             with concerning(plan.resume.origin):
                 check_slots(plan.source, plan.config, plan.resume.slots)

@@ -29,7 +29,7 @@ from distpg.snapshot import SlotState, slots_from_bytes, slots_to_bytes
 from distpg.spaces import spaces_to_json
 from distpg.values import Range, misfit
 
-SCHEMA = 2
+SCHEMA = 3
 MANIFEST = "manifest.json"
 POLICY, LEARNER, SLOTS = "policy.safetensors", "learner.safetensors", "slots.safetensors"
 STRANGE = (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError)

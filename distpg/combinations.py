@@ -21,6 +21,11 @@ def check_combinations(config: Config) -> None:
             f"--rollback-on-collapse: {config.rollback_on_collapse} with --eval-every 0, which "
             "never sees a collapse; give --eval-every"
         )
+    if config.compile and config.recurrent != "none":
+        raise InputError(
+            f"--compile cannot compile --recurrent {config.recurrent}, whose sequences change in "
+            "length; leave one out"
+        )
     check_estimator(config)
     check_batch(config)
 

@@ -215,6 +215,11 @@ class PolicySettings:
     log_std: Literal["free", "state"] = "free"
     """Log standard deviation of the Gaussians: free is a parameter, the same in all states; state
     is an output of the network, between -5 and 2."""
+    recurrent: Literal["none", "gru", "lstm"] = "none"
+    """A recurrent layer behind the encoder, which policy and critic share: it remembers the
+    episode so far."""
+    recurrent_size: Annotated[int, Range(1, 2**14)] = 128
+    """Units of the recurrent layer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,6 +231,9 @@ class LearnerSettings:
     minibatch_size: BigCount | None = 64
     """Samples of one gradient; none takes the whole batch. With log_prob, detached_ratio and
     trust_region, whose gradients add up to one step a batch, it bounds memory alone."""
+    sequence_length: Count = 16
+    """Steps that a recurrent layer is unrolled over, which credit flows back through; a minibatch
+    holds whole sequences, about minibatch_size steps of them."""
     optimizer: Literal["adam", "sgd"] = "adam"
     """Adam (epsilon 1e-5), or stochastic gradient descent with momentum."""
     momentum: Fraction = 0.9

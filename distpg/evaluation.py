@@ -10,6 +10,7 @@ from distpg.config import Config
 from distpg.envs.make import EnvSource, make_vector_env
 from distpg.envs.vector_env import VectorEnv
 from distpg.errors import RunError
+from distpg.policy.acting import Actor
 from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
 from distpg.records import Evaluation, Weights
@@ -35,11 +36,19 @@ def play(
     generator = torch.Generator().manual_seed(seed)
     obs = envs.reset(stream_seeds(Stream.EVALUATE, seed, count=num_envs))
     over = np.zeros(num_envs, dtype=bool)
+    actor = Actor(policy, torch.zeros(num_envs, policy.num_memory))
     score, length = np.zeros(num_envs), np.zeros(num_envs, dtype=np.int64)
     torn: list[str] = []
     played: list[list[tuple[float, int]]] = [[] for _ in range(num_envs)]
     while any(len(episodes) < share for episodes, share in zip(played, shares, strict=True)):
-        distribution = policy({name: torch.from_numpy(leaf) for name, leaf in obs.items()})
+        if (stuck := envs.action_spec.forbidden(obs) & ~over).any():
+            env = int(stuck.argmax())
+            raise RunError(
+                f"in an evaluation, env {env}: at step {length[env]} of its episode the action "
+                "mask allows no action"
+            )
+        tensors = {name: torch.from_numpy(leaf) for name, leaf in obs.items()}
+        distribution = policy.distribution_of(actor.outputs(tensors, torch.from_numpy(over)))
         actions = distribution.sample(generator) if stochastic else distribution.mode()
         step = envs.step(policy.to_bounds(actions.numpy()))
         torn += [*step.faults.values()]

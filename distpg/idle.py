@@ -22,7 +22,7 @@ def _idle(config: Config, obs_spec: ObsSpec, action_spec: ActionSpec) -> Iterato
     schedules = (config.lr_schedule, config.clip_schedule, config.ent_schedule)
     follows_kl = "kl_adaptive" in (config.surrogate, *schedules)
     trust_region = config.surrogate == "trust_region"
-    kinds = {leaf.kind for leaf in obs_spec.leaves}
+    kinds = {leaf.kind for leaf in obs_spec.inputs}
     needs = {
         "--optimizer sgd": (config.optimizer == "sgd", ("momentum",)),
         "--advantage n_step": (config.advantage == "n_step", ("bootstrap_steps",)),
@@ -48,6 +48,7 @@ def _idle(config: Config, obs_spec: ObsSpec, action_spec: ActionSpec) -> Iterato
             ("action_distribution", "log_std"),
         ),
         "a Gaussian": (config.action_distribution != "beta", ("log_std",)),
+        "--recurrent": (config.recurrent != "none", ("recurrent_size", "sequence_length")),
         "a KL penalty": (config.penalizes_kl, ("kl_coef",)),
         "anything kl_adaptive": (follows_kl, ("kl_target",)),
         "--baseline value": (

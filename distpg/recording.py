@@ -9,22 +9,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from distpg.config import Config
 from distpg.envs.vector_env import Step
+from distpg.errors import RunError
 from distpg.policy.actor_critic import Policy
-from distpg.spaces import Obs
+from distpg.spaces import ActionSpec, Obs
 
 
 @dataclass
 class Recording:
     """Arrays that grow by rows while a rollout is played; `close` cuts them to what was."""
 
+    slot: int
+    is_masked: bool
+    actions: ActionSpec
     obs: dict[str, np.ndarray]
     steps: dict[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
 
     @classmethod
-    def of(cls, policy: Policy, rows: int, num_envs: int) -> "Recording":
-        """Make room for T = `rows` steps of what a policy sees and does."""
-        shape, kind = (rows, num_envs), policy.action_spec
+    def of(cls, policy: Policy, config: Config, slot: int) -> "Recording":
+        """Make room for T steps of what a policy sees and does, as configured."""
+        rows, num_envs = shape = (config.num_steps, config.num_envs)
+        kind = policy.action_spec
         flags = ("terminated", "truncated", "over", "valid")
         steps: dict[str, np.ndarray] = {name: np.empty(shape, bool) for name in flags}
         steps["rewards"] = np.empty(shape, np.float32)
@@ -34,7 +40,7 @@ class Recording:
             leaf.name: np.empty((rows + 1, num_envs, *leaf.shape), leaf.dtype)
             for leaf in policy.obs_spec.leaves
         }
-        return cls(obs, steps)
+        return cls(slot, policy.is_masked, kind, obs, steps)
 
     def make_room(self, t: int) -> None:
         """Double the room if row t is beyond it."""
@@ -48,9 +54,23 @@ class Recording:
         for name, leaf in obs.items():
             self.obs[name][t] = leaf
 
-    def observed(self, t: int) -> dict[str, Tensor]:
-        """Return row t for the policy: always in the same memory layout, which moves last bits."""
-        return {name: torch.from_numpy(rows[t]) for name, rows in self.obs.items()}
+    def observed(self, t: int, over: np.ndarray) -> tuple[dict[str, Tensor], Tensor]:
+        """Return row t for the policy: always in the same memory layout, which moves last bits.
+
+        Args:
+            t: The step to take.
+            over: [N] bool: it resets this env; returned as a tensor.
+
+        Raises:
+            RunError: a mask allows no action.
+        """
+        row = {name: rows[t] for name, rows in self.obs.items()}
+        if self.is_masked and (stuck := self.actions.forbidden(row) & ~over).any():
+            raise RunError(
+                f"slot {self.slot}, env {stuck.argmax()}: at step {t} of the rollout its action "
+                "mask allows no action"
+            )
+        return {name: torch.from_numpy(leaf) for name, leaf in row.items()}, torch.from_numpy(over)
 
     def put_step(self, t: int, step: Step, **values: np.ndarray) -> None:
         """Copy the [N, ...] values of step t, those that the env gave and others."""

@@ -13,6 +13,7 @@ import torch
 from distpg.config import Config
 from distpg.envs.make import EnvSource, make_vector_env
 from distpg.errors import RunError
+from distpg.policy.acting import Actor
 from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
 from distpg.recording import Recording
@@ -66,8 +67,8 @@ class RolloutWorker:
         if state is not None:
             self.envs.set_state(state.envs)
             self.obs = {name: leaf.copy() for name, leaf in state.obs.items()}
-            self.over, self.scores.score, self.scores.length = (
-                array.copy() for array in (state.over, state.score, state.length)
+            self.over, self.memory, self.scores.score, self.scores.length = (
+                array.copy() for array in (state.over, state.memory, state.score, state.length)
             )
 
     @torch.inference_mode()
@@ -86,13 +87,13 @@ class RolloutWorker:
         told = self.reset(iteration) if self.obs is None or whole_episodes else {}
         assert self.obs is not None, "reset gives observations"
         episodes_left = np.full(self.config.num_envs, self.config.episodes)
-        recording = Recording.of(self.policy, self.config.num_steps, self.config.num_envs)
+        recording = Recording.of(self.policy, self.config, self.slot)
         recording.put_obs(0, self.obs)
-        constants = self.policy.normalizer.constants()
+        actor = Actor(self.policy, torch.from_numpy(self.memory))
         before, t, faults = self.over, 0, dict[tuple[int, int], str]()
         while episodes_left.any() if whole_episodes else t < self.config.num_steps:
             recording.make_room(t)
-            outputs = self.policy.outputs(recording.observed(t), constants)
+            outputs = actor.outputs(*recording.observed(t, self.over))
             actions = self.policy.distribution_of(outputs).sample(generator).numpy()
             step_began = time.perf_counter()
             step = self.envs.step(self.policy.to_bounds(actions))
@@ -106,8 +107,7 @@ class RolloutWorker:
                 valid &= episodes_left > 0
                 episodes_left -= step.over & valid
             recording.put_step(t, step, actions=actions, outputs=outputs.numpy(), valid=valid)
-            self.obs, self.over = step.obs, step.over
-            t += 1
+            self.obs, self.over, t = step.obs, step.over, t + 1
             recording.put_obs(t, self.obs)
         obs, steps = recording.close(t)
         over, valid = steps.pop("over"), steps["valid"]
@@ -120,11 +120,12 @@ class RolloutWorker:
         steps["logprobs"] = played.log_prob(torch.from_numpy(steps["actions"])).numpy()
         rollout = Rollout(
             obs=obs,
-            state=np.zeros((self.config.num_envs, 0), np.float32),
+            state=self.memory,
             policy_version=weights.version,
             slot=self.slot,
             **steps,
         )
+        self.memory = actor.memory.numpy()
         returns, lengths = self.scores.take_in(steps["rewards"], valid, over)
         env_steps = int(np.count_nonzero(valid))
         simulated = int(np.count_nonzero(~np.concatenate([before[None], over[:-1]])))
@@ -149,6 +150,7 @@ class RolloutWorker:
         seeds = stream_seeds(Stream.ENV, *self.key, iteration, count=self.config.num_envs)
         self.obs = self.envs.reset(seeds)
         self.over = np.zeros(self.config.num_envs, dtype=bool)
+        self.memory = np.zeros((self.config.num_envs, self.policy.num_memory), np.float32)
         self.scores = Scores(self.config.num_envs)
         return {(0, env): fault for env, fault in self.envs.faults_at_reset.items()}
 
@@ -160,7 +162,6 @@ class RolloutWorker:
         envs = None if self.config.episodes else self.envs.get_state()
         if envs is None or self.obs is None:
             return None
-        obs = {name: leaf.copy() for name, leaf in self.obs.items()}
-        scores = self.scores
-        arrays = (self.over.copy(), scores.score.copy(), scores.length.copy())
+        obs, scores = {name: leaf.copy() for name, leaf in self.obs.items()}, self.scores
+        arrays = (self.over.copy(), scores.score.copy(), scores.length.copy(), self.memory.copy())
         return SlotState(self.incarnation, obs, *arrays, envs)

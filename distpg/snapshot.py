@@ -39,6 +39,8 @@ class SlotState:
     """[N] float64 rewards so far in the episode under way."""
     length: np.ndarray
     """[N] int64 steps so far."""
+    memory: np.ndarray
+    """[N, S] float32 that a recurrent policy remembers."""
     envs: EnvState
 
 

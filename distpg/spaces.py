@@ -16,6 +16,8 @@ from distpg.values import Range, check_fields
 Size = Annotated[int, Range(1)]
 Part = TypeVar("Part", "Leaf", "ActionSpec")
 Obs = dict[str, np.ndarray]
+MASK = "action_mask"
+"""Name of the leaf that says which actions are allowed."""
 
 
 @dataclass(frozen=True)
@@ -24,14 +26,14 @@ class Leaf:
 
     `path` leads to it through the env's nested dicts and tuples. A `vector` is any real array; an
     `image` is uint8 with three axes, or two; `categories` are whole numbers, entry k of them in
-    [starts[k], starts[k] + sizes[k]).
+    [starts[k], starts[k] + sizes[k]). A `mask` says of each action whether it is allowed.
     """
 
     name: str
     path: tuple[str | int, ...]
     shape: tuple[Size, ...]
     dtype: str
-    kind: Literal["vector", "image", "categories"]
+    kind: Literal["vector", "image", "categories", "mask"]
     sizes: tuple[Size, ...] = ()
     starts: tuple[int, ...] = ()
 
@@ -41,6 +43,16 @@ class ObsSpec:
     """The leaves of an observation, in a fixed order."""
 
     leaves: tuple[Leaf, ...]
+
+    @property
+    def inputs(self) -> tuple[Leaf, ...]:
+        """What the networks see: all but the mask."""
+        return tuple(leaf for leaf in self.leaves if leaf.kind != "mask")
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether the environment says which actions are allowed."""
+        return len(self.inputs) < len(self.leaves)
 
     def flatten(self, obs: Any) -> Obs:
         """Take the leaves out of an env's observation, single or batched."""
@@ -123,6 +135,14 @@ class ActionSpec:
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Lowest and highest continuous actions, [A] each."""
         return np.array(self.low), np.array(self.high)
+
+    def forbidden(self, obs: Obs) -> np.ndarray:
+        """Say of each row of {leaf: [N, *O]} whether its mask allows no action, [N] bool."""
+        if MASK not in obs or not self.sizes:
+            return np.zeros(len(next(iter(obs.values()))), dtype=bool)
+        firsts = np.cumsum([0, *self.sizes[:-1]])
+        allowed = np.logical_or.reduceat(obs[MASK] != 0, firsts, axis=-1)
+        return np.logical_not(allowed.all(-1))
 
     def to_env(self, actions: np.ndarray) -> np.ndarray:
         """Turn a policy's actions, [*B] or [*B, A], into ones that the env accepts, [*B, *shape].

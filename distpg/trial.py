@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,10 @@ import numpy as np
 from distpg.config import Config
 from distpg.envs.guard import ATTEMPTS, FAULT
 from distpg.envs.make import EnvSource, make_vector_env, told
+from distpg.envs.masks import MaskSource, find_masks, some_action
 from distpg.envs.vector_env import VectorEnv
 from distpg.errors import InputError, LateError, RunError, concerning
+from distpg.policy.architecture import Architecture
 from distpg.signals import deadline
 from distpg.snapshot import SlotState, slots_to_bytes
 from distpg.spaces import ActionSpec, ObsSpec
@@ -18,7 +21,7 @@ from distpg.spaces import ActionSpec, ObsSpec
 CLOSE_S = 5.0
 
 
-def try_out(source: EnvSource, timeout_s: float) -> tuple[ObsSpec, ActionSpec]:
+def try_out(source: EnvSource, timeout_s: float) -> tuple[EnvSource, ObsSpec, ActionSpec]:
     """Make a copy, reset and step it, and write its state out.
 
     Args:
@@ -26,7 +29,7 @@ def try_out(source: EnvSource, timeout_s: float) -> tuple[ObsSpec, ActionSpec]:
         timeout_s: Seconds that all this may take.
 
     Returns:
-        What it observes and accepts.
+        The source, knowing how it tells its action mask; what it observes and accepts.
 
     Raises:
         InputError: it cannot be made, or does not do what Gymnasium asks of an environment.
@@ -41,11 +44,11 @@ def try_out(source: EnvSource, timeout_s: float) -> tuple[ObsSpec, ActionSpec]:
     with shut(made) as envs, concerning(f"--env-id: {source.name}"):
         try:
             with deadline(timeout_s):
-                play(envs)
+                masks = play(envs)
                 state = envs.get_state()
             if state is not None:
                 nothing = np.zeros(0)
-                slots_to_bytes([SlotState(0, {}, nothing, nothing, nothing, state)])
+                slots_to_bytes([SlotState(0, {}, nothing, nothing, nothing, nothing, state)])
         except InputError:
             raise
         except RunError as error:
@@ -56,7 +59,9 @@ def try_out(source: EnvSource, timeout_s: float) -> tuple[ObsSpec, ActionSpec]:
             ) from None
         except Exception as error:
             raise InputError(f"it cannot be played: {told(error)}") from error
-        return envs.obs_spec, envs.action_spec
+    if masks != "none":
+        return try_out(replace(source, masks=masks), timeout_s)
+    return source, envs.obs_spec, envs.action_spec
 
 
 @contextmanager
@@ -69,27 +74,34 @@ def shut(envs: VectorEnv) -> Generator[VectorEnv]:
             envs.close()
 
 
-def play(envs: VectorEnv) -> None:
+def play(envs: VectorEnv) -> MaskSource:
     """Reset and step a copy by itself, to see what it returns, then all together.
+
+    Returns:
+        How it tells its action mask, if not in its observation; then it was not stepped.
 
     Raises:
         InputError: something is not what it should be.
     """
     spec = envs.action_spec
-    actions = np.zeros((1, *spec.stored_shape), spec.stored_dtype)
     if envs.guards_copies:
         (copy,) = envs.envs.envs  # pyright: ignore[reportAttributeAccessIssue]
         obs, info = copy.reset(seed=0)
         check(envs.obs_spec, obs, info)
-        obs, reward, terminated, truncated, info = first_step(copy, spec.to_env(actions)[0])
+        masks = find_masks(copy, info)
+        if masks != "none":
+            return masks
+        action = some_action(spec, envs.obs_spec.flatten(obs))
+        obs, reward, terminated, truncated, info = first_step(copy, spec.to_env(action[None])[0])
         check(envs.obs_spec, obs, info)
         if np.ndim(reward) or np.asarray(reward).dtype.kind not in "biuf":
             raise InputError(f"it pays {reward!r}, which is no number")
         for end in (terminated, truncated):
             if not isinstance(end, bool | np.bool_ | int):
                 raise InputError(f"it ends an episode by {end!r}, which is not true or false")
-    envs.reset([0])
-    envs.step(actions)
+    first = {name: leaf[0] for name, leaf in envs.reset([0]).items()}
+    envs.step(some_action(spec, first)[None])
+    return "none"
 
 
 def first_step(copy: Any, action: Any) -> Any:
@@ -141,6 +153,9 @@ def check_slots(source: EnvSource, config: Config, slots: Sequence[SlotState | N
                     raise InputError("its arrays are of other kinds, or its leaves others")
                 if found | {envs.obs_spec.batch_shape(dict(slot.obs))} != {(config.num_envs,)}:
                     raise InputError(f"it is not of {config.num_envs} envs")
+                memory = (config.num_envs, Architecture.of(config).num_memory)
+                if slot.memory.shape != memory or slot.memory.dtype != np.float32:
+                    raise InputError(f"its memory is {list(slot.memory.shape)}, not {list(memory)}")
                 envs.set_state(slot.envs)
             except Exception as error:
                 raise InputError(

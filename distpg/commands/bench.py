@@ -52,7 +52,7 @@ def bench(config: Config, seconds: float) -> Measurement:
             "take --address none where a file sets it"
         )
     source = find_source(config, None)
-    try_out(source, config.phase_timeout)
+    source, *_ = try_out(source, config.phase_timeout)
     start_from = None
     if config.init_from is not None:
         start_from, problems = load_networks(RunDir.open(Path(config.init_from)))

@@ -93,7 +93,7 @@ def evaluate(
     for problem in problems:
         print(problem, file=sys.stderr)
     source = find_source(config, make_env)
-    try_out(source, config.phase_timeout)
+    source, *_ = try_out(source, config.phase_timeout)
     envs = make_vector_env(source, min(episodes, MAX_ENVS))
     if (envs.obs_spec, envs.action_spec) != (file.obs_spec, file.action_spec):
         raise InputError(

@@ -194,7 +194,7 @@ def state(subject: Subject) -> Check:
         advice = "give the env get_state() and set_state(state), if that matters"
         return Check("WARN", name, found, advice)
     zeros = np.zeros(2)
-    slot = SlotState(0, last.obs, last.over, zeros, zeros.astype(np.int64), read)
+    slot = SlotState(0, last.obs, last.over, zeros, zeros.astype(np.int64), zeros, read)
     (kept,) = slots_from_bytes(slots_to_bytes([slot]))
     other = make_vector_env(subject.source, 2)
     other.set_state(kept.envs)

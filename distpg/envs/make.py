@@ -17,6 +17,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from distpg.config import EnvBackend, EnvKwargs, EnvSettings
 from distpg.envs.envpool import EnvPoolVectorEnv, check_env_id
 from distpg.envs.guard import Guard, describe
+from distpg.envs.masks import MaskedObservation, MaskSource
 from distpg.envs.vector_env import VectorEnv
 from distpg.errors import InputError
 from distpg.values import nearest
@@ -45,6 +46,8 @@ class EnvSource:
     backend: EnvBackend = "gymnasium"
     drop_bad: bool = False
     """NaN and infinity are faults, at the cost of an episode; else the learner refuses them."""
+    masks: MaskSource = "none"
+    """How a copy tells its action mask, if not in its observation."""
 
 
 def find_source(settings: EnvSettings, make_env: MakeEnv | None) -> EnvSource:
@@ -183,9 +186,11 @@ def _make(source: EnvSource, num_envs: int) -> gym.vector.VectorEnv:
 
     def make_one() -> gym.Env[Any, Any]:
         if source.make_env is not None:
-            return source.make_env(**kwargs)
-        assert spec is not None, "a source is a spec or a callable"
-        return gym.make(spec, disable_env_checker=True, **kwargs)
+            env = source.make_env(**kwargs)
+        else:
+            assert spec is not None, "a source is a spec or a callable"
+            env = gym.make(spec, disable_env_checker=True, **kwargs)
+        return env if source.masks == "none" else MaskedObservation(env, source.masks)
 
     # the copies write into one array, which the rollout worker copies into its own
     guarded = [partial(Guard, make_one, drop_bad=source.drop_bad)] * num_envs

@@ -24,6 +24,7 @@ TRANSPARENT = {
     *("Guard", "TimeLimit", "OrderEnforcing", "PassiveEnvChecker", "ClipAction", "RescaleAction"),
     *("ClipReward", "DtypeObservation", "FilterObservation", "FlattenObservation"),
     *("GrayscaleObservation", "RescaleObservation", "ReshapeObservation", "ResizeObservation"),
+    "MaskedObservation",
 }
 """Wrappers that have no state of their own, or one that is taken along."""
 # where gymnasium keeps what it has no accessor for

@@ -5,8 +5,8 @@ that copy and returns its first observation. `over` says which copies will do so
 """
 
 import reprlib
-from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -16,6 +16,7 @@ from gymnasium.vector.utils import concatenate, create_empty_array
 from distpg.envs.describe import describe_action, describe_obs
 from distpg.envs.envpool import EnvPoolVectorEnv
 from distpg.envs.guard import FAULT, check_finite, describe
+from distpg.envs.masks import mark_mask
 from distpg.envs.state import EnvState, read_state, write_state
 from distpg.errors import RunError
 from distpg.spaces import Obs
@@ -64,8 +65,9 @@ class VectorEnv:
         self.num_envs = envs.num_envs
         self.is_ale = type(envs).__name__ == "AtariVectorEnv"
         self.is_atari = self.is_ale or (isinstance(envs, EnvPoolVectorEnv) and envs.is_atari)
-        self.obs_spec = describe_obs(envs.single_observation_space, env_id)
         self.action_spec = describe_action(envs.single_action_space, env_id)
+        obs_spec = describe_obs(envs.single_observation_space, env_id)
+        self.obs_spec = mark_mask(obs_spec, self.action_spec, env_id)
 
     def reset(self, seeds: list[int]) -> Obs:
         """Seed and reset every copy; one seed a copy."""
@@ -77,8 +79,10 @@ class VectorEnv:
         """Do so, and return the observations as the env nests them."""
         self.seeds = np.random.default_rng(seeds)
         if isinstance(self.envs, gym.vector.SyncVectorEnv | EnvPoolVectorEnv):
-            with self._explained():
+            try:
                 obs, info = self.envs.reset(seed=list(seeds))
+            except Exception as error:
+                raise self._explained(error) from None
         elif self.is_ale:
             obs, info = self.envs.reset(seed=np.array(seeds, dtype=np.int64) % 2**31)  # pyright: ignore[reportArgumentType]
         else:
@@ -96,15 +100,13 @@ class VectorEnv:
             first, self.first = self.first, None
             return self._standing(first, over=False)
         try:
-            with self._explained():
-                outcome = self.envs.step(self.action_spec.to_env(actions))
+            outcome = self.envs.step(self.action_spec.to_env(actions))
             if self.drop_bad and not self.guards_copies:
                 check_finite(*outcome[:2])
         except Exception as error:
             if self.guards_copies:
-                raise RunError(
-                    f"an environment raised again and again: {describe(error)}"
-                ) from error
+                problem = describe(self._explained(error))
+                raise RunError(f"an environment raised again and again: {problem}") from error
             self.close()
             self.envs = self.make()
             seeds = self.seeds.integers(2**31, size=self.num_envs)
@@ -120,29 +122,21 @@ class VectorEnv:
         rewards = np.asarray(rewards, np.float32)
         return Step(self._leaves(obs), rewards, terminated, truncated, over, faults_in(info))
 
-    @contextmanager
-    def _explained(self) -> Generator[None]:
-        """Name the copy whose observation is not what its space says.
-
-        Raises:
-            RunError: there is one.
-        """
-        try:
-            yield
-        except Exception as error:
-            if not isinstance(self.envs, gym.vector.SyncVectorEnv):
-                raise
-            space = self.envs.single_observation_space
-            for number, copy in enumerate(self.envs.envs):
-                obs = vars(copy).get("last")
-                if not fits(space, obs):
-                    is_array = isinstance(obs, np.ndarray)
-                    came = f"{obs.dtype} of shape {obs.shape}" if is_array else reprlib.repr(obs)
-                    raise RunError(
-                        f"{self.env_id}, env {number}: the observation was {came}, where its space "
-                        f"is {space}"
-                    ) from error
-            raise
+    def _explained(self, error: Exception) -> Exception:
+        """Name the copy whose observation is not what its space says, if that is what is wrong."""
+        if not isinstance(self.envs, gym.vector.SyncVectorEnv):
+            return error
+        space = self.envs.single_observation_space
+        for number, copy in enumerate(self.envs.envs):
+            obs = vars(copy).get("last")
+            if not fits(space, obs):
+                is_array = isinstance(obs, np.ndarray)
+                came = f"{obs.dtype} of shape {obs.shape}" if is_array else reprlib.repr(obs)
+                return RunError(
+                    f"{self.env_id}, env {number}: the observation was {came}, where its space is "
+                    f"{space}"
+                )
+        return error
 
     def _standing(self, obs: Obs, *, over: bool, fault: str = "") -> Step:
         nothing, ends = np.zeros(self.num_envs, bool), np.full(self.num_envs, over)
@@ -191,4 +185,6 @@ def fits(space: gym.Space[Any], obs: Any) -> bool:
 
 def faults_in(info: dict[str, Any]) -> dict[int, str]:
     """Read from a vector env's info which copies raised, and what."""
-    return {int(n): str(info[FAULT][n]) for n in np.flatnonzero(info.get(f"_{FAULT}", ()))}
+    if FAULT not in info:
+        return {}
+    return {int(n): str(info[FAULT][n]) for n in np.flatnonzero(info[f"_{FAULT}"])}

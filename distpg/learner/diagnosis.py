@@ -55,8 +55,7 @@ def policy_gradient(learner: "Learner", samples: Samples, credit: Credit) -> dic
     """Return the direction in which the surrogate alone sends each parameter of the policy."""
     policy = learner.policy
     coefficients, _ = learner.schedules.now(learner.trained_steps)
-    distribution = policy.distribution(policy.encoder(samples.obs))
-    scored = learner.score(distribution, samples, credit)
+    scored = learner.score(policy(samples.obs), samples, credit)
     loss = SURROGATES[learner.config.surrogate](scored, coefficients)
     named = dict(policy.named_parameters())
     gradients = torch.autograd.grad(-loss, list(named.values()))

@@ -22,6 +22,7 @@ from distpg.learner.compiled import compiled
 from distpg.learner.diagnosis import gradient_samples, measure_noise, measure_step
 from distpg.learner.means import Means
 from distpg.learner.minibatches import Credit, Samples, in_chunks, minibatches
+from distpg.learner.sequences import rows_seen
 from distpg.learner.trainable import Trainable
 from distpg.policy.distributions import Distribution
 from distpg.records import Batch, Rollout, Weights
@@ -86,18 +87,16 @@ class Learner(Trainable):
     @torch.no_grad()
     def observe(self, batch: Batch) -> tuple[Samples, Paths]:
         """Value every state, and take the valid steps out as samples."""
-        obs, valid = self.policy.normalizer(batch.obs), batch.valid
-        rows, num_envs = valid.shape[0] + 1, valid.shape[1]
-        flat = self.policy.encoder.laid_out({n: leaf.flatten(0, 1) for n, leaf in obs.items()})
-        outputs = in_chunks(self.model.outputs, flat).view(rows, num_envs, -1)
+        valid, num_envs = batch.valid, batch.valid.shape[1]
+        seen = rows_seen(self.policy, batch, self.config.sequence_length)
+        outputs = in_chunks(self.model.outputs, seen).unflatten(0, (-1, num_envs))
         parameters, values = outputs[:-1, :, :-1], outputs[..., -1].clone()
-        envs = torch.arange(num_envs, device=self.device)
         samples = Samples(
-            obs={name: leaf[: valid.numel()][valid.flatten()] for name, leaf in flat.items()},
+            obs={name: leaf[: valid.numel()][valid.flatten()] for name, leaf in seen.items()},
             actions=batch.actions[valid],
             logprobs=batch.logprobs[valid],
             values=values[:-1][valid],
-            envs=envs.expand(valid.shape)[valid],
+            envs=torch.arange(num_envs, device=self.device).expand(valid.shape)[valid],
             parameters=parameters[valid],
         )
         # a NaN beyond an env's last episode would pass through factors of 0
@@ -187,7 +186,7 @@ class Learner(Trainable):
 
     def _minibatches(self, samples: Samples, epochs: range) -> Iterator[Tensor]:
         keys = {"seed": self.config.seed, "iteration": self.version}
-        for rows in minibatches(len(samples), self.config.minibatch_size, epochs=epochs, **keys):
+        for rows in minibatches(samples, self.config.minibatch_size, epochs=epochs, **keys):
             yield rows.to(self.device)
 
     def minibatch_gradient(

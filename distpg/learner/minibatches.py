@@ -8,6 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from distpg.policy.recurrent import SEQUENCE
 from distpg.streams import Stream, stream_seeds
 
 CHUNK = 8192
@@ -33,7 +34,7 @@ class Samples(Rows):
     """The B valid steps of a batch, or those of a minibatch."""
 
     obs: dict[str, Tensor]
-    """{leaf: [B, *O]} normalized"""
+    """{leaf: [B, *O]} normalized; of a recurrent policy with its memory and sequences"""
     actions: Tensor
     """[B] or [B, A]"""
     logprobs: Tensor
@@ -63,20 +64,36 @@ class Credit(Rows):
 
 
 def minibatches(
-    count: int, size: int | None, *, epochs: range, seed: int, iteration: int
+    samples: Samples, size: int | None, *, epochs: range, seed: int, iteration: int
 ) -> Iterator[Tensor]:
-    """Visit `count` samples once an epoch, in an order drawn for (seed, iteration, epoch).
+    """Visit all samples once an epoch, in an order drawn for (seed, iteration, epoch).
 
-    The last minibatch of an epoch may be smaller. The order is drawn on the CPU: the same on every
+    The last minibatch of an epoch may be smaller. Sequences of a recurrent policy stay whole, so
+    one may be larger by less than a sequence. The order is drawn on the CPU: the same on every
     device.
 
     Yields:
         [M] int64 rows.
     """
+    sequence = samples.obs.get(SEQUENCE)
     for epoch in epochs:
         (shuffle_seed,) = stream_seeds(Stream.SHUFFLE, seed, iteration, epoch)
         generator = torch.Generator().manual_seed(shuffle_seed)
-        yield from torch.randperm(count, generator=generator).split(size or count)
+        if sequence is None:
+            yield from torch.randperm(len(samples), generator=generator).split(size or len(samples))
+        else:
+            yield from whole_sequences(sequence.cpu(), size or len(samples), generator)
+
+
+def whole_sequences(sequence: Tensor, size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """Share rows out, [B] int64 the number of each one's sequence, in an order that is drawn."""
+    _, numbers, lengths = sequence.unique(return_inverse=True, return_counts=True)
+    order = torch.randperm(len(lengths), generator=generator)
+    rows = order.argsort()[numbers].argsort(stable=True)
+    lengths = lengths[order]
+    shares = (lengths.cumsum(0) - lengths) // size
+    sizes = torch.zeros(int(shares[-1]) + 1, dtype=torch.long).index_add(0, shares, lengths)
+    return rows.split(sizes[sizes > 0].tolist())
 
 
 def in_chunks(

@@ -19,9 +19,10 @@ from distpg.policy.distributions import (
     limit_log_std,
 )
 from distpg.policy.encoders import ImageEncoder, ObsEncoder, orthogonal
-from distpg.policy.normalizer import Constants, ObsNormalizer
+from distpg.policy.normalizer import ObsNormalizer
+from distpg.policy.recurrent import Recurrent
 from distpg.records import Weights
-from distpg.spaces import ActionSpec, ObsSpec
+from distpg.spaces import MASK, ActionSpec, ObsSpec
 
 CONTINUOUS: dict[str, type[DiagonalGaussian | Beta]] = {
     "gaussian": DiagonalGaussian,
@@ -32,8 +33,9 @@ BOUNDED = (SquashedGaussian, Beta)
 
 
 class Policy(nn.Module):
-    """From observations to a distribution over actions: normalizer, encoder, head."""
+    """From observations to a distribution over actions: normalizer, encoder, memory, head."""
 
+    recurrent: Recurrent | None
     log_std: nn.Parameter | None
     """Of a Gaussian, the same in all states; else None."""
 
@@ -47,8 +49,15 @@ class Policy(nn.Module):
         parts.check(action_spec)
         self.obs_spec = obs_spec
         self.action_spec = action_spec
+        self.is_masked = obs_spec.is_masked
         self.normalizer = ObsNormalizer(obs_spec.leaves, enabled=parts.normalize_obs)
         self.encoder = ObsEncoder(obs_spec, parts)
+        self.recurrent = None
+        if parts.recurrent != "none":
+            inputs = self.encoder.num_features
+            self.recurrent = Recurrent(parts.recurrent, inputs, parts.recurrent_size)
+        self.num_memory = parts.num_memory
+        self.num_features = (self.recurrent or self.encoder).num_features
         self.family = CONTINUOUS[parts.action_distribution]
         continuous = action_spec.kind == "continuous"
         gaussian = continuous and self.family is not Beta
@@ -57,25 +66,30 @@ class Policy(nn.Module):
         self.num_outputs = sum(action_spec.sizes) or action_spec.stored_shape[0]
         if continuous and not free:
             self.num_outputs *= 2
-        bias = not self.encoder.is_table
-        head = nn.Linear(self.encoder.num_features, self.num_outputs, bias=bias)
+        self.is_table = self.encoder.is_table and not self.recurrent
+        head = nn.Linear(self.num_features, self.num_outputs, bias=not self.is_table)
         self.head = orthogonal(head, gain=0.01)
         self.log_std = nn.Parameter(torch.zeros(self.num_outputs)) if free else None
 
     def forward(self, obs: Mapping[str, Tensor]) -> Distribution:
-        """Return the action distribution for raw observations {leaf: [*B, *O]}."""
-        return self.distribution(self.encoder(self.normalizer(obs)))
+        """Return the action distribution for normalized {leaf: [*B, *O]}."""
+        return self.distribution_of(self.outputs(self.features(obs), obs))
 
-    def outputs(self, obs: Mapping[str, Tensor], constants: Mapping[str, Constants]) -> Tensor:
-        """Return what the head makes of raw observations {leaf: [*B, *O]}, [*B, num_outputs].
+    def features(self, obs: Mapping[str, Tensor]) -> Tensor:
+        """Encode normalized {leaf: [*B, *O]}, [*B, F]; with a memory, also its part of it, [B]."""
+        features = self.encoder(obs)
+        return features if self.recurrent is None else self.recurrent(features, obs)
 
-        `constants` are the normalizer's, worked out once for many calls.
+    def outputs(self, features: Tensor, obs: Mapping[str, Tensor]) -> Tensor:
+        """Return what the head makes of [*B, F] features, [*B, num_outputs].
+
+        Where `obs` has a mask, actions that are not allowed get the lowest logit there is: their
+        probability is 0, and so is its gradient.
         """
-        return self.head(self.encoder(self.normalizer(obs, constants)))
-
-    def distribution(self, features: Tensor) -> Distribution:
-        """Return the action distribution for [*B, F] features of the encoder."""
-        return self.distribution_of(self.head(features))
+        outputs = self.head(features)
+        if self.is_masked:
+            outputs = outputs.masked_fill(obs[MASK] == 0, torch.finfo(outputs.dtype).min)
+        return outputs
 
     def distribution_of(self, outputs: Tensor) -> Distribution:
         """Return the action distribution for [*B, num_outputs] outputs of the head."""
@@ -83,16 +97,15 @@ class Policy(nn.Module):
             return self.family(outputs, self.log_std)
         return self.rebuild(outputs)
 
-    def parameters_of(self, features: Tensor) -> Tensor:
+    def parameters_of(self, outputs: Tensor) -> Tensor:
         """Return the distribution's parameters as values, [*B, P]; `rebuild` takes them back."""
-        outputs = self.head(features)
         if self.log_std is not None:
             outputs = torch.cat([outputs, self.log_std.expand_as(outputs)], -1)
         return outputs
 
     def parameters_at(self, obs: Mapping[str, Tensor]) -> Tensor:
         """Return them for normalized {leaf: [*B, *O]}."""
-        return self.parameters_of(self.encoder(obs))
+        return self.parameters_of(self.outputs(self.features(obs), obs))
 
     def rebuild(self, parameters: Tensor) -> Distribution:
         """Return the distribution of [*B, P] parameters."""
@@ -150,7 +163,7 @@ class ActorCritic(nn.Module):
     """A policy and, if the estimator needs one, a critic.
 
     The critic has an encoder of its own for vectors, and shares the policy's where there are
-    images.
+    images or a memory.
     """
 
     def __init__(
@@ -160,35 +173,36 @@ class ActorCritic(nn.Module):
         super().__init__()
         self.policy = policy
         self.detached = detached
-        self.shared = any(leaf.kind == "image" for leaf in policy.obs_spec.leaves)
+        images = any(leaf.kind == "image" for leaf in policy.obs_spec.leaves)
+        self.shared = images or policy.recurrent is not None
         self.critic = nn.ModuleDict()
         if with_critic:
             if not self.shared:
                 self.critic["encoder"] = ObsEncoder(policy.obs_spec, parts)
-            head = nn.Linear(policy.encoder.num_features, 1, bias=not policy.encoder.is_table)
+            head = nn.Linear(policy.num_features, 1, bias=not policy.is_table)
             self.critic["head"] = orthogonal(head, gain=1.0)
 
     def forward(self, obs: Mapping[str, Tensor]) -> tuple[Distribution, Tensor | None]:
         """Return the distribution and, with a critic, V(s) for *normalized* {leaf: [*B, *O]}."""
         features, known = self._features(obs)
-        distribution = self.policy.distribution(features)
+        distribution = self.policy.distribution_of(self.policy.outputs(features, obs))
         return distribution, self.critic["head"](known).squeeze(-1) if self.critic else None
 
     def outputs(self, obs: Mapping[str, Tensor]) -> Tensor:
         """Return the distribution's parameters and V(s), or 0 for it, side by side, [*B, P + 1]."""
         features, known = self._features(obs)
-        parameters = self.policy.parameters_of(features)
+        parameters = self.policy.parameters_of(self.policy.outputs(features, obs))
         values = self.critic["head"](known) if self.critic else features.new_zeros(())
         return torch.cat([parameters, values.expand(*parameters.shape[:-1], 1)], -1)
 
     def values(self, obs: Mapping[str, Tensor]) -> Tensor:
         """Return V(s) [*B] for normalized {leaf: [*B, *O]}; there must be a critic."""
-        encoder = self.policy.encoder if self.shared else self.critic["encoder"]
+        encoder = self.policy.features if self.shared else self.critic["encoder"]
         return self.critic["head"](encoder(obs)).squeeze(-1)
 
     def _features(self, obs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Encode for the policy and for the critic."""
-        features = self.policy.encoder(obs)
+        features = self.policy.features(obs)
         if self.critic and not self.shared:
             return features, self.critic["encoder"](obs)
         return features, features.detach() if self.detached else features

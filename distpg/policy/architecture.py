@@ -22,6 +22,13 @@ class Architecture:
     """Of the image encoders."""
     action_distribution: str = "gaussian"
     log_std: str = "free"
+    recurrent: str = "none"
+    recurrent_size: int = 128
+
+    @property
+    def num_memory(self) -> int:
+        """Numbers that the policy remembers of an env: an LSTM has two for each unit."""
+        return self.recurrent_size * {"none": 0, "gru": 1, "lstm": 2}[self.recurrent]
 
     @classmethod
     def of(cls, settings: PolicySettings) -> "Architecture":

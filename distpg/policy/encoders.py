@@ -119,7 +119,7 @@ class ObsEncoder(nn.Module):
         """Make an encoder for each image and one MLP for what is flat."""
         super().__init__()
         self.images = [leaf for leaf in obs_spec.leaves if leaf.kind == "image"]
-        self.flat = [leaf for leaf in obs_spec.leaves if leaf.kind != "image"]
+        self.flat = [leaf for leaf in obs_spec.inputs if leaf.kind != "image"]
         self.image_encoders = nn.ModuleList(
             [ImageEncoder(leaf.shape, parts.precision) for leaf in self.images]
         )
@@ -127,7 +127,7 @@ class ObsEncoder(nn.Module):
         hidden_sizes = parts.hidden_sizes if self.flat else ()
         self.trunk = MLP(num_features, hidden_sizes, parts.activation)
         self.num_features = self.trunk.num_features
-        categories = all(leaf.kind == "categories" for leaf in obs_spec.leaves)
+        categories = all(leaf.kind == "categories" for leaf in obs_spec.inputs)
         self.is_table = categories and not hidden_sizes
 
     def laid_out(self, obs: Mapping[str, Tensor]) -> dict[str, Tensor]:

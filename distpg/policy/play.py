@@ -1,12 +1,16 @@
 """A saved policy, ready to act without Ray and without the run that made it."""
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from distpg.errors import InputError
+from distpg.policy.acting import Actor
 from distpg.policy.actor_critic import Policy
 from distpg.policy.file import PolicyFile
+from distpg.spaces import MASK
 
 
 class SavedPolicy:
@@ -21,29 +25,49 @@ class SavedPolicy:
         self.policy.load(file.weights)
         self.generator = torch.Generator().manual_seed(seed)
 
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was observed: an episode starts. Only a recurrent policy remembers."""
+        self.actor: Actor | None = None
+
     @torch.inference_mode()
-    def act(self, obs: Any, *, stochastic: bool = False) -> Any:
-        """Choose actions that the environment accepts.
+    def act(self, obs: Any, *, action_mask: Any = None, stochastic: bool = False) -> Any:
+        """Choose actions that the environment accepts; a recurrent policy remembers the call.
 
         Args:
             obs: One observation as the env's `step` returns it (array, number, dict or tuple), or a
                 batch of them, stacked on a first axis.
+            action_mask: What the env allows, [n] or [B, n], where it says so beside its
+                observation: in its info, or by `action_masks()`.
             stochastic: Draw from the policy; else take its most likely action.
 
         Returns:
             One action or a batch, within the bounds of the action space.
 
         Raises:
-            InputError: the observation is not of the policy's shape.
+            InputError: the observation is not of the policy's shape, its mask allows no action, or
+                its batch is of another size than was remembered.
         """
         spec = self.policy.obs_spec
+        if action_mask is not None:
+            obs = {**(obs if isinstance(obs, Mapping) else {"obs": obs}), MASK: action_mask}
         leaves = spec.read(obs)
         batch_shape = spec.batch_shape(leaves)
-        tensors = {
-            leaf.name: torch.from_numpy(leaves[leaf.name].reshape(-1, *leaf.shape))
-            for leaf in spec.leaves
-        }
-        distribution = self.policy(tensors)
+        rows = {leaf.name: leaves[leaf.name].reshape(-1, *leaf.shape) for leaf in spec.leaves}
+        num_envs = math.prod(batch_shape)
+        if self.policy.action_spec.forbidden(rows).any():
+            raise InputError("an action mask allows no action")
+        if self.actor is None:
+            self.actor = Actor(self.policy, torch.zeros(num_envs, self.policy.num_memory))
+        elif self.policy.num_memory and len(self.actor.memory) != num_envs:
+            raise InputError(
+                f"{num_envs} observations, where {len(self.actor.memory)} are remembered; call "
+                "reset() where an episode starts"
+            )
+        tensors = {name: torch.from_numpy(row) for name, row in rows.items()}
+        outputs = self.actor.outputs(tensors, torch.zeros(num_envs, dtype=torch.bool))
+        distribution = self.policy.distribution_of(outputs)
         chosen = distribution.sample(self.generator) if stochastic else distribution.mode()
         bounded = self.policy.to_bounds(chosen.numpy())
         actions = self.policy.action_spec.to_env(bounded)

@@ -210,7 +210,9 @@ def test_any_state_of_arrays_and_json_survives_the_way_to_the_disk(
     copies: list[dict[str, Any]],
 ) -> None:
     nothing = np.zeros(0)
-    slot = SlotState(3, {"obs": np.ones((2, 3), "f")}, nothing, nothing, nothing, EnvState(copies))
+    slot = SlotState(
+        3, {"obs": np.ones((2, 3), "f")}, nothing, nothing, nothing, nothing, EnvState(copies)
+    )
     (found,) = slots_from_bytes(slots_to_bytes([slot]))
     assert found.incarnation == 3
     assert same(found.envs.copies, copies)
@@ -220,7 +222,7 @@ def test_any_state_of_arrays_and_json_survives_the_way_to_the_disk(
 @given(value=st.sampled_from([object(), {1}, b"", 1j, {3: 4}, np.array("x"), np.zeros(1, "O")]))
 def test_a_state_of_anything_else_is_refused_and_not_written(value: Any) -> None:
     nothing = np.zeros(0)
-    slot = SlotState(0, {}, nothing, nothing, nothing, EnvState([{"far": [value]}]))
+    slot = SlotState(0, {}, nothing, nothing, nothing, nothing, EnvState([{"far": [value]}]))
     with pytest.raises(RunError, match="get_state of an environment returns"):
         slots_to_bytes([slot])
 

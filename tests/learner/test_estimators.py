@@ -150,7 +150,8 @@ def gradient_by_definition(learner: Learner, rollouts: list[Rollout]) -> dict[st
     config, total, count = learner.config, torch.zeros(()), 0
     for rollout, env in itertools.product(rollouts, range(learner.config.num_envs)):
         obs = {"obs": torch.tensor(rollout.obs["obs"][:-1, env])}
-        logprobs = learner.policy(obs).log_prob(torch.tensor(rollout.actions[:, env]))
+        actions = torch.tensor(rollout.actions[:, env])
+        logprobs = learner.policy(learner.policy.normalizer(obs)).log_prob(actions)
         ratios = np.exp(logprobs.detach().numpy() - rollout.logprobs[:, env])
         (rows,) = rollout.valid[:, env].nonzero()
         ends = (rollout.terminated | rollout.truncated)[:, env]

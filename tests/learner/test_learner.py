@@ -237,8 +237,8 @@ def update_by_definition(
     columns: dict[str, list[Tensor]] = {"score": [], "entropy": [], "v": [], "target": []}
     for rollout in rollouts:
         raw = {"obs": torch.tensor(rollout.obs["obs"])}
-        acting = learner.policy({"obs": raw["obs"][:-1]})
-        values = learner.model.values(learner.policy.normalizer(raw))
+        seen = learner.policy.normalizer(raw)
+        acting, values = learner.policy({"obs": seen["obs"][:-1]}), learner.model.values(seen)
         advantages = gae(
             torch.tensor(rollout.rewards),
             values[:-1].detach(),

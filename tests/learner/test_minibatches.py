@@ -22,7 +22,7 @@ def numbered(count: int) -> Samples:
 
 def order(count: int, size: int | None, *, seed: int, iteration: int, epoch: int) -> list[int]:
     epochs = range(epoch, epoch + 1)
-    visits = minibatches(count, size, epochs=epochs, seed=seed, iteration=iteration)
+    visits = minibatches(numbered(count), size, epochs=epochs, seed=seed, iteration=iteration)
     return [row for rows in visits for row in rows.tolist()]
 
 
@@ -34,20 +34,20 @@ def test_an_epoch_visits_every_sample_exactly_once(count: int, size: int, epoch:
 
 @given(count=st.integers(1, 60), size=st.integers(1, 70))
 def test_all_minibatches_but_the_last_are_full(count: int, size: int) -> None:
-    visits = minibatches(count, size, epochs=range(1), seed=0, iteration=0)
+    visits = minibatches(numbered(count), size, epochs=range(1), seed=0, iteration=0)
     sizes = [len(minibatch) for minibatch in visits]
     assert all(found == size for found in sizes[:-1])
     assert 1 <= sizes[-1] <= size
 
 
 def test_without_a_size_the_whole_batch_is_one_minibatch() -> None:
-    (whole,) = minibatches(13, None, epochs=range(1), seed=0, iteration=0)
+    (whole,) = minibatches(numbered(13), None, epochs=range(1), seed=0, iteration=0)
     assert len(whole) == 13
     assert sorted(whole.tolist()) == list(range(13))
 
 
 def test_the_fields_of_a_sample_stay_together() -> None:
-    for drawn in minibatches(20, 6, epochs=range(1), seed=3, iteration=1):
+    for drawn in minibatches(numbered(20), 6, epochs=range(1), seed=3, iteration=1):
         minibatch, rows = numbered(20)[drawn], drawn.tolist()
         assert rows != sorted(rows)
         for field in (minibatch.actions, minibatch.logprobs, minibatch.values, minibatch.envs):

@@ -121,7 +121,7 @@ def test_the_step_is_the_damped_fisher_matrix_inverted_on_the_gradient() -> None
 
 def scores(learner: Learner, obs: dict[str, Tensor], actions: Tensor) -> tuple[Tensor, Tensor]:
     """Return log pi(a|s) [B], and its gradient in the policy's parameters, [B, P]."""
-    logprobs = learner.policy.distribution(learner.policy.encoder(obs)).log_prob(actions)
+    logprobs = learner.policy(obs).log_prob(actions)
     names = list(learner.policy.parameters())
     rows = [torch.autograd.grad(one, names, retain_graph=True) for one in logprobs]
     return logprobs.detach(), torch.stack([torch.cat([g.flatten() for g in row]) for row in rows])

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from distpg.errors import InputError
+from distpg.policy.acting import Actor
 from distpg.policy.actor_critic import ActorCritic, Policy, load_arrays, to_arrays
 from distpg.policy.architecture import Architecture
 from distpg.policy.encoders import ImageEncoder, flatten_leaf, orthogonal
@@ -159,11 +160,12 @@ def test_the_policy_normalizes_what_it_observes() -> None:
     policy = make_policy(VECTOR)
     obs = observe(VECTOR, batch_shape=(20, 2))
     policy.normalizer.merge(obs, torch.ones(20, 2, dtype=torch.bool))
-    direct = policy.distribution(policy.encoder(policy.normalizer(obs)))
+    flat = {name: leaf.flatten(0, 1) for name, leaf in obs.items()}
+    acting = Actor(policy, torch.zeros(40, 0)).outputs(flat, torch.zeros(40, dtype=torch.bool))
+    chances = policy.distribution_of(acting).log_prob(torch.zeros(40, dtype=torch.int64))
     actions = torch.zeros(20, 2, dtype=torch.int64)
-    assert torch.equal(policy(obs).log_prob(actions), direct.log_prob(actions))
-    raw = policy.distribution(policy.encoder(obs))
-    assert not torch.equal(policy(obs).log_prob(actions), raw.log_prob(actions))
+    assert torch.equal(chances, policy(policy.normalizer(obs)).log_prob(actions).flatten())
+    assert not torch.equal(chances, policy(obs).log_prob(actions).flatten())
 
 
 @pytest.mark.parametrize("kind", ACTIONS)
@@ -352,7 +354,7 @@ def make_linear(*leaves: Leaf, kind: str = "categorical") -> ActorCritic:
 
 
 def both(model: ActorCritic, obs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    return model.policy.parameters_of(model.policy.encoder(obs)), model.values(obs)
+    return model.policy.parameters_at(obs), model.values(obs)
 
 
 @pytest.mark.parametrize("kind", ACTIONS)
@@ -419,9 +421,7 @@ def test_a_distribution_is_rebuilt_from_its_parameters(kind: str) -> None:
         assert policy.log_std is not None
         with torch.no_grad():
             policy.log_std.copy_(torch.tensor([0.3, -0.9]))
-    features = policy.encoder(observe(VECTOR))
-    original = policy.distribution(features)
-    parameters = policy.parameters_of(features)
+    original, parameters = policy(observe(VECTOR)), policy.parameters_at(observe(VECTOR))
     assert parameters.shape[0] == 8
     rebuilt = policy.rebuild(parameters)
     actions = original.sample(torch.Generator().manual_seed(0))

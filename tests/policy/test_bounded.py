@@ -250,9 +250,8 @@ def test_outputs_and_parameters_make_the_same_distribution(choices: dict[str, st
     with torch.no_grad():
         for parameter in policy.parameters():
             parameter.normal_(generator=Generator().manual_seed(0))
-    features = policy.encoder({"obs": torch.linspace(-2, 2, 24).reshape(8, 3)})
-    direct = policy.distribution(features)
-    parameters = policy.parameters_of(features)
+    obs = {"obs": torch.linspace(-2, 2, 24).reshape(8, 3)}
+    direct, parameters = policy(obs), policy.parameters_at(obs)
     assert parameters.shape == (8, 4)
     rebuilt = policy.rebuild(parameters)
     actions = direct.sample(Generator().manual_seed(0))
