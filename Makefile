@@ -1,6 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 EXTRAS ?= dev
+FAULTS ?= thorough or not thorough
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -20,7 +21,7 @@ test: setup  ## run the tests
 	$(BIN)/python -m pytest
 
 test-faults: setup  ## run the fault tests, also those that take long
-	$(BIN)/python -m pytest tests/faults -m 'thorough or not thorough'
+	$(BIN)/python -m pytest tests/faults -m '$(FAULTS)'
 
 lint: setup  ## check style and spelling
 	$(BIN)/ruff check .

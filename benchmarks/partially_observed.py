@@ -31,10 +31,10 @@ class HiddenCartPole(CartPoleEnv):
         obs, info = super().reset(seed=seed, options=options)
         return obs[[0, 2]], info
 
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, Info]:
+    def step(self, action: Any) -> Any:
         """Step."""
-        obs, reward, terminated, truncated, info = super().step(action)
-        return obs[[0, 2]], float(reward), terminated, truncated, info
+        obs, *outcome = super().step(action)
+        return obs[[0, 2]], *outcome
 
     def get_state(self) -> Info:
         """Return where cart and pole are, and how they move."""

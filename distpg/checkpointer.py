@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from distpg.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from distpg.config import Config
@@ -11,6 +11,9 @@ from distpg.progress import Progress
 from distpg.records import LearnerState
 from distpg.run_dir import RunDir
 from distpg.snapshot import SlotState
+
+PATIENCE_S = 0.05
+"""How long a save that is due waits for the one before."""
 
 
 class Checkpointer:
@@ -32,6 +35,7 @@ class Checkpointer:
         self.say = say
         self.failures = 0
         """Checkpoints that could not be written."""
+        self.due = False
         self.saved: Checkpoint | None = None
         self.thread = ThreadPoolExecutor(1, "checkpoint")
         self.writing: Future[None] | None = None
@@ -48,7 +52,9 @@ class Checkpointer:
         if best is not None:
             self.best_score, self.best_steps = best, progress.env_steps
         every = self.config.checkpoint_every
-        if best is not None or (every and progress.iteration % every == 0):
+        self.due = self.due or bool(every and progress.iteration % every == 0)
+        # on a slow disk a later iteration is saved, rather than that the loop waits
+        if best is not None or (self.due and self._written(PATIENCE_S)):
             self.save(progress, best)
 
     def best(self) -> Checkpoint | None:
@@ -63,6 +69,7 @@ class Checkpointer:
 
     def save(self, progress: Progress, best_score: float | None = None) -> LearnerState:
         """Save now, unless that was just done; return the learner's state."""
+        self.due = False
         if self.saved is None or self.saved.progress != progress:
             self._await()
             if best_score is None and progress.env_steps == self.best_steps:
@@ -81,6 +88,10 @@ class Checkpointer:
         problem = self._await()
         if problem:
             raise RunError(problem)
+
+    def _written(self, patience_s: float) -> bool:
+        """Tell whether nothing is being written, after so many seconds at most."""
+        return self.writing is None or bool(wait([self.writing], patience_s).done)
 
     def _await(self) -> str:
         """Wait for the thread; say and count what went wrong, which training outlives."""

@@ -52,6 +52,8 @@ class SavedPolicy:
         spec = self.policy.obs_spec
         if action_mask is not None:
             obs = {**(obs if isinstance(obs, Mapping) else {"obs": obs}), MASK: action_mask}
+        elif spec.is_masked and not (isinstance(obs, Mapping) and MASK in obs):
+            raise InputError("the policy needs to know what is allowed; give action_mask")
         leaves = spec.read(obs)
         batch_shape = spec.batch_shape(leaves)
         rows = {leaf.name: leaves[leaf.name].reshape(-1, *leaf.shape) for leaf in spec.leaves}

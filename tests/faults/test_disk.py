@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distpg import Config, InputError, RunError, evaluate, load_policy, resume, train
-from distpg.checkpoint import list_checkpoints, load_checkpoint, load_newest
+from distpg import Config, InputError, RunError, checkpointer, evaluate, load_policy, resume, train
+from distpg.checkpoint import (
+    Checkpoint,
+    list_checkpoints,
+    load_checkpoint,
+    load_newest,
+    save_checkpoint,
+)
 from distpg.cli import main
 from distpg.run_dir import RunDir, write_whole
 from tests.faults.injection import Faulty, FaultyWithState
@@ -135,6 +142,27 @@ def test_latest_points_at_the_newest_and_the_best_evaluated_is_kept(tmp_path: Pa
     assert latest.resolve() == folders[-1]
     assert best.resolve() in folders
     assert len(folders) == 1 + (best.resolve() != folders[-1])
+
+
+def test_a_slow_disk_makes_saves_rarer_and_the_loop_no_slower(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+
+    def slowly(run: RunDir, checkpoint: Checkpoint, config: Config) -> None:
+        time.sleep(1)
+        written.append(checkpoint.progress.iteration)
+        save_checkpoint(run, checkpoint, config)
+
+    monkeypatch.setattr(checkpointer, "save_checkpoint", slowly)
+    began = time.monotonic()
+    run = trained(tmp_path / "run", total_steps=1500)
+    iterations = json.loads(run.result.read_text())["iterations"]
+    assert iterations >= 20
+    assert written[-1] == iterations
+    assert len(written) < 10
+    assert time.monotonic() - began < 15
+    assert load_newest(run)[0].progress.iteration == iterations
 
 
 def test_a_second_writer_is_refused_with_the_pid_of_the_first(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Checkpoints that are cut off: by a kill, or by a disk that is really full."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -15,8 +17,9 @@ from distpg.run_dir import RunDir
 from tests.actors.test_actors import environment
 from tests.faults.test_disk import ROOT, trained
 
+# a process that starts others, since each that starts by itself takes a second
 SAVING = """
-import dataclasses, sys
+import dataclasses, os, sys
 from pathlib import Path
 from distpg.checkpoint import load_newest, save_checkpoint
 from distpg.run_dir import RunDir
@@ -26,11 +29,18 @@ checkpoint, _ = load_newest(run)
 config = run.read_config()
 assert "torch" not in sys.modules
 steps = checkpoint.progress.env_steps
-while True:
-    steps += 1
-    progress = dataclasses.replace(checkpoint.progress, env_steps=steps)
-    save_checkpoint(run, dataclasses.replace(checkpoint, progress=progress), config)
-    print(steps, flush=True)
+for line in sys.stdin:
+    if pid := os.fork():
+        print(pid, flush=True)
+        os.waitpid(pid, 0)
+        print("killed", flush=True)
+        continue
+    steps = int(line)
+    while True:
+        steps += 1
+        progress = dataclasses.replace(checkpoint.progress, env_steps=steps)
+        save_checkpoint(run, dataclasses.replace(checkpoint, progress=progress), config)
+        print(steps, flush=True)
 """
 
 
@@ -41,25 +51,30 @@ def test_kills_during_saves_leave_the_newest_complete_checkpoint(
     run = trained(tmp_path / "run", hidden_sizes=(512, 512), total_steps=60)
     generator = np.random.default_rng(0)
     while_writing = 0
-    for _ in range(kills):
-        process = subprocess.Popen(
-            [sys.executable, "-c", SAVING, str(run.path)],
-            cwd=ROOT,
-            env=environment(),
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stdout is not None
-        done = int(process.stdout.readline())
-        time.sleep(float(generator.uniform(0, 0.1)))
-        process.kill()
-        done = int([str(done), *process.stdout.read().split()][-1])
-        process.wait()
-        while_writing += any(path.is_dir() for path in run.checkpoints.glob("*.tmp"))
-        checkpoint, problems = load_newest(run)
-        assert problems == []
-        # what was complete, or about to be told
-        assert checkpoint.progress.env_steps in (done, done + 1)
+    checkpoint, _ = load_newest(run)
+    with subprocess.Popen(
+        [sys.executable, "-c", SAVING, str(run.path)],
+        cwd=ROOT,
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as starter:
+        assert starter.stdin is not None
+        assert starter.stdout is not None
+        for _ in range(kills):
+            print(checkpoint.progress.env_steps, file=starter.stdin, flush=True)
+            pid = int(starter.stdout.readline())
+            done = int(starter.stdout.readline())
+            time.sleep(float(generator.uniform(0, 0.1)))
+            os.kill(pid, signal.SIGKILL)
+            done = int([done, *iter(starter.stdout.readline, "killed\n")][-1])
+            while_writing += any(path.is_dir() for path in run.checkpoints.glob("*.tmp"))
+            checkpoint, problems = load_newest(run)
+            assert problems == []
+            # what was complete, or about to be told
+            assert checkpoint.progress.env_steps in (done, done + 1)
+        starter.stdin.close()
     assert while_writing >= kills // 2
     # and the next one clears up
     assert len(list_checkpoints(run)) <= run.read_config().keep_checkpoints + 1

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from distpg.config import Config
-from distpg.envs.make import find_env
+from distpg.envs.make import EnvSource, find_env
 from distpg.gradient.paths import Paths
 from distpg.learner import diagnosis
 from distpg.learner.learner import Learner
@@ -37,8 +37,9 @@ class Run:
 
     def __init__(self, **settings: Any) -> None:
         env_id = settings.setdefault("env_id", "CartPole-v1")
+        source: EnvSource | None = settings.pop("source", None)
         self.config: Config = Config(**{**TINY, **settings})
-        source = find_env(env_id, self.config.env_kwargs)
+        source = source or find_env(env_id, self.config.env_kwargs)
         self.slots = [RolloutWorker(self.config, source, n) for n in range(self.config.slots)]
         self.learner = self.make_learner()
 

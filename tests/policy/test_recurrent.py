@@ -107,8 +107,8 @@ def test_a_sequence_is_consecutive_valid_steps_of_an_env_no_more_than_its_length
 @pytest.mark.parametrize("changes", [{}, {"episodes_per_env": 2}, {"normalize_obs": False}])
 def test_the_learner_remembers_what_the_worker_did(kind: str, changes: dict[str, Any]) -> None:
     run = Run(**{**HIDDEN, "recurrent": kind, **changes})
+    rollouts = run.collect()
     for _ in range(3):
-        rollouts = run.collect()
         batch = Batch.join(rollouts, run.learner.device)
         samples, _ = run.learner.observe(batch)
         logprobs = run.learner.policy.rebuild(samples.parameters).log_prob(samples.actions)
@@ -118,6 +118,7 @@ def test_the_learner_remembers_what_the_worker_did(kind: str, changes: dict[str,
             now = run.learner.model(minibatch.obs)[0].log_prob(minibatch.actions)
             assert_close(now, minibatch.logprobs, rtol=0, atol=1e-5)
         run.learner.update(rollouts)
+        rollouts = run.collect()
     assert not changes.get("episodes_per_env") or not rollouts[0].state.any()
 
 

@@ -1,0 +1,50 @@
+"""Tasks that only a policy that remembers can do, and one that also needs its mask."""
+
+from typing import Any
+
+import pytest
+
+from distpg.envs.make import find_env, make_vector_env
+from distpg.evaluation import play
+from distpg.trial import try_out
+from tests.learner.runs import Run
+
+TASK = "benchmarks.partially_observed:"
+SHAPE: dict[str, Any] = {
+    "num_slots": 1,
+    "num_envs": 32,
+    "num_steps": 36,
+    "minibatch_size": 288,
+    "num_epochs": 4,
+    "learning_rate": 3e-3,
+    "gamma": 1.0,
+    "ent_coef": 0.01,
+    "hidden_sizes": (16,),
+    "recurrent_size": 16,
+    "normalize_obs": False,
+}
+
+
+def score(name: str, iterations: int, **settings: Any) -> float:
+    """Train, then play with the most likely actions; return the mean return."""
+    env_id = f"{TASK}{name}-v0"
+    source, *_ = try_out(find_env(env_id, {}), 60)
+    run = Run(source=source, env_id=env_id, **{**SHAPE, **settings})
+    for _ in range(iterations):
+        run.iterate()
+    envs = make_vector_env(source, 8)
+    played = play(run.learner.policy, envs, 100, seed=0, stochastic=False)
+    return sum(played.returns) / len(played.returns)
+
+
+@pytest.mark.parametrize("recurrent", ["gru", "lstm"])
+def test_a_cue_is_remembered_until_it_is_asked_for(recurrent: str) -> None:
+    assert score("Cue", 60, recurrent=recurrent) > 0.95
+
+
+def test_without_a_memory_the_cue_is_a_guess() -> None:
+    assert score("Cue", 40) < 0.6
+
+
+def test_memory_and_mask_together_do_what_needs_both() -> None:
+    assert score("MaskedCue", 70, recurrent="lstm", learning_rate=6e-3) > 0.9
