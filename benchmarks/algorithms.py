@@ -1,4 +1,4 @@
-"""PPO, PPO with a KL penalty and A2C on three tasks: the return after the same number of steps.
+"""PPO, PPO with a KL penalty, A2C and TRPO: the return after the same number of steps of a task.
 
     python -m benchmarks.algorithms --jobs 2
     python -m benchmarks.algorithms hopper-a2c
@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from benchmarks.results import FOLDER, hardware, run_recipe, save
+from distpg.config_file import recipes
 
 TASKS = {
     "pendulum": ("Pendulum-v1", 300_000),
@@ -22,9 +23,13 @@ TASKS = {
     "hopper": ("Hopper-v5", 500_000),
 }
 """By the first word of their recipes: the environment and the steps of a run."""
-ALGORITHMS = {"ppo": "PPO", "ppo-kl": "PPO-KL", "a2c": "A2C"}
+ALGORITHMS = {"ppo": "PPO", "ppo-kl": "PPO-KL", "a2c": "A2C", "trpo": "TRPO"}
 """By the rest of their recipes' names."""
-RECIPES = [f"{task}-{algorithm}" for task in TASKS for algorithm in ALGORITHMS]
+RECIPES = [
+    recipe
+    for recipe in (f"{task}-{algorithm}" for task in TASKS for algorithm in ALGORITHMS)
+    if recipe in recipes()
+]
 FIGURES = ("env_steps", "episodes", "episode_return_mean", "env_steps_per_s", "train_s")
 
 
