@@ -141,11 +141,11 @@ def test_a_mask_that_allows_one_action_leaves_no_entropy() -> None:
 
 
 @pytest.mark.parametrize("way", WAYS, ids=str)
-@pytest.mark.parametrize("algo", ["ppo", "ppo_kl", "a2c", "trpo"])
+@pytest.mark.parametrize("algo", ["ppo", "trpo"])
 def test_runs_learn_evaluate_and_play(way: dict[str, Any], algo: str, tmp_path: Path) -> None:
     if algo != "ppo" and way["kind"] == "one":
         way = {**way, "kind": "several"}
-    few = {**TINY, "num_epochs": Config(algo=algo).num_epochs} if algo in ("a2c", "trpo") else TINY
+    few = TINY if algo == "ppo" else {**TINY, "num_epochs": 1}
     config: Config = Config(**{**few, "algo": algo, "env_kwargs": way, "max_env_faults": 0})
     outcome = train(config, make_env=Strict, run_dir=tmp_path / "run", quiet=True)
     assert outcome.result["env_faults"] == 0

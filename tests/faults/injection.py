@@ -83,6 +83,20 @@ class FaultyWithState(Faulty):
         self.place, self.count, self.steps = state["place"], state["count"], state["steps"]
 
 
+class Strict(FaultyWithState):
+    """One that forbids an action, another at each step, and raises where it is taken."""
+
+    def action_masks(self) -> Any:
+        allowed = np.ones(2, np.int8)
+        if self.count % 3:
+            allowed[self.count % 2] = 0
+        return allowed
+
+    def step(self, action: Any) -> Any:
+        assert self.action_masks()[action], "this is not allowed"
+        return super().step(action)
+
+
 class OftenWithState(FaultyWithState):
     """Fails at each multiple of its step, once in all envs of the run together."""
 

@@ -28,8 +28,11 @@ def free_ports(count: int) -> list[int]:
 
 
 @pytest.fixture
-def dashboard() -> Iterator[dict[str, str]]:
-    """A cluster on loopback; the environment to reach its dashboard with."""
+def dashboard(patience_s: str) -> Iterator[dict[str, str]]:
+    """A cluster on loopback; the environment to reach its dashboard with.
+
+    It kills a job that did not end within `patience_s` of being told to stop.
+    """
     port, door, agents = free_ports(3)
     known = environment() | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -38,7 +41,7 @@ def dashboard() -> Iterator[dict[str, str]]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": "0123456789abcdef" * 4,
         "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{door}",
-        "RAY_JOB_STOP_WAIT_TIME_S": "60",
+        "RAY_JOB_STOP_WAIT_TIME_S": patience_s,
     }
     words = ["--head", "--node-ip-address=127.0.0.1", "--num-cpus=3", f"--port={port}", "--block"]
     words += ["--dashboard-host=127.0.0.1", f"--dashboard-port={door}"]
@@ -57,8 +60,10 @@ def job(known: dict[str, str], *words: str) -> str:
     return done.stdout + done.stderr
 
 
-def test_a_job_that_is_stopped_has_saved_everything(
-    dashboard: dict[str, str], tmp_path: Path
+# 3 s is Ray's default, which may be too short to finish an iteration in
+@pytest.mark.parametrize("patience_s", ["60", "3"])
+def test_a_job_that_is_stopped_has_saved_everything_or_what_it_had_time_for(
+    dashboard: dict[str, str], patience_s: str, tmp_path: Path
 ) -> None:
     run = RunDir(tmp_path / "run")
     entry = [sys.executable, str(ROOT / "launch.py"), *WORDS, "--run-dir", str(run.path)]
@@ -72,5 +77,5 @@ def test_a_job_that_is_stopped_has_saved_everything(
         time.sleep(0.2)
     said = job(dashboard, "stop", "train")
     assert "was stopped" in said, said
-    assert run.result.exists(), job(dashboard, "logs", "train")
+    assert run.result.exists() or patience_s == "3", job(dashboard, "logs", "train")
     assert load_newest(run)[1] == []

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from distpg import Config, Outcome, train
-from tests.faults.injection import Faulty, FaultyWithState, fault
+from tests.faults.injection import Faulty, FaultyWithState, Strict, fault
 
 pytestmark = pytest.mark.usefixtures("callers_ray")
 thorough = partial(pytest.param, marks=pytest.mark.thorough)
@@ -29,6 +29,7 @@ SHAPE: dict[str, Any] = {
     "total_steps": 300,
     "normalize_rewards": True,
 }
+MEMORY: dict[str, Any] = {"recurrent": "lstm", "recurrent_size": 8, "sequence_length": 6}
 
 
 def run(folder: Path, make_env: type[Faulty], *, num_workers: int, **changes: Any) -> Outcome:
@@ -66,6 +67,16 @@ def test_a_workers_slots_go_on_where_they_stood_and_the_weights_are_the_same(
     assert policy_content(outcome) == policy_content(expected)
     for key in ("env_steps", "trained_steps", "episodes", "dropped_steps"):
         assert outcome.result[key] == expected.result[key], key
+
+
+def test_a_worker_that_dies_leaves_memory_and_masks_as_they_were(tmp_path: Path) -> None:
+    expected = undisturbed(tmp_path, Strict, **MEMORY)
+    injected = {**MEMORY, "env_kwargs": fault(tmp_path, "kill", at=41)}
+    outcome = run(tmp_path / "run", Strict, num_workers=2, **injected)
+    assert (tmp_path / "fired").exists()
+    assert outcome.result["worker_restarts"] == 1
+    assert outcome.result["env_faults"] == 0
+    assert policy_content(outcome) == policy_content(expected)
 
 
 def test_where_the_env_tells_no_state_its_slots_start_afresh_and_the_batch_keeps_its_size(
