@@ -217,7 +217,7 @@ class PolicySettings:
     is an output of the network, between -5 and 2."""
     recurrent: Literal["none", "gru", "lstm"] = "none"
     """A recurrent layer behind the encoder, which policy and critic share: it remembers the
-    episode so far."""
+    episode so far. Take --normalize-rewards with it, lest the critic's loss drown the policy's."""
     recurrent_size: Annotated[int, Range(1, 2**14)] = 128
     """Units of the recurrent layer."""
 

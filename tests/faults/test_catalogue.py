@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from distpg import Config, train
+from distpg.checkpoint import SCHEMA
 from distpg.commands.bench import BenchFlags
 from distpg.commands.doctor import DoctorFlags
 from distpg.commands.evaluate import EvaluateFlags
@@ -416,7 +417,7 @@ RUNS: list[tuple[str, Callable[[Path], None] | None, list[str]]] = [
     (GO_ON, write("config.toml", "num_envz = 2"), ["RUN/config.toml", "num_envz"]),
     (GO_ON, write("config.toml", ""), ["RUN/checkpoints", "1 slots; 2"]),
     (GO_ON, remove("checkpoints"), ["RUN", "no checkpoint"]),
-    (GO_ON, edit_manifest(schema=0), ["RUN", "schema 0", "schema 2"]),
+    (GO_ON, edit_manifest(schema=0), ["RUN", "schema 0", f"schema {SCHEMA}"]),
     (GO_ON, edit_manifest(schema=99), ["RUN", "schema 99"]),
     (GO_ON, edit_manifest(files={}), ["manifest.json"]),
     (GO_ON, edit_manifest(files=None), ["manifest.json"]),
