@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from distpg.assembly import Outcome
 from distpg.commands.evaluate import evaluate
+from distpg.commands.imitate import imitate
 from distpg.commands.resume import resume
 from distpg.commands.train import train
 from distpg.config import Config
@@ -25,6 +26,7 @@ __all__ = [
     "Outcome",
     "RunError",
     "evaluate",
+    "imitate",
     "load_config",
     "load_policy",
     "resume",

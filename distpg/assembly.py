@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -66,6 +66,39 @@ class Plan:
     started: float = dataclasses.field(default_factory=time.time)
     """Unix time from which the result's seconds are counted."""
 
+    def display(self) -> "Display":
+        """Make what a person sees of the run."""
+        from distpg.report.display import Display
+
+        return Display(self.config, quiet=self.quiet)
+
+    def partners(
+        self, specs: tuple[ObsSpec, ActionSpec], display: "Display"
+    ) -> AbstractContextManager[tuple[Any, Any, Config]]:
+        """Have the loop's two partners within a block, and the configuration that they resolved."""
+        return partners(self, specs, display)
+
+    def stop(self, config: Config) -> Stop:
+        """Return when the run ends."""
+        return Stop(config)
+
+    def summary(self, workers: Any) -> dict[str, Any]:
+        """Return what the result of this kind of run tells besides."""
+        return {}
+
+    def headline(self, result: dict[str, Any]) -> str:
+        """Say how the run ended."""
+        mean = result["episode_return_mean"]
+        score = "no episode finished" if mean is None else f"mean return {mean:.1f}"
+        return (
+            f"{result['stop_reason']}: {score} after {result['env_steps']:,} env steps, "
+            f"{result['wall_s']:.1f} s"
+        )
+
+    def go_on(self, *changes: str) -> str:
+        """Say how to go on with the run, past what ended it."""
+        return f"resume it:    {command_line('resume', str(self.run.path), *changes)}"
+
 
 def execute(plan: Plan) -> Outcome:
     """Run a plan to its end.
@@ -75,7 +108,6 @@ def execute(plan: Plan) -> Outcome:
         RunError: the run could not go on; its checkpoints stay.
     """
     # what the driver alone needs is not imported by the actors, which import the package too
-    from distpg.report.display import Display
     from distpg.report.tensorboard import TensorBoard
 
     with ExitStack() as stack:
@@ -93,10 +125,10 @@ def execute(plan: Plan) -> Outcome:
             made = [] if plan.resume else plan.run.claim(overwrite=plan.overwrite)
             unstarted.callback(plan.run.disclaim, made)
         stack.enter_context(plan.run.locked())
-        display = Display(plan.config, quiet=plan.quiet)
+        display = plan.display()
         stack.callback(display.close)
-        workers, learner, config = stack.enter_context(partners(plan, specs, display))
-        stop = Stop(config)
+        workers, learner, config = stack.enter_context(plan.partners(specs, display))
+        stop = plan.stop(config)
         stack.enter_context(interruptible(stop, display))
         unstarted.pop_all()
         if plan.overwrite:
@@ -141,7 +173,7 @@ def execute(plan: Plan) -> Outcome:
         try:
             progress, reason = train_loop(workers, safeguard, stop, watchers, progress)
         except RunError as error:
-            hint = "" if not list_checkpoints(plan.run) else f"\n{resume_command(plan.run)}"
+            hint = "" if not list_checkpoints(plan.run) else f"\n{plan.go_on()}"
             raise RunError(f"{error}{hint}") from error
         state = checkpointer.save(progress)
         checkpointer.finish()
@@ -150,9 +182,10 @@ def execute(plan: Plan) -> Outcome:
         result = summarize(
             config, progress, reason, clock, state, {**failures(), **ledger.summary()}
         )
+        result |= plan.summary(workers)
         plan.run.write_result(result)
         display.close()
-        announce(display, plan.run, result)
+        announce(display, plan, result)
     return Outcome(plan.run.path, result, stop.signal)
 
 
@@ -276,19 +309,10 @@ def command_line(*words: str) -> str:
     return " ".join((f"{program('python')} launch.py" if launched else program("distpg"), *words))
 
 
-def resume_command(run: RunDir, *changes: str) -> str:
-    """Say how to go on with a run, past what ended it."""
-    return f"resume it:    {command_line('resume', str(run.path), *changes)}"
-
-
-def announce(display: "Display", run: RunDir, result: dict[str, Any]) -> None:
+def announce(display: "Display", plan: Plan, result: dict[str, Any]) -> None:
     """Tell how the run ended, and what to do with it."""
-    mean = result["episode_return_mean"]
-    score = "no episode finished" if mean is None else f"mean return {mean:.1f}"
-    display.say(
-        f"{result['stop_reason']}: {score} after {result['env_steps']:,} env steps, "
-        f"{result['wall_s']:.1f} s"
-    )
+    run = plan.run
+    display.say(plan.headline(result))
     rate = result["env_steps_per_s"]
     for line in table(result["spent_s"], result["simulation_share"], rate):
         display.say(line)
@@ -300,4 +324,4 @@ def announce(display: "Display", run: RunDir, result: dict[str, Any]) -> None:
         "solved": ["--stop-at-return", "none"],
         "total_steps": ["--total-steps", str(2 * result["env_steps"])],
     }
-    display.say(resume_command(run, *more.get(result["stop_reason"], [])))
+    display.say(plan.go_on(*more.get(result["stop_reason"], [])))

@@ -14,6 +14,7 @@ from distpg.values import nearest
 
 COMMANDS = {
     "train": "train a policy",
+    "imitate": "clone an expert, or learn from it by DAgger",
     "resume": "go on with a run",
     "evaluate": "play whole episodes with a trained policy",
     "verify": "prove every estimator on a game that is known exactly",

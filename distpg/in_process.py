@@ -17,6 +17,23 @@ from distpg.signals import deadline
 from distpg.snapshot import SlotState
 
 
+@contextmanager
+def in_time(doing: str, timeout_s: float) -> Generator[None]:
+    """Interrupt environments of this process that hang, which no other can do.
+
+    Raises:
+        RunError: they did.
+    """
+    try:
+        with deadline(timeout_s):
+            yield
+    except LateError:
+        raise RunError(
+            f"{doing} did not end within --phase-timeout {timeout_s:g} s, and nothing can replace "
+            "environments in the run's own process (with --num-workers 0, all of them)"
+        ) from None
+
+
 @dataclass
 class Played:
     """Rollouts that are there already."""
@@ -54,7 +71,7 @@ class InProcessWorkers:
     def collect(self, weights: Weights, iteration: int) -> Played:
         """Play every slot, on one torch thread as a worker process does."""
         torch.set_num_threads(1)
-        with self.in_time("collecting"):
+        with in_time("collecting", self.timeout_s):
             collected = [slot.collect(weights, iteration) for slot in self.slots]
         rollouts: Sequence[Rollout] = [slot.rollout for slot in collected]
         states = [slot.state for slot in collected]
@@ -72,24 +89,8 @@ class InProcessWorkers:
         """Play evaluation episodes."""
         assert self.evaluator is not None, "evaluation is off"
         torch.set_num_threads(1)
-        with self.in_time("evaluating"):
+        with in_time("evaluating", self.timeout_s):
             return self.evaluator.evaluate(weights)
-
-    @contextmanager
-    def in_time(self, doing: str) -> Generator[None]:
-        """Interrupt environments that hang, which no other process can do.
-
-        Raises:
-            RunError: they did.
-        """
-        try:
-            with deadline(self.timeout_s):
-                yield
-        except LateError:
-            raise RunError(
-                f"{doing} did not end within --phase-timeout {self.timeout_s:g} s, and with "
-                "--num-workers 0 nothing can replace the environments"
-            ) from None
 
     def close(self) -> None:
         """Close the envs."""

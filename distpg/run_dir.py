@@ -57,10 +57,10 @@ class RunDir:
         return self.path / "result.json"
 
     @classmethod
-    def default(cls, config: Config) -> "RunDir":
-        """Name a new run by environment, algorithm, seed and time."""
+    def default(cls, config: Config, kind: str | None = None) -> "RunDir":
+        """Name a new run by environment, kind (else the algorithm), seed and time."""
         env = "".join(c if c.isalnum() or c in "-_." else "-" for c in config.env_id)
-        name = f"{config.algo}-s{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+        name = f"{kind or config.algo}-s{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
         run = cls(Path("runs") / env / name)
         twin = 2
         while run.path.exists():

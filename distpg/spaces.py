@@ -84,6 +84,18 @@ class ObsSpec:
                     )
         return flat
 
+    def nest(self, obs: Obs) -> Any:
+        """Put leaves back as the env nests them: what `flatten` takes them out of."""
+        tree: dict[str | int, Any] = {}
+        for leaf in self.leaves:
+            node = tree
+            # an observation that is one array has the empty path
+            *way, last = ("", *leaf.path)
+            for key in way:
+                node = node.setdefault(key, {})
+            node[last] = obs[leaf.name]
+        return _with_tuples(tree[""])
+
     def batch_shape(self, obs: Obs) -> tuple[int, ...]:
         """Return the axes in front of the leaves' own, which all leaves must share.
 
@@ -103,6 +115,14 @@ class ObsSpec:
         if len(leading) != 1:
             raise InputError(f"the observation's parts differ in their batch axes: {leading}")
         return leading.pop()
+
+
+def _with_tuples(tree: Any) -> Any:
+    """Make tuples of those levels of nested dicts that are numbered."""
+    if not isinstance(tree, dict):
+        return tree
+    parts: dict[str | int, Any] = {key: _with_tuples(part) for key, part in tree.items()}
+    return tuple(parts.values()) if all(isinstance(key, int) for key in parts) else parts
 
 
 @dataclass(frozen=True)
@@ -158,6 +178,32 @@ class ActionSpec:
         elif self.kind == "multi_categorical":
             actions = actions + np.asarray(self.starts)
         return actions.astype(self.dtype).reshape(*actions.shape[:-1], *self.shape)
+
+    def from_env(self, actions: Any) -> np.ndarray:
+        """Turn actions that the env accepts, [B, *shape], into what `to_env` takes, [B] or [B, A].
+
+        Continuous ones are cut to the bounds, as `to_env` does.
+
+        Raises:
+            InputError: they are of another shape, out of range, or no numbers.
+        """
+        given = np.asarray(actions)
+        if given.dtype.kind not in "biuf" or not np.isfinite(given).all():
+            raise InputError(f"the actions {given!r:.100} are not finite numbers")
+        if not given.ndim or given.shape[1:] != self.shape:
+            raise InputError(
+                f"an array of shape {given.shape} is no batch of actions of shape {self.shape}"
+            )
+        stored = (len(given), *self.stored_shape)
+        if self.kind == "continuous":
+            return np.clip(given.reshape(stored), *self.bounds).astype(self.stored_dtype)
+        codes = given.astype(self.stored_dtype)
+        starts = np.reshape(self.starts, self.shape) if self.starts else 0
+        sizes = np.reshape(self.sizes, self.shape) if self.sizes else 2
+        wrong = (codes != given) | (codes < starts) | (codes >= starts + sizes)
+        if wrong.any():
+            raise InputError(f"{given[wrong][0]} is no action of the env")
+        return (codes - starts).reshape(stored)
 
 
 def spaces_to_json(obs: ObsSpec, action: ActionSpec) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from distpg.phases import UNDONE, Collection, Scalars, phases
 from distpg.progress import Progress
 from distpg.records import LearnerState
 
-StopReason = Literal["solved", "total_steps", "interrupted"]
+StopReason = Literal["solved", "total_steps", "rounds", "interrupted"]
 
 
 class Pending(Protocol):

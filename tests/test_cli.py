@@ -88,7 +88,7 @@ def test_no_arguments_list_the_commands(capsys: pytest.CaptureFixture[str]) -> N
         assert command in said
 
 
-@pytest.mark.parametrize("command", ["train", "resume", "evaluate", "bench", "doctor"])
+@pytest.mark.parametrize("command", ["train", "imitate", "resume", "evaluate", "bench", "doctor"])
 def test_help_lists_every_flag_with_its_meaning(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,6 +108,7 @@ def test_help_lists_every_flag_with_its_meaning(
             "--address --env-kwargs --init-from --run-dir --overwrite --stop-at-return "
             "--checkpoint-every --eval-every --quiet --config"
         ),
+        "imitate": "--expert --dagger-rounds --expert-rounds --env-id --num-steps --run-dir",
         "resume": "--total-steps --quiet",
         "evaluate": "--episodes --stochastic --json",
         "bench": "--config --env-id --num-envs --hidden-sizes --seconds --json",

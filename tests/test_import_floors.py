@@ -31,7 +31,7 @@ FLOORS: dict[int, tuple[str, ...]] = {
         "report",
     ),
     5: ("train", "in_process", "actors", "proof"),
-    6: ("assembly", "commands"),
+    6: ("assembly", "imitation", "commands"),
     7: ("cli", ""),
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
@@ -42,6 +42,7 @@ DOORS = {
     "mujoco": ("distpg/envs/",),
     "envpool": ("distpg/envs/envpool.py",),
     "tensorboard": ("distpg/report/tensorboard.py",),
+    "minari": ("distpg/imitation/dataset.py",),
 }
 
 
@@ -122,7 +123,7 @@ def test_a_heavy_package_comes_in_by_its_door_alone(package: str) -> None:
 
 def test_only_the_process_that_computes_imports_torch_at_its_top() -> None:
     code = (
-        "import sys, distpg, distpg.cli, distpg.commands.train\n"
+        "import sys, distpg, distpg.cli, distpg.commands.train, distpg.commands.imitate\n"
         "print(*sorted({'torch', 'ray'} & sys.modules.keys()))"
     )
     assert run_python(code) == ""

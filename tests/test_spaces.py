@@ -49,6 +49,23 @@ def test_flatten_takes_a_plain_array_as_the_only_leaf() -> None:
     assert flat["obs"].tolist() == [0, 1, 2]
 
 
+def test_nest_puts_the_leaves_back() -> None:
+    nested = NESTED.nest(NESTED.flatten(nested_obs(5)))
+    expected = nested_obs(5)
+    assert nested.keys() == {"arm"}
+    assert nested["arm"].keys() == {"parts", "angles"}
+    assert isinstance(nested["arm"]["parts"], tuple)
+    for part, other in zip(nested["arm"]["parts"], expected["arm"]["parts"], strict=True):
+        np.testing.assert_array_equal(part, other)
+    np.testing.assert_array_equal(nested["arm"]["angles"], expected["arm"]["angles"])
+
+
+def test_nest_returns_the_only_leaf_as_a_plain_array() -> None:
+    spec = ObsSpec((Leaf("obs", (), (3,), "float32", "vector"),))
+    obs = np.zeros((2, 3), np.float32)
+    assert spec.nest({"obs": obs}) is obs
+
+
 @pytest.mark.parametrize("batch_shape", [(), (5,), (2, 3)])
 def test_batch_shape_is_what_stands_before_the_leaves_own_axes(
     batch_shape: tuple[int, ...],
@@ -169,3 +186,54 @@ def test_every_kind_of_action_makes_a_round_trip_through_json(action: ActionSpec
     read = spaces_from_json(json.loads(written))
     assert read == (NESTED, action)
     assert hash(read) == hash((NESTED, action))
+
+
+ACTIONS = {
+    "categorical": (ActionSpec("categorical", (), "int64", (4,), (-2,)), [-2, 1]),
+    "multi_categorical": (
+        ActionSpec("multi_categorical", (2, 1), "int64", (3, 2), (1, -1)),
+        [[[1], [0]], [[3], [-1]]],
+    ),
+    "binary": (ActionSpec("binary", (3,), "int8"), [[0, 1, 1], [1, 0, 0]]),
+    "continuous": (
+        ActionSpec("continuous", (2,), "float64", low=(-1, 0), high=(1, INF)),
+        [[-1, 0], [0.5, 7]],
+    ),
+    "scalar": (ActionSpec("continuous", (), "float32", low=(-1,), high=(1,)), [-1, 0.25]),
+}
+
+
+@pytest.mark.parametrize("kind", ACTIONS)
+def test_from_env_is_the_inverse_of_to_env(kind: str) -> None:
+    spec, listed = ACTIONS[kind]
+    actions = np.array(listed, spec.dtype)
+    stored = spec.from_env(actions)
+    assert stored.shape == (2, *spec.stored_shape)
+    assert stored.dtype == spec.stored_dtype
+    np.testing.assert_array_equal(spec.to_env(stored), actions)
+
+
+def test_from_env_cuts_to_the_bounds() -> None:
+    spec, _ = ACTIONS["continuous"]
+    assert spec.from_env([[-3.0, -3.0], [3.0, 3.0]]).tolist() == [[-1, 0], [1, 3]]
+
+
+BAD_ACTIONS: list[tuple[str, Any, str]] = [
+    ("categorical", [2], "2 is no action"),
+    ("categorical", [-3], "-3 is no action"),
+    ("categorical", [0.5], "0.5 is no action"),
+    ("categorical", 1, r"shape \(\)"),
+    ("categorical", [[1]], r"shape \(1, 1\)"),
+    ("multi_categorical", [[[1], [1]]], "1 is no action"),
+    ("binary", [[0, 2, 0]], "2 is no action"),
+    ("continuous", [[0.0]], r"shape \(1, 1\)"),
+    ("continuous", [[0.0, float("nan")]], "finite"),
+    ("continuous", [["a", "b"]], "finite"),
+    ("scalar", [None], "finite"),
+]
+
+
+@pytest.mark.parametrize(("kind", "actions", "said"), BAD_ACTIONS)
+def test_from_env_refuses_what_is_no_action(kind: str, actions: Any, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        ACTIONS[kind][0].from_env(actions)

@@ -72,6 +72,11 @@ def resume(
     changes = {name: None if value == "none" else value for name, value in changes.items()}
     config = run.read_config(**changes)
     checkpoint, notes = load_newest(run)
+    if "labels" in checkpoint.learner.counters:
+        raise InputError(
+            f"{run.path} imitates an expert, whose labels are not kept; go on from it with "
+            f"train --config {run.config} --init-from {run.path}"
+        )
     if not checkpoint.slots and not config.episodes:
         checkpoint = with_fresh_envs(checkpoint)
         notes.append(

@@ -30,6 +30,8 @@ CONTINUOUS: dict[str, type[DiagonalGaussian | Beta]] = {
     "beta": Beta,
 }
 BOUNDED = (SquashedGaussian, Beta)
+MARGIN = 1e-3
+"""How far from a bound, as a share of the range, an action from elsewhere is taken to be."""
 
 
 class Policy(nn.Module):
@@ -133,6 +135,23 @@ class Policy(nn.Module):
         unit = self.family.to_unit(actions.astype(np.float64))
         # not low + (high - low) * unit, which misses the upper bound, and may overflow
         return low * (1 - unit) + high * unit
+
+    def from_env(self, actions: Any) -> np.ndarray:
+        """Turn actions that the env accepts, [B, *shape], into ones as sampled, [B] or [B, A].
+
+        A bound itself, which no distribution within bounds draws and whose log-probability may be
+        infinite, counts as a thousandth of the range inside of it.
+
+        Raises:
+            InputError: they are no actions of the env.
+        """
+        stored = self.action_spec.from_env(actions)
+        if self.action_spec.kind != "continuous" or not issubclass(self.family, BOUNDED):
+            return stored
+        # halves, since high - low may overflow; it may also be 0
+        low, high = (bound / 2 for bound in self.action_spec.bounds)
+        unit = (stored / 2 - low) / np.where(high > low, high - low, 1)
+        return self.family.from_unit(unit.clip(MARGIN, 1 - MARGIN)).astype(stored.dtype)
 
     @torch.no_grad()
     def mean_std(self, parameters: Tensor) -> float:

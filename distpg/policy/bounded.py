@@ -1,7 +1,8 @@
 """Distributions of actions that have bounds: none is drawn outside of them, so none is clipped.
 
 Each offers what those of `distributions.py` do. A rollout stores an action as sampled; `to_unit`
-maps it into [0, 1], and `Policy.to_bounds` from there into the bounds of the environment.
+maps it into [0, 1], and `Policy.to_bounds` from there into the bounds of the environment;
+`from_unit` and `Policy.from_env` go the other way.
 """
 
 import math
@@ -32,6 +33,11 @@ class SquashedGaussian(DiagonalGaussian):
     def to_unit(actions: np.ndarray) -> np.ndarray:
         """Map u [*B, A] into [0, 1]."""
         return (1 + np.tanh(actions)) / 2
+
+    @staticmethod
+    def from_unit(unit: np.ndarray) -> np.ndarray:
+        """Map [*B, A] in (0, 1) back to u."""
+        return np.arctanh(2 * unit - 1)
 
     def mode(self) -> Tensor:
         """Return the mean of u: squashed, the median of the actions, not where they are densest."""
@@ -78,6 +84,11 @@ class Beta:
     def to_unit(actions: np.ndarray) -> np.ndarray:
         """Return [*B, A] as they are."""
         return actions
+
+    @staticmethod
+    def from_unit(unit: np.ndarray) -> np.ndarray:
+        """Return [*B, A] as they are."""
+        return unit
 
     def sample(self, generator: Generator) -> Tensor:
         """Draw [*B, A] float32, strictly between 0 and 1, where the density is finite."""

@@ -19,6 +19,7 @@ from distpg.checkpoint import SCHEMA
 from distpg.commands.bench import BenchFlags
 from distpg.commands.doctor import DoctorFlags
 from distpg.commands.evaluate import EvaluateFlags
+from distpg.commands.imitate import ImitateFlags
 from distpg.commands.resume import ResumeFlags
 from distpg.commands.train import TrainFlags
 from distpg.commands.verify import VerifyFlags
@@ -171,6 +172,11 @@ SWITCHES = shlex.split(
     "--overlap --normalize-advantages --normalize-obs --normalize-rewards --compile"
 )
 OF_TRAIN = {"--run-dir": "/proc/run /dev/null /dev/null/below .. /"}
+OF_IMITATE = {
+    "--expert": "'' nowhere . no_such_module:act os:sep os:no_such_function : dreams/of-v0",
+    "--dagger-rounds": "-1 0.5 1000001 x",
+    "--expert-rounds": "-1 0.5 x",
+}
 OF_RESUME = {
     "--total-steps": "0 -1 1e6 99999999999999999999 1 62",
     "--stop-at-return": "nan -inf many",
@@ -200,11 +206,13 @@ def pairs(command: str, faults: dict[str, str]) -> Iterator[Pair]:
 
 FLAGS: list[Pair] = [
     *pairs("train", TRAIN | OF_TRAIN),
+    *pairs("imitate --expert RUN", TRAIN | OF_TRAIN | OF_IMITATE),
     *pairs("resume RUN", OF_RESUME),
     *pairs("evaluate RUN", OF_EVALUATE),
     *pairs("bench", TRAIN | OF_BENCH),
     *pairs("doctor", OF_DOCTOR),
     *(("train", name, "yes") for name in (*SWITCHES, "--overwrite", "--quiet")),
+    *(("imitate --expert RUN", name, "yes") for name in (*SWITCHES, "--overwrite", "--quiet")),
     *(("bench", name, "yes") for name in (*SWITCHES, "--json")),
     *(("resume RUN", name, "yes") for name in ("--quiet",)),
     *(("evaluate RUN", name, "yes") for name in ("--stochastic", "--json")),
@@ -219,7 +227,7 @@ def test_a_flag_with_a_value_that_it_does_not_take(
 ) -> None:
     words = shlex.split(command)
     if "RUN" in words:
-        words[1] = str(shutil.copytree(finished, "RUN", symlinks=True))
+        words[words.index("RUN")] = str(shutil.copytree(finished, "RUN", symlinks=True))
     if value == "cuda":
         words += ["--num-workers", "0"] if words[0] != "resume" else ["--total-steps", "1000"]
     if words[0] == "resume" and name in ("--num-workers", "--address"):
@@ -233,6 +241,7 @@ def test_a_flag_with_a_value_that_it_does_not_take(
 
 KINDS: dict[str, Any] = {
     "train": TrainFlags,
+    "imitate": ImitateFlags,
     "resume": ResumeFlags,
     "evaluate": EvaluateFlags,
     "bench": BenchFlags,
@@ -290,6 +299,17 @@ COMBINED: list[tuple[str, list[str]]] = [
     ("""train --env-id FrozenLake-v1 --env-kwargs '{"map_name": "9x9"}'""", ["9x9"]),
     ("""train --env-id Pendulum-v1 --env-kwargs '{"g": "much"}'""", ["Pendulum-v1", "TypeError"]),
     ("""train --env-id HalfCheetah-v5 --env-kwargs '{"xml_file": "n.xml"}'""", ["n.xml"]),
+    ("imitate", ["--expert", "required"]),
+    ("imitate --env-id CartPole-v1", ["--expert", "required"]),
+    (
+        "imitate --expert RUN --env-id Acrobot-v1 --num-workers 0",
+        ["RUN", "[4]", "Acrobot-v1", "[6]"],
+    ),
+    ("imitate --expert RUN --expert-rounds 0", ["--expert-rounds", "0", "--dagger-rounds"]),
+    ("imitate --expert RUN --dager-rounds 3", ["--dager-rounds", "--dagger-rounds"]),
+    ("imitate --expert os:getpid --num-workers 0", ["os:getpid", "TypeError"]),
+    ("imitate --expert RUN/policy.safetensors", ["RUN/policy.safetensors", "no run directory"]),
+    ("imitate --expert " + "x" * 5000, ["--expert", "no run directory"]),
     ("bench --address auto", ["--address", "auto", "none"]),
     ("bench --run-dir x", ["--run-dir", "x"]),
     ("resume RUN", ["RUN", "--total-steps"]),
@@ -302,10 +322,10 @@ COMBINED: list[tuple[str, list[str]]] = [
     ("verify --quik", ["--quik", "--quick"]),
     ("verify all", ["all"]),
     ("verify --json=1", ["1"]),
-    ("tran", ["tran", "train, resume, evaluate", "did you mean train"]),
-    ("TRAIN", ["TRAIN", "train, resume"]),
+    ("tran", ["tran", "train, imitate, resume", "did you mean train"]),
+    ("TRAIN", ["TRAIN", "train, imitate"]),
     ("--algo ppo", ["--algo"]),
-    ("''", ["''", "train, resume"]),
+    ("''", ["''", "train, imitate"]),
     ("x" * 10000, ["no command"]),
 ]
 
@@ -431,6 +451,8 @@ RUNS: list[tuple[str, Callable[[Path], None] | None, list[str]]] = [
     ("evaluate RUN", write("config.toml", 'env_id = "Own-v0"'), ["--env-id", "Own-v0"]),
     ("evaluate RUN", write("config.toml", 'env_id = "<Own>"'), ["--env-id", "<Own>", "make_env"]),
     ("evaluate RUN", remove("policy.safetensors", "checkpoints"), ["RUN", "no policy yet"]),
+    ("imitate --expert RUN --run-dir new", cut("policy.safetensors"), ["RUN/policy.safetensors"]),
+    ("imitate --expert RUN --run-dir RUN", None, ["--run-dir", "RUN", "--overwrite"]),
     (FROM + " --hidden-sizes 9", None, ["--init-from RUN", "[8]", "[9]"]),
     (FROM + " --env-id Acrobot-v1", None, ["--init-from RUN", "differs"]),
     (FROM, remove("policy.safetensors", "checkpoints"), ["RUN", "neither a checkpoint"]),
@@ -549,6 +571,8 @@ PROCESSES: list[tuple[str, list[str]]] = [
     ("train --env-id CartPol-v1", ["CartPol-v1", "CartPole-v1"]),
     ("train --num-workers 10000", ["--num-workers: 10000", "GB"]),
     ("train --address 127.0.0.1:1", ["--address", "127.0.0.1:1"]),
+    ("imitate --expert nowhere", ["--expert", "nowhere"]),
+    ("imitate --expert RUN", ["--expert", "'RUN'"]),
     ("resume nowhere", ["nowhere"]),
     ("evaluate nowhere", ["nowhere"]),
     ("tran", ["did you mean train"]),

@@ -302,6 +302,28 @@ def test_no_action_leaves_the_bounds_in_their_own_type(
         assert space.contains(action), f"{action!r} is not in {space}"
 
 
+@pytest.mark.parametrize("family", ["gaussian", *BOUNDED])
+@given(shares=st.lists(st.tuples(*[st.floats(0, 1)] * 3), min_size=1))
+def test_from_env_is_the_inverse_of_to_bounds_but_for_a_margin_at_them(
+    family: str, shares: list[tuple[float, float, float]]
+) -> None:
+    # of usual bounds, of nearly all numbers, and of a single one
+    low = np.array([-0.1, np.finfo(np.float32).min, 3], np.float32)
+    high = np.array([0.7, np.finfo(np.float32).max, 3], np.float32)
+    space = spaces.Box(low, high)
+    policy = make_policy(space, action_distribution=family)
+    between = np.array(shares)
+    actions = (low * (1 - between) + high * between).astype(np.float32).clip(low, high)
+    stored = policy.from_env(actions)
+    assert np.isfinite(stored).all()
+    back = policy.action_spec.to_env(policy.to_bounds(stored))
+    margin = 0 if family == "gaussian" else 1.1e-3
+    away = np.abs(back.astype(np.float64) - actions) / np.maximum(high.astype(np.float64) - low, 1)
+    assert (away <= margin).all()
+    distribution = policy({"obs": torch.zeros(len(actions), 3)})
+    assert distribution.log_prob(torch.from_numpy(stored)).isfinite().all() or family == "gaussian"
+
+
 @every_family
 def test_actions_reach_from_bound_to_bound_in_order(family: str) -> None:
     space = spaces.Box(np.array([-0.1, 2.0], np.float32), np.array([0.7, 9.0], np.float32))

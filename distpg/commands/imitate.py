@@ -1,0 +1,139 @@
+"""`imitate`: learn from an expert, by cloning or by DAgger."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from distpg.assembly import Outcome, execute
+from distpg.checkpoint import load_networks
+from distpg.config import Config, CountOrZero
+from distpg.envs.make import MakeEnv, find_source
+from distpg.errors import InputError
+from distpg.flags import ConfigFlags, read_flags
+from distpg.run_dir import RunDir
+from distpg.values import check_value
+
+CLONING_ROUNDS = 10
+"""Rounds of the expert's where it alone acts, and acts anew in each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImitateFlags(ConfigFlags):
+    """Learn from an expert what to do.
+
+    A round is a batch of --num-slots x --num-envs x --num-steps labels, or of whole episodes, after
+    which the student learns from all labels so far, in --num-epochs. Settings of the estimator and
+    of when to stop are kept for the reinforcement learning that goes on from the run.
+    """
+
+    expert: str = tyro.MISSING
+    """Whom to imitate: a run directory, module:function (from a batch of observations to one of
+    actions), or the id or folder of a dataset in Minari's format."""
+    dagger_rounds: int = 0
+    """Rounds in which the student acts and the expert says what it would have done (DAgger)."""
+    expert_rounds: int | None = None
+    """Rounds before, in which the expert acts; a dataset is dealt out over them. Default: 10
+    without --dagger-rounds, 1 with them or for a dataset."""
+    eval_every: CountOrZero = 1
+    """Rounds between evaluations of the student; 0 is never."""
+    run_dir: Path | None = None
+    """Where the run is kept. Default: runs/ENV/imitate-sSEED-TIME."""
+    overwrite: bool = False
+    """Replace the run that --run-dir holds."""
+    quiet: bool = False
+    """Print nothing but errors."""
+
+
+def main(arguments: list[str], program: str, started: float) -> int:
+    """Run the sub-command; return its exit code."""
+    flags = read_flags(ImitateFlags, arguments, program)
+    outcome = imitate(
+        flags.checked(),
+        flags.expert,
+        dagger_rounds=flags.dagger_rounds,
+        expert_rounds=flags.expert_rounds,
+        run_dir=flags.run_dir,
+        overwrite=flags.overwrite,
+        quiet=flags.quiet,
+        started=started,
+    )
+    return 128 + outcome.signal if outcome.signal else 0
+
+
+def imitate(
+    config: Config,
+    expert: str | Path | Callable[[Any], Any],
+    *,
+    dagger_rounds: int = 0,
+    expert_rounds: int | None = None,
+    make_env: MakeEnv | None = None,
+    run_dir: Path | str | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+    started: float | None = None,
+) -> Outcome:
+    """Learn from an expert what to do.
+
+    Args:
+        config: The settings, as for `train`; a round is a batch of them.
+        expert: A run directory, module:function, a dataset of Minari's by id or folder, or a
+            function from a batch of observations to a batch of actions, both as the env has them.
+        dagger_rounds: Rounds in which the student acts and the expert labels.
+        expert_rounds: Rounds before, in which the expert acts; by default 10 without
+            `dagger_rounds`, 1 with them or for a dataset.
+        make_env: Makes one environment, instead of `env_id`; called with `env_kwargs`.
+        run_dir: Where the run is kept; by default runs/ENV/imitate-sSEED-TIME.
+        overwrite: Replace the run that `run_dir` holds.
+        quiet: Print nothing.
+        started: Unix time from which the result's seconds are counted; by default now.
+
+    Returns:
+        Where the run is and how it ended; `train` with `init_from` goes on from it.
+
+    Raises:
+        InputError: the settings or the expert cannot be; nothing was started.
+        RunError: the run could not go on; its checkpoints are kept.
+    """
+    # torch, which the driver of no other command needs
+    from distpg.imitation.expert import Oracle
+    from distpg.imitation.run import Imitation
+    from distpg.imitation.sources import find_expert
+
+    check_value("dagger_rounds", dagger_rounds, CountOrZero)
+    check_value("expert_rounds", expert_rounds, CountOrZero | None)
+    source = find_source(config, make_env)
+    config = dataclasses.replace(config, env_id=source.name)
+    start_from, problems = None, []
+    if config.init_from is not None:
+        start_from, problems = load_networks(RunDir.open(Path(config.init_from)))
+    found = find_expert(expert, problems.append)
+    can_be_asked = isinstance(found, Oracle)
+    if dagger_rounds and not can_be_asked:
+        raise InputError(
+            f"--dagger-rounds: {dagger_rounds}, but the dataset {found.name} cannot say what to do "
+            "where the student goes; take a run or a function as --expert, or leave it out"
+        )
+    if expert_rounds is None:
+        expert_rounds = 1 if dagger_rounds or not can_be_asked else CLONING_ROUNDS
+    if not expert_rounds + dagger_rounds:
+        raise InputError("--expert-rounds: 0 without --dagger-rounds leaves nothing to learn from")
+    run = RunDir.default(config, "imitate") if run_dir is None else RunDir(Path(run_dir))
+    plan = Imitation(
+        config,
+        source,
+        run,
+        overwrite,
+        quiet,
+        start_from,
+        notes=tuple(problems),
+        expert=found,
+        expert_rounds=expert_rounds,
+        dagger_rounds=dagger_rounds,
+    )
+    if started is not None:
+        plan = dataclasses.replace(plan, started=started)
+    return execute(plan)

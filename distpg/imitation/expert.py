@@ -1,0 +1,104 @@
+"""What an expert is: somebody who acts in rounds of its own, and may be asked about others'."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from distpg.config import Config
+from distpg.envs.make import EnvSource
+from distpg.errors import InputError
+from distpg.phases import Collection
+from distpg.policy.actor_critic import Policy
+from distpg.records import Rollout, Weights
+from distpg.spaces import ActionSpec, ObsSpec
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What it takes to act."""
+
+    config: Config
+    source: EnvSource
+    student: Policy
+    """For its spaces, and how it stores actions."""
+    expert_rounds: int
+    """Rounds in which the expert acts."""
+    make_workers: Callable[[Config], Any]
+    """Starts rollout workers for the policy of some settings."""
+
+
+@dataclass(frozen=True)
+class Acting:
+    """Who acts."""
+
+    workers: Any
+    """Play the slots."""
+    label: Callable[[Rollout], Rollout]
+    """Puts the expert's actions in the place of those that were taken."""
+    weights: Weights | None = None
+    """What the workers act with, where that is not the student's."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Rollouts that need not be waited for."""
+
+    collection: Collection
+
+    def result(self) -> Collection:
+        """Return them."""
+        return self.collection.checked()
+
+
+class Expert(Protocol):
+    """Somebody to imitate."""
+
+    name: str
+    by_workers: bool
+    """Whether rollout workers play its rounds."""
+
+    def check(self, source: EnvSource, student: Policy) -> None:
+        """Refuse an environment that is not the expert's.
+
+        Raises:
+            InputError: names both.
+        """
+        ...
+
+    def acting(self, stage: Stage) -> Acting:
+        """Say how its own rounds are played."""
+        ...
+
+
+@runtime_checkable
+class Oracle(Expert, Protocol):
+    """An expert that can be asked."""
+
+    def act(self, obs: Any) -> Any:
+        """Choose actions for a batch of observations, both as the env has them."""
+        ...
+
+
+def check_spaces(
+    name: str, own: tuple[ObsSpec, ActionSpec], source: EnvSource, student: Policy
+) -> None:
+    """Refuse an expert of other spaces than the environment's.
+
+    Raises:
+        InputError: names both.
+    """
+    specs = (student.obs_spec, student.action_spec)
+    if own != specs:
+        raise InputError(
+            f"--expert: {name} {spelt(*own)}, but {source.name} {spelt(*specs)}; give the --env-id "
+            "and --env-kwargs that it knows"
+        )
+
+
+def spelt(obs: ObsSpec, action: ActionSpec) -> str:
+    """Write spaces in a line."""
+    seen = ", ".join(f"{leaf.name} {leaf.dtype} {list(leaf.shape)}" for leaf in obs.leaves)
+    limits = f"of {list(action.sizes)}" if action.sizes else f"{list(action.shape)}"
+    if action.low:
+        limits += f" from {list(action.low)} to {list(action.high)}"
+    return f"observes {seen} and acts {action.kind} {limits}"

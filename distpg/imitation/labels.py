@@ -1,0 +1,106 @@
+"""How an expert is asked, and how what it says takes the place of what was done.
+
+T steps, N envs of a slot, B observations, A action size, *O the shape of an observation's leaf.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from distpg.errors import InputError, RunError
+from distpg.imitation.expert import Oracle
+from distpg.learner.minibatches import CHUNK
+from distpg.policy.actor_critic import Policy
+from distpg.policy.architecture import Architecture
+from distpg.policy.normalizer import Constants
+from distpg.records import Rollout, Weights
+from distpg.spaces import Obs
+
+
+def ask(expert: Oracle, student: Policy, obs: Obs) -> np.ndarray:
+    """Ask an expert what it would do at {leaf: [B, *O]}; return it as the student samples it.
+
+    Raises:
+        RunError: it raised, or what it returned are no actions.
+    """
+    count = len(next(iter(obs.values())))
+    answers: list[np.ndarray] = []
+    for start in range(0, count, CHUNK):
+        # copies, since an expert may do with them what it likes
+        seen = {name: leaf[start : start + CHUNK].copy() for name, leaf in obs.items()}
+        given = expert.act(student.obs_spec.nest(seen))
+        try:
+            answer = student.from_env(given)
+        except InputError as error:
+            raise RunError(f"the expert {expert.name}: {error}") from error
+        if len(answer) != (asked := min(CHUNK, count - start)):
+            raise RunError(
+                f"the expert {expert.name} gave {len(answer)} actions for {asked} observations"
+            )
+        answers.append(answer)
+    return np.concatenate(answers)
+
+
+def relabelling(expert: Oracle, student: Policy) -> Callable[[Rollout], Rollout]:
+    """Return what puts an expert's actions into a rollout, at the steps that are valid."""
+
+    def relabel(rollout: Rollout) -> Rollout:
+        torch.set_num_threads(1)
+        valid, actions = rollout.valid, rollout.actions.copy()
+        if valid.any():
+            seen = {name: leaf[:-1][valid] for name, leaf in rollout.obs.items()}
+            actions[valid] = ask(expert, student, seen)
+        return dataclasses.replace(rollout, actions=actions)
+
+    return relabel
+
+
+def as_it_is(rollout: Rollout) -> Rollout:
+    """Return a rollout in which the expert did what it says."""
+    return rollout
+
+
+class ExpertPolicy(Policy):
+    """Stands in a rollout worker where a policy does, and does what an expert says."""
+
+    def __init__(self, expert: Oracle, student: Policy, parts: Architecture) -> None:
+        """Take the expert, and how the student stores actions."""
+        super().__init__(student.obs_spec, student.action_spec, parts)
+        self.expert = expert
+        self.num_outputs = math.prod(self.action_spec.stored_shape)
+
+    def load(self, weights: Weights) -> None:
+        """Do nothing: an expert is as it is."""
+
+    def outputs(self, obs: Mapping[str, Tensor], constants: Mapping[str, Constants]) -> Tensor:
+        """Return what the expert does, [N, A], where a network would have its outputs."""
+        actions = ask(self.expert, self, {name: leaf.numpy() for name, leaf in obs.items()})
+        return torch.from_numpy(actions.reshape(len(actions), -1).astype(np.float32))
+
+    def distribution_of(self, outputs: Tensor) -> Any:
+        """Return what draws just that."""
+        spec = self.action_spec
+        kind = torch.float32 if spec.kind == "continuous" else torch.int64
+        return Certain(outputs.reshape(*outputs.shape[:-1], *spec.stored_shape).to(kind))
+
+
+@dataclass(frozen=True)
+class Certain:
+    """The distribution of actions that are known."""
+
+    actions: Tensor
+    """[N] or [N, A]"""
+
+    def sample(self, generator: Generator) -> Tensor:
+        """Return them."""
+        return self.actions
+
+    def log_prob(self, actions: Tensor) -> Tensor:
+        """Return log 1, [T, N], for [T, N] or [T, N, A] of them."""
+        return torch.zeros(actions.shape[:2])

@@ -1,0 +1,124 @@
+"""An imitation put together: an ordinary run, but for who acts, who learns, and when it ends."""
+
+import dataclasses
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from distpg.assembly import Plan, command_line
+from distpg.config import Config
+from distpg.errors import concerning
+from distpg.evaluation import Evaluator
+from distpg.imitation.cloner import Cloner
+from distpg.imitation.display import RoundDisplay
+from distpg.imitation.expert import Expert, Stage
+from distpg.imitation.rounds import AfterRounds, Rounds
+from distpg.in_process import InProcessWorkers
+from distpg.spaces import ActionSpec, ObsSpec
+
+if TYPE_CHECKING:
+    from distpg.report.display import Display
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imitation(Plan):
+    """A run that learns from an expert."""
+
+    expert: Expert
+    expert_rounds: int
+    dagger_rounds: int
+
+    @property
+    def rounds(self) -> int:
+        """How many in all."""
+        return self.expert_rounds + self.dagger_rounds
+
+    def display(self) -> RoundDisplay:
+        """Make what a person sees of it."""
+        return RoundDisplay(self.config, self.expert_rounds, self.rounds, quiet=self.quiet)
+
+    def stop(self, config: Config) -> AfterRounds:
+        """Return when it ends; rounds take turns, so none is played ahead."""
+        return AfterRounds(dataclasses.replace(config, overlap=False), num_rounds=self.rounds)
+
+    @contextmanager
+    def partners(
+        self, specs: tuple[ObsSpec, ActionSpec], display: "Display"
+    ) -> Generator[tuple[Rounds, Cloner, Config]]:
+        """Have rounds and a cloner within the block.
+
+        The cloner is in this process, also where workers are not: the expert may be anything that
+        Python can call, and all labels stay in one place.
+        """
+        config = self.config.resolved()
+        with ExitStack() as stack:
+            cloner = Cloner(config, *specs, num_rounds=self.rounds)
+            if self.start_from:
+                with concerning(f"--init-from {config.init_from}"):
+                    cloner.start_from(self.start_from)
+            self.expert.check(self.source, cloner.policy)
+            make = self._maker(stack, config, display)
+            # the student is evaluated here, whoever acts
+            acting = dataclasses.replace(config, eval_every=0, rollback_on_collapse=None)
+            stage = Stage(acting, self.source, cloner.policy, self.expert_rounds, make)
+            evaluator = Evaluator(config, self.source) if config.eval_every else None
+            workers = Rounds(self.expert, stage, evaluator)
+            stack.callback(workers.close)
+            device, threads = cloner.placement()
+            resolved = dataclasses.replace(config, device=device, learner_threads=threads)
+            yield workers, cloner, resolved
+
+    def _maker(
+        self, stack: ExitStack, config: Config, display: "Display"
+    ) -> Callable[[Config], Any]:
+        """Return what makes rollout workers; start Ray if they need it."""
+        if not config.num_workers or not (self.dagger_rounds or self.expert.by_workers):
+            return lambda settings: InProcessWorkers(settings, self.source)
+        from distpg.actors.cluster import check_travels, ray_session
+
+        check_travels(self.source)
+        stack.enter_context(ray_session(config, display.say))
+        from distpg.actors.fetching import FetchingWorkers
+        from distpg.actors.restarts import Restarts
+
+        restarts = Restarts(config.max_restarts, display.say)
+
+        def make(settings: Config) -> FetchingWorkers:
+            workers = FetchingWorkers(settings, self.source, restarts)
+            try:
+                workers.wait_until_ready()
+            except BaseException:
+                workers.close()
+                raise
+            return workers
+
+        return make
+
+    def summary(self, workers: Rounds) -> dict[str, Any]:
+        """Return what the result tells besides a training run's."""
+        returns = workers.expert_returns
+        return {
+            "expert": self.expert.name,
+            "expert_rounds": self.expert_rounds,
+            "dagger_rounds": self.dagger_rounds,
+            "labels": workers.num_labels,
+            "expert_return": sum(returns) / len(returns) if returns else None,
+            "evaluation": workers.last_evaluation,
+        }
+
+    def headline(self, result: dict[str, Any]) -> str:
+        """Say how it ended."""
+        expert, student = (
+            "none" if result[name] is None else f"{result[name]:.1f}"
+            for name in ("expert_return", "evaluation")
+        )
+        return (
+            f"{result['stop_reason']}: {result['labels']:,} labels; return of the expert's own "
+            f"episodes {expert}, of the last evaluation {student}; {result['wall_s']:.1f} s"
+        )
+
+    def go_on(self, *changes: str) -> str:
+        """Say how to go on from it."""
+        words = ("train", "--config", str(self.run.config), "--init-from", str(self.run.path))
+        return f"go on:        {command_line(*words)}"

@@ -1,0 +1,144 @@
+"""Whom to imitate: the policy of a run, or a function; `dataset.py` has what was recorded."""
+
+import dataclasses
+import importlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from distpg.checkpoint import load_policy_file
+from distpg.envs.make import EnvSource, make_vector_env, told
+from distpg.errors import InputError, RunError
+from distpg.imitation.dataset import load_dataset
+from distpg.imitation.expert import Acting, Expert, Stage, check_spaces
+from distpg.imitation.labels import ExpertPolicy, as_it_is, ask, relabelling
+from distpg.in_process import InProcessWorkers
+from distpg.policy.actor_critic import Policy
+from distpg.policy.architecture import Architecture
+from distpg.policy.file import PolicyFile
+from distpg.policy.play import SavedPolicy
+from distpg.run_dir import RunDir
+from distpg.trial import shut
+
+DATASET_ID = re.compile(r"[\w./-]+-v\d+")
+
+
+class PolicyExpert:
+    """The policy of a run. Its labels are its most likely actions.
+
+    In its own rounds it draws actions, as in training, so that it also shows the way back from a
+    little off its own (Laskey et al. 2017 add noise for that).
+    """
+
+    by_workers = True
+
+    def __init__(self, name: str, file: PolicyFile) -> None:
+        """Take the policy."""
+        self.name = name
+        self.file = file
+        self.policy = SavedPolicy(file)
+
+    def act(self, obs: Any) -> Any:
+        """Choose the most likely actions."""
+        return self.policy.act(obs)
+
+    def check(self, source: EnvSource, student: Policy) -> None:
+        """Refuse other spaces than its own."""
+        check_spaces(self.name, (self.file.obs_spec, self.file.action_spec), source, student)
+
+    def acting(self, stage: Stage) -> Acting:
+        """Have rollout workers play it."""
+        parts = dataclasses.asdict(self.file.architecture)
+        workers = stage.make_workers(dataclasses.replace(stage.config, **parts))
+        return Acting(workers, relabelling(self, stage.student), self.file.weights)
+
+
+class FunctionExpert:
+    """A function from a batch of observations to one of actions. Its labels are what it does."""
+
+    by_workers = False
+
+    def __init__(self, name: str, function: Callable[[Any], Any]) -> None:
+        """Take the function."""
+        self.name = name
+        self.function = function
+
+    def act(self, obs: Any) -> Any:
+        """Call it.
+
+        Raises:
+            RunError: it raised.
+        """
+        try:
+            return self.function(obs)
+        except Exception as error:
+            raise RunError(f"the expert {self.name} raised {told(error)}") from error
+
+    def check(self, source: EnvSource, student: Policy) -> None:
+        """Ask it once."""
+        with shut(make_vector_env(source, 1)) as envs:
+            try:
+                ask(self, student, envs.reset([0]))
+            except RunError as error:
+                raise InputError(f"--expert: {error}") from error
+
+    def acting(self, stage: Stage) -> Acting:
+        """Have it play in this process, where it is."""
+        workers = InProcessWorkers(stage.config, stage.source)
+        for slot in workers.slots:
+            slot.policy = ExpertPolicy(self, stage.student, Architecture.of(stage.config))
+        return Acting(workers, as_it_is)
+
+
+def find_expert(expert: str | Path | Callable[[Any], Any], say: Callable[[str], None]) -> Expert:
+    """Take a function as it is; look up a run, module:function, or a dataset.
+
+    Args:
+        expert: Whom to imitate.
+        say: Is told what is wrong with newer checkpoints of the run.
+
+    Raises:
+        InputError: it is none of them, or cannot be read.
+    """
+    if callable(expert):
+        name = getattr(expert, "__qualname__", type(expert).__qualname__)
+        return FunctionExpert(f"<{name}>", expert)
+    name = str(expert)
+    if is_run(name):
+        file, problems = load_policy_file(RunDir.open(Path(name)))
+        for problem in problems:
+            say(problem)
+        return PolicyExpert(name, file)
+    if ":" in name:
+        return function_expert(name)
+    if DATASET_ID.fullmatch(name):
+        return load_dataset(name)
+    raise InputError(
+        f"--expert: {name!r:.200} is no run directory, no module:function, and no dataset such as "
+        "mujoco/hopper/expert-v0"
+    )
+
+
+def is_run(name: str) -> bool:
+    """Tell whether a run is there."""
+    try:
+        return bool(name) and RunDir(Path(name)).config.is_file()
+    except OSError:
+        return False
+
+
+def function_expert(name: str) -> FunctionExpert:
+    """Import an expert given as module:function.
+
+    Raises:
+        InputError: there is no such function.
+    """
+    module, _, function = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), function)
+    except (Exception, SystemExit) as error:
+        raise InputError(f"--expert: {name!r:.200} cannot be imported: {told(error)}") from error
+    if not callable(found):
+        raise InputError(f"--expert: {name} is {found!r:.60}, which is no function")
+    return FunctionExpert(name, found)
