@@ -164,6 +164,13 @@ class ActionSpec:
         allowed = np.logical_or.reduceat(obs[MASK] != 0, firsts, axis=-1)
         return np.logical_not(allowed.all(-1))
 
+    def allows(self, obs: Obs, actions: np.ndarray) -> np.ndarray:
+        """Say of each action as stored, [N] or [N, A], whether its row's mask allows it, [N]."""
+        if MASK not in obs or not self.sizes:
+            return np.ones(len(actions), dtype=bool)
+        places = actions.reshape(len(actions), -1) + np.cumsum([0, *self.sizes[:-1]])
+        return np.asarray(np.take_along_axis(obs[MASK] != 0, places, -1).all(-1))
+
     def to_env(self, actions: np.ndarray) -> np.ndarray:
         """Turn a policy's actions, [*B] or [*B, A], into ones that the env accepts, [*B, *shape].
 

@@ -101,7 +101,7 @@ class Cloner(Trainable):
         _, self.optimizer.rate = self.schedules.now(int(share_done * config.total_steps))
         keys = {"seed": config.seed, "iteration": self.version}
         epochs = range(config.num_epochs)
-        for rows in minibatches(len(labels), config.minibatch_size, epochs=epochs, **keys):
+        for rows in minibatches(labels, config.minibatch_size, epochs=epochs, **keys):
             loss = self.loss(labels[rows.to(self.device)])
             loss.backward(inputs=own)
             norm = self.optimizer.step(config.max_grad_norm)
@@ -119,7 +119,8 @@ class Cloner(Trainable):
 
     def loss(self, labels: Labels) -> Tensor:
         """Return -mean(log pi(a|s)) of a minibatch."""
-        logprobs = self.policy(labels.obs).log_prob(labels.actions)
+        seen = self.policy.normalizer(labels.obs)
+        logprobs = self.policy(seen).log_prob(labels.actions)
         return log_prob_loss(logprobs, torch.ones_like(logprobs))
 
     @torch.no_grad()
@@ -131,7 +132,7 @@ class Cloner(Trainable):
             imitation/distance: the root of the mean squared distance, in the env's units, where
             they are continuous.
         """
-        parts = chunks(labels.obs, CHUNK)
+        parts = chunks(self.policy.normalizer(labels.obs), CHUNK)
         modes = torch.cat([self.policy(part).mode() for part in parts])
         if self.policy.action_spec.kind != "continuous":
             same = (modes == labels.actions).view(len(labels), -1).all(1)

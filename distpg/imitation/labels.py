@@ -43,6 +43,12 @@ def ask(expert: Oracle, student: Policy, obs: Obs) -> np.ndarray:
             raise RunError(
                 f"the expert {expert.name} gave {len(answer)} actions for {asked} observations"
             )
+        masks = {name: leaf[start : start + CHUNK] for name, leaf in obs.items()}
+        if not (allowed := student.action_spec.allows(masks, answer)).all():
+            forbidden = answer[int(allowed.argmin())]
+            raise RunError(
+                f"the expert {expert.name} took action {forbidden}, which the action mask forbids"
+            )
         answers.append(answer)
     return np.concatenate(answers)
 
@@ -78,10 +84,12 @@ class ExpertPolicy(Policy):
     def load(self, weights: Weights) -> None:
         """Do nothing: an expert is as it is."""
 
-    def outputs(self, obs: Mapping[str, Tensor], constants: Mapping[str, Constants]) -> Tensor:
+    def step(
+        self, obs: Mapping[str, Tensor], memory: Tensor, constants: Mapping[str, Constants]
+    ) -> tuple[Tensor, Tensor]:
         """Return what the expert does, [N, A], where a network would have its outputs."""
         actions = ask(self.expert, self, {name: leaf.numpy() for name, leaf in obs.items()})
-        return torch.from_numpy(actions.reshape(len(actions), -1).astype(np.float32))
+        return torch.from_numpy(actions.reshape(len(actions), -1).astype(np.float32)), memory
 
     def distribution_of(self, outputs: Tensor) -> Any:
         """Return what draws just that."""

@@ -44,7 +44,13 @@ class PolicyExpert:
         return self.policy.act(obs)
 
     def check(self, source: EnvSource, student: Policy) -> None:
-        """Refuse other spaces than its own."""
+        """Refuse other spaces than its own, and one that cannot be asked about single states."""
+        if self.file.architecture.recurrent != "none":
+            raise InputError(
+                f"--expert: {self.name} remembers its episode (--recurrent "
+                f"{self.file.architecture.recurrent}), so it cannot label single observations; "
+                "give a policy without a memory"
+            )
         check_spaces(self.name, (self.file.obs_spec, self.file.action_spec), source, student)
 
     def acting(self, stage: Stage) -> Acting:

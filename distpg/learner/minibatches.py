@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -63,8 +63,21 @@ class Credit(Rows):
     """[B] importance weights; ones but under the surrogate of that name"""
 
 
+class Seen(Protocol):
+    """Samples of any kind."""
+
+    @property
+    def obs(self) -> Mapping[str, Tensor]:
+        """What was observed, {leaf: [B, *O]}."""
+        ...
+
+    def __len__(self) -> int:
+        """Count them."""
+        ...
+
+
 def minibatches(
-    samples: Samples, size: int | None, *, epochs: range, seed: int, iteration: int
+    samples: Seen, size: int | None, *, epochs: range, seed: int, iteration: int
 ) -> Iterator[Tensor]:
     """Visit all samples once an epoch, in an order drawn for (seed, iteration, epoch).
 

@@ -24,9 +24,7 @@ class Actor:
             obs: Of the step to take.
             over: [N] bool: the step resets this env, after which it remembers nothing.
         """
-        policy = self.policy
-        features = policy.encoder(policy.normalizer(obs, self.constants))
-        if policy.recurrent is not None:
-            features, memory = policy.recurrent.step(features, self.memory)
+        outputs, memory = self.policy.step(obs, self.memory, self.constants)
+        if self.policy.num_memory:
             self.memory = torch.where(over.unsqueeze(-1), 0.0, memory)
-        return policy.outputs(features, obs)
+        return outputs

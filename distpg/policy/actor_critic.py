@@ -19,7 +19,7 @@ from distpg.policy.distributions import (
     limit_log_std,
 )
 from distpg.policy.encoders import ImageEncoder, ObsEncoder, orthogonal
-from distpg.policy.normalizer import ObsNormalizer
+from distpg.policy.normalizer import Constants, ObsNormalizer
 from distpg.policy.recurrent import Recurrent
 from distpg.records import Weights
 from distpg.spaces import MASK, ActionSpec, ObsSpec
@@ -76,6 +76,24 @@ class Policy(nn.Module):
     def forward(self, obs: Mapping[str, Tensor]) -> Distribution:
         """Return the action distribution for normalized {leaf: [*B, *O]}."""
         return self.distribution_of(self.outputs(self.features(obs), obs))
+
+    def step(
+        self, obs: Mapping[str, Tensor], memory: Tensor, constants: Mapping[str, Constants]
+    ) -> tuple[Tensor, Tensor]:
+        """Act for one step of N envs.
+
+        Args:
+            obs: Raw, {leaf: [N, *O]}.
+            memory: [N, S] of the steps before.
+            constants: The normalizer's, worked out once for many steps.
+
+        Returns:
+            [N, num_outputs] of the head, and the memory [N, S] afterwards.
+        """
+        features = self.encoder(self.normalizer(obs, constants))
+        if self.recurrent is not None:
+            features, memory = self.recurrent.step(features, memory)
+        return self.outputs(features, obs), memory
 
     def features(self, obs: Mapping[str, Tensor]) -> Tensor:
         """Encode normalized {leaf: [*B, *O]}, [*B, F]; with a memory, also its part of it, [B]."""
