@@ -36,14 +36,14 @@ class MaskedObservation(gym.Wrapper[Any, Any, Any, Any]):
     ) -> tuple[Any, dict[str, Any]]:
         """Reset."""
         obs, info = self.env.reset(seed=seed, options=options)
-        return self._masked(obs, self._mask(info)), info
+        return self._masked(obs, self._mask(info)), without_mask(info)
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """Step; where the episode ends, no mask is needed."""
         obs, reward, terminated, truncated, info = self.env.step(action)
         over = terminated or truncated
         mask = np.ones(self.num_actions, np.int8) if over else self._mask(info)
-        return self._masked(obs, mask), reward, terminated, truncated, info
+        return self._masked(obs, mask), reward, terminated, truncated, without_mask(info)
 
     def _mask(self, info: dict[str, Any]) -> np.ndarray:
         """Read the mask.
@@ -66,6 +66,11 @@ class MaskedObservation(gym.Wrapper[Any, Any, Any, Any]):
     def _masked(self, obs: Any, mask: np.ndarray) -> dict[str, Any]:
         nested = isinstance(self.env.observation_space, spaces.Dict)
         return {**(obs if nested else {"obs": obs}), MASK: mask}
+
+
+def without_mask(info: dict[str, Any]) -> dict[str, Any]:
+    """Leave the mask out, which gymnasium would slowly gather from all copies."""
+    return {key: value for key, value in info.items() if key != MASK}
 
 
 def find_masks(env: gym.Env[Any, Any], info: dict[str, Any]) -> MaskSource:
