@@ -8,9 +8,9 @@ import numpy as np
 
 from distpg.config import Config
 from distpg.envs.guard import ATTEMPTS, FAULT
-from distpg.envs.make import EnvSource, make_vector_env, told
+from distpg.envs.make import EnvSource, make_vector_env
 from distpg.envs.vector_env import VectorEnv
-from distpg.errors import InputError, LateError, RunError, concerning
+from distpg.errors import InputError, LateError, RunError, concerning, told
 from distpg.signals import deadline
 from distpg.snapshot import SlotState, slots_to_bytes
 from distpg.spaces import ActionSpec, ObsSpec
