@@ -82,7 +82,13 @@ def execute(plan: Plan) -> Outcome:
         # while nothing is there to be saved
         stack.enter_context(handled(at_once))
         specs = try_out(plan.source, plan.config.phase_timeout)
-        Architecture.of(plan.config).check(specs[1])
+        parts = Architecture.of(plan.config)
+        parts.check(specs[1])
+        if parts.encoder is not None:
+            # the one run whose driver imports torch
+            from distpg.policy.custom import make_encoder
+
+            make_encoder(specs[0], parts)
         if plan.resume:
             with concerning(plan.resume.origin):
                 check_slots(plan.source, plan.config, plan.resume.slots)
@@ -144,7 +150,7 @@ def execute(plan: Plan) -> Outcome:
             raise RunError(f"{error}{hint}") from error
         state = checkpointer.save(progress)
         checkpointer.finish()
-        content = policy_bytes(state.policy, state.spaces, Architecture.of(config))
+        content = policy_bytes(state.policy, state.spaces, parts)
         write_whole(plan.run.policy, content)
         result = summarize(
             config, progress, reason, clock, state, {**failures(), **ledger.summary()}

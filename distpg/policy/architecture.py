@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 from distpg.config import PolicySettings
 from distpg.errors import InputError
@@ -22,6 +22,9 @@ class Architecture:
     """Of the image encoders."""
     action_distribution: str = "gaussian"
     log_std: str = "free"
+    image_encoder: Literal["nature", "impala"] = "nature"
+    encoder: str | type | None = None
+    """A class, or module:Class to import it by."""
 
     @classmethod
     def of(cls, settings: PolicySettings) -> "Architecture":
@@ -30,7 +33,7 @@ class Architecture:
 
     @classmethod
     def from_json(cls, described: Mapping[str, Any]) -> "Architecture":
-        """Read back what `dataclasses.asdict` wrote as JSON.
+        """Read back what `dataclasses.asdict` wrote as JSON; a class is named there.
 
         Raises:
             InputError: a value that no setting takes.
