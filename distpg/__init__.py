@@ -18,6 +18,8 @@ from distpg.errors import InputError, RunError
 from distpg.run_dir import RunDir
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from distpg.policy.play import SavedPolicy
 
 __all__ = [
@@ -34,15 +36,19 @@ __all__ = [
 ]
 
 
-def load_policy(run: Path | str, *, seed: int = 0) -> "SavedPolicy":
+def load_policy(
+    run: Path | str, *, seed: int = 0, encoder: "type[nn.Module] | str | None" = None
+) -> "SavedPolicy":
     """Load a run's policy, to play without Ray.
 
     Args:
         run: The run directory, or a policy file.
         seed: Of the actions that are drawn with `act(obs, stochastic=True)`.
+        encoder: The class, or module:Class, of a run with `--encoder`: loading imports none by
+            itself.
 
     Raises:
-        InputError: there is no policy, or it cannot be read.
+        InputError: there is no policy, it cannot be read, or it has another encoder.
     """
     from distpg.checkpoint import load_policy_file
     from distpg.policy.file import read_policy
@@ -50,8 +56,8 @@ def load_policy(run: Path | str, *, seed: int = 0) -> "SavedPolicy":
 
     path = Path(run)
     if path.is_file():
-        return SavedPolicy(read_policy(path), seed)
+        return SavedPolicy(read_policy(path), seed, encoder=encoder)
     file, problems = load_policy_file(RunDir.open(path))
     for problem in problems:
         warnings.warn(problem, stacklevel=2)
-    return SavedPolicy(file, seed)
+    return SavedPolicy(file, seed, encoder=encoder)

@@ -115,7 +115,13 @@ def execute(plan: Plan) -> Outcome:
         stack.enter_context(handled(at_once))
         source, obs_spec, action_spec = try_out(plan.source, plan.config.phase_timeout)
         plan, specs = dataclasses.replace(plan, source=source), (obs_spec, action_spec)
-        Architecture.of(plan.config).check(action_spec)
+        parts = Architecture.of(plan.config)
+        parts.check(action_spec)
+        if parts.encoder is not None:
+            # the one run whose driver imports torch
+            from distpg.policy.custom import make_encoder
+
+            make_encoder(obs_spec, parts)
         if plan.resume:
             with concerning(plan.resume.origin):
                 check_slots(plan.source, plan.config, plan.resume.slots)
@@ -177,7 +183,7 @@ def execute(plan: Plan) -> Outcome:
             raise RunError(f"{error}{hint}") from error
         state = checkpointer.save(progress)
         checkpointer.finish()
-        content = policy_bytes(state.policy, state.spaces, Architecture.of(config))
+        content = policy_bytes(state.policy, state.spaces, parts)
         write_whole(plan.run.policy, content)
         result = summarize(
             config, progress, reason, clock, state, {**failures(), **ledger.summary()}

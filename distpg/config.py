@@ -204,6 +204,12 @@ class PolicySettings:
     where all observations are categories."""
     activation: Literal["tanh", "relu", "elu", "silu"] = "tanh"
     """Nonlinearity of the hidden layers."""
+    encoder: str | None = None
+    """A class of your own, as module:Class, that makes features of observations, instead of
+    convolutions and hidden layers (docs/encoders.md)."""
+    image_encoder: Literal["nature", "impala"] = "nature"
+    """Convolutions over images: nature is DQN's three layers, or two small ones below 36 pixels a
+    side; impala is a residual network of 15, slower, for images of any size."""
     precision: Literal["float32", "bf16"] = "float32"
     """Precision that image encoders compute in, acting and learning; bf16 is faster where the
     processor or the GPU has it. Parameters and their updates stay in float32."""
@@ -298,7 +304,7 @@ class Config(
                 f"--env-kwargs: {self.env_kwargs} cannot be kept in a TOML file, which takes "
                 "numbers, text, true, false, and lists and tables of these, but no null"
             )
-        for name in ("env_id", "address", "init_from"):
+        for name in ("env_id", "address", "init_from", "encoder"):
             if getattr(self, name) == "":
                 # a shell variable that is not set, as a rule
                 raise InputError(f"{flag(name)}: '' names nothing; give a name or leave it out")

@@ -23,6 +23,8 @@ def _idle(config: Config, obs_spec: ObsSpec, action_spec: ActionSpec) -> Iterato
     follows_kl = "kl_adaptive" in (config.surrogate, *schedules)
     trust_region = config.surrogate == "trust_region"
     kinds = {leaf.kind for leaf in obs_spec.inputs}
+    # what a class of the user's takes is its own business
+    own = config.encoder is not None
     needs = {
         "--optimizer sgd": (config.optimizer == "sgd", ("momentum",)),
         "--advantage n_step": (config.advantage == "n_step", ("bootstrap_steps",)),
@@ -41,8 +43,8 @@ def _idle(config: Config, obs_spec: ObsSpec, action_spec: ActionSpec) -> Iterato
             config.baseline == "value" or not trust_region,
             ("optimizer", "learning_rate", "lr_schedule", "max_grad_norm"),
         ),
-        "images": ("image" in kinds, ("precision",)),
-        "observations besides images": (kinds != {"image"}, ("hidden_sizes", "activation")),
+        "images": (own or "image" in kinds, ("image_encoder", "precision")),
+        "observations besides images": (own or kinds != {"image"}, ("hidden_sizes", "activation")),
         "continuous actions": (
             action_spec.kind == "continuous",
             ("action_distribution", "log_std"),

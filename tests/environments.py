@@ -199,6 +199,46 @@ class Remembers(gym.Env[Any, Any]):
         self.place = np.array(state["place"])
 
 
+class Compass(gym.Env[Any, Any]):
+    """Looks as MiniGrid does, and takes one step: turn towards the goal, or go on if it is ahead.
+
+    The goal is north, east, south or west of the middle of the image, whatever the direction. Each
+    cell holds codes of object, colour and state; `brightness` times them, they are a picture.
+    """
+
+    EMPTY, WALL, GOAL = (1, 0, 0), (2, 5, 0), (8, 1, 0)
+    PLACES = ((0, 3), (3, 6), (6, 3), (3, 0))
+    LEFT, RIGHT, FORWARD = range(3)
+    TO_GOAL = ((FORWARD,), (RIGHT,), (RIGHT, LEFT), (LEFT,))
+    """Actions that are right for a goal so many quarters of a turn to the right."""
+
+    def __init__(self, *, brightness: int = 1, text: bool = False) -> None:
+        parts: dict[str, gym.Space[Any]] = {
+            "image": spaces.Box(0, 255, (7, 7, 3), np.uint8),
+            "direction": spaces.Discrete(4),
+        }
+        self.brightness = brightness
+        self.text = {"mission": "get there"} if text else {}
+        self.observation_space = spaces.Dict(parts | {name: spaces.Text(9) for name in self.text})
+        self.action_space = spaces.Discrete(3)
+        self.goal = self.direction = 0
+
+    def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Any, Info]:
+        super().reset(seed=seed)
+        self.goal, self.direction = map(int, self.np_random.integers(4, size=2))
+        return self._observe(), {}
+
+    def step(self, action: Any) -> Stepped:
+        right = self.TO_GOAL[(self.goal - self.direction) % 4]
+        return self._observe(), float(int(action) in right), True, False, {}
+
+    def _observe(self) -> Any:
+        image = np.full((7, 7, 3), self.EMPTY, np.uint8)
+        image[[0, -1]] = image[:, [0, -1]] = self.WALL
+        image[self.PLACES[self.goal]] = self.GOAL
+        return {"image": self.brightness * image, "direction": self.direction, **self.text}
+
+
 def register() -> None:
     """Make the ids known, as a user's module does when it is imported."""
     for name, limit in {
@@ -207,6 +247,7 @@ def register() -> None:
         "Breaks": None,
         "Hangs": None,
         "Remembers": 12,
+        "Compass": None,
     }.items():
         if f"{name}-v0" not in gym.registry:
             gym.register(f"{name}-v0", f"tests.environments:{name}", max_episode_steps=limit)

@@ -62,11 +62,20 @@ def test_a_setting_without_effect_is_named_with_what_it_needs(
 
 
 def test_what_sees_decides_what_has_an_effect() -> None:
-    config = Config(precision="bf16", hidden_sizes=(8,))
-    assert idle_settings(config, VECTOR, BOX) == ["--precision has no effect without images"]
+    config = Config(precision="bf16", image_encoder="impala", hidden_sizes=(8,))
+    assert idle_settings(config, VECTOR, BOX) == [
+        "--image-encoder has no effect without images",
+        "--precision has no effect without images",
+    ]
     besides = "--hidden-sizes has no effect without observations besides images"
     assert idle_settings(config, IMAGE, BOX) == [besides]
     assert idle_settings(config, ObsSpec((*VECTOR.leaves, *IMAGE.leaves)), BOX) == []
+
+
+@pytest.mark.parametrize("seen", [VECTOR, IMAGE], ids=["vector", "image"])
+def test_an_encoder_of_the_users_may_take_any_setting_of_networks(seen: ObsSpec) -> None:
+    config = Config(encoder="own:Net", precision="bf16", image_encoder="impala", hidden_sizes=(8,))
+    assert idle_settings(config, seen, BOX) == []
 
 
 def test_what_is_done_decides_what_has_an_effect() -> None:

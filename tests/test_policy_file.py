@@ -71,7 +71,7 @@ def test_a_policy_from_before_a_choice_of_its_distribution_is_read_as_what_it_wa
     size = struct.unpack("<Q", CONTENT[:8])[0]
     header = json.loads(CONTENT[8 : 8 + size])
     described = json.loads(header["__metadata__"]["distpg"])
-    for name in ("action_distribution", "log_std", "precision"):
+    for name in ("action_distribution", "log_std", "precision", "image_encoder", "encoder"):
         del described["architecture"][name]
     header["__metadata__"]["distpg"] = json.dumps(described)
     older = json.dumps(header).encode()
@@ -152,6 +152,8 @@ def test_a_policy_of_other_shapes_than_its_header_says_is_refused(tmp_path: Path
         ("activation", "tanx"),
         ("action_distribution", "cauchy"),
         ("log_std", "fixed"),
+        ("image_encoder", "resnet"),
+        ("encoder", ["own", "Net"]),
         ("hidden_sizes", [-5]),
         ("no_such_part", 1),
     ],

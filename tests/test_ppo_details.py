@@ -29,7 +29,7 @@ from distpg.gradient.diagnostics import approx_kl
 from distpg.gradient.losses import SURROGATES, Coefficients, Scored, value_loss
 from distpg.learner.learner import Learner
 from distpg.policy.distributions import DiagonalGaussian, MultiCategorical
-from distpg.policy.encoders import ImageEncoder
+from distpg.policy.images import ImageEncoder
 from distpg.policy.normalizer import LeafNormalizer
 from distpg.records import Batch, Rollout, Weights
 from distpg.rollout import RolloutWorker

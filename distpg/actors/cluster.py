@@ -12,9 +12,8 @@ import psutil
 
 from distpg.actors.head import knock, watched
 from distpg.config import Config
-from distpg.envs.guard import describe
 from distpg.envs.make import EnvSource
-from distpg.errors import InputError
+from distpg.errors import InputError, describe
 from distpg.signals import held_back
 
 QUIET = {

@@ -102,7 +102,7 @@ def evaluate(
     from distpg.evaluation import play
     from distpg.policy.play import SavedPolicy
 
-    policy = SavedPolicy(file).policy
+    policy = SavedPolicy(file, encoder=config.encoder).policy
     played = play(policy, envs, episodes, seed=seed, stochastic=stochastic)
     envs.close()
     return played

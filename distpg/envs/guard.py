@@ -8,6 +8,8 @@ from typing import Any, cast
 import gymnasium as gym
 import numpy as np
 
+from distpg.errors import describe
+
 FAULT = "distpg_fault"
 """Key of the info in which a raised exception is told."""
 ATTEMPTS = 3
@@ -82,11 +84,6 @@ class Guard(gym.Wrapper[Any, Any, Any, Any]):
                 if not left:
                     raise
         raise AssertionError("the last attempt returns or raises")
-
-
-def describe(error: BaseException) -> str:
-    """Write an exception in a line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def check_finite(obs: Any, rewards: Any) -> None:

@@ -2,12 +2,10 @@
 
 import importlib
 import logging
-import traceback
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -16,19 +14,13 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from distpg.config import EnvBackend, EnvKwargs, EnvSettings
 from distpg.envs.envpool import EnvPoolVectorEnv, check_env_id
-from distpg.envs.guard import Guard, describe
+from distpg.envs.guard import Guard
 from distpg.envs.masks import MaskedObservation, MaskSource
 from distpg.envs.vector_env import VectorEnv
-from distpg.errors import InputError
+from distpg.errors import InputError, told
 from distpg.values import nearest
 
 MakeEnv = Callable[..., gym.Env[Any, Any]]
-NOT_THE_USERS = (
-    "<frozen",
-    *(str(Path(file).parent) for file in (gym.__file__, importlib.__file__)),
-    str(Path(__file__).parents[1]),
-)
-"""How the files begin that an exception may pass through on its way out of the user's code."""
 EXTRAS = {"mujoco": "mujoco", "box2d": "box2d", "swig": "box2d", "ale": "atari", "atari": "atari"}
 
 
@@ -104,14 +96,6 @@ def source_of(make_env: MakeEnv, kwargs: EnvKwargs) -> EnvSource:
     """Take a user's callable as the source; its name in brackets stands for the id."""
     name = getattr(make_env, "__qualname__", type(make_env).__qualname__)
     return EnvSource(f"<{name}>", kwargs, make_env=make_env)
-
-
-def told(error: BaseException) -> str:
-    """Write an exception in a line, with the place in the user's code that raised it."""
-    frames = traceback.extract_tb(error.__traceback__)
-    places = [frame for frame in frames if not frame.filename.startswith(NOT_THE_USERS)]
-    place = f" ({Path(places[-1].filename).name}, line {places[-1].lineno})" if places else ""
-    return describe(error) + place
 
 
 def missing_extra(env_id: str, extra: str) -> InputError:

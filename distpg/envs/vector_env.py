@@ -15,10 +15,10 @@ from gymnasium.vector.utils import concatenate, create_empty_array
 
 from distpg.envs.describe import describe_action, describe_obs
 from distpg.envs.envpool import EnvPoolVectorEnv
-from distpg.envs.guard import FAULT, check_finite, describe
+from distpg.envs.guard import FAULT, check_finite
 from distpg.envs.masks import mark_mask
 from distpg.envs.state import EnvState, read_state, write_state
-from distpg.errors import RunError
+from distpg.errors import RunError, describe
 from distpg.spaces import Obs
 
 

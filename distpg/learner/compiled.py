@@ -17,10 +17,11 @@ def compiled(function: Callable[Args, Result]) -> Callable[Args, Result]:
     Few sizes of tensors are compiled for: one that changes from call to call becomes a variable.
 
     Raises:
-        InputError: there is no C++ compiler.
+        InputError: there is no C++ compiler; in a call, the function cannot be compiled.
     """
     # imported here, since they take a second that only a compiled run should pay
     from torch._dynamo import config
+    from torch._dynamo.exc import TorchDynamoException
     from torch._inductor import cpp_builder, exc
 
     try:
@@ -31,4 +32,16 @@ def compiled(function: Callable[Args, Result]) -> Callable[Args, Result]:
             "leave --compile out"
         ) from error
     config.trace_autograd_ops = True
-    return torch.compile(function, fullgraph=True)
+    quick = torch.compile(function, fullgraph=True)
+
+    def call(*args: Args.args, **kwargs: Args.kwargs) -> Result:
+        try:
+            return quick(*args, **kwargs)
+        except TorchDynamoException as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise InputError(
+                f"--compile: torch cannot compile the gradient ({reason}), as may be with an "
+                "--encoder of your own; leave --compile out"
+            ) from error
+
+    return call

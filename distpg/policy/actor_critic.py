@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from distpg.errors import InputError
 from distpg.policy.architecture import Architecture
 from distpg.policy.bounded import Beta, SquashedGaussian
+from distpg.policy.custom import make_encoder
 from distpg.policy.distributions import (
     Bernoulli,
     Categorical,
@@ -18,7 +19,7 @@ from distpg.policy.distributions import (
     MultiCategorical,
     limit_log_std,
 )
-from distpg.policy.encoders import ImageEncoder, ObsEncoder, orthogonal
+from distpg.policy.layers import orthogonal
 from distpg.policy.normalizer import Constants, ObsNormalizer
 from distpg.policy.recurrent import Recurrent
 from distpg.records import Weights
@@ -53,7 +54,7 @@ class Policy(nn.Module):
         self.action_spec = action_spec
         self.is_masked = obs_spec.is_masked
         self.normalizer = ObsNormalizer(obs_spec.leaves, enabled=parts.normalize_obs)
-        self.encoder = ObsEncoder(obs_spec, parts)
+        self.encoder = make_encoder(obs_spec, parts)
         self.recurrent = None
         if parts.recurrent != "none":
             inputs = self.encoder.num_features
@@ -181,10 +182,8 @@ class Policy(nn.Module):
         return float(own.mean())
 
     def for_acting(self) -> Self:
-        """Keep what computes in bf16 in bf16, so that no pass converts it; learning ends here."""
-        for encoder in self.encoder.image_encoders:
-            assert isinstance(encoder, ImageEncoder)
-            encoder.to(encoder.precision)
+        """Make acting cheaper, if it can be; learning ends here."""
+        self.encoder.for_acting()
         return self
 
     def weights(self, version: int) -> Weights:
@@ -215,7 +214,7 @@ class ActorCritic(nn.Module):
         self.critic = nn.ModuleDict()
         if with_critic:
             if not self.shared:
-                self.critic["encoder"] = ObsEncoder(policy.obs_spec, parts)
+                self.critic["encoder"] = make_encoder(policy.obs_spec, parts)
             head = nn.Linear(policy.num_features, 1, bias=not policy.is_table)
             self.critic["head"] = orthogonal(head, gain=1.0)
 

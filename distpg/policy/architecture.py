@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 from distpg.config import PolicySettings
 from distpg.errors import InputError
@@ -24,6 +24,9 @@ class Architecture:
     log_std: str = "free"
     recurrent: str = "none"
     recurrent_size: int = 128
+    image_encoder: Literal["nature", "impala"] = "nature"
+    encoder: str | type | None = None
+    """A class, or module:Class to import it by."""
 
     @property
     def num_memory(self) -> int:
@@ -37,7 +40,7 @@ class Architecture:
 
     @classmethod
     def from_json(cls, described: Mapping[str, Any]) -> "Architecture":
-        """Read back what `dataclasses.asdict` wrote as JSON.
+        """Read back what `dataclasses.asdict` wrote as JSON; a class is named there.
 
         Raises:
             InputError: a value that no setting takes.

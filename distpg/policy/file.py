@@ -23,6 +23,8 @@ from distpg.spaces import ActionSpec, ObsSpec, spaces_from_json
 from distpg.values import check_value
 
 FORMAT = 1
+LARGEST_SEEN = 2**20
+"""Numbers of a part of an observation that an encoder of the user's may sum up in fewer."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +92,14 @@ def check_size(
         InputError: names the file.
     """
     held = sum(array.size for array in arrays.values())
-    layers = sum(inputs * outputs for inputs, outputs in pairwise(parts.hidden_sizes))
+    own, flat = parts.encoder is not None, any(leaf.kind != "image" for leaf in obs_spec.leaves)
+    # over images alone there are no hidden layers, and a class of the user's may have others
+    sizes = parts.hidden_sizes if flat and not own else ()
+    layers = sum(inputs * outputs for inputs, outputs in pairwise(sizes))
     widths = [
         sum(space.sizes) or math.prod(space.shape) for space in (*obs_spec.leaves, action_spec)
     ]
-    if max(layers, *widths) > held:
+    if max(layers, *widths) > (max(held, LARGEST_SEEN) if own else held):
         raise InputError(f"{path} differs: its header describes more than its {held} numbers")
 
 

@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import nn
 
 from distpg.errors import InputError
 from distpg.policy.acting import Actor
@@ -16,10 +18,33 @@ from distpg.spaces import MASK
 class SavedPolicy:
     """Acts on observations as the environment gives them."""
 
-    def __init__(self, file: PolicyFile, seed: int = 0) -> None:
-        """Build the network of a policy file; `seed` is for actions that are drawn."""
+    def __init__(
+        self, file: PolicyFile, seed: int = 0, *, encoder: type[nn.Module] | str | None = None
+    ) -> None:
+        """Build the network of a policy file.
+
+        Args:
+            file: The policy.
+            seed: Of actions that are drawn.
+            encoder: The class, or module:Class, that a policy with an encoder of the user's was
+                trained with. What the file names is never imported.
+
+        Raises:
+            InputError: the file describes no network, or one with another encoder.
+        """
+        named = file.architecture.encoder
+        if named is not None and encoder is None:
+            raise InputError(
+                f"the policy was trained with --encoder {named}, and no file has its code "
+                "imported; give it: load_policy(run, encoder=the class)"
+            )
+        if named is None and encoder is not None:
+            raise InputError(f"the policy was trained without --encoder; leave {encoder} out")
+        parts = replace(file.architecture, encoder=encoder)
         try:
-            self.policy = Policy(file.obs_spec, file.action_spec, file.architecture)
+            self.policy = Policy(file.obs_spec, file.action_spec, parts)
+        except InputError:
+            raise
         except (IndexError, RuntimeError, TypeError, ValueError) as error:
             raise InputError(f"no network is made of the policy's header: {error}") from error
         self.policy.load(file.weights)

@@ -24,6 +24,7 @@ from distpg.commands.resume import ResumeFlags
 from distpg.commands.train import TrainFlags
 from distpg.commands.verify import VerifyFlags
 from distpg.values import flag
+from tests.faults.encoders import WRONG
 from tests.faults.misbehaving import ACTIONS_REFUSED, OBS_REFUSED, RETURNED, SPACES, STATES
 from tests.test_cli import ROOT, run_main
 
@@ -151,6 +152,9 @@ TRAIN: dict[str, str] = {
     "--recurrent-size": "0 -1 16385 x",
     "--sequence-length": "0 -1 1.5 x",
     "--precision": "fp16",
+    "--image-encoder": "resnet Nature",
+    "--encoder": "'' Net :Net torch: torch.nn:linear math:sqrt torch.nn:Identity torch.nn:Linear "
+    "no_such_module:Net ..own:Net a.b.c:Net a:b:c",
     "--num-epochs": "0 -3 ten",
     "--minibatch-size": "0 -1 all",
     "--optimizer": "rmsprop",
@@ -418,6 +422,15 @@ def edit_manifest(**changes: Any) -> Callable[[Path], None]:
     return apply
 
 
+def take_encoder(name: str) -> Callable[[Path], None]:
+    def apply(run: Path) -> None:
+        text = (run / "config.toml").read_text()
+        text = text.replace('\nencoder = "none"\n', f'\nencoder = "{name}"\n')
+        (run / "config.toml").write_text(text)
+
+    return apply
+
+
 GO_ON = "resume RUN --total-steps 1000"
 FROM = "train --num-workers 0 --hidden-sizes 8 --init-from RUN --run-dir new"
 RUNS: list[tuple[str, Callable[[Path], None] | None, list[str]]] = [
@@ -453,6 +466,9 @@ RUNS: list[tuple[str, Callable[[Path], None] | None, list[str]]] = [
     ("evaluate RUN", remove("policy.safetensors", "checkpoints"), ["RUN", "no policy yet"]),
     ("imitate --expert RUN --run-dir new", cut("policy.safetensors"), ["RUN/policy.safetensors"]),
     ("imitate --expert RUN --run-dir RUN", None, ["--run-dir", "RUN", "--overwrite"]),
+    ("evaluate RUN", take_encoder("no_such_module:Net"), ["trained without --encoder"]),
+    (GO_ON, take_encoder("no_such_module:Net"), ["--encoder no_such_module:Net", "imported"]),
+    (GO_ON, take_encoder("tests.faults.encoders:Fine"), ["RUN", "encoder.module.dense"]),
     (FROM + " --hidden-sizes 9", None, ["--init-from RUN", "[8]", "[9]"]),
     (FROM + " --env-id Acrobot-v1", None, ["--init-from RUN", "differs"]),
     (FROM, remove("policy.safetensors", "checkpoints"), ["RUN", "neither a checkpoint"]),
@@ -498,6 +514,27 @@ def test_a_module_of_environments_that_cannot_be_imported(
     text, said = MODULES[name]
     Path(f"{name}.py").write_text(text)
     refuse(["train", "--env-id", f"{name}:Own-v0"], ["--env-id", f"{name}:Own-v0", *said], capsys)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_of_encoders_that_cannot_be_imported(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, said = MODULES[name]
+    if not text:
+        said = [f"{name} has no Own"]
+    Path(f"{name}.py").write_text(text)
+    refuse(["train", "--encoder", f"{name}:Own"], ["--encoder", f"{name}:Own", *said], capsys)
+
+
+@pytest.mark.parametrize("command", ["train --num-workers 1", "bench"])
+@pytest.mark.parametrize("name", WRONG)
+def test_an_encoder_that_does_not_do_what_is_asked_of_it(
+    command: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    encoder = f"tests.faults.encoders:{name}"
+    words = [command.split()[0], *SMALL, *command.split()[1:], "--encoder", encoder]
+    refuse(words, [f"--encoder {encoder}", *WRONG[name]], capsys)
 
 
 def odd(env: str, **kwargs: str) -> list[str]:

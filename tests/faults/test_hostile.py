@@ -253,6 +253,66 @@ def test_nothing_that_is_read_from_disk_is_unpickled_or_executed(finished: Path)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
 
 
+def test_the_encoder_that_a_policy_file_names_is_not_imported(
+    finished: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run", symlinks=True))
+    (tmp_path / "snare.py").write_text("import pathlib\npathlib.Path('pwned').touch()\n")
+    for file in run.rglob("policy.safetensors"):
+        content = file.read_bytes()
+        metadata = json.loads(content[8 : 8 + struct.unpack("<Q", content[:8])[0]])["__metadata__"]
+        header = json.loads(metadata["distpg"])
+        header["architecture"]["encoder"] = "snare:Net"
+        arrays = safetensors.numpy.load(content)
+        content = safetensors.numpy.save(arrays, {"distpg": json.dumps(header)})
+        if file.parent == run:
+            file.write_bytes(content)
+        else:
+            replace(file.parent, file.name, content)
+    config = (run / "config.toml").read_text()
+    config = config.replace('\nencoder = "none"\n', '\nencoder = "snare:Net"\n')
+    (run / "config.toml").write_text(config)
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from distpg import InputError, load_config, load_policy\n"
+        "from distpg.checkpoint import load_networks, load_newest, load_policy_file\n"
+        "from distpg.policy.file import read_policy\n"
+        "from distpg.run_dir import RunDir\n"
+        "import distpg.policy.play\n"
+        "seen = []\n"
+        "def hook(event, arguments):\n"
+        "    if event in ('import', 'exec', 'compile') and 'snare' in str(arguments):\n"
+        "        seen.append((event, str(arguments)[:80]))\n"
+        "sys.addaudithook(hook)\n"
+        "run = RunDir(Path(sys.argv[1]))\n"
+        "assert load_config(run.config).encoder == 'snare:Net'\n"
+        "assert read_policy(run.policy).architecture.encoder == 'snare:Net'\n"
+        "load_newest(run), load_networks(run), load_policy_file(run)\n"
+        "for path in (run.path, run.policy):\n"
+        "    try:\n"
+        "        load_policy(path)\n"
+        "    except InputError as error:\n"
+        "        print(error)\n"
+        "import importlib\n"
+        "print(seen, 'snare' in sys.modules, importlib.util.find_spec('snare') is not None)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(run)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])},
+        timeout=120,
+        check=False,
+    )
+    *refused, said = done.stdout.splitlines()
+    assert said == "[] False True", done.stdout + done.stderr
+    assert len(refused) == 2
+    assert all("snare:Net" in line and "load_policy(run, encoder=" in line for line in refused)
+    assert not (tmp_path / "pwned").exists()
+
+
 @pytest.mark.parametrize("place", ["lock", "config.toml.tmp"])
 def test_nothing_is_written_through_a_link_in_a_run_directory(
     place: str, finished: Path, tmp_path: Path

@@ -40,6 +40,24 @@ def test_a_compiled_update_is_the_update_but_for_the_last_bits(settings: dict[st
         assert stats.keys() == other_stats.keys()
 
 
+def test_what_cannot_be_compiled_is_refused() -> None:
+    def printed(values: torch.Tensor) -> torch.Tensor:
+        return values * len(torch.nonzero(values).numpy().tobytes())
+
+    with pytest.raises(InputError, match=r"--compile: torch cannot compile .*--encoder"):
+        compiled(printed)(torch.ones(2))
+
+
+def test_an_encoder_of_the_users_is_compiled_with_the_rest() -> None:
+    run = Run(**LONG, encoder="tests.faults.encoders:Fine")
+    quick = run.make_learner(compile=True)
+    rollouts = run.collect()
+    quick.load(run.learner.state())
+    weights, other = run.learner.update(rollouts)[0], quick.update(rollouts)[0]
+    for name, array in weights.arrays.items():
+        np.testing.assert_allclose(other.arrays[name], array, rtol=1e-4, atol=1e-5)
+
+
 def test_without_a_compiler_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
     with pytest.raises(InputError, match=r"--compile needs a C\+\+ compiler"):

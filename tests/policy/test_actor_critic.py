@@ -12,7 +12,9 @@ from distpg.errors import InputError
 from distpg.policy.acting import Actor
 from distpg.policy.actor_critic import ActorCritic, Policy, load_arrays, to_arrays
 from distpg.policy.architecture import Architecture
-from distpg.policy.encoders import ImageEncoder, flatten_leaf, orthogonal
+from distpg.policy.encoders import flatten_leaf
+from distpg.policy.images import ImageEncoder
+from distpg.policy.layers import orthogonal
 from distpg.spaces import ActionSpec, Leaf, ObsSpec
 
 PARTS = Architecture(hidden_sizes=(32, 16), activation="tanh", normalize_obs=True)

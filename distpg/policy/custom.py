@@ -1,0 +1,175 @@
+"""Which encoder a policy has: ours, or a class of the user's, held to what we rely on."""
+
+import importlib
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor, nn
+
+from distpg.errors import InputError, RunError, concerning, told
+from distpg.policy.architecture import Architecture
+from distpg.policy.encoders import Encoder, ObsEncoder
+from distpg.spaces import Leaf, ObsSpec
+from distpg.values import Range, misfit, nearest
+
+ROWS = 3
+"""Observations that a class is tried on."""
+ROUNDING = 0.02
+"""How far features may be off when they are computed again, relative to the largest."""
+
+
+def make_encoder(obs_spec: ObsSpec, parts: Architecture) -> Encoder:
+    """Make the encoder that the settings ask for.
+
+    Raises:
+        InputError: a class of the user's cannot be imported or made, or is no encoder.
+    """
+    if parts.encoder is None:
+        return ObsEncoder(obs_spec, parts)
+    with concerning(f"--encoder {name_of(parts.encoder)}"):
+        return CustomEncoder(obs_spec, parts)
+
+
+def name_of(encoder: object) -> str:
+    """Spell a class as the command line does."""
+    if isinstance(encoder, type):
+        return f"{encoder.__module__}:{encoder.__qualname__}"
+    return str(encoder)
+
+
+def find(encoder: object) -> type[nn.Module]:
+    """Import what module:Class names, if it is no class yet.
+
+    Raises:
+        InputError: there is no such thing, or it is no class of modules.
+    """
+    if isinstance(encoder, str):
+        encoder = imported(*encoder.partition(":")[::2])
+    if not isinstance(encoder, type) or not issubclass(encoder, nn.Module):
+        raise InputError("it is no subclass of torch.nn.Module")
+    return encoder
+
+
+def imported(module: str, attribute: str) -> object:
+    """Import an attribute of a module.
+
+    Raises:
+        InputError: there is no such thing.
+    """
+    if not module or not attribute:
+        raise InputError("it is not of the form module:Class")
+    try:
+        names = vars(importlib.import_module(module))
+    except (Exception, SystemExit) as error:
+        raise InputError(f"it cannot be imported: {told(error)}") from error
+    if attribute not in names:
+        raise InputError(f"{module} has no {attribute}{nearest(attribute, names)}")
+    return names[attribute]
+
+
+class CustomEncoder(Encoder):
+    """A module of the user's, which sees one axis of observations, whatever axes there are.
+
+    It is tried when it is made, so that what it does not do is told before a run starts.
+    """
+
+    module: nn.Module
+
+    def __init__(self, obs_spec: ObsSpec, parts: Architecture) -> None:
+        """Make and try it.
+
+        Raises:
+            InputError: says what is wrong.
+        """
+        super().__init__()
+        self.name, self.leaves = name_of(parts.encoder), obs_spec.inputs
+        kind = find(parts.encoder)
+        try:
+            self.module = kind(ObsSpec(self.leaves), parts)
+            count: Any = getattr(self.module, "num_features", None)
+        except (Exception, SystemExit) as error:
+            raise InputError(f"it cannot be made: {told(error)}") from error
+        if misfit(count, Annotated[int, Range(1, 10**6)]):
+            raise InputError(f"its num_features is {count!r}; set it to how many features it gives")
+        self.num_features = count
+        try:
+            self._try()
+        except InputError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise InputError(f"it does not encode: {told(error)}") from error
+
+    def forward(self, obs: Mapping[str, Tensor]) -> Tensor:
+        """Encode normalized {leaf: [*B, *O]} as [*B, F].
+
+        Raises:
+            RunError: the module raised.
+        """
+        leaf = self.leaves[0]
+        shape = obs[leaf.name].shape
+        batch_shape = shape[: len(shape) - len(leaf.shape)]
+        rows = {leaf.name: as_rows(obs[leaf.name], leaf) for leaf in self.leaves}
+        if torch.compiler.is_compiling():
+            features = self.module(rows)
+        else:
+            try:
+                features = self.module(rows)
+            except Exception as error:
+                raise RunError(f"--encoder {self.name}: {told(error)}") from error
+        return features.reshape(*batch_shape, self.num_features)
+
+    def _try(self) -> None:
+        """Encode some observations, and differentiate.
+
+        Raises:
+            InputError: the features are of another shape, are not the observation's own, or leave a
+                parameter out.
+        """
+        generator = torch.Generator().manual_seed(0)
+        obs = {leaf.name: drawn(leaf, generator) for leaf in self.leaves}
+        features: object = self.module(obs)
+        found, need = described(features), described(torch.zeros(ROWS, self.num_features))
+        if not isinstance(features, Tensor) or found != need:
+            raise InputError(f"it encodes {ROWS} observations as {found}; {need} is expected")
+        each = [{name: leaf[[row]] for name, leaf in obs.items()} for row in range(ROWS)]
+        alone = torch.cat([self.module(row) for row in each])
+        if (features - alone).abs().max() > ROUNDING * features.abs().max():
+            raise InputError(
+                "an observation's features are not the same alone as in a batch; leave out batch "
+                "normalization, dropout, and what changes observations in place"
+            )
+        named = dict(self.module.named_parameters())
+        for name, parameter in named.items():
+            if not parameter.requires_grad:
+                raise InputError(f"its {name} does not require gradients; make it a buffer")
+        gradients = [None] * len(named)
+        if named and features.requires_grad:
+            gradients = torch.autograd.grad(features.sum(), [*named.values()], allow_unused=True)
+        for name, gradient in zip(named, gradients, strict=True):
+            # torch's types do not say that it may be absent
+            if gradient is None:  # pyright: ignore[reportUnnecessaryComparison]
+                raise InputError(f"its features do not depend on its {name}; leave that out")
+
+
+def as_rows(values: Tensor, leaf: Leaf) -> Tensor:
+    """Bring [*B, *O] into one axis of observations; vectors, which may be of any type, are real."""
+    rows = values.reshape(-1, *leaf.shape)
+    return rows.to(torch.get_default_dtype()) if leaf.kind == "vector" else rows
+
+
+def drawn(leaf: Leaf, generator: torch.Generator) -> Tensor:
+    """Draw observations of a leaf, [ROWS, *O]: categories; else 0 and 1, within most spaces."""
+    shape = (ROWS, *leaf.shape)
+    if leaf.kind == "categories":
+        starts, sizes = (torch.tensor(x).view(leaf.shape) for x in (leaf.starts, leaf.sizes))
+        return starts + (torch.rand(shape, generator=generator) * sizes).long()
+    dtype = torch.uint8 if leaf.kind == "image" else torch.get_default_dtype()
+    return torch.randint(2, shape, dtype=dtype, generator=generator)
+
+
+def described(value: object) -> str:
+    """Name a tensor's shape and type, for a message."""
+    if isinstance(value, Tensor):
+        return f"{list(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
+    return type(value).__name__

@@ -1,0 +1,101 @@
+"""Images: convolutions, then a dense layer, over one leaf of an observation."""
+
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from distpg.policy.layers import orthogonal
+
+PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
+FEATURES = {"nature": 512, "impala": 256}
+
+
+class ImageEncoder(nn.Module):
+    """Convolutions and a dense layer over one uint8 image of any size, [*B, *O] -> [*B, F].
+
+    With bf16 it computes in that precision, and its parameters are converted in each pass unless
+    they are kept in it.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        precision: str = "float32",
+        network: Literal["nature", "impala"] = "nature",
+    ) -> None:
+        """Find the channel axis, the smaller of first and last, and size the layers."""
+        super().__init__()
+        self.precision = PRECISIONS[precision]
+        self.axes = len(shape)
+        self.channels_last = self.axes == 3 and shape[2] < shape[0]
+        height, width, channels = shape if self.channels_last else (*shape[-2:], 1)
+        if self.axes == 3 and not self.channels_last:
+            channels = shape[0]
+        small = min(height, width) < 36
+        stack = impala(channels) if network == "impala" else nature(channels, small=small)
+        self.convolutions = nn.Sequential(*stack, nn.Flatten())
+        with torch.no_grad():
+            size = self.convolutions(torch.zeros(1, channels, height, width)).shape[1]
+        self.num_features = FEATURES[network]
+        self.project = nn.Sequential(orthogonal(nn.Linear(size, self.num_features)), nn.ReLU())
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Scale the pixels to [0, 1] and encode."""
+        batch_shape = image.shape[: image.ndim - self.axes]
+        pixels = image.reshape(-1, *image.shape[image.ndim - self.axes :])
+        if self.axes == 2:
+            pixels = pixels.unsqueeze(1)
+        elif self.channels_last:
+            pixels = pixels.movedim(-1, 1)
+        # scaled before it is laid out anew: three times as fast as both at once
+        pixels = pixels.to(self.precision).div_(255).contiguous(memory_format=torch.channels_last)
+        narrow = self.precision == torch.bfloat16
+        with torch.autocast(pixels.device.type, torch.bfloat16, enabled=narrow):
+            features = self.project(self.convolutions(pixels))
+        return features.float().reshape(*batch_shape, self.num_features)
+
+
+def nature(channels: int, *, small: bool) -> list[nn.Module]:
+    """Make the convolutions of Mnih et al. 2015; two of 3x3 where the image is too small."""
+    layers = [(channels, 32, 8, 4, 0), (32, 64, 4, 2, 0), (64, 64, 3, 1, 0)]
+    if small:
+        layers = [(channels, 16, 3, 1, 1), (16, 32, 3, 1, 1)]
+    stack: list[nn.Module] = []
+    for inputs, outputs, kernel, stride, padding in layers:
+        convolution = nn.Conv2d(inputs, outputs, kernel, stride, padding)
+        stack += [orthogonal(convolution), nn.ReLU()]
+    return stack
+
+
+def impala(channels: int) -> list[nn.Module]:
+    """Make the convolutions of Espeholt et al. 2018, fig. 3: 15 layers, which halve three times."""
+    stack: list[nn.Module] = []
+    for inputs, outputs in pairwise((channels, 16, 32, 32)):
+        stack += [same_size(inputs, outputs), nn.MaxPool2d(3, 2, 1)]
+        stack += [Residual(outputs), Residual(outputs)]
+    return [*stack, nn.ReLU()]
+
+
+class Residual(nn.Module):
+    """What two convolutions add to their input, [B, C, H, W] -> [B, C, H, W]."""
+
+    def __init__(self, channels: int) -> None:
+        """Make both, each behind a ReLU."""
+        super().__init__()
+        first, second = same_size(channels, channels), same_size(channels, channels)
+        self.change = nn.Sequential(nn.ReLU(), first, nn.ReLU(), second)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Add the change."""
+        return values + self.change(values)
+
+
+def same_size(inputs: int, outputs: int) -> nn.Conv2d:
+    """Make a convolution of 3x3 that leaves height and width as they are.
+
+    Its gain is 1, since no nonlinearity follows: with more, each residual block would double the
+    variance.
+    """
+    return orthogonal(nn.Conv2d(inputs, outputs, 3, padding=1), gain=1.0)
