@@ -172,7 +172,7 @@ def test_a_learner_lost_with_its_machine_is_replaced_and_the_weights_are_the_sam
     def kill_its_raylet() -> None:
         updates = 0
         while not killed:
-            for process in psutil.process_iter():
+            for process in psutil.Process().children(recursive=True):
                 try:
                     if "ray::LearnerActor.update" in process.cmdline():
                         updates += 1
