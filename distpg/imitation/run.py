@@ -109,14 +109,10 @@ class Imitation(Plan):
 
     def headline(self, result: dict[str, Any]) -> str:
         """Say how it ended."""
-        expert, student = (
-            "none" if result[name] is None else f"{result[name]:.1f}"
-            for name in ("expert_return", "evaluation")
-        )
-        return (
-            f"{result['stop_reason']}: {result['labels']:,} labels; return of the expert's own "
-            f"episodes {expert}, of the last evaluation {student}; {result['wall_s']:.1f} s"
-        )
+        known = {"evaluation": "evaluation", "expert_return": "the expert's own episodes"}
+        scores = [f"{said} {result[name]:.1f}" for name, said in known.items() if result[name]]
+        labels = f"{result['stop_reason']}: {result['labels']:,} labels"
+        return f"{'; '.join([labels, *scores])}; {result['wall_s']:.1f} s"
 
     def go_on(self, *changes: str) -> str:
         """Say how to go on from it."""
