@@ -110,7 +110,9 @@ class Imitation(Plan):
     def headline(self, result: dict[str, Any]) -> str:
         """Say how it ended."""
         known = {"evaluation": "evaluation", "expert_return": "the expert's own episodes"}
-        scores = [f"{said} {result[name]:.1f}" for name, said in known.items() if result[name]]
+        scores = [
+            f"{said} {result[name]:.1f}" for name, said in known.items() if result[name] is not None
+        ]
         labels = f"{result['stop_reason']}: {result['labels']:,} labels"
         return f"{'; '.join([labels, *scores])}; {result['wall_s']:.1f} s"
 
