@@ -1,15 +1,10 @@
 """One run from configuration to result: puts the parts together and takes them down again."""
 
 import dataclasses
-import os
-import platform
-import shutil
-import sys
 import time
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +18,8 @@ from distpg.policy.architecture import Architecture
 from distpg.policy.file import policy_bytes
 from distpg.progress import Progress
 from distpg.records import LearnerState
-from distpg.report.clock import Clock, table
+from distpg.report.clock import Clock
+from distpg.report.ending import command_line, past_its_end, summarize, where_to_look
 from distpg.report.evaluation import EvaluateEvery
 from distpg.report.improvement import Improvement
 from distpg.report.ledger import Ledger
@@ -31,7 +27,7 @@ from distpg.run_dir import RunDir, write_whole
 from distpg.safeguard import Rollback, Safeguard
 from distpg.signals import at_once, handled, held_back
 from distpg.spaces import ActionSpec, ObsSpec
-from distpg.train import Stop, StopReason, Watcher, train_loop
+from distpg.train import Stop, Watcher, train_loop
 from distpg.trial import check_slots, try_out
 
 if TYPE_CHECKING:
@@ -185,10 +181,8 @@ def execute(plan: Plan) -> Outcome:
         checkpointer.finish()
         content = policy_bytes(state.policy, state.spaces, parts)
         write_whole(plan.run.policy, content)
-        result = summarize(
-            config, progress, reason, clock, state, {**failures(), **ledger.summary()}
-        )
-        result |= plan.summary(workers)
+        result = summarize(config, progress, reason, clock, state)
+        result |= {**failures(), **ledger.summary(), **plan.summary(workers)}
         plan.run.write_result(result)
         display.close()
         announce(display, plan, result)
@@ -203,6 +197,14 @@ def notes(plan: Plan, config: Config, specs: tuple[ObsSpec, ActionSpec]) -> Iter
         yield "the first updates compile the gradient, which takes up to a minute"
     if config.baseline != "value":
         yield "without a critic, an episode cut by a time limit is worth nothing beyond it"
+
+
+def announce(display: "Display", plan: Plan, result: dict[str, Any]) -> None:
+    """Tell how the run ended, and what to do with it."""
+    display.say(plan.headline(result))
+    for line in where_to_look(plan.run, result):
+        display.say(line)
+    display.say(plan.go_on(*past_its_end(result)))
 
 
 @contextmanager
@@ -259,75 +261,3 @@ def interruptible(stop: Stop, display: "Display") -> Generator[None]:
 
     with handled(handle):
         yield
-
-
-def summarize(
-    config: Config,
-    progress: Progress,
-    reason: StopReason,
-    clock: Clock,
-    state: LearnerState,
-    failures: dict[str, Any],
-) -> dict[str, Any]:
-    """Write down how a run ended; steps and seconds of a resumed run's rate are its own."""
-    solved = progress.reached(config.stop_at_return)
-    packages = ("torch", "ray", "gymnasium")
-    return {
-        "algo": config.algo,
-        "env_id": config.env_id,
-        "seed": config.seed,
-        "iterations": progress.iteration,
-        "env_steps": progress.env_steps,
-        "episodes": progress.episodes,
-        "episode_return_mean": progress.mean_return,
-        "stop_reason": reason,
-        "solved_at_env_steps": progress.env_steps if solved else None,
-        "solved_s": clock.trained_s if solved else None,
-        "startup_s": clock.startup_s,
-        "train_s": clock.train_s,
-        "wall_s": clock.now(),
-        "env_steps_per_s": clock.steps_per_s,
-        "simulation_share": clock.simulation_share,
-        "spent_s": clock.spent(overlap=config.overlap),
-        "trained_steps": state.counters["trained_steps"],
-        "dropped_steps": progress.dropped_steps,
-        "dropped": dict(progress.dropped),
-        **failures,
-        "env_faults": progress.env_faults,
-        "last_fault": progress.last_fault,
-        "policy_version": state.policy.version,
-        "versions": {"python": platform.python_version()}
-        | {package: metadata.version(package) for package in packages},
-    }
-
-
-def program(name: str) -> str:
-    """Spell a program of this environment as a shell finds it, also where it is not activated."""
-    path = Path(sys.executable).with_name(name)
-    if shutil.which(name) == str(path):
-        return name
-    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
-
-
-def command_line(*words: str) -> str:
-    """Spell a command as this program was called."""
-    launched = Path(sys.argv[0]).name == "launch.py"
-    return " ".join((f"{program('python')} launch.py" if launched else program("distpg"), *words))
-
-
-def announce(display: "Display", plan: Plan, result: dict[str, Any]) -> None:
-    """Tell how the run ended, and what to do with it."""
-    run = plan.run
-    display.say(plan.headline(result))
-    rate = result["env_steps_per_s"]
-    for line in table(result["spent_s"], result["simulation_share"], rate):
-        display.say(line)
-    display.say(f"the run:      {run.path}")
-    folder = "runs" if run.path.is_relative_to("runs") else run.path
-    display.say(f"watch it:     {program('tensorboard')} --logdir {folder}")
-    display.say(f"evaluate it:  {command_line('evaluate', str(run.path))}")
-    more = {
-        "solved": ["--stop-at-return", "none"],
-        "total_steps": ["--total-steps", str(2 * result["env_steps"])],
-    }
-    display.say(plan.go_on(*more.get(result["stop_reason"], [])))

@@ -1,6 +1,7 @@
 """When a run is saved: every few iterations, after its best evaluation so far, and at its end."""
 
 import math
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
@@ -38,7 +39,8 @@ class Checkpointer:
         self.due = False
         self.saved: Checkpoint | None = None
         self.thread = ThreadPoolExecutor(1, "checkpoint")
-        self.writing: Future[None] | None = None
+        self.writing: deque[Future[None]] = deque()
+        """One that is being written, and what waits."""
         best = self.best()
         self.best_score = -math.inf if best is None or best.best_score is None else best.best_score
         self.best_steps = -1 if best is None else best.progress.env_steps
@@ -59,7 +61,7 @@ class Checkpointer:
 
     def best(self) -> Checkpoint | None:
         """Load the best checkpoint, if there is one that is whole."""
-        self._await()
+        self._settle(waits=True)
         link = self.run.checkpoints / "best"
         try:
             return load_checkpoint(link.resolve()) if link.is_symlink() else None
@@ -68,15 +70,21 @@ class Checkpointer:
             return None
 
     def save(self, progress: Progress, best_score: float | None = None) -> LearnerState:
-        """Save now, unless that was just done; return the learner's state."""
+        """Save now, unless that was just done; return the learner's state.
+
+        What waits to be written as the best so far gives way to a better one.
+        """
         self.due = False
+        self._settle()
         if self.saved is None or self.saved.progress != progress:
-            self._await()
+            if best_score is not None and len(self.writing) > 1 and self.writing[-1].cancel():
+                self.writing.pop()
             if best_score is None and progress.env_steps == self.best_steps:
                 # it takes the best one's place, with the same weights
                 best_score = self.best_score
             self.saved = Checkpoint(self.learner(), progress, self.slots(), best_score)
-            self.writing = self.thread.submit(save_checkpoint, self.run, self.saved, self.config)
+            task = self.thread.submit(save_checkpoint, self.run, self.saved, self.config)
+            self.writing.append(task)
         return self.saved.learner
 
     def finish(self) -> None:
@@ -85,27 +93,30 @@ class Checkpointer:
         Raises:
             RunError: it could not be written.
         """
-        problem = self._await()
+        problem = self._settle(waits=True)
         if problem:
             raise RunError(problem)
 
     def _written(self, patience_s: float) -> bool:
         """Tell whether nothing is being written, after so many seconds at most."""
-        return self.writing is None or bool(wait([self.writing], patience_s).done)
+        return not wait(self.writing, patience_s).not_done
 
-    def _await(self) -> str:
-        """Wait for the thread; say and count what went wrong, which training outlives."""
-        writing, self.writing = self.writing, None
-        try:
-            if writing is not None:
+    def _settle(self, *, waits: bool = False) -> str:
+        """Be done with what is written, or wait until all is; return what went wrong with the last.
+
+        Training outlives it; it is said and counted.
+        """
+        problem = ""
+        while self.writing and (waits or self.writing[0].done()):
+            writing, problem = self.writing.popleft(), ""
+            try:
                 writing.result()
-        except OSError as error:
-            self.failures += 1
-            self.saved = None
-            problem = f"a checkpoint could not be written: {error}"
-            self.say(problem)
-            return problem
-        return ""
+            except OSError as error:
+                self.failures += 1
+                self.saved = None
+                problem = f"a checkpoint could not be written: {error}"
+                self.say(problem)
+        return problem
 
     def close(self) -> None:
         """Let the thread end with what it is writing."""

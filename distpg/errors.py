@@ -1,15 +1,10 @@
 """The two ways a command ends badly: the user's input, or something that happened to the run."""
 
-import sys
-import traceback
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 LONGEST = 700
 """Characters of a message about input, which may quote what it was given."""
-CALLERS = ("distpg", "gymnasium", "importlib", "torch")
-"""Packages that an exception may pass through on its way out of the user's code."""
 
 
 class InputError(ValueError):
@@ -68,13 +63,3 @@ def concerning(what: str) -> Generator[None]:
 def describe(error: BaseException) -> str:
     """Write an exception in a line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
-
-
-def told(error: BaseException) -> str:
-    """Write an exception in a line, with the place in the user's code that raised it."""
-    files = (getattr(sys.modules.get(name), "__file__", None) for name in CALLERS)
-    not_the_users = ("<frozen", *(str(Path(file).parent) for file in files if file))
-    frames = traceback.extract_tb(error.__traceback__)
-    places = [frame for frame in frames if not frame.filename.startswith(not_the_users)]
-    place = f" ({Path(places[-1].filename).name}, line {places[-1].lineno})" if places else ""
-    return describe(error) + place

@@ -4,6 +4,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import tyro
@@ -93,6 +94,18 @@ class ConfigFlags(Config):
             InputError: a value is out of range, or a combination illegal.
         """
         return Config(**{name: getattr(self, name) for name in hints()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFlags(ConfigFlags):
+    """The settings, and where the new run is kept."""
+
+    run_dir: Path | None = None
+    """Where the run is kept. Default: runs/ENV/ALGO-sSEED-TIME, or imitate-sSEED-TIME."""
+    overwrite: bool = False
+    """Replace the run that --run-dir holds."""
+    quiet: bool = False
+    """Print nothing but errors."""
 
 
 Flags = TypeVar("Flags", bound=ConfigFlags)

@@ -96,7 +96,7 @@ class Safeguard:
         )
         if self.config.on_anomaly == "stop" or self.in_a_row >= IN_A_ROW:
             raise RunError(
-                f"{told}; resume with --on-anomaly skip, or train anew with a smaller "
+                f"{told}; go on with --on-anomaly skip, or begin anew with a smaller "
                 "--learning-rate"
             )
         self.say(told)

@@ -12,11 +12,12 @@ from distpg.envs.guard import ATTEMPTS, FAULT
 from distpg.envs.make import EnvSource, make_vector_env
 from distpg.envs.masks import MaskSource, find_masks, some_action
 from distpg.envs.vector_env import VectorEnv
-from distpg.errors import InputError, LateError, RunError, concerning, told
+from distpg.errors import InputError, LateError, RunError, concerning
 from distpg.policy.architecture import Architecture
 from distpg.signals import deadline
 from distpg.snapshot import SlotState, slots_to_bytes
 from distpg.spaces import ActionSpec, ObsSpec
+from distpg.user_code import told
 
 CLOSE_S = 5.0
 

@@ -18,6 +18,7 @@ from distpg.envs.make import source_of
 from distpg.in_process import InProcessWorkers
 from distpg.learner.learner import Learner
 from distpg.progress import Progress
+from distpg.run_dir import RunDir
 from distpg.train import Stop, train_loop
 from tests.environments import Compass
 from tests.test_cli import ROOT
@@ -87,6 +88,19 @@ def test_the_encoder_of_the_docs_trains_evaluates_resumes_and_plays(
     assert names["policy"].act(obs) in range(3)
     named = load_policy(trained, encoder="my_networks:Symbols")
     assert named.act(obs) == names["policy"].act(obs)
+
+
+def test_a_run_with_it_is_imitated(trained: Path) -> None:
+    words = shlex.split(
+        f"imitate --expert {trained} --env-id my_grids:Empty-v0 --num-workers 0 --expert-rounds 1 "
+        "--dagger-rounds 1 --num-epochs 60 --learning-rate 1e-3 --quiet --run-dir student"
+    )
+    run(*words[:7], *SMALL, *words[7:])
+    result = json.loads((trained.parent / "student" / "result.json").read_text())
+    assert result["expert"] == str(trained)
+    # every second step resets
+    assert result["labels"] == 64
+    assert RunDir(trained.parent / "student").read_config().encoder is None
 
 
 def test_the_encoder_of_the_docs_is_measured(

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS: dict[int, tuple[str, ...]] = {
-    0: ("errors", "values", "config", "combinations", "config_file", "signals"),
+    0: ("errors", "values", "user_code", "config", "combinations", "config_file", "signals"),
     1: ("streams", "records", "spaces", "progress", "phases", "idle", "bottleneck", "flags"),
     2: ("gradient",),
     3: ("policy", "envs"),

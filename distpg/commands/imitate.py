@@ -13,7 +13,7 @@ from distpg.checkpoint import load_networks
 from distpg.config import Config, CountOrZero
 from distpg.envs.make import MakeEnv, find_source
 from distpg.errors import InputError
-from distpg.flags import ConfigFlags, read_flags
+from distpg.flags import RunFlags, read_flags
 from distpg.run_dir import RunDir
 from distpg.values import check_value
 
@@ -22,7 +22,7 @@ CLONING_ROUNDS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImitateFlags(ConfigFlags):
+class ImitateFlags(RunFlags):
     """Learn from an expert what to do.
 
     A round is a batch of --num-slots x --num-envs x --num-steps labels, or of whole episodes, after
@@ -40,12 +40,6 @@ class ImitateFlags(ConfigFlags):
     without --dagger-rounds, 1 with them or for a dataset."""
     eval_every: CountOrZero = 1
     """Rounds between evaluations of the student; 0 is never."""
-    run_dir: Path | None = None
-    """Where the run is kept. Default: runs/ENV/imitate-sSEED-TIME."""
-    overwrite: bool = False
-    """Replace the run that --run-dir holds."""
-    quiet: bool = False
-    """Print nothing but errors."""
 
 
 def main(arguments: list[str], program: str, started: float) -> int:

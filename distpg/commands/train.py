@@ -8,20 +8,13 @@ from distpg.assembly import Outcome, Plan, execute
 from distpg.checkpoint import load_networks
 from distpg.config import Config
 from distpg.envs.make import MakeEnv, find_source
-from distpg.flags import ConfigFlags, read_flags
+from distpg.flags import RunFlags, read_flags
 from distpg.run_dir import RunDir
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainFlags(ConfigFlags):
+class TrainFlags(RunFlags):
     """Train a policy; defaults < preset of --algo < --config < flags."""
-
-    run_dir: Path | None = None
-    """Where the run is kept. Default: runs/ENV/ALGO-sSEED-TIME."""
-    overwrite: bool = False
-    """Replace the run that --run-dir holds."""
-    quiet: bool = False
-    """Print nothing but errors."""
 
 
 def main(arguments: list[str], program: str, started: float) -> int:

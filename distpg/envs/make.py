@@ -17,7 +17,8 @@ from distpg.envs.envpool import EnvPoolVectorEnv, check_env_id
 from distpg.envs.guard import Guard
 from distpg.envs.masks import MaskedObservation, MaskSource
 from distpg.envs.vector_env import VectorEnv
-from distpg.errors import InputError, told
+from distpg.errors import InputError
+from distpg.user_code import told
 from distpg.values import nearest
 
 MakeEnv = Callable[..., gym.Env[Any, Any]]

@@ -20,6 +20,7 @@ from distpg.learner import on_policy
 from distpg.learner.means import Means
 from distpg.learner.minibatches import CHUNK, Rows, chunks, minibatches
 from distpg.learner.trainable import Trainable
+from distpg.learner.undo import or_not_at_all
 from distpg.policy.distributions import LOG_STD_LOW
 from distpg.records import Batch, LearnerState, Rollout, Weights
 from distpg.spaces import ActionSpec, ObsSpec
@@ -60,6 +61,7 @@ class Cloner(Trainable):
         self.optimizer.held = {"critic"}
         self.labels: Labels | None = None
 
+    @or_not_at_all
     def update(self, rollouts: Sequence[Rollout]) -> tuple[Weights, dict[str, float]]:
         """Take in the labels of one round, and learn from all there are.
 
@@ -71,10 +73,11 @@ class Cloner(Trainable):
 
         Returns:
             The new weights, and statistics by their TensorBoard tag; of the new labels, how the
-            student would have done before it learned from them.
+            student would have done before it learned from them. Where the update came to what is no
+            number, they say so, and its labels are forgotten with it.
 
         Raises:
-            RunError: an observation is not finite, or an update came to what is no number.
+            RunError: an observation is not finite.
         """
         began = time.perf_counter()
         torch.set_num_threads(self.threads)
@@ -84,10 +87,11 @@ class Cloner(Trainable):
         fresh = Labels({name: leaf[valid] for name, leaf in seen.items()}, batch.actions[valid])
         stats = self.agreement(fresh)
         self.policy.normalizer.merge(seen, valid)
-        self.labels = fresh if self.labels is None else self.labels.joined(fresh)
+        labels = fresh if self.labels is None else self.labels.joined(fresh)
         prepared = time.perf_counter()
-        stats |= self._fit(self.labels)
+        stats |= self._fit(labels)
         on_policy.check_sound(stats, self.version, finite=self.optimizer.finite())
+        self.labels = labels
         self.version += 1
         self.trained_steps += len(fresh)
         weights, ended = self.weights(), time.perf_counter()

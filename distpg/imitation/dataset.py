@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from distpg.envs.describe import describe_action, describe_obs
-from distpg.envs.guard import describe
 from distpg.envs.make import EnvSource
-from distpg.errors import InputError
+from distpg.errors import InputError, describe
 from distpg.imitation.expert import Acting, Ready, Stage, check_spaces
 from distpg.imitation.labels import as_it_is
 from distpg.phases import Collection

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from distpg.assembly import Plan, command_line
+from distpg.assembly import Plan
 from distpg.config import Config
 from distpg.errors import concerning
 from distpg.evaluation import Evaluator
@@ -15,6 +15,7 @@ from distpg.imitation.display import RoundDisplay
 from distpg.imitation.expert import Expert, Stage
 from distpg.imitation.rounds import AfterRounds, Rounds
 from distpg.in_process import InProcessWorkers
+from distpg.report.ending import command_line
 from distpg.spaces import ActionSpec, ObsSpec
 
 if TYPE_CHECKING:

@@ -1,15 +1,14 @@
 """Whom to imitate: the policy of a run, or a function; `dataset.py` has what was recorded."""
 
 import dataclasses
-import importlib
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from distpg.checkpoint import load_policy_file
-from distpg.envs.make import EnvSource, make_vector_env, told
-from distpg.errors import InputError, RunError
+from distpg.envs.make import EnvSource, make_vector_env
+from distpg.errors import InputError, RunError, concerning
 from distpg.imitation.dataset import load_dataset
 from distpg.imitation.expert import Acting, Expert, Stage, check_spaces
 from distpg.imitation.labels import ExpertPolicy, as_it_is, ask, relabelling
@@ -20,6 +19,7 @@ from distpg.policy.file import PolicyFile
 from distpg.policy.play import SavedPolicy
 from distpg.run_dir import RunDir
 from distpg.trial import shut
+from distpg.user_code import imported, told
 
 DATASET_ID = re.compile(r"[\w./-]+-v\d+")
 
@@ -33,11 +33,12 @@ class PolicyExpert:
 
     by_workers = True
 
-    def __init__(self, name: str, file: PolicyFile) -> None:
-        """Take the policy."""
+    def __init__(self, name: str, file: PolicyFile, encoder: str | None) -> None:
+        """Take the policy, and the encoder of its run's settings."""
         self.name = name
         self.file = file
-        self.policy = SavedPolicy(file)
+        self.encoder = encoder
+        self.policy = SavedPolicy(file, encoder=encoder)
 
     def act(self, obs: Any) -> Any:
         """Choose the most likely actions."""
@@ -55,7 +56,7 @@ class PolicyExpert:
 
     def acting(self, stage: Stage) -> Acting:
         """Have rollout workers play it."""
-        parts = dataclasses.asdict(self.file.architecture)
+        parts = {**dataclasses.asdict(self.file.architecture), "encoder": self.encoder}
         workers = stage.make_workers(dataclasses.replace(stage.config, **parts))
         return Acting(workers, relabelling(self, stage.student), self.file.weights)
 
@@ -112,10 +113,11 @@ def find_expert(expert: str | Path | Callable[[Any], Any], say: Callable[[str], 
         return FunctionExpert(f"<{name}>", expert)
     name = str(expert)
     if is_run(name):
-        file, problems = load_policy_file(RunDir.open(Path(name)))
+        run = RunDir.open(Path(name))
+        file, problems = load_policy_file(run)
         for problem in problems:
             say(problem)
-        return PolicyExpert(name, file)
+        return PolicyExpert(name, file, run.read_config().encoder)
     if ":" in name:
         return function_expert(name)
     if DATASET_ID.fullmatch(name):
@@ -140,11 +142,8 @@ def function_expert(name: str) -> FunctionExpert:
     Raises:
         InputError: there is no such function.
     """
-    module, _, function = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), function)
-    except (Exception, SystemExit) as error:
-        raise InputError(f"--expert: {name!r:.200} cannot be imported: {told(error)}") from error
-    if not callable(found):
-        raise InputError(f"--expert: {name} is {found!r:.60}, which is no function")
+    with concerning(f"--expert {name:.200}"):
+        found = imported(name)
+        if not callable(found):
+            raise InputError(f"it is {found!r:.60}, which is no function")
     return FunctionExpert(name, found)

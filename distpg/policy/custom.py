@@ -1,17 +1,17 @@
 """Which encoder a policy has: ours, or a class of the user's, held to what we rely on."""
 
-import importlib
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
-from distpg.errors import InputError, RunError, concerning, told
+from distpg.errors import InputError, RunError, concerning
 from distpg.policy.architecture import Architecture
 from distpg.policy.encoders import Encoder, ObsEncoder
 from distpg.spaces import Leaf, ObsSpec
-from distpg.values import Range, misfit, nearest
+from distpg.user_code import imported, told
+from distpg.values import Range, misfit
 
 ROWS = 3
 """Observations that a class is tried on."""
@@ -45,27 +45,10 @@ def find(encoder: object) -> type[nn.Module]:
         InputError: there is no such thing, or it is no class of modules.
     """
     if isinstance(encoder, str):
-        encoder = imported(*encoder.partition(":")[::2])
+        encoder = imported(encoder)
     if not isinstance(encoder, type) or not issubclass(encoder, nn.Module):
         raise InputError("it is no subclass of torch.nn.Module")
     return encoder
-
-
-def imported(module: str, attribute: str) -> object:
-    """Import an attribute of a module.
-
-    Raises:
-        InputError: there is no such thing.
-    """
-    if not module or not attribute:
-        raise InputError("it is not of the form module:Class")
-    try:
-        names = vars(importlib.import_module(module))
-    except (Exception, SystemExit) as error:
-        raise InputError(f"it cannot be imported: {told(error)}") from error
-    if attribute not in names:
-        raise InputError(f"{module} has no {attribute}{nearest(attribute, names)}")
-    return names[attribute]
 
 
 class CustomEncoder(Encoder):

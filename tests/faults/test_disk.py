@@ -1,10 +1,12 @@
 """What is on the disk: torn, damaged, or written by two."""
 
+import dataclasses
 import json
 import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -163,6 +165,39 @@ def test_a_slow_disk_makes_saves_rarer_and_the_loop_no_slower(
     assert len(written) < 10
     assert time.monotonic() - began < 15
     assert load_newest(run)[0].progress.iteration == iterations
+
+
+def test_on_a_slow_disk_a_best_policy_waits_its_turn_and_gives_way_to_a_better_one(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunDir(tmp_path / "run")
+    run.claim(overwrite=False)
+    saved = load_newest(RunDir(finished))[0]
+    begun, free = threading.Event(), threading.Event()
+    written: list[int] = []
+
+    def slowly(run: RunDir, checkpoint: Checkpoint, config: Config) -> None:
+        begun.set()
+        assert free.wait(30)
+        written.append(checkpoint.progress.iteration)
+        save_checkpoint(run, checkpoint, config)
+
+    monkeypatch.setattr(checkpointer, "save_checkpoint", slowly)
+    config = RunDir(finished).read_config()
+    writer = checkpointer.Checkpointer(
+        run, config, lambda: saved.learner, lambda: saved.slots, print
+    )
+    for iteration, score in enumerate([1.0, 2.0, 4.0, 3.0, 5.0], 1):
+        progress = dataclasses.replace(saved.progress, iteration=iteration, env_steps=iteration)
+        writer.on_iteration(progress, {"eval/mean_reward": score}, None)
+        assert begun.wait(30)
+    assert not written
+    free.set()
+    best = writer.best()
+    assert best is not None
+    assert (best.best_score, best.progress.iteration) == (5.0, 5)
+    assert written == [1, 5]
+    writer.close()
 
 
 def test_a_second_writer_is_refused_with_the_pid_of_the_first(tmp_path: Path) -> None:

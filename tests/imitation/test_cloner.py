@@ -14,6 +14,7 @@ from distpg.config import Config
 from distpg.envs.make import find_env, make_vector_env
 from distpg.errors import RunError
 from distpg.imitation.cloner import Cloner, Labels
+from distpg.phases import UNDONE
 from distpg.policy.distributions import LOG_STD_LOW
 from distpg.records import Rollout
 from tests import environments
@@ -130,6 +131,26 @@ def test_labels_gather_from_round_to_round_and_none_that_is_not_valid() -> None:
     assert student.trained_steps == len(student.labels) == 3
     assert student.state().counters["labels"] == 3
     assert student.version == 2
+
+
+def test_labels_that_come_to_no_number_are_forgotten_and_the_update_with_them() -> None:
+    student, twin = (cloner("CartPole-v1", {}, 3, normalize_obs=False) for _ in range(2))
+    good = shown(np.ones((3, 4), np.float32), np.array([0, 1]))
+    for one in (student, twin):
+        one.update([good])
+    before = student.state()
+    _, stats = student.update([shown(np.full((3, 4), 3e38, np.float32), np.array([0, 1]))])
+    assert stats[UNDONE] == 1
+    assert not np.isfinite(stats["gradient/norm"])
+    for one in (student, twin):
+        assert UNDONE not in one.update([good])[1]
+        assert one.labels is not None
+        assert len(one.labels) == 4
+    after, other = student.state(), twin.state()
+    assert after.counters == other.counters
+    for name, array in {**after.arrays, **after.policy.arrays}.items():
+        np.testing.assert_array_equal(array, {**other.arrays, **other.policy.arrays}[name], name)
+    assert before.counters["num_updates"] < after.counters["num_updates"]
 
 
 def test_agreement_is_of_the_new_labels_before_they_are_learned() -> None:

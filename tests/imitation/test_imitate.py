@@ -5,14 +5,27 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from distpg import Config, InputError, RunError, evaluate, imitate, load_policy, resume, train
+from distpg import (
+    Config,
+    InputError,
+    Outcome,
+    RunError,
+    evaluate,
+    imitate,
+    load_policy,
+    resume,
+    train,
+)
 from distpg.cli import main
 from distpg.envs.diamond_hill import DiamondHill
+from distpg.evaluation import Evaluator
 from distpg.policy.file import read_policy
+from distpg.records import Evaluation
 from distpg.run_dir import RunDir
 from distpg.spaces import Obs
 from tests.environments import AnyKind
@@ -164,6 +177,59 @@ def test_any_number_of_workers_ends_in_the_weights_of_one_process(
     contents = [dagger(whom, tmp_path / str(n), n, eval_every=2) for n in (0, 1, 2)]
     assert len(set(contents)) == 1
     assert dagger(whom, tmp_path / "again", 0) == contents[0], "evaluation changed the weights"
+
+
+class Blinding(gymnasium.ObservationWrapper[Any, Any, Any]):
+    """At two steps observes what no layer can take in, on both sides of what is done."""
+
+    def __init__(self) -> None:
+        super().__init__(gymnasium.make("CartPole-v1"))
+        self.seen = 0
+
+    def observation(self, observation: Any) -> Any:
+        self.seen += 1
+        blinding = {20: 3e38, 21: -3e38}.get(self.seen)
+        return observation if blinding is None else np.full_like(observation, blinding)
+
+
+def blinded(run: Path, **changes: Any) -> Outcome:
+    """They are in the second of three rounds."""
+    shape: dict[str, Any] = {
+        "num_slots": 1,
+        "num_envs": 1,
+        "hidden_sizes": (),
+        "minibatch_size": 16,
+    }
+    config = tiny(**shape, normalize_obs=False, **changes)
+    return imitate(config, indifferent, make_env=Blinding, expert_rounds=3, run_dir=run)
+
+
+def test_a_round_that_comes_to_no_number_is_undone_and_the_imitation_goes_on_or_ends(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = blinded(tmp_path / "one", on_anomaly="skip").result
+    assert (result["iterations"], result["undone_updates"]) == (3, 1)
+    assert result["trained_steps"] < result["labels"]
+    assert "the update of iteration 2 was taken back" in capsys.readouterr().out
+    assert np.isfinite(load_policy(tmp_path / "one").policy.head.weight.detach().numpy()).all()
+    with pytest.raises(RunError, match=r"iteration 2 was taken back.*anomalies/00000002.*skip"):
+        blinded(tmp_path / "other")
+
+
+def test_a_student_that_collapses_is_taken_back_to_its_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([20.0, 9.0, 19.0])
+
+    def evaluate(self: Evaluator, weights: Any) -> Evaluation:
+        return Evaluation([next(scores)], [1])
+
+    monkeypatch.setattr(Evaluator, "evaluate", evaluate)
+    config = tiny(rollback_on_collapse=0.5, eval_every=1)
+    result = imitate(
+        config, on_cartpole, expert_rounds=3, run_dir=tmp_path / "run", quiet=True
+    ).result
+    assert (result["rollbacks"], result["policy_version"]) == (1, 3)
 
 
 def test_another_seed_ends_in_other_weights(tmp_path: Path) -> None:
@@ -347,7 +413,7 @@ BAD: list[tuple[Any, dict[str, Any], list[str]]] = [
     (on_cartpole, {"dagger_rounds": -1}, ["--dagger-rounds: -1"]),
     (on_cartpole, {"expert_rounds": 0}, ["--expert-rounds: 0", "--dagger-rounds"]),
     ("tests.imitation.experts:NO_FUNCTION", {}, ["NO_FUNCTION", "no function"]),
-    ("tests.imitation.experts:missing", {}, ["experts:missing", "cannot be imported"]),
+    ("tests.imitation.experts:missing", {}, ["experts:missing", "has no missing"]),
     ("no_such_module:act", {}, ["no_such_module:act", "No module named"]),
     ("nowhere", {}, ["'nowhere'", "no run directory", "module:function", "dataset"]),
 ]

@@ -1,0 +1,86 @@
+"""What is told at a run's end: its result, and what to do with it."""
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from distpg.config import Config
+from distpg.progress import Progress
+from distpg.records import LearnerState
+from distpg.report.clock import Clock, table
+from distpg.run_dir import RunDir
+
+
+def summarize(
+    config: Config,
+    progress: Progress,
+    reason: str,
+    clock: Clock,
+    state: LearnerState,
+) -> dict[str, Any]:
+    """Write down how a run ended; steps and seconds of a resumed run's rate are its own."""
+    solved = progress.reached(config.stop_at_return)
+    packages = ("torch", "ray", "gymnasium")
+    return {
+        "algo": config.algo,
+        "env_id": config.env_id,
+        "seed": config.seed,
+        "iterations": progress.iteration,
+        "env_steps": progress.env_steps,
+        "episodes": progress.episodes,
+        "episode_return_mean": progress.mean_return,
+        "stop_reason": reason,
+        "solved_at_env_steps": progress.env_steps if solved else None,
+        "solved_s": clock.trained_s if solved else None,
+        "startup_s": clock.startup_s,
+        "train_s": clock.train_s,
+        "wall_s": clock.now(),
+        "env_steps_per_s": clock.steps_per_s,
+        "simulation_share": clock.simulation_share,
+        "spent_s": clock.spent(overlap=config.overlap),
+        "trained_steps": state.counters["trained_steps"],
+        "dropped_steps": progress.dropped_steps,
+        "dropped": dict(progress.dropped),
+        "env_faults": progress.env_faults,
+        "last_fault": progress.last_fault,
+        "policy_version": state.policy.version,
+        "versions": {"python": platform.python_version()}
+        | {package: metadata.version(package) for package in packages},
+    }
+
+
+def program(name: str) -> str:
+    """Spell a program of this environment as a shell finds it, also where it is not activated."""
+    path = Path(sys.executable).with_name(name)
+    if shutil.which(name) == str(path):
+        return name
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def command_line(*words: str) -> str:
+    """Spell a command as this program was called."""
+    launched = Path(sys.argv[0]).name == "launch.py"
+    return " ".join((f"{program('python')} launch.py" if launched else program("distpg"), *words))
+
+
+def where_to_look(run: RunDir, result: dict[str, Any]) -> Iterator[str]:
+    """Say where the time went, where the run is, and how to see what came of it."""
+    yield from table(result["spent_s"], result["simulation_share"], result["env_steps_per_s"])
+    yield f"the run:      {run.path}"
+    folder = "runs" if run.path.is_relative_to("runs") else run.path
+    yield f"watch it:     {program('tensorboard')} --logdir {folder}"
+    yield f"evaluate it:  {command_line('evaluate', str(run.path))}"
+
+
+def past_its_end(result: dict[str, Any]) -> list[str]:
+    """Return the flags with which a run goes on that has reached what it was to reach."""
+    more = {
+        "solved": ["--stop-at-return", "none"],
+        "total_steps": ["--total-steps", str(2 * result["env_steps"])],
+    }
+    return more.get(result["stop_reason"], [])
