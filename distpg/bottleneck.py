@@ -27,9 +27,9 @@ class Measurement:
     overlap: bool
     """Whether rollouts are played during the update."""
     may_overlap: bool
-    """Whether they may be, by what is learned from them."""
-    compiled: bool
-    """Whether the update's gradient is compiled."""
+    """Whether they may be: there are workers, and what is learned from them may be older."""
+    may_compile: bool
+    """Whether the update's gradient is not compiled, but may be."""
     num_epochs: int
     value_epochs: int
     minibatch_size: int | None
@@ -171,7 +171,7 @@ def no_more_workers(measured: Measurement) -> str:
 
 def less_to_learn(measured: Measurement) -> str:
     """Name the settings that there is something to take from."""
-    options = [] if measured.compiled else ["--compile, for a run of many minutes"]
+    options = ["--compile, for a run of many minutes"] if measured.may_compile else []
     if measured.num_epochs > 1:
         options.append(f"fewer --num-epochs (now {measured.num_epochs})")
     if measured.value_epochs:

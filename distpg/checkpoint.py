@@ -154,15 +154,23 @@ def load_newest(run: RunDir) -> tuple[Checkpoint, list[str]]:
     raise InputError(f"{run.path} has no checkpoint that is whole; the newest: {problems[0]}")
 
 
-def load_networks(run: RunDir) -> tuple[LearnerState, list[str]]:
-    """Load the networks of a run: of its newest checkpoint, else of its final policy alone.
+def first_networks(config: Config) -> tuple[LearnerState | None, list[str]]:
+    """Load the networks that `--init-from` names, if any.
 
     Returns:
         They, and what is wrong with newer ones.
 
     Raises:
-        InputError: it has neither, or they are damaged.
+        InputError: there are none, or they are damaged.
     """
+    if config.init_from is None:
+        return None, []
+    with concerning("--init-from"):
+        return load_networks(RunDir.open(Path(config.init_from)))
+
+
+def load_networks(run: RunDir) -> tuple[LearnerState, list[str]]:
+    """Load those of a run's newest checkpoint, else of its final policy alone."""
     if list_checkpoints(run):
         checkpoint, problems = load_newest(run)
         return checkpoint.learner, problems

@@ -271,7 +271,8 @@ class LearnerSettings:
     gradient/ in TensorBoard; 0 is never."""
     compile: bool = False
     """Compile the gradient of a minibatch with torch.compile: the first updates take up to a minute
-    longer, and with small networks those after them half as long. Needs a C++ compiler."""
+    longer, and with small networks those after them half as long. Needs a C++ compiler, and a
+    policy without --recurrent."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the learner computes; auto takes a GPU where there is one."""
     learner_threads: Count | None = None

@@ -74,9 +74,10 @@ def measure(
         cores=cores(),
         num_workers=config.num_workers,
         num_slots=config.slots,
-        overlap=config.overlap,
-        compiled=config.compile,
-        may_overlap=not config.own_rollouts_alone,
+        # in one process they take turns all the same
+        overlap=config.overlap and config.num_workers > 0,
+        may_compile=not config.compile and config.recurrent == "none",
+        may_overlap=config.num_workers > 0 and not config.own_rollouts_alone,
         num_epochs=config.num_epochs,
         value_epochs=config.value_epochs,
         minibatch_size=config.minibatch_size,

@@ -107,15 +107,15 @@ class Batch:
     def join(cls, rollouts: Sequence[Rollout], device: torch.device) -> Self:
         """Lay the slots side by side and move them to the device.
 
-        Slots that took fewer steps (of whole episodes) are filled up with steps that are not valid.
+        Slots that took fewer steps are filled up with invalid ones, at their last observation.
         """
         import torch
 
         steps = max(len(rollout.rewards) for rollout in rollouts)
 
-        def side_by_side(arrays: list[np.ndarray], rows: int) -> Tensor:
+        def side_by_side(arrays: list[np.ndarray], rows: int, mode: Any = "constant") -> Tensor:
             padded = [
-                np.pad(array, [(0, rows - len(array))] + [(0, 0)] * (array.ndim - 1))
+                np.pad(array, [(0, rows - len(array))] + [(0, 0)] * (array.ndim - 1), mode)
                 if len(array) < rows
                 else array
                 for array in arrays
@@ -126,7 +126,7 @@ class Batch:
             return side_by_side([getattr(rollout, name) for rollout in rollouts], steps)
 
         obs = {
-            leaf: side_by_side([rollout.obs[leaf] for rollout in rollouts], steps + 1)
+            leaf: side_by_side([rollout.obs[leaf] for rollout in rollouts], steps + 1, "edge")
             for leaf in rollouts[0].obs
         }
         state = torch.from_numpy(np.concatenate([rollout.state for rollout in rollouts])).to(device)

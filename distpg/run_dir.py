@@ -81,7 +81,8 @@ class RunDir:
         except OSError as error:
             raise InputError(f"{path} is no run directory: {error.strerror}") from error
         if not found:
-            raise InputError(f"{path} is no run directory: it has no config.toml")
+            lacks = "it has no config.toml" if path.exists() else "it does not exist"
+            raise InputError(f"{path} is no run directory: {lacks}")
         for folder in (run.checkpoints, run.anomalies):
             if folder.is_symlink():
                 raise InputError(f"{folder} is a link, which no run holds")

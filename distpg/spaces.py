@@ -5,7 +5,7 @@ these from an environment's spaces; the networks are built from them; a saved po
 """
 
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
@@ -18,6 +18,12 @@ Part = TypeVar("Part", "Leaf", "ActionSpec")
 Obs = dict[str, np.ndarray]
 MASK = "action_mask"
 """Name of the leaf that says which actions are allowed."""
+
+
+def join_masks(mask: Any) -> Any:
+    """Lay the masks of several choices side by side, [n] or [B, n], where they come apart."""
+    apart = isinstance(mask, tuple | list) and any(np.ndim(part) for part in mask)
+    return np.concatenate([np.asarray(part) for part in mask], -1) if apart else mask
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,28 @@ class Leaf:
     kind: Literal["vector", "image", "categories", "mask"]
     sizes: tuple[Size, ...] = ()
     starts: tuple[int, ...] = ()
+
+    def of(self, obs: Any) -> Any:
+        """Follow the path through an env's observation."""
+        return reduce(lambda part, key: part[key], self.path, obs)
+
+    def cast(self, part: Any) -> np.ndarray:
+        """Turn what may be no array of this leaf's into one.
+
+        Raises:
+            InputError: it holds no numbers, or such as the type does not, as 0.5 or 256 in uint8.
+        """
+        try:
+            given = np.asarray(part)
+            kept = np.require(given, self.dtype, "C")
+        except (OverflowError, TypeError, ValueError) as error:
+            raise InputError(f"observation {self.name!r} is {part!r:.60}: {error}") from error
+        if kept.dtype.kind != "f" and given.dtype != kept.dtype and (kept != given).any():
+            raise InputError(
+                f"observation {self.name!r} holds {given[kept != given][0]}, as {given.dtype}; "
+                f"{self.dtype} is expected, as the env has it"
+            )
+        return kept
 
 
 @dataclass(frozen=True)
@@ -56,24 +84,25 @@ class ObsSpec:
 
     def flatten(self, obs: Any) -> Obs:
         """Take the leaves out of an env's observation, single or batched."""
-        flat: Obs = {}
-        for leaf in self.leaves:
-            part = obs
-            for key in leaf.path:
-                part = part[key]
-            flat[leaf.name] = np.require(part, leaf.dtype, "C")
-        return flat
+        return {leaf.name: np.require(leaf.of(obs), leaf.dtype, "C") for leaf in self.leaves}
 
     def read(self, obs: Any) -> Obs:
         """Take the leaves out of what may be no observation of the env's.
 
         Raises:
-            InputError: it is none, or a category is out of its range.
+            InputError: a part is missing, is of another shape, or holds numbers that its type or
+                its space does not.
         """
-        try:
-            flat = self.flatten(obs)
-        except (IndexError, KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{obs!r:.100} is not of the observation space: {error}") from error
+        flat: Obs = {}
+        for leaf in self.leaves:
+            try:
+                part = leaf.of(obs)
+            except (IndexError, KeyError, TypeError) as error:
+                names = ", ".join(repr(each.name) for each in self.leaves)
+                raise InputError(
+                    f"{obs!r:.100} is no observation: {leaf.name!r} is missing, of {names}"
+                ) from error
+            flat[leaf.name] = leaf.cast(part)
         self.batch_shape(flat)
         for leaf in self.leaves:
             if leaf.kind == "categories":
@@ -196,10 +225,11 @@ class ActionSpec:
         """
         given = np.asarray(actions)
         if given.dtype.kind not in "biuf" or not np.isfinite(given).all():
-            raise InputError(f"the actions {given!r:.100} are not finite numbers")
+            raise InputError(f"the actions {actions!r:.100} are not finite numbers")
         if not given.ndim or given.shape[1:] != self.shape:
             raise InputError(
-                f"an array of shape {given.shape} is no batch of actions of shape {self.shape}"
+                f"the actions have shape [{', '.join(map(str, given.shape))}]; for B observations "
+                f"[{', '.join(['B', *map(str, self.shape)])}] is expected"
             )
         stored = (len(given), *self.stored_shape)
         if self.kind == "continuous":

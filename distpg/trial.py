@@ -16,7 +16,7 @@ from distpg.errors import InputError, LateError, RunError, concerning
 from distpg.policy.architecture import Architecture
 from distpg.signals import deadline
 from distpg.snapshot import SlotState, slots_to_bytes
-from distpg.spaces import ActionSpec, ObsSpec
+from distpg.spaces import MASK, ActionSpec, ObsSpec
 from distpg.user_code import told
 
 CLOSE_S = 5.0
@@ -95,6 +95,8 @@ def play(envs: VectorEnv) -> MaskSource:
         action = some_action(spec, envs.obs_spec.flatten(obs))
         obs, reward, terminated, truncated, info = first_step(copy, spec.to_env(action[None])[0])
         check(envs.obs_spec, obs, info)
+        if find_masks(copy, info) != "none":
+            raise InputError(f"its info has an {MASK} after a step, but had none at the reset")
         if np.ndim(reward) or np.asarray(reward).dtype.kind not in "biuf":
             raise InputError(f"it pays {reward!r}, which is no number")
         for end in (terminated, truncated):

@@ -102,6 +102,12 @@ def test_the_policy_may_be_that_of_another_run(
     assert "[9]" in capsys.readouterr().err
 
 
+def test_what_cannot_be_is_not_advised(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--config", "cartpole-ppo", *SEGMENTS, "--recurrent", "gru", "--num-workers", "0"]
+    measured = found_by(capsys, *words, "--overlap", "--device", "cpu")["measured"]
+    assert not any(measured[name] for name in ("may_compile", "may_overlap", "overlap"))
+
+
 def test_for_people_the_verdict_comes_last(capsys: pytest.CaptureFixture[str]) -> None:
     lines = bench(capsys, "--config", "cartpole-ppo", *SEGMENTS, "--device", "cpu").splitlines()
     assert lines[0].startswith("CartPole-v1, ppo: --num-slots 2 x --num-envs 2")

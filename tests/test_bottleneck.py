@@ -14,7 +14,7 @@ SLOW_ENV = Measurement(
     num_workers=1,
     num_slots=4,
     overlap=False,
-    compiled=True,
+    may_compile=False,
     may_overlap=False,
     num_epochs=10,
     value_epochs=0,
@@ -68,7 +68,7 @@ def test_a_compiled_update_is_advised_where_it_is_not_compiled_yet() -> None:
     slow = replace(SLOW_ENV, update_s={"cpu": 60.0})
     assert "--compile" not in verdict(slow)
     assert "; --compile, for a run of many minutes or fewer" in verdict(
-        replace(slow, compiled=False)
+        replace(slow, may_compile=True)
     )
 
 

@@ -89,6 +89,8 @@ def test_slots_of_fewer_steps_are_filled_up_with_steps_that_are_not_valid() -> N
     # the last true successor stays behind the last step
     assert batch.obs["gear"][:3, 0].tolist() == [0, 10 % 7, 20 % 7]
     assert batch.obs["place"].shape == (5, 4, 2)
+    # and stands for the steps that were not taken: 0 may be no observation
+    assert batch.obs["gear"][3:, 0].tolist() == [20 % 7] * 2
     assert batch.actions.dtype == torch.int64
 
 

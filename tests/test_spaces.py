@@ -222,14 +222,15 @@ BAD_ACTIONS: list[tuple[str, Any, str]] = [
     ("categorical", [2], "2 is no action"),
     ("categorical", [-3], "-3 is no action"),
     ("categorical", [0.5], "0.5 is no action"),
-    ("categorical", 1, r"shape \(\)"),
-    ("categorical", [[1]], r"shape \(1, 1\)"),
+    ("categorical", 1, r"shape \[\]; .* \[B\] is expected"),
+    ("categorical", [[1]], r"shape \[1, 1\]; .* \[B\] is expected"),
     ("multi_categorical", [[[1], [1]]], "1 is no action"),
     ("binary", [[0, 2, 0]], "2 is no action"),
-    ("continuous", [[0.0]], r"shape \(1, 1\)"),
+    ("continuous", [[0.0]], r"shape \[1, 1\]; .* \[B, 2\] is expected"),
     ("continuous", [[0.0, float("nan")]], "finite"),
     ("continuous", [["a", "b"]], "finite"),
     ("scalar", [None], "finite"),
+    ("scalar", None, "actions None are not"),
 ]
 
 
@@ -237,3 +238,43 @@ BAD_ACTIONS: list[tuple[str, Any, str]] = [
 def test_from_env_refuses_what_is_no_action(kind: str, actions: Any, said: str) -> None:
     with pytest.raises(InputError, match=said):
         ACTIONS[kind][0].from_env(actions)
+
+
+CAMERA = ObsSpec(
+    (
+        Leaf("cam", ("cam",), (2, 2), "uint8", "image"),
+        Leaf("gear", ("gear",), (), "int64", "categories", (3,), (0,)),
+        Leaf("speed", ("speed",), (1,), "float32", "vector"),
+    )
+)
+SEEN: dict[str, Any] = {"cam": np.full((2, 2), 200, np.uint8), "gear": 2, "speed": [1]}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"cam": [[0.0, 255.0], [1.0, 2.0]]}, {"gear": np.float64(1)}, {"speed": np.ones(1, bool)}],
+    ids=str,
+)
+def test_what_the_type_of_an_observation_holds_is_read(changes: dict[str, Any]) -> None:
+    read = CAMERA.read({**SEEN, **changes})
+    assert [read[leaf.name].dtype for leaf in CAMERA.leaves] == ["uint8", "int64", "float32"]
+    for name, part in {**SEEN, **changes}.items():
+        np.testing.assert_array_equal(read[name], part)
+
+
+@pytest.mark.parametrize(
+    ("obs", "said"),
+    [
+        ({**SEEN, "cam": SEEN["cam"] / 255}, "'cam' holds 0.78.*, as float64; uint8 is expected"),
+        ({**SEEN, "cam": SEEN["cam"].astype(np.int64) + 100}, "'cam' holds 300, as int64; uint8"),
+        ({**SEEN, "gear": 0.5}, "'gear' holds 0.5"),
+        ({**SEEN, "gear": 3}, "'gear' is 3, which is out of its range"),
+        ({**SEEN, "speed": ["fast"]}, "'speed' is .'fast'.: could not convert"),
+        ({"cam": SEEN["cam"], "gear": 0}, "'speed' is missing, of 'cam', 'gear', 'speed'"),
+        (SEEN["cam"], "is no observation: 'cam' is missing, of 'cam', 'gear', 'speed'"),
+        (None, "None is no observation"),
+    ],
+)
+def test_what_is_no_observation_is_refused_by_the_part_that_is_wrong(obs: Any, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        CAMERA.read(obs)

@@ -5,6 +5,7 @@ from typing import Any
 import ray
 
 from distpg.actors.workers import Playing, RayWorkers
+from distpg.errors import ObjectLostError
 from distpg.phases import Collection
 
 
@@ -12,9 +13,14 @@ class Fetching(Playing):
     """Rollouts that workers were asked for, to be brought here."""
 
     def result(self) -> Collection:
-        """Wait for them, and fetch them."""
+        """Wait for them, and fetch them; those that are lost on the way are played again."""
         played = super().result()
-        return played._replace(rollouts=self.workers.fetch(played.rollouts))
+        rollouts = played.rollouts
+        while True:
+            try:
+                return played._replace(rollouts=self.workers.fetch(rollouts))
+            except ObjectLostError:
+                rollouts = self.workers.replay(rollouts)
 
 
 class FetchingWorkers(RayWorkers):

@@ -12,8 +12,10 @@ from distpg.doctor.check import Check
 from distpg.doctor.machine import Node, judge, named
 from distpg.doctor.process import Report
 
-JOIN_S, ANSWER_S = 10.0, 20.0
+JOIN_S, ANSWER_S = 10.0, 60.0
 """For a cluster to be joined, and for what is asked of a Ray that runs."""
+DEADLINE_S = JOIN_S + ANSWER_S + 20
+"""For the start of a Ray, or for joining one, and its answers."""
 
 
 def own() -> Iterator[Report]:

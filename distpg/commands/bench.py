@@ -4,15 +4,13 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from distpg.bottleneck import NAMES, Measurement, duration, predict, verdict
-from distpg.checkpoint import load_networks
+from distpg.checkpoint import first_networks
 from distpg.config import Config, Positive
 from distpg.envs.make import find_source
 from distpg.errors import InputError
 from distpg.flags import ConfigFlags, read_flags
-from distpg.run_dir import RunDir
 from distpg.trial import try_out
 from distpg.values import check_value
 
@@ -53,11 +51,9 @@ def bench(config: Config, seconds: float) -> Measurement:
         )
     source = find_source(config, None)
     source, *_ = try_out(source, config.phase_timeout)
-    start_from = None
-    if config.init_from is not None:
-        start_from, problems = load_networks(RunDir.open(Path(config.init_from)))
-        for problem in problems:
-            print(problem, file=sys.stderr)
+    start_from, problems = first_networks(config)
+    for problem in problems:
+        print(problem, file=sys.stderr)
     from distpg.measurement import measure
 
     return measure(config, source, seconds, start_from=start_from)

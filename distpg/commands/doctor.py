@@ -64,13 +64,13 @@ def examine(flags: DoctorFlags) -> Iterator[Check]:
         raise InputError(f"--env-kwargs: {flags.env_kwargs} without an env; give its --env-id")
     if address is None:
         yield from watched(machine.local)
-        yield from watched(nodes.own)
+        yield from watched(nodes.own, deadline_s=nodes.DEADLINE_S)
         return
     yield from watched(machine.driver)
     for check in watched(nodes.answering, address, deadline_s=nodes.JOIN_S):
         yield check
         if check.status == "PASS":
-            yield from watched(nodes.joined, address)
+            yield from watched(nodes.joined, address, deadline_s=nodes.DEADLINE_S)
 
 
 def line(check: Check) -> str:

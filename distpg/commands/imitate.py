@@ -9,7 +9,7 @@ from typing import Any
 import tyro
 
 from distpg.assembly import Outcome, execute
-from distpg.checkpoint import load_networks
+from distpg.checkpoint import first_networks
 from distpg.config import Config, CountOrZero
 from distpg.envs.make import MakeEnv, find_source
 from distpg.errors import InputError
@@ -31,8 +31,9 @@ class ImitateFlags(RunFlags):
     """
 
     expert: str = tyro.MISSING
-    """Whom to imitate: a run directory, module:function (from a batch of observations to one of
-    actions), or the id or folder of a dataset in Minari's format."""
+    """Whom to imitate: a run directory, module:function (from a batch of observations, with their
+    action_mask if the env has one, to one of actions), or the id or folder of a dataset in Minari's
+    format."""
     dagger_rounds: int = 0
     """Rounds in which the student acts and the expert says what it would have done (DAgger)."""
     expert_rounds: int | None = None
@@ -75,7 +76,8 @@ def imitate(
     Args:
         config: The settings, as for `train`; a round is a batch of them.
         expert: A run directory, module:function, a dataset of Minari's by id or folder, or a
-            function from a batch of observations to a batch of actions, both as the env has them.
+            function from a batch of observations to a batch of actions, both as the env has them;
+            where it has an action mask, that is in a dict beside what is observed.
         dagger_rounds: Rounds in which the student acts and the expert labels.
         expert_rounds: Rounds before, in which the expert acts; by default 10 without
             `dagger_rounds`, 1 with them or for a dataset.
@@ -106,9 +108,7 @@ def imitate(
     check_value("expert_rounds", expert_rounds, CountOrZero | None)
     source = find_source(config, make_env)
     config = dataclasses.replace(config, env_id=source.name)
-    start_from, problems = None, []
-    if config.init_from is not None:
-        start_from, problems = load_networks(RunDir.open(Path(config.init_from)))
+    start_from, problems = first_networks(config)
     found = find_expert(expert, problems.append)
     can_be_asked = isinstance(found, Oracle)
     if dagger_rounds and not can_be_asked:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distpg.assembly import Outcome, Plan, execute
-from distpg.checkpoint import load_networks
+from distpg.checkpoint import first_networks
 from distpg.config import Config
 from distpg.envs.make import MakeEnv, find_source
 from distpg.flags import RunFlags, read_flags
@@ -59,9 +59,7 @@ def train(
     """
     source = find_source(config, make_env)
     config = dataclasses.replace(config, env_id=source.name)
-    start_from, problems = None, []
-    if config.init_from is not None:
-        start_from, problems = load_networks(RunDir.open(Path(config.init_from)))
+    start_from, problems = first_networks(config)
     run = RunDir.default(config) if run_dir is None else RunDir(Path(run_dir))
     plan = Plan(config, source, run, overwrite, quiet, start_from, notes=tuple(problems))
     if started is not None:

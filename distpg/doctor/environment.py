@@ -4,6 +4,7 @@ import copy
 import pickle
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from typing import Any
@@ -18,9 +19,11 @@ from distpg.doctor.check import Check
 from distpg.doctor.process import Report
 from distpg.doctor.trace import KEPT, SECONDS, SEED, STEPS, Moment, play, same, sample
 from distpg.envs.make import EnvSource, find_env, make_unchecked, make_vector_env
+from distpg.envs.masks import find_masks
 from distpg.envs.single import single
 from distpg.envs.vector_env import Step, VectorEnv
 from distpg.snapshot import SlotState, slots_from_bytes, slots_to_bytes
+from distpg.spaces import MASK, ActionSpec, ObsSpec
 
 LEAK_MB = 0.5
 """Per 1,000 steps; half a gigabyte in a million."""
@@ -33,9 +36,18 @@ AHEAD = 100
 class Subject:
     """The environment under examination, and what several checks need of it."""
 
-    def __init__(self, source: EnvSource) -> None:
+    def __init__(self, unmasked: EnvSource) -> None:
         """Make nothing yet."""
-        self.source = source
+        self.unmasked = unmasked
+
+    @cached_property
+    def source(self) -> EnvSource:
+        """How a copy is made whose action mask, if it tells one, stands in its observation."""
+        env = single(self.unmasked)
+        _, info = env.reset(seed=SEED)
+        found = replace(self.unmasked, masks=find_masks(env, info))
+        env.close()
+        return found
 
     @cached_property
     def env(self) -> Any:
@@ -45,7 +57,12 @@ class Subject:
     @cached_property
     def moments(self) -> list[Moment]:
         """What that copy did in its first steps."""
-        return list(play(self.env, self.pair.action_spec, keep=KEPT))
+        return list(play(self.env, self.specs, keep=KEPT))
+
+    @property
+    def specs(self) -> tuple[ObsSpec, ActionSpec]:
+        """What it observes and accepts."""
+        return self.pair.obs_spec, self.pair.action_spec
 
     @cached_property
     def pair(self) -> VectorEnv:
@@ -74,7 +91,7 @@ def checks(env_id: str, kwargs: EnvKwargs) -> Iterator[Report]:
 def made(subject: Subject) -> Check:
     """Make two copies."""
     began = time.perf_counter()
-    envs = make_unchecked(subject.source, 2)
+    envs = make_unchecked(subject.unmasked, 2)
     took = time.perf_counter() - began
     found = f"2 copies in {1000 * took:.0f} ms, by {type(envs).__name__}"
     envs.close()
@@ -83,7 +100,7 @@ def made(subject: Subject) -> Check:
 
 def spaces(subject: Subject) -> Check:
     """Describe both spaces."""
-    envs = subject.pair.envs
+    envs = make_vector_env(subject.unmasked, 1).envs
     found = f"observes {envs.single_observation_space}, acts in {envs.single_action_space}"
     return Check("PASS", "spaces", " ".join(found.split()))
 
@@ -132,10 +149,12 @@ def walk(envs: VectorEnv) -> Iterator[tuple[Step, np.ndarray]]:
     """Reset and take random steps, the same ones at every call."""
     rng = np.random.default_rng(SEED)
     end = time.perf_counter() + SECONDS
-    envs.reset([SEED, SEED + 1])
+    obs = envs.reset([SEED, SEED + 1])
     for _ in range(STEPS):
-        actions = sample(envs.action_spec, rng, 2)
-        yield copy.deepcopy(envs.step(actions)), actions
+        actions = sample(envs.action_spec, rng, 2, obs.get(MASK))
+        step = envs.step(actions)
+        obs = step.obs
+        yield copy.deepcopy(step), actions
         if time.perf_counter() > end:
             return
 
@@ -147,10 +166,10 @@ def row(step: Step, index: int) -> trace.Obs:
 
 def repeatable(subject: Subject) -> Check:
     """Play the first steps again on another copy, with the same seed and actions."""
-    spec = subject.pair
-    again = play(single(subject.source), spec.action_spec, num_steps=KEPT, keep=KEPT)
+    obs_spec, _ = subject.specs
+    again = play(single(subject.source), subject.specs, num_steps=KEPT, keep=KEPT)
     for number, (one, other) in enumerate(zip(subject.moments, again, strict=False)):
-        obs = (spec.obs_spec.flatten(moment.obs) for moment in (one, other))
+        obs = (obs_spec.flatten(moment.obs) for moment in (one, other))
         felt = ((x.reward, x.terminated, x.truncated) for x in (one, other))
         if not same(*obs) or len(set(felt)) > 1:
             found = f"the same seed and actions went another way at step {number}"
@@ -166,7 +185,7 @@ def memory(subject: Subject) -> Check:
     taken = 0
     resident = psutil.Process().memory_info
     # the first third warms up; what is allocated once is in one of the others at most
-    moments = play(subject.env, subject.pair.action_spec, num_steps=3 * STEPS)
+    moments = play(subject.env, subject.specs, num_steps=3 * STEPS)
     for number in range(3):
         before = resident().rss
         count = sum(1 for _ in islice(moments, STEPS))
@@ -225,6 +244,7 @@ ALONE: dict[str, Callable[[Subject], Check]] = {
     "observations": lambda subject: trace.observations(
         subject.moments, subject.env.observation_space, subject.pair.obs_spec
     ),
+    "masks": lambda subject: trace.masks(subject.moments, *subject.specs),
     "finite": lambda subject: trace.finite(subject.moments, subject.pair.obs_spec),
     "rewards": lambda subject: trace.rewards(subject.moments),
     "episode ends": lambda subject: trace.ends(

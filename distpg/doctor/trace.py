@@ -4,14 +4,13 @@ import copy
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from statistics import median
 from typing import Any
 
 import numpy as np
 
 from distpg.doctor.check import Check
-from distpg.spaces import ActionSpec, Leaf, Obs, ObsSpec
+from distpg.spaces import MASK, ActionSpec, Leaf, Obs, ObsSpec
 
 SEED = 1
 STEPS, SECONDS = 2000, 4.0
@@ -39,22 +38,33 @@ class Moment:
     seconds: float
 
 
-def sample(spec: ActionSpec, rng: np.random.Generator, count: int) -> np.ndarray:
-    """Draw actions as a policy would, [count] or [count, A]."""
+def sample(spec: ActionSpec, rng: np.random.Generator, count: int, mask: Any) -> np.ndarray:
+    """Draw actions as a policy would, [count] or [count, A]: such as a mask [count, n] allows."""
     shape = (count, *spec.stored_shape)
+    if mask is not None:
+        scores = np.where(mask != 0, rng.random(mask.shape), -1.0)
+        choices = np.split(scores, np.cumsum(spec.sizes[:-1]), -1)
+        return np.stack([choice.argmax(-1) for choice in choices], -1).reshape(shape)
     if spec.kind == "continuous":
         return rng.standard_normal(shape, np.float32)
     return rng.integers(spec.sizes or 2, size=shape)
 
 
 def play(
-    env: Any, spec: ActionSpec, *, num_steps: int = STEPS, seconds: float = SECONDS, keep: int = 0
+    env: Any,
+    specs: tuple[ObsSpec, ActionSpec],
+    *,
+    num_steps: int = STEPS,
+    seconds: float = SECONDS,
+    keep: int = 0,
 ) -> Iterator[Moment]:
     """Reset with the one seed there is and take random steps, the same ones at every call.
 
+    It ends where an action mask allows nothing.
+
     Args:
         env: One copy.
-        spec: Its actions.
+        specs: Its observations and actions.
         num_steps: Steps and resets, at most.
         seconds: After which no more are taken.
         keep: How many observations are kept.
@@ -62,6 +72,8 @@ def play(
     rng = np.random.default_rng(SEED)
     end = time.perf_counter() + seconds
     over, seed = True, SEED
+    obs_spec, spec = specs
+    obs: Any = None
     for number in range(num_steps):
         began = time.perf_counter()
         if over:
@@ -69,14 +81,21 @@ def play(
             start, reward, terminated, truncated = True, 0.0, False, False
             seed = None
         else:
-            obs, reward, terminated, truncated, _ = env.step(spec.to_env(sample(spec, rng, 1))[0])
+            mask = obs[MASK][None] if obs_spec.is_masked else None
+            action = spec.to_env(sample(spec, rng, 1, mask))[0]
+            obs, reward, terminated, truncated, _ = env.step(action)
             start = False
         took = time.perf_counter() - began
         kept = (obs, copy.deepcopy(obs)) if number < keep else (None, None)
         yield Moment(start, *kept, reward, terminated, truncated, took)
         over = bool(terminated or truncated)
-        if time.perf_counter() > end:
+        if time.perf_counter() > end or (not over and allows_nothing(obs, *specs)):
             return
+
+
+def allows_nothing(obs: Any, obs_spec: ObsSpec, spec: ActionSpec) -> bool:
+    """Tell whether an observation has an action mask that allows no action."""
+    return obs_spec.is_masked and bool(spec.forbidden({MASK: obs[MASK][None]})[0])
 
 
 def steps(moments: Sequence[Moment]) -> Check:
@@ -93,7 +112,7 @@ def observations(moments: Sequence[Moment], space: Any, spec: ObsSpec) -> Check:
         for moment in moments
         if moment.returned is not None
         for leaf in spec.leaves
-        if (problem := misfit(leaf, at(space, leaf), at(moment.obs, leaf)))
+        if (problem := misfit(leaf, leaf.of(space), leaf.of(moment.obs)))
     ]
     if not problems:
         held = ", ".join(f"{x.name} {list(x.shape)} of {x.dtype}" for x in spec.leaves)
@@ -104,11 +123,6 @@ def observations(moments: Sequence[Moment], space: Any, spec: ObsSpec) -> Check:
     if fatal:
         return Check("FAIL", name, found, advice)
     return Check("WARN", name, found, f"{advice}; distpg takes it as it comes")
-
-
-def at(tree: Any, leaf: Leaf) -> Any:
-    """Follow a leaf's path through a nested observation, or through its space."""
-    return reduce(lambda part, key: part[key], leaf.path, tree)
 
 
 def misfit(leaf: Leaf, space: Any, value: Any) -> tuple[bool, str] | None:
@@ -134,6 +148,20 @@ def misfit(leaf: Leaf, space: Any, value: Any) -> tuple[bool, str] | None:
     if array.dtype != space.dtype:
         return False, f"{where} of {array.dtype}; its space says {space.dtype}"
     return None
+
+
+def masks(moments: Sequence[Moment], obs_spec: ObsSpec, spec: ActionSpec) -> Check:
+    """See how much the action masks allow, and that each allows something."""
+    name = "masks"
+    if not obs_spec.is_masked:
+        return Check("PASS", name, "none: all actions are allowed")
+    on = [x for x in moments if x.returned is not None and not (x.terminated or x.truncated)]
+    if allows_nothing(on[-1].returned, obs_spec, spec):
+        advice = "end the episode where nothing can be done"
+        found = f"after {len(moments) - 1:,} steps and resets no action is allowed"
+        return Check("FAIL", name, found, advice)
+    share = np.mean([np.mean(moment.obs[MASK] != 0) for moment in on])
+    return Check("PASS", name, f"allow {share:.0%} of the actions, on average")
 
 
 def finite(moments: Sequence[Moment], spec: ObsSpec) -> Check:

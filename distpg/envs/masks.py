@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium import spaces
 
 from distpg.errors import InputError
-from distpg.spaces import MASK, ActionSpec, Obs, ObsSpec
+from distpg.spaces import MASK, ActionSpec, Obs, ObsSpec, join_masks
 
 METHOD = "action_masks"
 MaskSource = Literal["none", "info", "method"]
@@ -54,8 +54,7 @@ class MaskedObservation(gym.Wrapper[Any, Any, Any, Any]):
         if self.source == "info" and MASK not in info:
             raise ValueError(f"the info has no {MASK}, which it had at the first reset")
         mask = info[MASK] if self.source == "info" else self.env.get_wrapper_attr(METHOD)()
-        parts = mask if isinstance(mask, tuple | list) else [mask]
-        flat = np.concatenate([np.ravel(part) for part in parts]) != 0
+        flat = np.ravel(join_masks(mask)) != 0
         if len(flat) != self.num_actions:
             raise ValueError(
                 f"the action mask has {len(flat)} entries, where there are {self.num_actions} "

@@ -12,6 +12,7 @@ import numpy as np
 
 from distpg.envs.describe import describe_action, describe_obs
 from distpg.envs.make import EnvSource
+from distpg.envs.masks import mark_mask
 from distpg.errors import InputError, describe
 from distpg.imitation.expert import Acting, Ready, Stage, check_spaces
 from distpg.imitation.labels import as_it_is
@@ -60,11 +61,9 @@ class Dataset:
 
     def check(self, source: EnvSource, student: Policy) -> None:
         """Refuse other spaces than the dataset's."""
-        own = (
-            describe_obs(self.data.observation_space, self.name),
-            describe_action(self.data.action_space, self.name),
-        )
-        check_spaces(self.name, own, source, student)
+        acts = describe_action(self.data.action_space, self.name)
+        sees = mark_mask(describe_obs(self.data.observation_space, self.name), acts, self.name)
+        check_spaces(self.name, (sees, acts), source, student)
 
     def acting(self, stage: Stage) -> Acting:
         """Read all episodes, each as a slot of its own.
@@ -77,9 +76,8 @@ class Dataset:
             try:
                 rollouts.append(as_rollout(episode, number, stage.student))
             except STRANGE as error:
-                raise InputError(
-                    f"--expert: episode {number} of {self.name}: {describe(error)}"
-                ) from error
+                problem = str(error) if isinstance(error, InputError) else describe(error)
+                raise InputError(f"--expert: episode {number} of {self.name}: {problem}") from error
         if len(rollouts) < stage.expert_rounds:
             raise InputError(
                 f"--expert-rounds: {stage.expert_rounds} for the {len(rollouts)} episodes of "
@@ -102,6 +100,9 @@ def as_rollout(episode: Any, number: int, student: Policy) -> Rollout:
         return np.array(values, kind).reshape(steps)
 
     seen = student.obs_spec.read(episode.observations)
+    before = {name: leaf[:-1] for name, leaf in seen.items()}
+    if not (allowed := student.action_spec.allows(before, actions)).all():
+        raise InputError(f"its action at step {allowed.argmin()} is one that the mask forbids")
     return Rollout(
         obs={name: leaf[:, None] for name, leaf in seen.items()},
         state=np.zeros((1, 0), np.float32),

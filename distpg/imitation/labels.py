@@ -42,6 +42,7 @@ def ask(expert: Oracle, student: Policy, obs: Obs) -> np.ndarray:
         if len(answer) != (asked := min(CHUNK, count - start)):
             raise RunError(
                 f"the expert {expert.name} gave {len(answer)} actions for {asked} observations"
+                f"{dict_of(student)}"
             )
         masks = {name: leaf[start : start + CHUNK] for name, leaf in obs.items()}
         if not (allowed := student.action_spec.allows(masks, answer)).all():
@@ -51,6 +52,12 @@ def ask(expert: Oracle, student: Policy, obs: Obs) -> np.ndarray:
             )
         answers.append(answer)
     return np.concatenate(answers)
+
+
+def dict_of(student: Policy) -> str:
+    """Say that observations come as a dict, where they do."""
+    names = [leaf.name for leaf in student.obs_spec.leaves if leaf.path]
+    return f", which came as a dict of {', '.join(names)}" if names else ""
 
 
 def relabelling(expert: Oracle, student: Policy) -> Callable[[Rollout], Rollout]:
@@ -87,9 +94,17 @@ class ExpertPolicy(Policy):
     def step(
         self, obs: Mapping[str, Tensor], memory: Tensor, constants: Mapping[str, Constants]
     ) -> tuple[Tensor, Tensor]:
-        """Return what the expert does, [N, A], where a network would have its outputs."""
-        actions = ask(self.expert, self, {name: leaf.numpy() for name, leaf in obs.items()})
-        return torch.from_numpy(actions.reshape(len(actions), -1).astype(np.float32)), memory
+        """Return what the expert does, [N, A], where a network would have its outputs.
+
+        It is not asked where nothing is allowed: an episode is over there.
+        """
+        seen = {name: leaf.numpy() for name, leaf in obs.items()}
+        asked = ~self.action_spec.forbidden(seen)
+        actions = np.zeros((len(asked), self.num_outputs), np.float32)
+        if asked.any():
+            said = ask(self.expert, self, {name: leaf[asked] for name, leaf in seen.items()})
+            actions[asked] = said.reshape(len(said), -1)
+        return torch.from_numpy(actions), memory
 
     def distribution_of(self, outputs: Tensor) -> Any:
         """Return what draws just that."""

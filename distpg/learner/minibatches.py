@@ -98,10 +98,13 @@ def minibatches(
             yield from whole_sequences(sequence.cpu(), size or len(samples), generator)
 
 
-def whole_sequences(sequence: Tensor, size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-    """Share rows out, [B] int64 the number of each one's sequence, in an order that is drawn."""
+def whole_sequences(
+    sequence: Tensor, size: int, generator: torch.Generator | None
+) -> tuple[Tensor, ...]:
+    """Share rows out, [B] int64 the number of each one's sequence; in a drawn order, or by it."""
     _, numbers, lengths = sequence.unique(return_inverse=True, return_counts=True)
-    order = torch.randperm(len(lengths), generator=generator)
+    count = len(lengths)
+    order = torch.randperm(count, generator=generator) if generator else torch.arange(count)
     rows = order.argsort()[numbers].argsort(stable=True)
     lengths = lengths[order]
     shares = (lengths.cumsum(0) - lengths) // size
@@ -113,10 +116,21 @@ def in_chunks(
     function: Callable[[Mapping[str, Tensor]], Tensor], obs: Mapping[str, Tensor]
 ) -> Tensor:
     """Apply a network to {leaf: [B, *O]} in passes of bounded memory."""
-    return torch.cat([function(chunk) for chunk in chunks(obs, CHUNK)])
+    outputs = torch.cat([function(chunk) for chunk in chunks(obs, CHUNK)])
+    if SEQUENCE in obs and len(outputs) > CHUNK:
+        return outputs[obs[SEQUENCE].argsort(stable=True).argsort()]
+    return outputs
 
 
 def chunks(obs: Mapping[str, Tensor], size: int) -> list[dict[str, Tensor]]:
-    """Split {leaf: [B, *O]} into views of at most `size` rows."""
+    """Split {leaf: [B, *O]} into views of at most `size` rows.
+
+    Sequences of a recurrent policy stay whole, as in minibatches; where there are several chunks,
+    they come in the order of their numbers.
+    """
+    sequence = obs.get(SEQUENCE)
+    if sequence is not None and len(sequence) > size:
+        shares = [rows.to(sequence.device) for rows in whole_sequences(sequence.cpu(), size, None)]
+        return [{name: leaf[rows] for name, leaf in obs.items()} for rows in shares]
     leaves = {name: leaf.split(size) for name, leaf in obs.items()}
     return [dict(zip(leaves, parts, strict=True)) for parts in zip(*leaves.values(), strict=True)]

@@ -128,11 +128,20 @@ class Trainable:
         self.num_updates = state.counters["num_updates"]
 
     def start_from(self, state: LearnerState) -> None:
-        """Take over another run's policy and, where both have one, its critic; no more."""
-        self.policy.load(state.policy)
+        """Take over another run's policy and, where both have one, its critic; no more.
+
+        Raises:
+            InputError: its networks are others.
+        """
         critic = part(state.arrays, "critic/")
-        if self.model.critic and critic:
-            load_arrays(self.model.critic, critic)
+        try:
+            self.policy.load(state.policy)
+            if self.model.critic and critic:
+                load_arrays(self.model.critic, critic)
+        except InputError as error:
+            raise InputError(
+                f"{error}; give the settings of its networks, as --config with its config.toml does"
+            ) from error
 
 
 def part(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

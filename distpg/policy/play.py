@@ -12,7 +12,7 @@ from distpg.errors import InputError
 from distpg.policy.acting import Actor
 from distpg.policy.actor_critic import Policy
 from distpg.policy.file import PolicyFile
-from distpg.spaces import MASK
+from distpg.spaces import MASK, join_masks
 
 
 class SavedPolicy:
@@ -75,8 +75,11 @@ class SavedPolicy:
                 its batch is of another size than was remembered.
         """
         spec = self.policy.obs_spec
+        if action_mask is not None and not spec.is_masked:
+            raise InputError("the policy was trained without action masks; leave action_mask out")
         if action_mask is not None:
-            obs = {**(obs if isinstance(obs, Mapping) else {"obs": obs}), MASK: action_mask}
+            nested = obs if isinstance(obs, Mapping) else {"obs": obs}
+            obs = {**nested, MASK: join_masks(action_mask)}
         elif spec.is_masked and not (isinstance(obs, Mapping) and MASK in obs):
             raise InputError("the policy needs to know what is allowed; give action_mask")
         leaves = spec.read(obs)

@@ -13,6 +13,8 @@ import torch
 from gymnasium import spaces
 
 from distpg import Config, InputError, RunError, evaluate, load_policy, train
+from distpg.doctor.check import Check
+from distpg.doctor.environment import ALONE, BUILT_ON, checks
 from distpg.envs.make import EnvSource, find_env, make_vector_env, source_of
 from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
@@ -77,6 +79,9 @@ class Strict(gym.Env[Any, Any]):
             return {"place": place, MASK: self.mask}, {}
         return place, {MASK: self.mask} if self.tells == "info" else {}
 
+
+if "Strict-v0" not in gym.registry:
+    gym.register("Strict-v0", "tests.envs.test_masks:Strict")
 
 WAYS: list[dict[str, Any]] = [
     {"tells": tells, "kind": kind}
@@ -246,6 +251,61 @@ def test_gymnasiums_own_masks_are_taken() -> None:
     masks = np.take_along_axis(rollout.obs[MASK][:-1], rollout.actions[..., None], 2)[..., 0]
     assert masks[rollout.valid].all()
     assert action_spec.sizes == (6,)
+
+
+class Late(Strict):
+    """One that tells no mask at a reset."""
+
+    def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Any, Info]:
+        return super().reset(seed=seed)[0], {}
+
+
+class Apart(Strict):
+    """One whose masks come apart, one for each choice."""
+
+    def __init__(self) -> None:
+        super().__init__(kind="several")
+
+    def observe(self) -> tuple[Any, Info]:
+        obs, info = super().observe()
+        return obs, {MASK: (info[MASK][:3], info[MASK][3:])}
+
+
+def test_a_mask_that_comes_first_with_a_step_is_not_ignored() -> None:
+    with pytest.raises(InputError, match="an action_mask after a step, but had none at the reset"):
+        try_out(source_of(Late, {}), 60)
+
+
+def test_masks_that_come_apart_are_taken_so_by_a_loaded_policy(tmp_path: Path) -> None:
+    outcome = train(Config(**TINY), make_env=Apart, run_dir=tmp_path / "run", quiet=True)
+    policy = load_policy(outcome.run_dir)
+    apart = (np.array([0, 1, 0]), np.array([0, 0, 0, 1]))
+    obs = np.zeros(2, np.float32)
+    assert policy.act(obs, action_mask=apart).tolist() == [1, 3]
+    assert policy.act(obs, action_mask=[0, 1, 0, 0, 0, 0, 1]).tolist() == [1, 3]
+    batch = [np.stack([part, part]) for part in apart]
+    assert policy.act(np.stack([obs, obs]), action_mask=batch).tolist() == [[1, 3], [1, 3]]
+
+
+def test_a_policy_that_knows_no_mask_says_so(tmp_path: Path) -> None:
+    config: Config = Config(**TINY)
+    run = tmp_path / "run"
+    train(config, make_env=lambda: gym.make("CartPole-v1"), run_dir=run, quiet=True)
+    with pytest.raises(InputError, match="trained without action masks; leave action_mask out"):
+        load_policy(run).act(np.zeros(4), action_mask=np.ones(2))
+
+
+def test_an_environment_with_masks_is_examined_by_what_they_allow() -> None:
+    name = f"{__name__}:Strict-v0"
+    for way in WAYS:
+        found = {one.name: one for one in checks(name, way) if isinstance(one, Check)}
+        assert "FAIL" not in {check.status for check in found.values()}, found
+        assert found["masks"].found.startswith("allow ")
+        assert list(found) == [*ALONE, *BUILT_ON]
+    stuck = [one for one in checks(name, {"stuck_at": 7}) if isinstance(one, Check)]
+    (failure,) = (check for check in stuck if check.status == "FAIL")
+    assert failure.name == "masks"
+    assert failure.found == "after 7 steps and resets no action is allowed"
 
 
 def test_other_environments_are_left_alone() -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from distpg import Config
+from distpg.actors.fetching import FetchingWorkers
 from distpg.actors.restarts import Restarts
 from distpg.actors.workers import RayWorkers
 from distpg.checkpoint import load_newest
@@ -109,6 +110,39 @@ def test_rollouts_that_were_lost_before_the_learner_had_them_are_played_again(
             np.testing.assert_array_equal(rollout.obs["obs"], wanted.obs["obs"])
         assert (restarts.failed, restarts.lost_with_node) == (0, 1)
         assert workers.reissued == 1
+    finally:
+        workers.close()
+
+
+def test_rollouts_that_were_lost_before_the_driver_had_them_are_played_again(
+    cluster: Cluster,
+) -> None:
+    class Bereaved(FetchingWorkers):
+        """Loses a machine when it is to bring the rollouts of a second round."""
+
+        rounds = 0
+
+        def fetch(self, rollouts: Sequence[Any]) -> list[Rollout]:
+            self.rounds += 1
+            if self.rounds == 2:
+                (second,) = set(cluster.worker_nodes)
+                cluster.remove_node(second, allow_graceful=False)
+            return super().fetch(rollouts)
+
+    config: Config = Config(**{**SHAPE, "num_workers": 2, "num_steps": 8192})
+    source = source_of(FaultyWithState, {})
+    twins = [RolloutWorker(config, source, slot) for slot in range(2)]
+    weights = twins[0].policy.weights(0)
+    workers = Bereaved(config, source, Restarts(0, print))
+    try:
+        workers.wait_until_ready()
+        for iteration in range(3):
+            rollouts = workers.collect(weights, iteration).result().rollouts
+            for rollout, twin in zip(rollouts, twins, strict=True):
+                wanted = twin.collect(weights, iteration).rollout
+                np.testing.assert_array_equal(rollout.obs["obs"], wanted.obs["obs"])
+                np.testing.assert_array_equal(rollout.actions, wanted.actions)
+        assert (workers.rounds, workers.reissued, workers.lost_with_node) == (4, 1, 1)
     finally:
         workers.close()
 

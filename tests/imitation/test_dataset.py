@@ -4,6 +4,7 @@ import dataclasses
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 
 from distpg import Config, InputError, imitate, load_policy
 from tests.environments import AnyKind
+from tests.envs.test_masks import Strict
 from tests.imitation.experts import on_cartpole
 from tests.imitation.test_imitate import tiny
 
@@ -142,6 +144,28 @@ def test_observations_of_a_dataset_are_nested_as_the_spaces_are(
     config = tiny(env_id="tests.environments:AnyKind-v0", env_kwargs={"kind": "nested obs"})
     outcome = imitate(config, "any/kind-v1", run_dir=tmp_path / "run", quiet=True)
     assert outcome.result["labels"] == 4
+
+
+def demonstrated(actions: list[int]) -> "MinariDataset":
+    """An episode with masks, of which the second forbids action 3."""
+    masks = np.ones((4, 5), np.int8)
+    masks[1, 3] = 0
+    seen = {"place": np.zeros((4, 2), np.float32), "action_mask": masks}
+    ends = np.array([False, False, True])
+    episode = EpisodeData(0, seen, np.array(actions), np.ones(3), ends, ~ends & ends)
+    return MinariDataset(Strict(tells="leaf"), [episode])
+
+
+def test_demonstrations_may_have_masks_and_one_of_what_is_forbidden_is_named(
+    minari: Minari, tmp_path: Path
+) -> None:
+    make_env = partial(Strict, tells="leaf")
+    minari.datasets[NAME] = demonstrated([3, 3, 0])
+    message = refused(NAME, tmp_path, make_env=make_env)
+    assert f"episode 0 of {NAME}: its action at step 1 is one that the mask forbids" in message
+    minari.datasets[NAME] = demonstrated([3, 2, 0])
+    outcome = imitate(tiny(), NAME, make_env=make_env, run_dir=tmp_path / "run", quiet=True)
+    assert outcome.result["labels"] == 3
 
 
 def refused(expert: str, tmp_path: Path, **settings: Any) -> str:

@@ -29,6 +29,7 @@ from distpg.records import Evaluation
 from distpg.run_dir import RunDir
 from distpg.spaces import Obs
 from tests.environments import AnyKind
+from tests.envs.test_masks import Strict
 from tests.imitation.experts import (
     indifferent,
     on_cartpole,
@@ -232,6 +233,31 @@ def test_a_student_that_collapses_is_taken_back_to_its_best(
     assert (result["rollbacks"], result["policy_version"]) == (1, 3)
 
 
+class Board(Strict):
+    """A game in which nothing is allowed where it is over."""
+
+    def __init__(self) -> None:
+        super().__init__(tells="leaf", stuck_at=20)
+
+
+def test_an_expert_is_not_asked_where_a_game_is_over(tmp_path: Path) -> None:
+    def first_allowed(obs: Any) -> Any:
+        assert obs["action_mask"].any(-1).all(), "nothing is allowed"
+        return obs["action_mask"].argmax(-1)
+
+    config = tiny(num_steps=64)
+    outcome = imitate(
+        config,
+        first_allowed,
+        make_env=Board,
+        expert_rounds=2,
+        dagger_rounds=2,
+        run_dir=tmp_path / "run",
+        quiet=True,
+    )
+    assert outcome.result["labels"] > 3.5 * 4 * 60
+
+
 def test_another_seed_ends_in_other_weights(tmp_path: Path) -> None:
     assert dagger(on_cartpole, tmp_path / "one", 0) != dagger(
         on_cartpole, tmp_path / "other", 0, seed=7
@@ -408,7 +434,7 @@ BAD: list[tuple[Any, dict[str, Any], list[str]]] = [
     (raises, {}, ["<raises>", "the expert is asleep", "experts.py, line"]),
     (one_too_many, {}, ["<one_too_many>", "2 actions for 1 observations"]),
     (sideways, {}, ["<sideways>", "7 is no action"]),
-    (np.negative, {}, ["negative", "shape (1, 4)"]),
+    (np.negative, {}, ["negative", "shape [1, 4]"]),
     (type, {}, ["<type>", "finite numbers"]),
     (on_cartpole, {"dagger_rounds": -1}, ["--dagger-rounds: -1"]),
     (on_cartpole, {"expert_rounds": 0}, ["--expert-rounds: 0", "--dagger-rounds"]),

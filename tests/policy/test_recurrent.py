@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from distpg.learner.minibatches import Samples, minibatches
+from distpg.learner import minibatches as visits
+from distpg.learner import trust_region
+from distpg.learner.minibatches import Samples, chunks, minibatches
 from distpg.learner.sequences import number_sequences, rows_seen
+from distpg.learner.trust_region import fisher_product
 from distpg.policy.recurrent import MEMORY, SEQUENCE, Recurrent
 from distpg.records import Batch
 from tests.learner.runs import Run
@@ -120,6 +123,39 @@ def test_the_learner_remembers_what_the_worker_did(kind: str, changes: dict[str,
         run.learner.update(rollouts)
         rollouts = run.collect()
     assert not changes.get("episodes_per_env") or not rollouts[0].state.any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_large_batch_is_gone_through_in_chunks_of_whole_sequences(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(**{**HIDDEN, "recurrent": kind, "algo": "trpo", "num_epochs": 1})
+    run.iterate()
+    learner, policy = run.learner, run.learner.policy
+    samples, _ = learner.observe(Batch.join(run.collect(), learner.device))
+    count = sum(parameter.numel() for parameter in policy.parameters())
+    vector = torch.randn(count, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        # so that memory counts for something
+        for parameter in policy.parameters():
+            parameter.mul_(2)
+
+    def found() -> list[Tensor]:
+        return [
+            fisher_product(policy, samples.obs, vector),
+            learner.log_ratio(samples),
+            policy.parameters_at(samples.obs),
+        ]
+
+    whole = found()
+    monkeypatch.setattr(trust_region, "ROWS", 7)
+    monkeypatch.setattr(visits, "CHUNK", 7)
+    for one, other in zip(whole, found(), strict=True):
+        assert_close(one, other, rtol=1e-4, atol=1e-6)
+    shares = chunks(samples.obs, 7)
+    assert len(shares) > 3
+    numbers = [set(share[SEQUENCE].tolist()) for share in shares]
+    assert sum(map(len, numbers)) == len(set().union(*numbers))
 
 
 @given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=12), size=st.integers(1, 30))
