@@ -99,11 +99,6 @@ def imitate(
     from distpg.imitation.run import Imitation
     from distpg.imitation.sources import find_expert
 
-    if config.recurrent != "none":
-        raise InputError(
-            f"--recurrent: {config.recurrent}, but imitate trains policies without a memory; leave "
-            "it out"
-        )
     check_value("dagger_rounds", dagger_rounds, CountOrZero)
     check_value("expert_rounds", expert_rounds, CountOrZero | None)
     source = find_source(config, make_env)

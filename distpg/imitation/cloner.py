@@ -9,19 +9,21 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from torch import Tensor
 
 from distpg.config import Config
 from distpg.gradient.losses import log_prob_loss
+from distpg.imitation.labels import goes_on
 from distpg.learner import on_policy
 from distpg.learner.means import Means
-from distpg.learner.minibatches import CHUNK, Rows, chunks, minibatches
+from distpg.learner.minibatches import Rows, in_chunks, minibatches
+from distpg.learner.sequences import rows_seen
 from distpg.learner.trainable import Trainable
 from distpg.learner.undo import or_not_at_all
 from distpg.policy.distributions import LOG_STD_LOW
+from distpg.policy.recurrent import MEMORY, SEQUENCE
 from distpg.records import Batch, LearnerState, Rollout, Weights
 from distpg.spaces import ActionSpec, ObsSpec
 
@@ -31,18 +33,13 @@ class Labels(Rows):
     """What an expert would do, and where."""
 
     obs: dict[str, Tensor]
-    """{leaf: [B, *O]} as the env gave it"""
+    """{leaf: [B, *O]} normalized; of a recurrent student with its memory and sequences"""
     actions: Tensor
     """[B] or [B, A] as the student samples them"""
 
     def __len__(self) -> int:
         """Count them."""
         return len(self.actions)
-
-    def joined(self, more: Self) -> Self:
-        """Put more labels behind these."""
-        obs = {name: torch.cat([leaf, more.obs[name]]) for name, leaf in self.obs.items()}
-        return dataclasses.replace(self, obs=obs, actions=torch.cat([self.actions, more.actions]))
 
 
 class Cloner(Trainable):
@@ -59,7 +56,8 @@ class Cloner(Trainable):
         self.num_rounds = num_rounds
         # an expert says nothing of what a state is worth
         self.optimizer.held = {"critic"}
-        self.labels: Labels | None = None
+        self.batches: list[Batch] = []
+        """Of each round, what was played, with the expert's actions."""
 
     @or_not_at_all
     def update(self, rollouts: Sequence[Rollout]) -> tuple[Weights, dict[str, float]]:
@@ -83,20 +81,47 @@ class Cloner(Trainable):
         torch.set_num_threads(self.threads)
         batch = Batch.join(rollouts, self.device)
         on_policy.check_finite(batch, rollouts[0].rewards.shape[1])
-        valid, seen = batch.valid, {name: leaf[:-1] for name, leaf in batch.obs.items()}
-        fresh = Labels({name: leaf[valid] for name, leaf in seen.items()}, batch.actions[valid])
-        stats = self.agreement(fresh)
-        self.policy.normalizer.merge(seen, valid)
-        labels = fresh if self.labels is None else self.labels.joined(fresh)
+        batches, fresh = [*self.batches, batch], int(batch.valid.sum())
+        stats = self.agreement(self.gathered(batches), fresh)
+        seen = {name: leaf[:-1] for name, leaf in batch.obs.items()}
+        self.policy.normalizer.merge(seen, batch.valid)
+        labels = self.gathered(batches)
         prepared = time.perf_counter()
         stats |= self._fit(labels)
         on_policy.check_sound(stats, self.version, finite=self.optimizer.finite())
-        self.labels = labels
+        self.batches = batches
         self.version += 1
-        self.trained_steps += len(fresh)
+        self.trained_steps += fresh
         weights, ended = self.weights(), time.perf_counter()
         stats |= {"perf/learner_s": ended - began, "perf/prepare_s": prepared - began}
         return weights, stats
+
+    @torch.no_grad()
+    def gathered(self, batches: Sequence[Batch]) -> Labels:
+        """Take the labels out of all batches, as the networks see them now.
+
+        A recurrent student's memory is worked out anew, since the one that it acted from is that of
+        other weights, or of the expert; it goes on from one batch to the next where the env does.
+        """
+        parts: list[dict[str, Tensor]] = []
+        before, memory, count = None, torch.zeros(0), 0
+        for batch in batches:
+            valid = batch.valid
+            state = torch.zeros(valid.shape[1], self.policy.num_memory, device=self.device)
+            if before is not None and self.policy.num_memory:
+                going = goes_on(before, batch)
+                state[going] = memory[going]
+            rows = rows_seen(
+                self.policy, dataclasses.replace(batch, state=state), self.config.sequence_length
+            )
+            if self.policy.num_memory:
+                memory = rows[MEMORY].unflatten(0, (len(valid) + 1, -1))[-1]
+                rows[SEQUENCE] = rows[SEQUENCE] + count
+                count = int(rows[SEQUENCE].max()) + 1
+            parts.append({name: x[: valid.numel()][valid.flatten()] for name, x in rows.items()})
+            before = batch
+        obs = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        return Labels(obs, torch.cat([batch.actions[batch.valid] for batch in batches]))
 
     def _fit(self, labels: Labels) -> dict[str, float]:
         """Run the epochs of minibatches."""
@@ -123,21 +148,20 @@ class Cloner(Trainable):
 
     def loss(self, labels: Labels) -> Tensor:
         """Return -mean(log pi(a|s)) of a minibatch."""
-        seen = self.policy.normalizer(labels.obs)
-        logprobs = self.policy(seen).log_prob(labels.actions)
+        logprobs = self.policy(labels.obs).log_prob(labels.actions)
         return log_prob_loss(logprobs, torch.ones_like(logprobs))
 
     @torch.no_grad()
-    def agreement(self, labels: Labels) -> dict[str, float]:
-        """Compare the student's most likely actions with the labels.
+    def agreement(self, labels: Labels, fresh: int) -> dict[str, float]:
+        """Compare the student's most likely actions with the last labels, so many of them.
 
         Returns:
             imitation/agreement: the share that is the same, where actions are discrete.
             imitation/distance: the root of the mean squared distance, in the env's units, where
             they are continuous.
         """
-        parts = chunks(self.policy.normalizer(labels.obs), CHUNK)
-        modes = torch.cat([self.policy(part).mode() for part in parts])
+        labels = labels[torch.arange(len(labels) - fresh, len(labels), device=self.device)]
+        modes = self.policy.rebuild(in_chunks(self.policy.parameters_at, labels.obs)).mode()
         if self.policy.action_spec.kind != "continuous":
             same = (modes == labels.actions).view(len(labels), -1).all(1)
             return {"imitation/agreement": float(same.double().mean())}

@@ -74,8 +74,8 @@ class Expert(Protocol):
 class Oracle(Expert, Protocol):
     """An expert that can be asked."""
 
-    def act(self, obs: Any) -> Any:
-        """Choose actions for a batch of observations, both as the env has them."""
+    def labelling(self, stage: Stage) -> Callable[[Rollout], Rollout]:
+        """Return what puts its actions in the place of those that were taken."""
         ...
 
 

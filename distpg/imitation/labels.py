@@ -7,23 +7,35 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
 from distpg.errors import InputError, RunError
-from distpg.imitation.expert import Oracle
 from distpg.learner.minibatches import CHUNK
+from distpg.policy.acting import Actor
 from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
 from distpg.policy.normalizer import Constants
-from distpg.records import Rollout, Weights
+from distpg.records import Batch, Rollout, Weights
 from distpg.spaces import Obs
 
+Played = TypeVar("Played", Rollout, Batch)
 
-def ask(expert: Oracle, student: Policy, obs: Obs) -> np.ndarray:
+
+class Answering(Protocol):
+    """Somebody who says what to do in a state, whatever was before it."""
+
+    name: str
+
+    def act(self, obs: Any) -> Any:
+        """Choose actions for a batch of observations, both as the env has them."""
+        ...
+
+
+def ask(expert: Answering, student: Policy, obs: Obs) -> np.ndarray:
     """Ask an expert what it would do at {leaf: [B, *O]}; return it as the student samples it.
 
     Raises:
@@ -60,7 +72,7 @@ def dict_of(student: Policy) -> str:
     return f", which came as a dict of {', '.join(names)}" if names else ""
 
 
-def relabelling(expert: Oracle, student: Policy) -> Callable[[Rollout], Rollout]:
+def relabelling(expert: Answering, student: Policy) -> Callable[[Rollout], Rollout]:
     """Return what puts an expert's actions into a rollout, at the steps that are valid."""
 
     def relabel(rollout: Rollout) -> Rollout:
@@ -74,6 +86,48 @@ def relabelling(expert: Oracle, student: Policy) -> Callable[[Rollout], Rollout]
     return relabel
 
 
+class Following:
+    """Labels as an expert with a memory, which follows each slot from rollout to rollout."""
+
+    def __init__(self, expert: Policy, student: Policy) -> None:
+        """Take the expert's network, and how the student stores actions."""
+        self.expert = expert
+        self.student = student
+        self.last: dict[int, tuple[Rollout, Tensor]] = {}
+        """By slot, its last rollout, and what the expert then remembered."""
+
+    @torch.no_grad()
+    def __call__(self, rollout: Rollout) -> Rollout:
+        """Put its most likely actions into a rollout, at the steps that are valid."""
+        torch.set_num_threads(1)
+        policy, actions = self.expert, rollout.actions.copy()
+        memory = torch.zeros(rollout.valid.shape[1], policy.num_memory)
+        if rollout.slot in self.last:
+            before, remembered = self.last[rollout.slot]
+            going = torch.from_numpy(goes_on(before, rollout))
+            memory[going] = remembered[going]
+        actor = Actor(policy, memory)
+        for step, kept in enumerate(rollout.valid):
+            seen = {name: torch.from_numpy(leaf[step]) for name, leaf in rollout.obs.items()}
+            outputs = actor.outputs(seen, torch.from_numpy(~kept))
+            mode = policy.distribution_of(outputs).mode().numpy()
+            said = self.student.from_env(policy.action_spec.to_env(policy.to_bounds(mode)))
+            actions[step, kept] = said[kept]
+        self.last[rollout.slot] = rollout, actor.memory
+        return dataclasses.replace(rollout, actions=actions)
+
+
+def goes_on(before: Played, after: Played) -> Any:
+    """Tell which envs [N] go on with the episode that was open where the rollout before ended."""
+    still_open = before.valid[-1] & ~(before.terminated | before.truncated)[-1]
+    for name, leaf in after.obs.items():
+        last = before.obs[name][-1]
+        if last.shape != leaf[0].shape:
+            return still_open & False
+        still_open = still_open & (last == leaf[0]).reshape(len(last), -1).all(-1)
+    return still_open
+
+
 def as_it_is(rollout: Rollout) -> Rollout:
     """Return a rollout in which the expert did what it says."""
     return rollout
@@ -82,7 +136,7 @@ def as_it_is(rollout: Rollout) -> Rollout:
 class ExpertPolicy(Policy):
     """Stands in a rollout worker where a policy does, and does what an expert says."""
 
-    def __init__(self, expert: Oracle, student: Policy, parts: Architecture) -> None:
+    def __init__(self, expert: Answering, student: Policy, parts: Architecture) -> None:
         """Take the expert, and how the student stores actions."""
         super().__init__(student.obs_spec, student.action_spec, parts)
         self.expert = expert

@@ -8,7 +8,6 @@ import torch
 
 from distpg.evaluation import Evaluator
 from distpg.imitation.expert import Acting, Expert, Oracle, Ready, Stage
-from distpg.imitation.labels import relabelling
 from distpg.in_process import in_time
 from distpg.progress import Progress
 from distpg.records import Evaluation, Rollout, RolloutStats, Weights
@@ -49,7 +48,7 @@ class Rounds:
     def _student(self) -> Acting:
         assert isinstance(self.expert, Oracle), "where the student acts, the expert is asked"
         workers = self.stage.make_workers(self.stage.config)
-        return Acting(workers, relabelling(self.expert, self.stage.student))
+        return Acting(workers, self.expert.labelling(self.stage))
 
     def collect(self, weights: Weights, iteration: int) -> Ready:
         """Have a round played, and labelled."""

@@ -11,12 +11,13 @@ from distpg.envs.make import EnvSource, make_vector_env
 from distpg.errors import InputError, RunError, concerning
 from distpg.imitation.dataset import load_dataset
 from distpg.imitation.expert import Acting, Expert, Stage, check_spaces
-from distpg.imitation.labels import ExpertPolicy, as_it_is, ask, relabelling
+from distpg.imitation.labels import ExpertPolicy, Following, as_it_is, ask, relabelling
 from distpg.in_process import InProcessWorkers
 from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
 from distpg.policy.file import PolicyFile
 from distpg.policy.play import SavedPolicy
+from distpg.records import Rollout
 from distpg.run_dir import RunDir
 from distpg.trial import shut
 from distpg.user_code import imported, told
@@ -45,20 +46,21 @@ class PolicyExpert:
         return self.policy.act(obs)
 
     def check(self, source: EnvSource, student: Policy) -> None:
-        """Refuse other spaces than its own, and one that cannot be asked about single states."""
-        if self.file.architecture.recurrent != "none":
-            raise InputError(
-                f"--expert: {self.name} remembers its episode (--recurrent "
-                f"{self.file.architecture.recurrent}), so it cannot label single observations; "
-                "give a policy without a memory"
-            )
+        """Refuse other spaces than its own."""
         check_spaces(self.name, (self.file.obs_spec, self.file.action_spec), source, student)
 
     def acting(self, stage: Stage) -> Acting:
         """Have rollout workers play it."""
         parts = {**dataclasses.asdict(self.file.architecture), "encoder": self.encoder}
-        workers = stage.make_workers(dataclasses.replace(stage.config, **parts))
-        return Acting(workers, relabelling(self, stage.student), self.file.weights)
+        # what compiles is the student's learner
+        workers = stage.make_workers(dataclasses.replace(stage.config, **parts, compile=False))
+        return Acting(workers, self.labelling(stage), self.file.weights)
+
+    def labelling(self, stage: Stage) -> Callable[[Rollout], Rollout]:
+        """Ask about each state by itself, or where it has a memory follow the episodes."""
+        if self.policy.policy.num_memory:
+            return Following(self.policy.policy, stage.student)
+        return relabelling(self, stage.student)
 
 
 class FunctionExpert:
@@ -89,6 +91,10 @@ class FunctionExpert:
                 ask(self, student, envs.reset([0]))
             except RunError as error:
                 raise InputError(f"--expert: {error}") from error
+
+    def labelling(self, stage: Stage) -> Callable[[Rollout], Rollout]:
+        """Ask about each state."""
+        return relabelling(self, stage.student)
 
     def acting(self, stage: Stage) -> Acting:
         """Have it play in this process, where it is."""

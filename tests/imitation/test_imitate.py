@@ -1,5 +1,6 @@
 """Whole imitations: who is asked what, what is left on disk, and what goes on from it."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -256,6 +257,41 @@ def test_an_expert_is_not_asked_where_a_game_is_over(tmp_path: Path) -> None:
         quiet=True,
     )
     assert outcome.result["labels"] > 3.5 * 4 * 60
+
+
+@pytest.fixture(scope="module")
+def remembering(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on CartPole without its velocities."""
+    config = tiny(**MEMORY, recurrent_size=6, total_steps=1, seed=3)
+    return train(config, run_dir=tmp_path_factory.mktemp("expert") / "run", quiet=True).run_dir
+
+
+MEMORY: dict[str, Any] = {
+    "env_id": "benchmarks.partially_observed:HiddenCartPole-v0",
+    "recurrent": "gru",
+    "sequence_length": 8,
+}
+
+
+@pytest.mark.parametrize("student", ["gru", "none"])
+def test_expert_and_student_may_have_a_memory(
+    student: str, remembering: Path, tmp_path: Path
+) -> None:
+    config = tiny(
+        **{**MEMORY, "recurrent": student, "num_steps": 48, "num_epochs": 40},
+        recurrent_size=12,
+        learning_rate=1e-2,
+        eval_every=2,
+    )
+    run = tmp_path / "run"
+    outcome = imitate(config, remembering, dagger_rounds=5, run_dir=run, quiet=True)
+    agreed = EventAccumulator(str(run)).Reload().Scalars("imitation/agreement")
+    assert agreed[-1].value > 0.8
+    again = Config(**{**TINY, **MEMORY, "recurrent": student}, recurrent_size=12, total_steps=1)
+    outcome = train(
+        dataclasses.replace(again, init_from=str(run)), run_dir=tmp_path / "on", quiet=True
+    )
+    assert outcome.result["policy_version"] == 1
 
 
 def test_another_seed_ends_in_other_weights(tmp_path: Path) -> None:
