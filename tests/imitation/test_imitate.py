@@ -164,6 +164,20 @@ def test_the_expert_of_a_run_is_its_policy_and_its_labels_are_its_most_likely_ac
     assert (student == expert).mean() > 0.9
 
 
+MEMORY: dict[str, Any] = {
+    "env_id": "benchmarks.partially_observed:HiddenCartPole-v0",
+    "recurrent": "gru",
+    "sequence_length": 8,
+}
+
+
+@pytest.fixture(scope="module")
+def remembering(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on CartPole without its velocities."""
+    config = tiny(**MEMORY, recurrent_size=6, total_steps=1, seed=3)
+    return train(config, run_dir=tmp_path_factory.mktemp("expert") / "run", quiet=True).run_dir
+
+
 def dagger(expert: Any, run: Path, num_workers: int, **changes: Any) -> bytes:
     config = tiny(num_workers=num_workers, phase_timeout=60.0, **changes)
     outcome = imitate(config, expert, expert_rounds=2, dagger_rounds=2, run_dir=run, quiet=True)
@@ -171,14 +185,15 @@ def dagger(expert: Any, run: Path, num_workers: int, **changes: Any) -> bytes:
     return policy_content(outcome.run_dir)
 
 
-@pytest.mark.parametrize("expert", ["a run", "a function"])
+@pytest.mark.parametrize("expert", ["a run", "a function", "a memory"])
 def test_any_number_of_workers_ends_in_the_weights_of_one_process(
-    callers_ray: None, expert: str, expert_run: Path, tmp_path: Path
+    callers_ray: None, expert: str, expert_run: Path, remembering: Path, tmp_path: Path
 ) -> None:
-    whom = expert_run if expert == "a run" else on_cartpole
-    contents = [dagger(whom, tmp_path / str(n), n, eval_every=2) for n in (0, 1, 2)]
+    whom = {"a run": expert_run, "a memory": remembering}.get(expert, on_cartpole)
+    own = MEMORY if expert == "a memory" else {}
+    contents = [dagger(whom, tmp_path / str(n), n, eval_every=2, **own) for n in (0, 1, 2)]
     assert len(set(contents)) == 1
-    assert dagger(whom, tmp_path / "again", 0) == contents[0], "evaluation changed the weights"
+    assert dagger(whom, tmp_path / "again", 0, **own) == contents[0], "evaluation changed it"
 
 
 class Blinding(gymnasium.ObservationWrapper[Any, Any, Any]):
@@ -257,20 +272,6 @@ def test_an_expert_is_not_asked_where_a_game_is_over(tmp_path: Path) -> None:
         quiet=True,
     )
     assert outcome.result["labels"] > 3.5 * 4 * 60
-
-
-@pytest.fixture(scope="module")
-def remembering(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run on CartPole without its velocities."""
-    config = tiny(**MEMORY, recurrent_size=6, total_steps=1, seed=3)
-    return train(config, run_dir=tmp_path_factory.mktemp("expert") / "run", quiet=True).run_dir
-
-
-MEMORY: dict[str, Any] = {
-    "env_id": "benchmarks.partially_observed:HiddenCartPole-v0",
-    "recurrent": "gru",
-    "sequence_length": 8,
-}
 
 
 @pytest.mark.parametrize("student", ["gru", "none"])
