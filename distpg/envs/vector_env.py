@@ -18,8 +18,8 @@ from distpg.envs.envpool import EnvPoolVectorEnv
 from distpg.envs.guard import FAULT, check_finite
 from distpg.envs.masks import mark_mask
 from distpg.envs.state import EnvState, read_state, write_state
-from distpg.errors import RunError, describe
-from distpg.spaces import Obs
+from distpg.errors import InputError, RunError, describe
+from distpg.spaces import MASK, Obs
 
 
 class Step(NamedTuple):
@@ -88,6 +88,11 @@ class VectorEnv:
         else:
             # one generator serves all copies, as in gymnasium's own vector envs
             obs, info = self.envs.reset(seed=seeds[0])
+        if MASK in info and not self.guards_copies and self.action_spec.sizes:
+            raise InputError(
+                f"its vector implementation tells an {MASK} in the info, which is read of single "
+                "copies alone; put it into a Dict observation"
+            )
         self.faults_at_reset = faults_in(info)
         return obs
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 
 from distpg import Config, InputError, RunError, evaluate, load_policy, train
 from distpg.doctor.check import Check
@@ -274,6 +275,23 @@ class Apart(Strict):
 def test_a_mask_that_comes_first_with_a_step_is_not_ignored() -> None:
     with pytest.raises(InputError, match="an action_mask after a step, but had none at the reset"):
         try_out(source_of(Late, {}), 60)
+
+
+class ToldOfAll(CartPoleVectorEnv):
+    """A vector implementation that tells masks in its info."""
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> tuple[Any, Info]:
+        obs, info = super().reset(seed=seed, options=options)
+        return obs, {**info, MASK: np.ones((self.num_envs, 2), np.int8)}
+
+
+def test_a_mask_that_a_vector_implementation_tells_in_its_info_is_not_ignored() -> None:
+    gym.register("ToldOfAll-v0", vector_entry_point="tests.envs.test_masks:ToldOfAll")
+    try:
+        with pytest.raises(InputError, match="ToldOfAll-v0: its vector implementation tells"):
+            try_out(find_env("ToldOfAll-v0", {}), 60)
+    finally:
+        gym.registry.pop("ToldOfAll-v0")
 
 
 def test_masks_that_come_apart_are_taken_so_by_a_loaded_policy(tmp_path: Path) -> None:
