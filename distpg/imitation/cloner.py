@@ -82,7 +82,8 @@ class Cloner(Trainable):
         batch = Batch.join(rollouts, self.device)
         on_policy.check_finite(batch, rollouts[0].rewards.shape[1])
         batches, fresh = [*self.batches, batch], int(batch.valid.sum())
-        stats = self.agreement(self.gathered(batches), fresh)
+        # what a memory holds of this batch may have come from those before
+        stats = self.agreement(self.gathered(batches if self.policy.num_memory else [batch]), fresh)
         seen = {name: leaf[:-1] for name, leaf in batch.obs.items()}
         self.policy.normalizer.merge(seen, batch.valid)
         labels = self.gathered(batches)
