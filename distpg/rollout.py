@@ -125,7 +125,7 @@ class RolloutWorker:
             slot=self.slot,
             **steps,
         )
-        self.memory = actor.memory.numpy()
+        self.memory = actor.memory.numpy().copy()  # a view would hold those of all rollouts before
         returns, lengths = self.scores.take_in(steps["rewards"], valid, over)
         env_steps = int(np.count_nonzero(valid))
         simulated = int(np.count_nonzero(~np.concatenate([before[None], over[:-1]])))

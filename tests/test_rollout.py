@@ -1,5 +1,6 @@
 """How a policy turns into trajectories: what each row of a rollout says must have happened."""
 
+import weakref
 from itertools import cycle, pairwise
 from typing import Any
 
@@ -230,6 +231,16 @@ def test_a_rollout_is_named_by_its_slot_and_the_version_that_played_it() -> None
     collected = worker.collect(weights, 0)
     assert (collected.rollout.policy_version, collected.rollout.slot) == (17, 2)
     assert collected.stats.slot == 2
+
+
+@pytest.mark.parametrize("recurrent", ["none", "gru"])
+def test_no_rollout_holds_on_to_those_before(recurrent: str) -> None:
+    config = configure(num_steps=2, recurrent=recurrent)
+    worker = RolloutWorker(config, source_of(Counting, {}), 0)
+    weights = initial_weights(worker)
+    memories = [weakref.ref(worker.collect(weights, k).rollout.state) for k in range(5)]
+    # the last one is what the next rollout starts from
+    assert [memory() is None for memory in memories[:-1]] == [True] * 4
 
 
 def test_the_same_key_gives_the_same_rollout() -> None:
