@@ -85,7 +85,7 @@ def test_rollouts_that_were_lost_before_the_learner_had_them_are_played_again(
     cluster: Cluster,
 ) -> None:
     # too large to travel with the call that made them
-    config: Config = Config(**{**SHAPE, "num_workers": 2, "num_steps": 8192})
+    config: Config = Config(**{**SHAPE, "num_workers": 2, "num_steps": 2048})
     source = source_of(FaultyWithState, {})
     twins = [RolloutWorker(config, source, slot) for slot in range(2)]
     weights = twins[0].policy.weights(0)
@@ -129,7 +129,7 @@ def test_rollouts_that_were_lost_before_the_driver_had_them_are_played_again(
                 cluster.remove_node(second, allow_graceful=False)
             return super().fetch(rollouts)
 
-    config: Config = Config(**{**SHAPE, "num_workers": 2, "num_steps": 8192})
+    config: Config = Config(**{**SHAPE, "num_workers": 2, "num_steps": 2048})
     source = source_of(FaultyWithState, {})
     twins = [RolloutWorker(config, source, slot) for slot in range(2)]
     weights = twins[0].policy.weights(0)
