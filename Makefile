@@ -18,10 +18,10 @@ train: setup  ## train PPO on CartPole-v1 until it is solved
 	$(BIN)/python launch.py train --config cartpole-ppo
 
 test: setup  ## run the tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-faults: setup  ## run the fault tests, also those that take long
-	$(BIN)/python -m pytest tests/faults -m '$(FAULTS)'
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests/faults -m '$(FAULTS)'
 
 lint: setup  ## check style and spelling
 	$(BIN)/ruff check .

@@ -10,13 +10,6 @@ settings.register_profile("distpg", derandomize=True, deadline=None, max_example
 settings.load_profile("distpg")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run in several processes, one has all those with deadlines; files stay whole."""
-    for item in items:
-        timed = {"faults", "actors"} & {*item.path.parts}
-        item.add_marker(pytest.mark.xdist_group("timed" if timed else str(item.path)))
-
-
 @pytest.fixture(scope="module")
 def callers_ray() -> Iterator[None]:
     """A Ray that the caller of distpg started, with more CPUs than any run here asks for."""

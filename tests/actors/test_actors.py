@@ -56,11 +56,10 @@ def in_process(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     return train(tiny(0), run_dir=tmp_path_factory.mktemp("in-process") / "run", quiet=True)
 
 
-@pytest.mark.parametrize("num_workers", [1, 2])
-def test_any_number_of_workers_ends_in_the_weights_of_one_process(
-    callers_ray: None, in_process: Outcome, num_workers: int, tmp_path: Path
+def test_two_workers_end_in_the_weights_of_one_process(
+    callers_ray: None, in_process: Outcome, tmp_path: Path
 ) -> None:
-    config = tiny(num_workers, eval_every=2, eval_episodes=2)
+    config = tiny(2, eval_every=2, eval_episodes=2)
     outcome = train(config, run_dir=tmp_path / "run", quiet=True)
     assert outcome.result["iterations"] == in_process.result["iterations"] == 3
     assert policy_content(outcome) == policy_content(in_process)
@@ -70,19 +69,19 @@ def test_any_number_of_workers_ends_in_the_weights_of_one_process(
     assert not actors_alive()
 
 
-def test_with_overlap_any_number_of_workers_plays_each_batch_by_the_same_weights(
+def test_with_overlap_two_workers_play_each_batch_by_the_weights_of_one_process(
     callers_ray: None, tmp_path: Path
 ) -> None:
     outcomes = [
         train(tiny(n, algo="appo", eval_every=2), run_dir=tmp_path / str(n), quiet=True)
-        for n in (0, 1, 2)
+        for n in (0, 2)
     ]
     assert len({policy_content(outcome) for outcome in outcomes}) == 1
     for key in ("env_steps", "trained_steps", "dropped_steps"):
         assert len({outcome.result[key] for outcome in outcomes}) == 1, key
 
 
-def test_a_natural_gradient_step_is_the_same_for_any_number_of_workers(
+def test_a_natural_gradient_step_is_the_same_for_two_workers(
     callers_ray: None, tmp_path: Path
 ) -> None:
     outcomes = [

@@ -71,16 +71,16 @@ def test_a_batch_larger_than_the_object_store_is_trained_on(tmp_path: Path) -> N
     settings = {**SHAPE, "num_steps": 1600, "minibatch_size": 1600, "num_epochs": 1}
     batch = 2 * 2 * 1600 * 16 * 1024
     assert batch > STORE
-    config: Config = Config(**{**settings, "num_workers": 2, "total_steps": 4 * 6400})
+    config: Config = Config(**{**settings, "num_workers": 2, "total_steps": 3 * 6400})
     start_ray()
     try:
         with sampling(every=1) as samples:
             outcome = train(config, make_env=Wide, run_dir=tmp_path / "run", quiet=True)
     finally:
         ray.shutdown()
-    assert outcome.result["trained_steps"] == outcome.result["env_steps"] >= 4 * 6300
+    assert outcome.result["trained_steps"] == outcome.result["env_steps"] >= 3 * 6300
     assert outcome.result["worker_restarts"] == outcome.result["learner_restarts"] == 0
-    assert growth(samples["store"], range(2, 4), range(4, 6)) < 0.1 * STORE
+    assert growth(samples["store"], range(1, 3), range(3, 5)) < 0.1 * STORE
 
 
 def test_two_thousand_iterations_take_no_more_memory_than_five_hundred(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ if __name__ == "__main__":
 def test_where_memory_runs_out_the_worker_goes_and_the_learner_stays(tmp_path: Path) -> None:
     expected = undisturbed(tmp_path, FaultyWithState)
     memory = psutil.virtual_memory()
-    most = (memory.total - memory.available + 3 * 2**30) / memory.total
+    most = (memory.total - memory.available + 4 * 2**30) / memory.total
     if most > 0.95:
         pytest.skip("there is no memory to run out of")
     monitored = {"RAY_memory_usage_threshold": f"{most:.3f}"}

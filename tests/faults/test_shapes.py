@@ -9,7 +9,7 @@ import pytest
 from distpg import RunError
 from tests.environments import Stepped
 from tests.faults.injection import Faulty, fault
-from tests.faults.test_processes import run
+from tests.faults.test_processes import run, thorough
 
 ODD = {
     "longer": np.zeros(3, np.float32),
@@ -45,7 +45,11 @@ class Odd(Faulty):
 
 @pytest.mark.parametrize(
     ("kind", "num_workers"),
-    [*((kind, 0) for kind in (*ODD, "first longer")), ("longer", 1), ("first longer", 1)],
+    [
+        *((kind, 0) for kind in (*ODD, "first longer")),
+        ("longer", 1),
+        thorough("first longer", 1),
+    ],
 )
 def test_an_odd_observation_ends_the_run_with_the_env_and_what_its_space_is(
     callers_ray: None, kind: str, num_workers: int, tmp_path: Path

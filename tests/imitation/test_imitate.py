@@ -186,12 +186,12 @@ def dagger(expert: Any, run: Path, num_workers: int, **changes: Any) -> bytes:
 
 
 @pytest.mark.parametrize("expert", ["a run", "a function", "a memory"])
-def test_any_number_of_workers_ends_in_the_weights_of_one_process(
+def test_two_workers_end_in_the_weights_of_one_process(
     callers_ray: None, expert: str, expert_run: Path, remembering: Path, tmp_path: Path
 ) -> None:
     whom = {"a run": expert_run, "a memory": remembering}.get(expert, on_cartpole)
     own = MEMORY if expert == "a memory" else {}
-    contents = [dagger(whom, tmp_path / str(n), n, eval_every=2, **own) for n in (0, 1, 2)]
+    contents = [dagger(whom, tmp_path / str(n), n, eval_every=2, **own) for n in (0, 2)]
     assert len(set(contents)) == 1
     assert dagger(whom, tmp_path / "again", 0, **own) == contents[0], "evaluation changed it"
 
