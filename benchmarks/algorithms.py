@@ -18,7 +18,7 @@ from benchmarks.results import FOLDER, hardware, run_recipe, save
 from distpg.config_file import recipes
 
 TASKS = {
-    "pendulum": ("Pendulum-v1", 300_000),
+    "pendulum": ("Pendulum-v1", 500_000),
     "lunarlander": ("LunarLander-v3", 500_000),
     "hopper": ("Hopper-v5", 500_000),
 }
