@@ -6,7 +6,7 @@ As a script: the samples of 2,000 iterations, as JSON, from a driver that has do
 import json
 import re
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,11 +36,11 @@ def start_ray() -> None:
 
 
 Samples = dict[str, list[tuple[int, float]]]
-"""By the name of what is measured: iterations, with bytes."""
+"""By the name of what is measured: iterations, with what was found."""
 
 
 @contextmanager
-def sampling(every: int) -> Generator[Samples]:
+def sampling(every: int, measure: Callable[[], dict[str, float]]) -> Generator[Samples]:
     """Take samples of the run within, now and then."""
     samples: Samples = {}
     on_iteration = Ledger.on_iteration
@@ -48,8 +48,8 @@ def sampling(every: int) -> Generator[Samples]:
     def look(ledger: Ledger, progress: Any, scalars: Any, weights: object) -> None:
         on_iteration(ledger, progress, scalars, weights)
         if progress.iteration % every == 0:
-            for name, size in sizes().items():
-                samples.setdefault(name, []).append((progress.iteration, size))
+            for name, found in measure().items():
+                samples.setdefault(name, []).append((progress.iteration, found))
 
     with patch.object(Ledger, "on_iteration", look):
         yield samples
@@ -67,6 +67,15 @@ def sizes() -> dict[str, float]:
     return found
 
 
+def references() -> dict[str, float]:
+    """How many objects the driver knows of that it or an actor still holds.
+
+    A store that is full spills, so that its own size does not tell.
+    """
+    worker: Any = ray._private.worker.global_worker  # pyright: ignore
+    return {"references": len(worker.core_worker.get_all_reference_counts())}
+
+
 def main(folder: Path) -> None:
     start_ray()
     # states and weights of 100 KiB and more go through the store, others with their calls
@@ -74,7 +83,7 @@ def main(folder: Path) -> None:
     config: Config = Config(
         **{**settings, "num_workers": 2, "num_epochs": 1, "total_steps": 2000 * 32}
     )
-    with sampling(every=20) as samples:
+    with sampling(20, sizes) as samples:
         train(config, make_env=FaultyWithState, run_dir=folder / "run", quiet=True)
     print(json.dumps(samples))
 

@@ -17,7 +17,7 @@ from distpg import Config, train
 from tests.actors.test_actors import ROOT, environment
 from tests.environments import Info, Stepped
 from tests.faults.injection import FaultyWithState
-from tests.faults.samples import MB, STORE, sampling, start_ray
+from tests.faults.samples import MB, STORE, references, sampling, start_ray
 from tests.faults.test_processes import SHAPE, policy_content, undisturbed
 
 pytestmark = pytest.mark.thorough
@@ -31,7 +31,7 @@ def python(*arguments: str, **variables: str) -> str:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -74,13 +74,15 @@ def test_a_batch_larger_than_the_object_store_is_trained_on(tmp_path: Path) -> N
     config: Config = Config(**{**settings, "num_workers": 2, "total_steps": 3 * 6400})
     start_ray()
     try:
-        with sampling(every=1) as samples:
+        with sampling(1, references) as samples:
             outcome = train(config, make_env=Wide, run_dir=tmp_path / "run", quiet=True)
     finally:
         ray.shutdown()
     assert outcome.result["trained_steps"] == outcome.result["env_steps"] >= 3 * 6300
     assert outcome.result["worker_restarts"] == outcome.result["learner_restarts"] == 0
-    assert growth(samples["store"], range(1, 3), range(3, 5)) < 0.1 * STORE
+    counts = [count for _, count in samples["references"]]
+    assert len(counts) == outcome.result["iterations"] >= 4
+    assert counts[-1] - counts[0] < len(counts) - 1, counts
 
 
 def test_two_thousand_iterations_take_no_more_memory_than_five_hundred(tmp_path: Path) -> None:
