@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from benchmarks.results import FOLDER, hardware, run_recipe, save
-from distpg.config_file import recipes
+from distpg.config.files import recipes
 
 TASKS = {
     "pendulum": ("Pendulum-v1", 500_000),

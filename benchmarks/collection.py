@@ -17,11 +17,11 @@ import numpy as np
 import torch
 
 from benchmarks.results import hardware, save
-from distpg.config import Config
+from distpg.config.config import Config
 from distpg.envs.make import find_env, make_vector_env
 from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
-from distpg.rollout import RolloutWorker
+from distpg.rollout.worker import RolloutWorker
 
 CHEETAH = {"env_id": "HalfCheetah-v5", "num_envs": 16, "num_steps": 128}
 PONG = {"env_id": "ALE/Pong-v5", "num_envs": 16, "num_steps": 32}
@@ -60,11 +60,11 @@ def step(settings: dict[str, Any], seconds: float) -> float:
     for _ in range(20):
         envs.step(action)
     count, began = 0, time.perf_counter()
-    over = np.zeros(num_envs, bool)
+    needs_reset = np.zeros(num_envs, bool)
     while time.perf_counter() - began < seconds:
         for _ in range(10):
-            count += num_envs - int(over.sum())
-            over = envs.step(action).over
+            count += num_envs - int(needs_reset.sum())
+            needs_reset = envs.step(action).needs_reset
     return count / (time.perf_counter() - began)
 
 

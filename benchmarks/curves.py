@@ -9,7 +9,7 @@ from pathlib import Path
 import matplotlib as mpl
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from distpg.run_dir import RunDir
+from distpg.run.directory import RunDir
 
 mpl.use("agg")
 

@@ -21,14 +21,14 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from benchmarks.results import hardware, save
-from distpg.config import Config
+from distpg.config.config import Config
 from distpg.envs import diamond_hill
 from distpg.envs.make import find_env
-from distpg.envs.solver import Game, Solver
 from distpg.gradient.natural_gradient import Product, conjugate_gradient, hessian_product
-from distpg.in_process import InProcessWorkers
 from distpg.learner.learner import Learner
 from distpg.policy.distributions import Categorical
+from distpg.proof.solver import Game, Solver
+from distpg.rollout.in_process import InProcessWorkers
 
 mpl.use("agg")
 

@@ -25,7 +25,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.results import hardware, save
-from distpg.config import Config
+from distpg.config.config import Config
 from distpg.errors import InputError
 from distpg.learner.learner import Learner
 from distpg.policy.actor_critic import Policy

@@ -23,8 +23,9 @@ from unittest import mock
 
 from benchmarks.live import LiveRun, running
 from benchmarks.results import hardware, save
-from distpg import Config, assembly, train
-from distpg.checkpointer import Checkpointer
+from distpg import Config, train
+from distpg.run import execute as assembly
+from distpg.run.checkpointer import Checkpointer
 
 T = TypeVar("T")
 LONG = ["--total-steps", "1000000000", "--max-restarts", "1000", "--max-env-faults", "1000"]

@@ -7,15 +7,15 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distpg.assembly import Outcome
 from distpg.commands.evaluate import evaluate
 from distpg.commands.imitate import imitate
 from distpg.commands.resume import resume
 from distpg.commands.train import train
-from distpg.config import Config
-from distpg.config_file import load_config
+from distpg.config.config import Config
+from distpg.config.files import load_config
 from distpg.errors import InputError, RunError
-from distpg.run_dir import RunDir
+from distpg.run.directory import RunDir
+from distpg.run.execute import Outcome
 
 if TYPE_CHECKING:
     from torch import nn
@@ -50,9 +50,9 @@ def load_policy(
     Raises:
         InputError: there is no policy, it cannot be read, or it has another encoder.
     """
-    from distpg.checkpoint import load_policy_file
     from distpg.policy.file import read_policy
     from distpg.policy.play import SavedPolicy
+    from distpg.run.loading import load_policy_file
 
     path = Path(run)
     if path.is_file():

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import psutil
 
+from distpg.config.values import nearest
 from distpg.errors import InputError, RunError
-from distpg.values import nearest
 
 COMMANDS = {
     "train": "train a policy",

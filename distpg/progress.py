@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass, field, replace
 from dataclasses import fields as fields_of
 from typing import Any, Self
 
+from distpg.config.values import check_fields
 from distpg.errors import InputError
 from distpg.records import RolloutStats
-from distpg.values import check_fields
 
 WINDOW = 100
 """Episodes that the reported mean return is taken over."""
@@ -26,28 +26,35 @@ class Progress:
     """Exceptions that environments raised, each at the cost of an episode."""
     last_fault: str | None = None
     """The last one, and where."""
+    rolled_back_updates: int = 0
+    """Updates that produced NaN or inf."""
     episodes: int = 0
     batch_return: float | None = None
-    """Mean score of the episodes that finished in the last iteration, if any did."""
+    """Mean return of the episodes that finished in the last iteration, if any did."""
     returns: tuple[float, ...] = ()
-    """Scores of the last finished episodes, at most 100, newest last."""
+    """Returns of the last finished episodes, at most 100, newest last."""
     lengths: tuple[int, ...] = ()
 
-    def after(self, slots: Sequence[RolloutStats], *, undone: bool = False) -> Self:
-        """Count one more iteration, or one whose update was taken back; slots in slot order."""
-        returns = [float(score) for slot in slots for score in slot.episode_returns]
+    def after(self, slots: Sequence[RolloutStats], *, rolled_back: bool = False) -> Self:
+        """Count one more iteration; slots in slot order."""
+        returns = [float(value) for slot in slots for value in slot.episode_returns]
         lengths = [int(length) for slot in slots for length in slot.episode_lengths]
         faults = [fault for slot in slots for fault in slot.faults]
-        played = sum(slot.env_steps for slot in slots)
-        torn = sum(slot.torn_steps for slot in slots)
-        surplus = sum(slot.dropped_steps for slot in slots) - torn
-        dropped = {"env_fault": torn, "after_episodes": surplus, "anomaly": played * undone}
+        collected = sum(slot.env_steps for slot in slots)
+        faulted = sum(slot.faulted_steps for slot in slots)
+        surplus = sum(slot.dropped_steps for slot in slots) - faulted
+        dropped = {
+            "env_fault": faulted,
+            "after_episodes": surplus,
+            "anomaly": collected * rolled_back,
+        }
         return replace(
             self,
             iteration=self.iteration + 1,
             env_faults=self.env_faults + len(faults),
             last_fault=faults[-1] if faults else self.last_fault,
-            env_steps=self.env_steps + played * (not undone),
+            rolled_back_updates=self.rolled_back_updates + rolled_back,
+            env_steps=self.env_steps + collected * (not rolled_back),
             dropped=self._with(dropped),
             episodes=self.episodes + len(returns),
             batch_return=sum(returns) / len(returns) if returns else None,
@@ -56,7 +63,7 @@ class Progress:
         )
 
     def dropping(self, slots: Sequence[RolloutStats]) -> Self:
-        """Count what was played ahead, and is not trained on since the run stops."""
+        """Count what was collected ahead, and is not trained on because the run stops."""
         ahead = sum(slot.env_steps + slot.dropped_steps for slot in slots)
         return replace(self, dropped=self._with({"stopped": ahead}))
 
@@ -71,7 +78,7 @@ class Progress:
 
     @property
     def mean_return(self) -> float | None:
-        """Mean score of the window, or None before the first episode has finished."""
+        """Mean return of the window, or None before the first episode has finished."""
         return sum(self.returns) / len(self.returns) if self.returns else None
 
     @property
@@ -99,7 +106,7 @@ class Progress:
         lists = {key: tuple(described[key]) for key in ("returns", "lengths")}
         dropped = {reason: int(steps) for reason, steps in described["dropped"].items()}
         missing = {field.name for field in fields_of(cls)} - described.keys()
-        counts = ("iteration", "env_steps", "env_faults", "episodes")
+        counts = ("iteration", "env_steps", "env_faults", "rolled_back_updates", "episodes")
         if missing or min(described[name] for name in counts) < 0:
             raise InputError(f"{min(missing)} is absent" if missing else "a count is negative")
         fields: dict[str, Any] = {**described, **lists, "dropped": dropped}

@@ -70,7 +70,7 @@ class RolloutStats:
     dropped_steps: int
     """Transitions that were simulated but are not valid: after an env's last episode, or torn."""
     episode_returns: np.ndarray
-    """[E] float64 undiscounted scores of the episodes that ended, in order of (t, env)."""
+    """[E] float64 undiscounted returns of the episodes that ended, in order of (t, env)."""
     episode_lengths: np.ndarray
     """[E] int64 env steps of each."""
     collect_s: float
@@ -78,7 +78,7 @@ class RolloutStats:
     step_s: float
     faults: tuple[str, ...] = ()
     """What envs raised, with their places."""
-    torn_steps: int = 0
+    faulted_steps: int = 0
     """Transitions of the episodes that were lost by it."""
 
 
@@ -157,19 +157,3 @@ class LearnerState:
     counters: Mapping[str, int]
     spaces: Mapping[str, Any]
     """Observations and actions, as `spaces_to_json` writes them."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Scores and lengths of evaluation episodes, in order of (env, episode)."""
-
-    returns: Sequence[float]
-    lengths: Sequence[int]
-
-    def scalars(self) -> dict[str, float]:
-        """Summarize, by TensorBoard tag."""
-        return {
-            "eval/mean_reward": float(np.mean(self.returns)),
-            "eval/std_reward": float(np.std(self.returns)),
-            "eval/mean_ep_length": float(np.mean(self.lengths)),
-        }

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 
+from distpg.config.values import Range, check_fields
 from distpg.errors import InputError
-from distpg.values import Range, check_fields
 
 Size = Annotated[int, Range(1)]
 Part = TypeVar("Part", "Leaf", "ActionSpec")

@@ -1,96 +1,194 @@
-"""The loop: broadcast, collect, update, report.
+"""The training loop: broadcast, collect, update, report.
 
     weights = learner.weights()
     repeat:   rollouts = workers.collect(weights)          the policy acts
               weights  = learner.update(rollouts)          the policy improves
-              watchers look on                             and change nothing
+              evaluation, watchers                         and change nothing
 
-It runs the same whether workers and learner are objects in this process (`in_process.py`) or actors
-on a cluster (`actors/`): `weights` and `rollouts` are handles that only those two open.
+It runs the same whether workers and learner are objects in this process (`rollout/in_process.py`,
+`learner/`) or actors on a cluster (`actors/`): the loop passes weights and rollouts on as handles,
+which only those two open.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Protocol
 
-from distpg.config import Config
-from distpg.phases import UNDONE, Collection, Scalars, phases
+from distpg.iteration import Collection, Evaluation, Iteration, Phases, ProcessFaults, Update
 from distpg.progress import Progress
-from distpg.records import LearnerState
+from distpg.records import LearnerState, Rollout, Weights
 
 StopReason = Literal["solved", "total_steps", "rounds", "interrupted"]
+WeightsHandle = Any
+"""`Weights`, or a reference to them on Ray."""
+RolloutHandle = Any
+"""A `Rollout`, or a reference to one on Ray."""
 
 
-class Pending(Protocol):
-    """Rollouts that are being played."""
+class PendingRollouts(Protocol):
+    """Rollouts that are being collected."""
 
-    def result(self) -> Collection: ...  # noqa: D102
-    def drop(self) -> Collection: ...  # noqa: D102
+    def result(self) -> Collection:
+        """Wait for them."""
+        ...
+
+    def drop(self) -> Collection:
+        """Wait for them to be counted only; the slots stand where they stood before."""
+        ...
 
 
 class Workers(Protocol):
-    """Plays every slot of a batch."""
+    """Collects the rollouts of all slots."""
 
-    def collect(self, weights: Any, iteration: int) -> Pending: ...  # noqa: D102
+    def collect(self, weights: WeightsHandle, iteration: int) -> PendingRollouts:
+        """Start a rollout of every slot with the given weights."""
+        ...
+
+    def evaluate(self, weights: WeightsHandle) -> Evaluation:
+        """Run evaluation episodes, on envs that no slot uses."""
+        ...
+
+    def fetch(self, rollouts: Sequence[RolloutHandle]) -> Sequence[Rollout]:
+        """Open handles."""
+        ...
+
+    def states(self) -> Sequence[Any]:
+        """Return the `SlotState` of each slot after the last collection, or None."""
+        ...
+
+    def faults(self) -> ProcessFaults:
+        """Count the processes that were replaced so far."""
+        ...
+
+    def close(self) -> None:
+        """Close the envs, and end the processes."""
+        ...
 
 
-class Learner(Protocol):
+class LearnerProtocol(Protocol):
     """Turns a batch into better weights."""
 
-    def weights(self) -> Any: ...  # noqa: D102
-    def acting_weights(self) -> Any: ...  # noqa: D102
-    def update(self, rollouts: Sequence[Any]) -> tuple[Any, Scalars]: ...  # noqa: D102
-    def state(self) -> LearnerState: ...  # noqa: D102
+    def placement(self) -> tuple[str, int]:
+        """Return the device and the number of threads that updates are computed with."""
+        ...
+
+    def weights(self) -> WeightsHandle:
+        """Return the current policy's weights."""
+        ...
+
+    def acting_weights(self) -> WeightsHandle:
+        """Return what the next batch is collected with: with overlap, one update older."""
+        ...
+
+    def fetch(self, weights: WeightsHandle) -> Weights:
+        """Open a handle."""
+        ...
+
+    def update(self, rollouts: Sequence[RolloutHandle]) -> tuple[WeightsHandle, Update]:
+        """Improve the policy by one batch; return the new weights."""
+        ...
+
+    def state(self) -> LearnerState:
+        """Return everything that the next update depends on, as it stands after the last one."""
+        ...
+
+    def load(self, state: LearnerState) -> None:
+        """Continue from a state."""
+        ...
+
+    def start_from(self, state: LearnerState) -> None:
+        """Take over another run's networks only."""
+        ...
+
+    def faults(self) -> ProcessFaults:
+        """Count the processes that were replaced so far."""
+        ...
+
+    def close(self) -> None:
+        """End the process, if it has its own."""
+        ...
 
 
 class Watcher(Protocol):
-    """Looks on after each iteration; may add scalars for the watchers after it."""
+    """Sees every iteration after its update. `run/execute.py` lists a run's watchers in order."""
 
-    def on_iteration(self, progress: Progress, scalars: Scalars, weights: Any) -> None: ...  # noqa: D102
+    def on_iteration(self, iteration: Iteration) -> Mapping[str, float] | None:
+        """Look at an iteration.
+
+        Returns:
+            Scalars by TensorBoard tag, for the watchers after this one and for the logs; or None.
+        """
+        ...
 
 
 @dataclass
-class Stop:
-    """When a run ends."""
+class StopCondition:
+    """When a run ends: after so many env steps, at a mean return, or on a signal."""
 
-    settings: Config
+    total_steps: int
+    stop_at_return: float | None = None
     signal: int | None = None
-    """The signal that asked for an end, if one did."""
+    """The signal that asked for the end, if one did."""
 
     def reason(self, progress: Progress) -> StopReason | None:
-        """Return why the run ends here, or None while it goes on."""
-        if progress.reached(self.settings.stop_at_return):
+        """Return why the run ends here, or None to continue."""
+        if progress.reached(self.stop_at_return):
             return "solved"
-        if progress.env_steps >= self.settings.total_steps:
+        if progress.env_steps >= self.total_steps:
             return "total_steps"
         return "interrupted" if self.signal is not None else None
 
 
+Evaluate = Callable[[int, WeightsHandle], Evaluation | None]
+"""From an iteration and its weights to their evaluation, or None when none is due."""
+
+
 def train_loop(
-    workers: Workers, learner: Learner, stop: Stop, watchers: Sequence[Watcher], progress: Progress
+    workers: Workers,
+    learner: LearnerProtocol,
+    stop: StopCondition,
+    evaluate: Evaluate,
+    watchers: Sequence[Watcher],
+    progress: Progress,
+    *,
+    overlap: bool = False,
 ) -> tuple[Progress, StopReason]:
     """Train until there is a reason to stop.
 
-    With overlap, the next rollouts are played while the learner improves on these, by the weights
-    that played these; those that a stop leaves over are dropped.
+    With overlap, the next rollouts are collected while the learner updates on these, with the
+    weights that collected these; what is pending when the run stops is dropped.
     """
     weights, acting, pending = learner.weights(), learner.acting_weights(), None
     while (reason := stop.reason(progress)) is None:
         began = time.perf_counter()
         pending = pending or workers.collect(acting, progress.iteration)
         collection = pending.result()
-        ahead = stop.settings.overlap
-        pending = workers.collect(weights, progress.iteration + 1) if ahead else None
+        pending = workers.collect(weights, progress.iteration + 1) if overlap else None
         collected = time.perf_counter()
-        weights, scalars = learner.update(collection.rollouts)
-        updated = time.perf_counter()
+        weights, update = learner.update(collection.rollouts)
+        updated, updated_at = time.perf_counter(), time.time()
 
-        progress = progress.after(collection.stats, undone=UNDONE in scalars)
-        scalars |= phases(collection.by_worker, collected - began, updated - collected)
+        progress = progress.after(collection.stats, rolled_back=update.rolled_back)
+        phases = Phases.of(collection.by_worker, update, collected - began, updated - collected)
+        evaluation = evaluate(progress.iteration, weights)
+        iteration = Iteration(
+            progress=progress,
+            collection=collection,
+            update=update,
+            evaluation=evaluation,
+            weights=partial(learner.fetch, weights),
+            faults=workers.faults() + learner.faults(),
+            phases=phases,
+            updated_at=updated_at,
+            scalars=update.scalars
+            | phases.scalars()
+            | (evaluation.scalars() if evaluation else {}),
+        )
         for watcher in watchers:
-            watcher.on_iteration(progress, scalars, weights)
-        # another policy, where a watcher went back to an earlier one
+            iteration = iteration.adding(watcher.on_iteration(iteration))
+        # a watcher may have rolled the policy back
         weights = acting = learner.weights()
     if pending:
         progress = progress.dropping(pending.drop().stats)

@@ -5,14 +5,14 @@ import sys
 import traceback
 from pathlib import Path
 
+from distpg.config.values import nearest
 from distpg.errors import InputError, describe
-from distpg.values import nearest
 
 CALLERS = ("distpg", "gymnasium", "importlib", "torch")
 """Packages that an exception may pass through on its way out of the user's code."""
 
 
-def imported(name: str) -> object:
+def import_object(name: str) -> object:
     """Import what module:name names.
 
     Raises:
@@ -24,13 +24,13 @@ def imported(name: str) -> object:
     try:
         names = vars(importlib.import_module(module))
     except (Exception, SystemExit) as error:
-        raise InputError(f"it cannot be imported: {told(error)}") from error
+        raise InputError(f"it cannot be imported: {format_user_error(error)}") from error
     if attribute not in names:
         raise InputError(f"{module} has no {attribute}{nearest(attribute, names)}")
     return names[attribute]
 
 
-def told(error: BaseException) -> str:
+def format_user_error(error: BaseException) -> str:
     """Write an exception in a line, with the place in the user's code that raised it."""
     files = (getattr(sys.modules.get(name), "__file__", None) for name in CALLERS)
     not_the_users = ("<frozen", *(str(Path(file).parent) for file in files if file))

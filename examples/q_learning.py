@@ -11,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 
 from distpg.envs import diamond_hill
-from distpg.envs.solver import Game, Solver
+from distpg.proof.solver import Game, Solver
 
 GAMMA = 1.0
 EPSILON = 0.3

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from distpg import Config, train
+from distpg.bench.measure import within
 from distpg.cli import main
-from distpg.measurement import within
 
 SMALL = ["--hidden-sizes", "8", "--num-envs", "2", "--seconds", "0.01"]
 SEGMENTS = [*SMALL, "--num-steps", "32", "--minibatch-size", "16", "--num-epochs", "2"]

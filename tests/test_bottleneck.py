@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from distpg.bottleneck import Measurement, duration, predict, verdict
+from distpg.bench.advice import Measurement, duration, predict, verdict
 
 SLOW_ENV = Measurement(
     cores=8,

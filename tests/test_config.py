@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from distpg import Config, InputError, load_config
-from distpg.config import hints, presets
-from distpg.config_file import recipes
-from distpg.values import Range
+from distpg.config.config import hints, presets
+from distpg.config.files import recipes
+from distpg.config.values import Range
 
 
 def test_ppos_defaults_are_those_of_stable_baselines3() -> None:

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distpg import Config, InputError, load_config
-from distpg.config import hints
-from distpg.config_file import read_settings, recipes, to_toml
-from distpg.flags import ConfigFlags, read_flags
-from distpg.values import flag
+from distpg.config.config import hints
+from distpg.config.files import read_settings, recipes, to_toml
+from distpg.config.flags import ConfigFlags, read_flags
+from distpg.config.values import flag
 
 numbers = st.floats(0, 1e6, exclude_min=True, allow_subnormal=True)
 fractions = st.floats(0, 1)

@@ -15,11 +15,11 @@ import pytest
 from distpg import Config, load_policy
 from distpg.cli import main
 from distpg.envs.make import source_of
-from distpg.in_process import InProcessWorkers
 from distpg.learner.learner import Learner
 from distpg.progress import Progress
-from distpg.run_dir import RunDir
-from distpg.train import Stop, train_loop
+from distpg.rollout.in_process import InProcessWorkers
+from distpg.run.directory import RunDir
+from distpg.train import StopCondition, train_loop
 from tests.environments import Compass
 from tests.test_cli import ROOT
 
@@ -166,6 +166,6 @@ def test_an_image_and_a_direction_are_learned_from_together(
         "direction": "categories",
     }
     learner = Learner(config, envs.obs_spec, envs.action_spec)
-    progress, _ = train_loop(workers, learner, Stop(config), [], Progress())
+    progress, _ = train_loop(workers, learner, StopCondition(config), [], Progress())
     # who looks at one of the two alone is right in half of the cases at most
     assert progress.reached(0.75)

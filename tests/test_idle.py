@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from distpg.config import Config, presets
-from distpg.config_file import read_settings, recipes
-from distpg.idle import idle_settings
+from distpg.config.config import Config, presets
+from distpg.config.files import read_settings, recipes
+from distpg.run.unused_settings import idle_settings
 from distpg.spaces import ActionSpec, Leaf, ObsSpec
 
 VECTOR = ObsSpec((Leaf("obs", (), (6,), "float32", "vector"),))

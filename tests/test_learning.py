@@ -6,12 +6,12 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from distpg.config import Config
+from distpg.config.config import Config
 from distpg.envs.make import source_of
-from distpg.in_process import InProcessWorkers
 from distpg.learner.learner import Learner
 from distpg.progress import Progress
-from distpg.train import Stop, train_loop
+from distpg.rollout.in_process import InProcessWorkers
+from distpg.train import StopCondition, train_loop
 
 
 class BrightSide(gym.Env[np.ndarray, np.int64]):
@@ -40,7 +40,7 @@ def train_in_process(config: Config, make_env: type[gym.Env[Any, Any]]) -> Progr
     workers = InProcessWorkers(config, source_of(make_env, {}))
     envs = workers.slots[0].envs
     learner = Learner(config, envs.obs_spec, envs.action_spec)
-    progress, _ = train_loop(workers, learner, Stop(config), [], Progress())
+    progress, _ = train_loop(workers, learner, StopCondition(config), [], Progress())
     return progress
 
 

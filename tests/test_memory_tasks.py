@@ -3,8 +3,8 @@
 from typing import Any
 
 from distpg.envs.make import find_env, make_vector_env
-from distpg.evaluation import play
-from distpg.trial import try_out
+from distpg.rollout.evaluation import play
+from distpg.run.preflight import check_env
 from tests.learner.runs import Run
 
 TASK = "benchmarks.partially_observed:"
@@ -26,7 +26,7 @@ SHAPE: dict[str, Any] = {
 def score(name: str, iterations: int, **settings: Any) -> float:
     """Train, then play with the most likely actions; return the mean return."""
     env_id = f"{TASK}{name}-v0"
-    source, *_ = try_out(find_env(env_id, {}), 60)
+    source, *_ = check_env(find_env(env_id, {}), 60)
     run = Run(source=source, env_id=env_id, **{**SHAPE, **settings})
     for _ in range(iterations):
         run.iterate()

@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distpg.config import Config
+from distpg.config.config import Config
 from distpg.envs.make import find_env
 from distpg.errors import InputError, RunError
-from distpg.in_process import InProcessWorkers
 from distpg.learner.learner import Learner
 from distpg.progress import Progress
 from distpg.records import Rollout
-from distpg.train import Stop, train_loop
+from distpg.rollout.in_process import InProcessWorkers
+from distpg.train import StopCondition, train_loop
 from tests.learner.runs import LONG, Run, assert_same, differ, seen
 
 
@@ -39,7 +39,7 @@ def trained(**settings: Any) -> tuple[Watched, Progress]:
     workers = InProcessWorkers(config, find_env("CartPole-v1", {}))
     envs = workers.slots[0].envs
     learner = Watched(config, envs.obs_spec, envs.action_spec)
-    progress, _ = train_loop(workers, learner, Stop(config), [], Progress())
+    progress, _ = train_loop(workers, learner, StopCondition(config), [], Progress())
     return learner, progress
 
 
@@ -82,15 +82,15 @@ def test_vtrace_corrects_old_rollouts_where_gae_does_not() -> None:
     run = Run(**LONG, algo="appo", learning_rate=0.01)
     rollouts = run.collect()
     run.iterate()
-    samples, paths = seen(run.learner, rollouts)
+    samples, trajectories = seen(run.learner, rollouts)
     plain = run.make_learner(advantage="gae", gae_lambda=1.0)
     plain.load(run.learner.state())
-    corrected, uncorrected = (one.credit(samples, paths) for one in (run.learner, plain))
+    corrected, uncorrected = (one.credit(samples, trajectories) for one in (run.learner, plain))
     moved = (corrected.returns - uncorrected.returns).abs().max()
     assert moved > 0.05
     # on rollouts of its own it has nothing to correct
-    own, paths = seen(run.learner, run.collect())
-    same, gae = (one.credit(own, paths).returns for one in (run.learner, plain))
+    own, trajectories = seen(run.learner, run.collect())
+    same, gae = (one.credit(own, trajectories).returns for one in (run.learner, plain))
     np.testing.assert_allclose(same.numpy(), gae.numpy(), rtol=1e-4, atol=1e-4)
 
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from distpg.phases import Collection, phases
+from distpg.phases import phases
 from distpg.progress import Progress
-from distpg.records import RolloutStats
+from distpg.records import Collection, RolloutStats
 from distpg.report.clock import Clock, table
 
 

@@ -21,18 +21,18 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Normal
 from torch.testing import assert_close
 
-from distpg.config import Config
+from distpg.config.config import Config
 from distpg.envs.describe import describe_action, describe_obs
 from distpg.envs.make import EnvSource, find_env, make_vector_env, source_of
 from distpg.errors import RunError
 from distpg.gradient.diagnostics import approx_kl
-from distpg.gradient.losses import SURROGATES, Coefficients, Scored, value_loss
+from distpg.gradient.losses import SURROGATES, Coefficients, SurrogateInputs, value_loss
 from distpg.learner.learner import Learner
 from distpg.policy.distributions import DiagonalGaussian, MultiCategorical
 from distpg.policy.images import ImageEncoder
 from distpg.policy.normalizer import LeafNormalizer
 from distpg.records import Batch, Rollout, Weights
-from distpg.rollout import RolloutWorker
+from distpg.rollout.worker import RolloutWorker
 from distpg.spaces import ActionSpec, ObsSpec
 from tests.environments import AnyKind, Counting, Echo, PaysOne, Remembers
 
@@ -283,7 +283,7 @@ def test_core_07_advantages_are_normalized_over_the_whole_batch_not_over_a_minib
     run = Run(WALK, num_envs=4, num_steps=20, minibatch_size=8, num_epochs=1)
     clip, seen = SURROGATES["clip"], list[Tensor]()
 
-    def spy(scored: Scored, now: Coefficients) -> Tensor:
+    def spy(scored: SurrogateInputs, now: Coefficients) -> Tensor:
         seen.append(scored.advantages)
         return clip(scored, now)
 
@@ -315,7 +315,7 @@ def test_core_08_the_clipped_surrogate_pushes_no_ratio_further_out(
     logprobs = torch.tensor([math.log(0.3 * ratio)], requires_grad=True)
     nothing = torch.zeros(1)
     log_ratio = logprobs - math.log(0.3)
-    scored = Scored(logprobs, log_ratio, torch.tensor([advantage]), nothing + 1, nothing)
+    scored = SurrogateInputs(logprobs, log_ratio, torch.tensor([advantage]), nothing + 1, nothing)
     SURROGATES["clip"](scored, Coefficients(clip=clip, kl=0.0, entropy=0.0)).backward()
     assert logprobs.grad is not None
     # minus the gradient of ratio x advantage
@@ -561,7 +561,7 @@ class Game(NamedTuple):
     """[T+1, N, 4, 84, 84]"""
     terminated: np.ndarray
     """[T, N]"""
-    over: np.ndarray
+    needs_reset: np.ndarray
     """[T, N]"""
     specs: tuple[ObsSpec, ActionSpec]
 
@@ -581,7 +581,7 @@ def breakout() -> Game:
         frames_at_reset=info["episode_frame_number"].tolist(),
         obs=np.array(obs),
         terminated=np.array([step.terminated for step in steps]),
-        over=np.array([step.over for step in steps]),
+        needs_reset=np.array([step.needs_reset for step in steps]),
         specs=(envs.obs_spec, envs.action_spec),
     )
 
@@ -613,7 +613,7 @@ def test_atari_02_an_action_lasts_4_frames_of_which_the_last_2_are_seen_as_their
 def test_atari_03_a_lost_life_terminates_and_the_game_plays_on(breakout: Game) -> None:
     assert breakout.terminated.any(0).all()
     assert (breakout.terminated.sum(0) < 5).all()
-    assert not breakout.over.any()
+    assert not breakout.needs_reset.any()
 
 
 def test_atari_04_a_game_that_waits_for_the_fire_button_is_started(breakout: Game) -> None:
@@ -710,7 +710,7 @@ def test_auxiliary_01_the_clip_range_in_use_is_the_one_that_is_reported(
     run = Run(ENDLESS, **WHOLE, clip_schedule="linear", clip_coef=0.2, total_steps=32)
     clip, used = SURROGATES["clip"], list[float]()
 
-    def spy(scored: Scored, now: Coefficients) -> Tensor:
+    def spy(scored: SurrogateInputs, now: Coefficients) -> Tensor:
         used.append(now.clip)
         return clip(scored, now)
 

@@ -13,12 +13,12 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from distpg.config import Config
+from distpg.config.config import Config
 from distpg.envs.make import source_of
-from distpg.in_process import InProcessWorkers
 from distpg.learner.learner import Learner
 from distpg.progress import Progress
-from distpg.train import Stop, train_loop
+from distpg.rollout.in_process import InProcessWorkers
+from distpg.train import StopCondition, train_loop
 from tests.environments import Info, Stepped
 
 
@@ -39,8 +39,14 @@ class Probe(gym.Env[Any, Any]):
 
     def step(self, action: Any) -> Stepped:
         self.count += 1
-        over = self.count == self.num_steps
-        return self._observe(), self.pay(float(2 * action - 1), over=over), over, False, {}
+        needs_reset = self.count == self.num_steps
+        return (
+            self._observe(),
+            self.pay(float(2 * action - 1), needs_reset=needs_reset),
+            needs_reset,
+            False,
+            {},
+        )
 
     def _observe(self) -> Any:
         return np.array([self.see()], np.float32)
@@ -49,7 +55,7 @@ class Probe(gym.Env[Any, Any]):
         """Say what is observed."""
         return 0.0
 
-    def pay(self, direction: float, *, over: bool) -> float:
+    def pay(self, direction: float, *, needs_reset: bool) -> float:
         """Say what an action of -1 or 1 pays."""
         raise NotImplementedError
 
@@ -57,7 +63,7 @@ class Probe(gym.Env[Any, Any]):
 class Constant(Probe):
     """Pays 1."""
 
-    def pay(self, direction: float, *, over: bool) -> float:
+    def pay(self, direction: float, *, needs_reset: bool) -> float:
         return 1.0
 
 
@@ -67,7 +73,7 @@ class Observed(Probe):
     def see(self) -> float:
         return self.sign
 
-    def pay(self, direction: float, *, over: bool) -> float:
+    def pay(self, direction: float, *, needs_reset: bool) -> float:
         return self.sign
 
 
@@ -79,14 +85,14 @@ class Delayed(Probe):
     def see(self) -> float:
         return float(self.count)
 
-    def pay(self, direction: float, *, over: bool) -> float:
-        return float(over)
+    def pay(self, direction: float, *, needs_reset: bool) -> float:
+        return float(needs_reset)
 
 
 class Chosen(Probe):
     """Pays 1 for the second action, and takes 1 for the first."""
 
-    def pay(self, direction: float, *, over: bool) -> float:
+    def pay(self, direction: float, *, needs_reset: bool) -> float:
         return direction
 
 
@@ -96,7 +102,7 @@ class ObservedAndChosen(Probe):
     def see(self) -> float:
         return self.sign
 
-    def pay(self, direction: float, *, over: bool) -> float:
+    def pay(self, direction: float, *, needs_reset: bool) -> float:
         return direction * self.sign
 
 
@@ -147,7 +153,7 @@ class Learned:
         workers = InProcessWorkers(config, source_of(probe, {}))
         envs = workers.slots[0].envs
         self.learner = Learner(config, envs.obs_spec, envs.action_spec)
-        train_loop(workers, self.learner, Stop(config), [], Progress())
+        train_loop(workers, self.learner, StopCondition(config), [], Progress())
 
     def seen(self, *obs: float) -> dict[str, Tensor]:
         return {"obs": torch.tensor(obs).view(-1, 1)}

@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distpg.config import Config
+from distpg.config.config import Config
 from distpg.envs.make import EnvSource, find_env, source_of
 from distpg.records import Rollout, RolloutStats, Weights
-from distpg.rollout import RolloutWorker
+from distpg.rollout.worker import RolloutWorker
 from tests.environments import SUPPORTED, AnyKind, Counting, Echo, Stepped
 
 
@@ -92,11 +92,11 @@ def check_column(rollout: Rollout, env: int, lengths: list[int], ends: list[str]
         action = rollout.actions[t, env]
         assert obs[t + 1].tolist() == [identity, episode, step + 1, action]
         assert rollout.rewards[t, env] == 10 * step + action
-        over = step + 1 == lengths[int(identity + episode) % len(lengths)]
+        needs_reset = step + 1 == lengths[int(identity + episode) % len(lengths)]
         how = ends[int(episode) % len(ends)]
-        assert flags == (over and how != "truncated", over and how != "terminated")
+        assert flags == (needs_reset and how != "truncated", needs_reset and how != "terminated")
         if t + 1 < len(rollout.rewards):
-            assert rollout.valid[t + 1, env] == (not over)
+            assert rollout.valid[t + 1, env] == (not needs_reset)
 
 
 @given(
@@ -123,8 +123,8 @@ def test_segments_are_aligned_and_lose_no_transition(
     finished: list[int] = []
     for identity in rollouts[0].obs["obs"][0, :, 0]:
         finished += finished_lengths(int(identity), lengths, 3 * num_steps)[0]
-    over = rollouts[-1].terminated[-1] | rollouts[-1].truncated[-1]
-    under_way = np.where(over, 0, rollouts[-1].obs["obs"][-1, :, 2])
+    needs_reset = rollouts[-1].terminated[-1] | rollouts[-1].truncated[-1]
+    under_way = np.where(needs_reset, 0, rollouts[-1].obs["obs"][-1, :, 2])
     assert total == sum(finished) + under_way.sum()
     assert sum(one.env_steps for one in stats) == total
     assert sum(one.dropped_steps for one in stats) == 0
@@ -240,7 +240,7 @@ def test_no_rollout_holds_on_to_those_before(recurrent: str) -> None:
     weights = initial_weights(worker)
     memories = [weakref.ref(worker.collect(weights, k).rollout.state) for k in range(5)]
     # the last one is what the next rollout starts from
-    assert [memory() is None for memory in memories[:-1]] == [True] * 4
+    assert [recurrent_state() is None for recurrent_state in memories[:-1]] == [True] * 4
 
 
 def test_the_same_key_gives_the_same_rollout() -> None:
@@ -289,7 +289,7 @@ def test_a_worker_made_from_a_snapshot_goes_on_bit_for_bit(env_id: str) -> None:
     for iteration in range(12):
         snapshot = worker.collect(weights, iteration).state
         assert snapshot is not None
-        pending |= bool(snapshot.over.any())
+        pending |= bool(snapshot.needs_reset.any())
         original = worker.collect(weights, iteration + 1)
         revived = RolloutWorker(config, source, 0, state=snapshot)
         copy = revived.collect(weights, iteration + 1)

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 import torch
 
-from distpg.config import Config
+from distpg.config.config import Config
 from distpg.envs.make import source_of
 from distpg.learner.learner import Learner
-from distpg.rollout import RolloutWorker
+from distpg.rollout.worker import RolloutWorker
 from tests.environments import Counting, pays_one_for_ten_steps
 
 

@@ -30,14 +30,14 @@ def play(env: gymnasium.Env, policy: nn.Module, seed: int | None) -> tuple[list[
     log_probs: list[Tensor] = []
     rewards: list[float] = []
     obs, _ = env.reset(seed=seed)
-    over = False
-    while not over:
+    needs_reset = False
+    while not needs_reset:
         choice = Categorical(logits=policy(torch.from_numpy(obs).unsqueeze(0)))
         action = choice.sample()
         log_probs.append(choice.log_prob(action))
         obs, reward, terminated, truncated, _ = env.step(action.item())
         rewards.append(float(reward))
-        over = terminated or truncated
+        needs_reset = terminated or truncated
     return log_probs, rewards
 
 

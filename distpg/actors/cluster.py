@@ -10,8 +10,8 @@ from typing import Any
 
 import psutil
 
-from distpg.actors.head import knock, watched
-from distpg.config import Config
+from distpg.actors.head import monitoring, ping
+from distpg.config.config import Config
 from distpg.envs.make import EnvSource
 from distpg.errors import InputError, describe
 from distpg.signals import held_back
@@ -86,7 +86,7 @@ def ray_session(config: Config, say: Callable[[str], None]) -> Generator[None]:
                     "leave it out to use that one"
                 )
             _check_resources(config)
-            with watched(ray.get_runtime_context().gcs_address):
+            with monitoring(ray.get_runtime_context().gcs_address):
                 yield
             return
         from ray._private import worker
@@ -95,7 +95,7 @@ def ray_session(config: Config, say: Callable[[str], None]) -> Generator[None]:
         # at length of each process that died, also where nothing is to be printed
         with changed(worker, print_to_stdstream=nothing), session:
             _check_resources(config)
-            with watched(ray.get_runtime_context().gcs_address):
+            with monitoring(ray.get_runtime_context().gcs_address):
                 yield
 
 
@@ -179,7 +179,7 @@ def joined_ray(address: str) -> Generator[None]:
     try:
         if address == "auto":
             address = canonicalize_bootstrap_address_or_die(address)
-        knock(address)
+        ping(address)
         ray.init(address=address, **SILENT)
     except (OSError, ValueError, RuntimeError, RayError) as error:
         raise InputError(

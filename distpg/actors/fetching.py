@@ -4,30 +4,30 @@ from typing import Any
 
 import ray
 
-from distpg.actors.workers import Playing, RayWorkers
+from distpg.actors.workers import RayRollouts, RayWorkers
 from distpg.errors import ObjectLostError
-from distpg.phases import Collection
+from distpg.iteration import Collection
 
 
-class Fetching(Playing):
-    """Rollouts that workers were asked for, to be brought here."""
+class FetchedRollouts(RayRollouts):
+    """Rollouts that are fetched to this process."""
 
     def result(self) -> Collection:
-        """Wait for them, and fetch them; those that are lost on the way are played again."""
-        played = super().result()
-        rollouts = played.rollouts
+        """Wait for them and fetch them; those that are lost on the way are collected again."""
+        collection = super().result()
+        rollouts = collection.rollouts
         while True:
             try:
-                return played._replace(rollouts=self.workers.fetch(rollouts))
+                return collection._replace(rollouts=self.workers.fetch(rollouts))
             except ObjectLostError:
                 rollouts = self.workers.replay(rollouts)
 
 
 class FetchingWorkers(RayWorkers):
-    """Takes weights and returns rollouts themselves, where others pass references on."""
+    """Takes weights and returns rollouts by value; `RayWorkers` passes references on."""
 
-    def collect(self, weights: Any, iteration: int) -> Fetching:
-        """Have every slot played."""
+    def collect(self, weights: Any, iteration: int) -> FetchedRollouts:
+        """Start a rollout of every slot."""
         ref = ray.put(weights)
-        asked = [self.ask(worker, ref, iteration) for worker in range(len(self.actors))]
-        return Fetching(self, asked, ref, iteration)
+        requests = [self.request(worker, ref, iteration) for worker in range(len(self.actors))]
+        return FetchedRollouts(self, requests, ref, iteration)

@@ -10,25 +10,25 @@ from distpg.errors import RunError
 KNOCK_EVERY_S = 5.0
 KNOCKS = 4
 """How often in a row nobody must answer before the head counts as lost."""
-lost = threading.Event()
+head_lost = threading.Event()
 
 
 @contextmanager
-def watched(address: str) -> Generator[None]:
+def monitoring(address: str) -> Generator[None]:
     """Have a thread knock at the head's door within the block."""
-    lost.clear()
+    head_lost.clear()
     done = threading.Event()
 
     def watch() -> None:
         unanswered = 0
         while not done.wait(KNOCK_EVERY_S):
             try:
-                knock(address)
+                ping(address)
                 unanswered = 0
             except OSError:
                 unanswered += 1
             if unanswered >= KNOCKS:
-                lost.set()
+                head_lost.set()
                 return
 
     thread = threading.Thread(target=watch, name="head", daemon=True)
@@ -37,7 +37,7 @@ def watched(address: str) -> Generator[None]:
         yield
     finally:
         done.set()
-        lost.clear()
+        head_lost.clear()
 
 
 def check() -> None:
@@ -46,11 +46,11 @@ def check() -> None:
     Raises:
         RunError: the head is lost.
     """
-    if lost.is_set():
+    if head_lost.is_set():
         raise RunError("the head of the Ray cluster is lost; start a cluster anew")
 
 
-def knock(address: str) -> None:
+def ping(address: str) -> None:
     """See within seconds that something listens at host:port: Ray itself would try for minutes.
 
     Raises:

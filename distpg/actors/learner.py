@@ -1,7 +1,7 @@
-"""The learner as an actor: one that dies or hangs is replaced, and takes up where it stood."""
+"""The learner as an actor: replaced, and restored from its last state, if it dies or hangs."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 
@@ -9,17 +9,20 @@ from distpg.actors.cluster import cpus_left, learner_gpus
 from distpg.actors.learner_actor import LearnerActor
 from distpg.actors.restarts import Restarts
 from distpg.actors.wait import fetch
-from distpg.config import Config
-from distpg.errors import ObjectLostError, ProcessLostError
-from distpg.records import LearnerState
+from distpg.config.config import Config
+from distpg.errors import ObjectLostError
+from distpg.iteration import ProcessFaults, Update
+from distpg.records import LearnerState, Weights
 from distpg.spaces import ActionSpec, ObsSpec
+
+Result = TypeVar("Result")
 
 
 class RayLearner:
-    """A learner in a process of its own, on a GPU where the cluster has one to give.
+    """A learner in its own process, on a GPU if the cluster has one to give.
 
-    Its state after each update is kept outside of it. Another process that takes that state and the
-    same rollouts comes to the same weights, bit for bit.
+    Its state after each update is an object outside of it. A process that restores it and repeats
+    the update on the same rollouts ends in the same weights, bit for bit.
     """
 
     def __init__(
@@ -28,13 +31,16 @@ class RayLearner:
         """Start the process; `placement` waits for it."""
         self.timeout_s = config.phase_timeout
         self.arguments = (config, obs_spec, action_spec)
-        self.lost = restarts
+        self.restarts = restarts
         self.replay: Callable[[Sequence[Any]], Sequence[Any]] | None = None
-        """Has those of the last rollouts played again that were lost with a machine."""
-        self.restarts = 0
-        """How often it was replaced."""
-        self.kept: Any = None
-        """A reference to its state after the last update, or to what it was given to start with."""
+        """Collects those of the last rollouts again that were lost with a node."""
+        self.num_restarts = 0
+        self.last_state: Any = None
+        """A reference to the state after the last update, or to the state that was loaded."""
+        self.current: Any = None
+        """A reference to the current weights."""
+        self.restored = True
+        """Whether the process has the last state."""
         self._start()
 
     def _start(self, num_cpus: int = 1) -> None:
@@ -43,81 +49,93 @@ class RayLearner:
             *self.arguments
         )
 
-    def _fetch(self, ref: Any, doing: str) -> Any:
+    def _replace(self) -> None:
+        ray.kill(self.actor)
+        self.num_restarts += 1
+        self.restored = False
+        self._start(cpus_left(self.arguments[0]))
+
+    def _wait(self, ref: Any, doing: str) -> Any:
         return fetch([ref], ["the learner"], doing=doing, timeout_s=self.timeout_s)[0]
+
+    def _retry(self, attempt: Callable[[], Result]) -> Result:
+        """Try on this process or on its replacements, which are restored first."""
+
+        def restored() -> Result:
+            if not self.restored:
+                self._wait(self.actor.placement.remote(), "starting")
+                if self.last_state is not None:
+                    self._wait(self.actor.load.remote(self.last_state), "loading its state")
+                self.restored = True
+            return attempt()
+
+        return self.restarts.retry(restored, self._replace)
+
+    def _call(self, method: str, *arguments: Any, doing: str) -> Any:
+        return self._retry(
+            lambda: self._wait(getattr(self.actor, method).remote(*arguments), doing)
+        )
 
     def placement(self) -> tuple[str, int]:
         """Wait until the learner is up; return its device and number of threads."""
         return self._call("placement", doing="starting")
 
-    def _call(self, method: str, *arguments: Any, doing: str) -> Any:
-        """Call a method of the process, or of the one that takes its place."""
-        in_a_row = 0
-        while True:
-            try:
-                return self._fetch(getattr(self.actor, method).remote(*arguments), doing)
-            except ProcessLostError as error:
-                in_a_row = self._replace(error, in_a_row)
-
     def weights(self) -> Any:
         """Return a reference to the current weights."""
-        return self.actor.weights.remote()
+        if self.current is None:
+            self.current = self.actor.weights.remote()
+        return self.current
 
     def acting_weights(self) -> Any:
-        """Return a reference to what the next batch is played with."""
+        """Return a reference to what the next batch is collected with."""
         return self.actor.acting_weights.remote()
 
-    def update(self, rollouts: Sequence[Any]) -> tuple[Any, dict[str, float]]:
+    def fetch(self, weights: Any) -> Weights:
+        """Bring weights to this process."""
+        return self._wait(weights, "sending its weights")
+
+    def update(self, rollouts: Sequence[Any]) -> tuple[Any, Update]:
         """Improve the policy by one batch of references; return one to the new weights."""
-        in_a_row = 0
-        while True:
+
+        def attempt() -> tuple[Any, Any, Update]:
             call = self.actor.update.options(num_returns=3)
-            weights, state, stats = call.remote(*rollouts)
+            weights, state, update = call.remote(*rollouts)
+            return weights, state, self._wait(update, "updating the policy")
+
+        while True:
             try:
-                told = self._fetch(stats, "updating the policy")
+                weights, state, update = self._retry(attempt)
+                break
             except ObjectLostError:
                 if self.replay is None:
                     raise
                 rollouts = self.replay(rollouts)
-            except ProcessLostError as error:
-                in_a_row = self._replace(error, in_a_row)
-            else:
-                # to this machine, where the learner's may be lost
-                ray.wait([weights, state], num_returns=2, timeout=self.timeout_s)
-                self.kept = state
-                return weights, told
-
-    def _replace(self, lost: ProcessLostError, in_a_row: int) -> int:
-        """Start another process, in the state after the last update; return `Restarts.count`'s."""
-        while True:
-            in_a_row = self.lost.count(lost, in_a_row)
-            ray.kill(self.actor)
-            self.restarts += 1
-            self._start(cpus_left(self.arguments[0]))
-            try:
-                self._fetch(self.actor.placement.remote(), "starting")
-                if self.kept is not None:
-                    self._fetch(self.actor.load.remote(self.kept), "loading its state")
-            except ProcessLostError as again:
-                lost = again
-            else:
-                return in_a_row
+        # to this machine, since the learner's may be lost
+        ray.wait([weights, state], num_returns=2, timeout=self.timeout_s)
+        self.last_state, self.current = state, weights
+        return weights, update
 
     def state(self) -> LearnerState:
         """Fetch the learner's state."""
-        if self.kept is None:
+        if self.last_state is None:
             return self._call("state", doing="copying its state")
-        return self._fetch(self.kept, "copying its state")
+        return self._wait(self.last_state, "copying its state")
 
     def load(self, state: LearnerState) -> None:
-        """Have the learner go on from a state."""
-        self.kept = ray.put(state)
-        self._call("load", self.kept, doing="loading a checkpoint")
+        """Continue from a state."""
+        self.last_state = ray.put(state)
+        self._call("load", self.last_state, doing="loading a checkpoint")
+        self.current = self.actor.weights.remote()
 
     def start_from(self, state: LearnerState) -> None:
-        """Have the learner take over another run's networks."""
+        """Take over another run's networks."""
         self._call("start_from", ray.put(state), doing="loading another run's policy")
-        self.kept = self.actor.state.remote()
+        self.last_state = self.actor.state.remote()
+        self.current = self.actor.weights.remote()
+
+    def faults(self) -> ProcessFaults:
+        """Count the processes that were replaced."""
+        return ProcessFaults(learner_restarts=self.num_restarts)
 
     def close(self) -> None:
         """End the process."""

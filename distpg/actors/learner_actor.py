@@ -3,7 +3,8 @@
 The driver sees this class too, so what needs torch is imported in the learner's process alone.
 """
 
-from distpg.config import Config
+from distpg.config.config import Config
+from distpg.iteration import Update
 from distpg.records import LearnerState, Rollout, Weights
 from distpg.spaces import ActionSpec, ObsSpec
 
@@ -13,9 +14,9 @@ class LearnerActor:
 
     def __init__(self, config: Config, obs_spec: ObsSpec, action_spec: ActionSpec) -> None:
         """Build the networks."""
-        from distpg.learner.undo import CarefulLearner
+        from distpg.learner.learner import Learner
 
-        self.learner = CarefulLearner(config, obs_spec, action_spec)
+        self.learner = Learner(config, obs_spec, action_spec)
 
     def placement(self) -> tuple[str, int]:
         """Return the device and the number of threads that the learner computes with."""
@@ -26,20 +27,20 @@ class LearnerActor:
         return self.learner.weights()
 
     def acting_weights(self) -> Weights:
-        """Return what the next batch is played with."""
+        """Return what the next batch is collected with."""
         return self.learner.acting_weights()
 
-    def update(self, *rollouts: Rollout) -> tuple[Weights, LearnerState, dict[str, float]]:
+    def update(self, *rollouts: Rollout) -> tuple[Weights, LearnerState, Update]:
         """Improve the policy; rollouts come one by one, so that Ray resolves their references."""
-        weights, stats = self.learner.update(rollouts)
-        return weights, self.learner.state(), stats
+        weights, update = self.learner.update(rollouts)
+        return weights, self.learner.state(), update
 
     def state(self) -> LearnerState:
-        """Copy out everything that the next update depends on."""
+        """Return everything that the next update depends on."""
         return self.learner.state()
 
     def load(self, state: LearnerState) -> None:
-        """Go on from a state."""
+        """Continue from a state."""
         self.learner.load(state)
 
     def start_from(self, state: LearnerState) -> None:

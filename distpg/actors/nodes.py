@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from distpg.actors.cluster import QUIET, environment, joined_ray, own_ray
-from distpg.config import Config
+from distpg.config.config import Config
 from distpg.doctor import facts
 from distpg.doctor.check import Check
 from distpg.doctor.machine import Node, judge, named

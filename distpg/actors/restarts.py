@@ -1,42 +1,52 @@
 """How often processes may be replaced before a run gives up."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from distpg.errors import ProcessLostError, RunError
 
 IN_A_ROW = 3
 """Processes that may be lost one after the other over the same work."""
+Result = TypeVar("Result")
 
 
 class Restarts:
-    """Counts the workers and learners that were lost, those with their machine apart."""
+    """Counts lost workers and learners, those lost with a node apart."""
 
     def __init__(self, allowed: int, say: Callable[[str], None]) -> None:
-        """Take how many failures of processes a run may have, and whom to tell of them."""
+        """Take how many failures of processes a run may have, and where to report them."""
         self.allowed = allowed
         self.say = say
         self.failed = 0
         self.lost_with_node = 0
+        """Times that processes, or their results, were lost with a node."""
 
-    def count(self, error: ProcessLostError, in_a_row: int) -> int:
-        """Count one more process that was lost over some work.
-
-        Returns:
-            How many now were in a row, not counting those that were lost with their machine.
+    def retry(self, attempt: Callable[[], Result], replace: Callable[[], None]) -> Result:
+        """Try until it succeeds, replacing the process each time that it is lost.
 
         Raises:
-            RunError: it was one too many; quotes the error.
+            RunError: it was lost once too often; the message quotes the last loss.
         """
-        self.say(f"{error}; another takes its place")
+        in_a_row = 0
+        while True:
+            try:
+                return attempt()
+            except ProcessLostError as error:
+                in_a_row += self._count(error)
+                if in_a_row >= IN_A_ROW:
+                    raise RunError(f"lost {IN_A_ROW} processes in a row: {error}") from error
+                replace()
+
+    def _count(self, error: ProcessLostError) -> int:
+        """Count a loss; return 1 for a failure of the process, 0 if its node was lost."""
+        self.say(f"{error}; starting a replacement")
         if error.with_its_node:
             self.lost_with_node += 1
-            return in_a_row
+            return 0
         self.failed += 1
         if self.failed > self.allowed:
             raise RunError(
                 f"processes were lost {self.failed} times, more than --max-restarts "
                 f"{self.allowed}; the last: {error}"
             )
-        if in_a_row + 1 >= IN_A_ROW:
-            raise RunError(f"lost {IN_A_ROW} processes in a row: {error}")
-        return in_a_row + 1
+        return 1

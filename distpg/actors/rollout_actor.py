@@ -5,13 +5,14 @@ The driver sees this class too, so what needs torch is imported in the worker's 
 
 from typing import TYPE_CHECKING, Any
 
-from distpg.config import Config
+from distpg.config.config import Config
 from distpg.envs.make import EnvSource
-from distpg.records import Evaluation, Weights
-from distpg.snapshot import SlotState
+from distpg.iteration import Evaluation
+from distpg.records import Weights
+from distpg.rollout.slot_state import SlotState
 
 if TYPE_CHECKING:
-    from distpg.evaluation import Evaluator
+    from distpg.rollout.evaluation import Evaluator
 
 
 class RolloutActor:
@@ -28,7 +29,7 @@ class RolloutActor:
         """Make the slots' envs and policies, each from its state if it has one."""
         import torch
 
-        from distpg.rollout import RolloutWorker
+        from distpg.rollout.worker import RolloutWorker
 
         torch.set_num_threads(1)
         self.config = config
@@ -44,15 +45,15 @@ class RolloutActor:
         return True
 
     def collect(self, weights: Weights, iteration: int) -> list[Any]:
-        """Play every slot: a rollout for each, then their states, then their statistics."""
+        """Collect: a rollout of each slot, then their states, then their statistics."""
         collected = [slot.collect(weights, iteration) for slot in self.slots]
         rollouts = [slot.rollout for slot in collected]
         return [*rollouts, [slot.state for slot in collected], [slot.stats for slot in collected]]
 
     def evaluate(self, weights: Weights) -> Evaluation:
-        """Play evaluation episodes, on envs apart from the slots'."""
+        """Run evaluation episodes, on envs that no slot uses."""
         if self.evaluator is None:
-            from distpg.evaluation import Evaluator
+            from distpg.rollout.evaluation import Evaluator
 
             self.evaluator = Evaluator(self.config, self.source)
         return self.evaluator.evaluate(weights)

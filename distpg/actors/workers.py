@@ -1,4 +1,4 @@
-"""Rollout workers as actors: one that dies or hangs is replaced, and its slots are played again."""
+"""Rollout workers as actors: one that dies or hangs is replaced, and its slots collect again."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -13,57 +13,57 @@ from distpg.actors.cluster import cpus_left
 from distpg.actors.restarts import Restarts
 from distpg.actors.rollout_actor import RolloutActor
 from distpg.actors.wait import fetch, wait
-from distpg.config import Config
+from distpg.config.config import Config
 from distpg.envs.make import EnvSource
-from distpg.errors import ObjectLostError, ProcessLostError
-from distpg.phases import Collection
-from distpg.records import Evaluation, Rollout, RolloutStats
-from distpg.snapshot import SlotState
+from distpg.errors import ObjectLostError
+from distpg.iteration import Collection, Evaluation, ProcessFaults
+from distpg.records import Rollout, RolloutStats
+from distpg.rollout.slot_state import SlotState
 
 CLOSE_S = 1.0
-"""How long envs are waited for at the end of a run."""
+"""How long closing the envs may take at the end of a run."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Of one worker, references to its rollouts, its slots' states, and what it tells of them."""
+class Request:
+    """References to a worker's rollouts, its slots' states, and their statistics, in this order."""
 
     actor: Any
     refs: list[Any]
 
 
 @dataclass
-class Playing:
-    """Rollouts that workers were asked for."""
+class RayRollouts:
+    """Rollouts that workers are collecting."""
 
     workers: "RayWorkers"
-    asked: list[Asked]
+    requests: list[Request]
     weights: Any
     iteration: int
     before: list[Any] = field(default_factory=list[Any])
     """Of each worker, a reference to its slots' states before these rollouts."""
-    told: list[list[RolloutStats]] = field(default_factory=list[list[RolloutStats]])
-    """What each worker told of them; of those that are played again, what it tells then."""
+    by_worker: list[list[RolloutStats]] = field(default_factory=list[list[RolloutStats]])
+    """Of each worker, the statistics of its slots; replaced when they collect again."""
 
     def result(self) -> Collection:
         """Wait for them."""
-        # the workers' deadline starts when there are weights to play with
+        # the workers' deadline starts when they have the weights
         timeout_s = self.workers.config.phase_timeout
-        wait([self.weights], ["the learner"], doing="handing out weights", timeout_s=timeout_s)
+        wait([self.weights], ["the learner"], doing="sending its weights", timeout_s=timeout_s)
         began = time.monotonic()
         self.before = [*self.workers.snapshots]
         rollouts: dict[int, Any] = {}
         by_worker: list[list[RolloutStats]] = []
-        for worker, asked in enumerate(self.asked):
-            refs, told = self.workers.answer(worker, asked, self.weights, self.iteration, began)
+        for worker, request in enumerate(self.requests):
+            refs, stats = self.workers.answer(worker, request, self, began)
             rollouts |= zip(self.workers.shares[worker], refs, strict=True)
-            by_worker.append(told)
-        self.workers.played = self
-        self.told = by_worker
+            by_worker.append(stats)
+        self.workers.last = self
+        self.by_worker = by_worker
         return Collection([rollouts[slot] for slot in sorted(rollouts)], by_worker).checked()
 
     def drop(self) -> Collection:
-        """Wait for them to be counted; the slots count as standing where they stood before."""
+        """Wait for them to be counted only; the slots stand where they stood before."""
         stood = [*self.workers.snapshots]
         try:
             return self.result()
@@ -74,8 +74,8 @@ class Playing:
 class RayWorkers:
     """Rollout workers, each a process that hosts a fixed share of the slots.
 
-    One that dies or hangs is replaced, and its slots are played again from where they stood; where
-    the environment does not tell that, with freshly seeded envs.
+    One that dies or hangs is replaced. Its slots collect again from where they stood, or with
+    freshly seeded envs if the environment does not expose its state.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class RayWorkers:
         """Start the processes, slots in their states if given; `wait_until_ready` waits."""
         self.config = config
         self.source = source
-        self.lost = restarts
+        self.restarts = restarts
         self.shares = [
             list(range(worker, config.slots, config.num_workers))
             for worker in range(config.num_workers)
@@ -97,11 +97,10 @@ class RayWorkers:
             f"rollout worker {worker} (slots {', '.join(map(str, share))})"
             for worker, share in enumerate(self.shares)
         ]
-        self.restarts = 0
-        """How many workers were replaced."""
-        self.reissued = 0
-        """How many slots were played again."""
-        self.played: Playing | None = None
+        self.num_restarts = 0
+        self.num_reissued = 0
+        """Slots that collected again."""
+        self.last: RayRollouts | None = None
         """The last rollouts that were waited for."""
         slots = list(states) or [None] * config.slots
         self.incarnations = [state.incarnation if state else 0 for state in slots]
@@ -111,10 +110,13 @@ class RayWorkers:
         """Of each worker, a reference to its slots' states after the last rollouts."""
         self.actors = [self._start(worker) for worker in range(config.num_workers)]
 
-    @property
-    def lost_with_node(self) -> int:
-        """How often processes, or what they had made, were lost with their machine."""
-        return self.lost.lost_with_node
+    def faults(self) -> ProcessFaults:
+        """Count the processes that were replaced, and the slots that collected again."""
+        return ProcessFaults(
+            worker_restarts=self.num_restarts,
+            lost_with_node=self.restarts.lost_with_node,
+            reissued_slots=self.num_reissued,
+        )
 
     def _start(self, worker: int, num_cpus: int = 1) -> Any:
         remote = ray.remote(num_cpus=num_cpus)(RolloutActor)
@@ -124,9 +126,9 @@ class RayWorkers:
         )
 
     def _replace(self, worker: int) -> None:
-        """Start a worker anew, its slots where they stood or else with envs seeded afresh."""
+        """Start another process; its slots stand where they stood, or restart with fresh envs."""
         ray.kill(self.actors[worker])
-        self.restarts += 1
+        self.num_restarts += 1
         try:
             states = self.states_of(worker)
         except ObjectLostError:
@@ -134,9 +136,12 @@ class RayWorkers:
             self.snapshots[worker] = ray.put(states)
         for slot, state in zip(self.shares[worker], states, strict=True):
             # what starts from a reset is seeded by its iteration, and comes out the same
-            if state is None and self.played and not self.config.episodes:
+            if state is None and self.last and not self.config.episodes:
                 self.incarnations[slot] += 1
-                self.lost.say(f"slot {slot} starts afresh: incarnation {self.incarnations[slot]}")
+                incarnation = self.incarnations[slot]
+                self.restarts.say(
+                    f"slot {slot} restarts with fresh envs: incarnation {incarnation}"
+                )
         self.actors[worker] = self._start(worker, cpus_left(self.config))
 
     def states_of(self, worker: int) -> list[SlotState | None]:
@@ -144,7 +149,7 @@ class RayWorkers:
         return fetch(
             [self.snapshots[worker]],
             [self.names[worker]],
-            doing="handing out its slots' states",
+            doing="sending its slots' states",
             timeout_s=self.config.phase_timeout,
         )[0]
 
@@ -159,94 +164,92 @@ class RayWorkers:
             found |= zip(share, states, strict=True)
         return [found[slot] for slot in sorted(found)]
 
+    def _call(self, worker: int, method: str, *arguments: Any, doing: str) -> Any:
+        """Call a method of a worker, or of its replacement."""
+
+        def attempt() -> Any:
+            ref = getattr(self.actors[worker], method).remote(*arguments)
+            timeout_s = self.config.phase_timeout
+            return fetch([ref], [self.names[worker]], doing=doing, timeout_s=timeout_s)[0]
+
+        return self.restarts.retry(attempt, lambda: self._replace(worker))
+
     def wait_until_ready(self) -> None:
         """Wait until every worker has made its environments."""
-        began, timeout_s = time.monotonic(), self.config.phase_timeout
-        ready = [actor.ready.remote() for actor in self.actors]
-        for worker, ref in enumerate(ready):
-            in_a_row, name = 0, [self.names[worker]]
-            while True:
-                try:
-                    fetch([ref], name, doing="starting", timeout_s=timeout_s, began=began)
-                    break
-                except ProcessLostError as error:
-                    in_a_row = self.lost.count(error, in_a_row)
-                    self._replace(worker)
-                    ref, began = self.actors[worker].ready.remote(), time.monotonic()
+        for worker in range(len(self.actors)):
+            self._call(worker, "ready", doing="starting")
 
-    def collect(self, weights: Any, iteration: int) -> Playing:
-        """Have every slot played with the weights that a reference stands for."""
-        asked = [self.ask(worker, weights, iteration) for worker in range(len(self.actors))]
-        return Playing(self, asked, weights, iteration)
+    def collect(self, weights: Any, iteration: int) -> RayRollouts:
+        """Start a rollout of every slot with the weights of a reference."""
+        requests = [self.request(worker, weights, iteration) for worker in range(len(self.actors))]
+        return RayRollouts(self, requests, weights, iteration)
 
-    def ask(self, worker: int, weights: Any, iteration: int) -> Asked:
-        """Have a worker play its slots."""
+    def request(self, worker: int, weights: Any, iteration: int) -> Request:
+        """Have a worker collect a rollout of each of its slots."""
         actor = self.actors[worker]
         call = actor.collect.options(num_returns=len(self.shares[worker]) + 2)
-        return Asked(actor, call.remote(weights, iteration))
+        return Request(actor, call.remote(weights, iteration))
 
     def answer(
-        self, worker: int, asked: Asked, weights: Any, iteration: int, began: float
+        self, worker: int, request: Request, rollouts: RayRollouts, began: float
     ) -> tuple[list[Any], list[RolloutStats]]:
-        """Wait for a worker; return references to its rollouts, and what it told of them."""
-        in_a_row = 0
-        while True:
-            *rollouts, states, told = asked.refs
-            try:
-                (stats,) = fetch(
-                    [told],
-                    [self.names[worker]],
-                    doing=f"playing iteration {iteration}",
-                    timeout_s=self.config.phase_timeout,
-                    began=began,
-                )
-            except ProcessLostError as error:
-                # it may have been replaced in the meantime
-                if asked.actor is self.actors[worker]:
-                    in_a_row = self.lost.count(error, in_a_row)
-                    self._replace(worker)
-                self.reissued += len(self.shares[worker])
-                asked, began = self.ask(worker, weights, iteration), time.monotonic()
-            else:
-                # to this machine, where the worker's may be lost
-                ray.wait([states], timeout=self.config.phase_timeout)
-                self.snapshots[worker] = states
-                return rollouts, stats
+        """Wait for a worker; return references to its rollouts, and their statistics."""
+
+        def attempt() -> tuple[list[Any], list[RolloutStats]]:
+            nonlocal request, began
+            if request.actor is not self.actors[worker]:
+                # the process that was asked has been replaced
+                self.num_reissued += len(self.shares[worker])
+                request = self.request(worker, rollouts.weights, rollouts.iteration)
+                began = time.monotonic()
+            *refs, states, stats = request.refs
+            (fetched,) = fetch(
+                [stats],
+                [self.names[worker]],
+                doing=f"collecting iteration {rollouts.iteration}",
+                timeout_s=self.config.phase_timeout,
+                began=began,
+            )
+            # to this machine, since the worker's may be lost
+            ray.wait([states], timeout=self.config.phase_timeout)
+            self.snapshots[worker] = states
+            return refs, fetched
+
+        return self.restarts.retry(attempt, lambda: self._replace(worker))
 
     def fetch(self, rollouts: Sequence[Any]) -> list[Rollout]:
         """Fetch rollouts by their references."""
         return fetch(
             rollouts,
             ["a rollout worker"] * len(rollouts),
-            doing="playing",
+            doing="collecting",
             timeout_s=self.config.phase_timeout,
         )
 
     def replay(self, rollouts: Sequence[Any]) -> list[Any]:
-        """Have those of the last rollouts played again that were lost with a machine.
+        """Collect those of the last rollouts again that were lost with a node.
 
         Raises:
             ObjectLostError: none was.
         """
-        assert self.played is not None, "rollouts are of a collection"
-        last, found = self.played, dict(enumerate(rollouts))
-        gone = [worker for worker, share in enumerate(self.shares) if self._lost(found, share)]
+        assert self.last is not None, "rollouts are of a collection"
+        last, found = self.last, dict(enumerate(rollouts))
+        gone = [worker for worker, share in enumerate(self.shares) if self._is_lost(found, share)]
         if not gone:
-            raise ObjectLostError("what the learner needed was lost with a machine")
+            raise ObjectLostError("what the learner needed was lost with a node")
         again = ", ".join(str(slot) for worker in gone for slot in self.shares[worker])
         for worker in gone:
             self.snapshots[worker] = last.before[worker]
             self._replace(worker)
-            asked = self.ask(worker, last.weights, last.iteration)
-            now = time.monotonic()
-            refs, last.told[worker] = self.answer(worker, asked, last.weights, last.iteration, now)
+            request = self.request(worker, last.weights, last.iteration)
+            refs, last.by_worker[worker] = self.answer(worker, request, last, time.monotonic())
             found |= zip(self.shares[worker], refs, strict=True)
-            self.reissued += len(refs)
-        self.lost.lost_with_node += 1
-        self.lost.say(f"rollouts were lost with a machine, and played again: slots {again}")
+            self.num_reissued += len(refs)
+        self.restarts.lost_with_node += 1
+        self.restarts.say(f"rollouts lost with a node were collected again: slots {again}")
         return [found[slot] for slot in sorted(found)]
 
-    def _lost(self, rollouts: Mapping[int, Any], share: Sequence[int]) -> bool:
+    def _is_lost(self, rollouts: Mapping[int, Any], share: Sequence[int]) -> bool:
         try:
             ray.get([rollouts[slot] for slot in share], timeout=self.config.phase_timeout)
         except (RayObjectLostError, GetTimeoutError):
@@ -254,20 +257,11 @@ class RayWorkers:
         return False
 
     def evaluate(self, weights: Any) -> Evaluation:
-        """Have the first worker play evaluation episodes."""
-        in_a_row = 0
-        while True:
-            ref = self.actors[0].evaluate.remote(weights)
-            try:
-                return fetch(
-                    [ref], self.names[:1], doing="evaluating", timeout_s=self.config.phase_timeout
-                )[0]
-            except ProcessLostError as error:
-                in_a_row = self.lost.count(error, in_a_row)
-                self._replace(0)
+        """Have the first worker run evaluation episodes."""
+        return self._call(0, "evaluate", weights, doing="evaluating")
 
     def close(self) -> None:
-        """Have the envs closed, which may have processes of their own; end the processes."""
+        """Close the envs, which may have processes of their own; end the processes."""
         closed = [actor.close.remote() for actor in self.actors]
         ray.wait(closed, num_returns=len(closed), timeout=CLOSE_S)
         for actor in self.actors:

@@ -5,14 +5,15 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from distpg.bottleneck import NAMES, Measurement, duration, predict, verdict
-from distpg.checkpoint import first_networks
-from distpg.config import Config, Positive
+from distpg.bench.advice import NAMES, Measurement, duration, predict, verdict
+from distpg.config.config import Config
+from distpg.config.flags import ConfigFlags, read_flags
+from distpg.config.settings import Positive
+from distpg.config.values import check_value
 from distpg.envs.make import find_source
 from distpg.errors import InputError
-from distpg.flags import ConfigFlags, read_flags
-from distpg.trial import try_out
-from distpg.values import check_value
+from distpg.run.loading import first_networks
+from distpg.run.preflight import check_env
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +51,11 @@ def bench(config: Config, seconds: float) -> Measurement:
             "take --address none where a file sets it"
         )
     source = find_source(config, None)
-    source, *_ = try_out(source, config.phase_timeout)
+    source, *_ = check_env(source, config.phase_timeout)
     start_from, problems = first_networks(config)
     for problem in problems:
         print(problem, file=sys.stderr)
-    from distpg.measurement import measure
+    from distpg.bench.measure import measure
 
     return measure(config, source, seconds, start_from=start_from)
 

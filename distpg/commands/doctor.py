@@ -10,12 +10,13 @@ import tyro
 
 from distpg.actors import nodes
 from distpg.actors.cluster import cluster_address
-from distpg.config import Config, EnvKwargs
+from distpg.config.config import Config
+from distpg.config.flags import registry
+from distpg.config.settings import EnvKwargs
 from distpg.doctor import environment, machine
 from distpg.doctor.check import Check
-from distpg.doctor.process import watched
+from distpg.doctor.process import in_subprocess
 from distpg.errors import InputError
-from distpg.flags import registry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,18 +60,18 @@ def examine(flags: DoctorFlags) -> Iterator[Check]:
     if address is not None and not re.fullmatch(r"auto|.+:\d+", address):
         raise InputError(f"--address: {address!r} is neither auto nor host:port")
     if flags.env_id is not None:
-        yield from watched(environment.checks, flags.env_id, flags.env_kwargs)
+        yield from in_subprocess(environment.checks, flags.env_id, flags.env_kwargs)
     elif flags.env_kwargs:
         raise InputError(f"--env-kwargs: {flags.env_kwargs} without an env; give its --env-id")
     if address is None:
-        yield from watched(machine.local)
-        yield from watched(nodes.own, deadline_s=nodes.DEADLINE_S)
+        yield from in_subprocess(machine.local)
+        yield from in_subprocess(nodes.own, deadline_s=nodes.DEADLINE_S)
         return
-    yield from watched(machine.driver)
-    for check in watched(nodes.answering, address, deadline_s=nodes.JOIN_S):
+    yield from in_subprocess(machine.driver)
+    for check in in_subprocess(nodes.answering, address, deadline_s=nodes.JOIN_S):
         yield check
         if check.status == "PASS":
-            yield from watched(nodes.joined, address, deadline_s=nodes.DEADLINE_S)
+            yield from in_subprocess(nodes.joined, address, deadline_s=nodes.DEADLINE_S)
 
 
 def line(check: Check) -> str:

@@ -9,14 +9,14 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from distpg.checkpoint import load_policy_file
-from distpg.config import Count, Seed
+from distpg.config.settings import Count, Seed
+from distpg.config.values import check_value
 from distpg.envs.make import MakeEnv, find_source, make_vector_env
 from distpg.errors import InputError
-from distpg.records import Evaluation
-from distpg.run_dir import RunDir
-from distpg.trial import try_out
-from distpg.values import check_value
+from distpg.iteration import Evaluation
+from distpg.run.directory import RunDir
+from distpg.run.loading import load_policy_file
+from distpg.run.preflight import check_env
 
 MAX_ENVS = 8
 """Envs that the episodes are shared out over."""
@@ -93,16 +93,16 @@ def evaluate(
     for problem in problems:
         print(problem, file=sys.stderr)
     source = find_source(config, make_env)
-    source, *_ = try_out(source, config.phase_timeout)
+    source, *_ = check_env(source, config.phase_timeout)
     envs = make_vector_env(source, min(episodes, MAX_ENVS))
     if (envs.obs_spec, envs.action_spec) != (file.obs_spec, file.action_spec):
         raise InputError(
             f"the policy of {run_dir} was trained on other spaces than {source.name} has"
         )
-    from distpg.evaluation import play
     from distpg.policy.play import SavedPolicy
+    from distpg.rollout.evaluation import run_episodes
 
     policy = SavedPolicy(file, encoder=config.encoder).policy
-    played = play(policy, envs, episodes, seed=seed, stochastic=stochastic)
+    played = run_episodes(policy, envs, episodes, seed=seed, stochastic=stochastic)
     envs.close()
     return played

@@ -8,14 +8,15 @@ from typing import Any
 
 import tyro
 
-from distpg.assembly import Outcome, execute
-from distpg.checkpoint import first_networks
-from distpg.config import Config, CountOrZero
+from distpg.config.config import Config
+from distpg.config.flags import RunFlags, read_flags
+from distpg.config.settings import CountOrZero
+from distpg.config.values import check_value
 from distpg.envs.make import MakeEnv, find_source
 from distpg.errors import InputError
-from distpg.flags import RunFlags, read_flags
-from distpg.run_dir import RunDir
-from distpg.values import check_value
+from distpg.run.directory import RunDir
+from distpg.run.execute import Outcome, execute
+from distpg.run.loading import first_networks
 
 CLONING_ROUNDS = 10
 """Rounds of the expert's where it alone acts, and acts anew in each."""

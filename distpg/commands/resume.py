@@ -7,11 +7,12 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from distpg.assembly import Outcome, Plan, execute
-from distpg.checkpoint import Checkpoint, load_newest
 from distpg.envs.make import MakeEnv, find_source
 from distpg.errors import InputError
-from distpg.run_dir import RunDir
+from distpg.run.checkpoint import Checkpoint
+from distpg.run.directory import RunDir
+from distpg.run.execute import Outcome, Plan, execute
+from distpg.run.loading import load_newest
 
 
 @dataclass(frozen=True, kw_only=True)

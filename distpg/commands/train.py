@@ -4,12 +4,12 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from distpg.assembly import Outcome, Plan, execute
-from distpg.checkpoint import first_networks
-from distpg.config import Config
+from distpg.config.config import Config
+from distpg.config.flags import RunFlags, read_flags
 from distpg.envs.make import MakeEnv, find_source
-from distpg.flags import RunFlags, read_flags
-from distpg.run_dir import RunDir
+from distpg.run.directory import RunDir
+from distpg.run.execute import Outcome, Plan, execute
+from distpg.run.loading import first_networks
 
 
 @dataclass(frozen=True, kw_only=True)

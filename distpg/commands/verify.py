@@ -11,7 +11,14 @@ from itertools import chain
 import torch
 import tyro
 
-from distpg.proof.estimators import SCALINGS, SURROGATES, Estimator, combinations, quick, variations
+from distpg.proof.estimators import (
+    SCALINGS,
+    SURROGATES,
+    Estimator,
+    combinations,
+    quick,
+    variations,
+)
 from distpg.proof.verify import Row, verify
 
 HEAD = """\

@@ -13,7 +13,7 @@ import cloudpickle
 import numpy as np
 import psutil
 
-from distpg.config import EnvKwargs
+from distpg.config.settings import EnvKwargs
 from distpg.doctor import trace
 from distpg.doctor.check import Check
 from distpg.doctor.process import Report
@@ -22,7 +22,7 @@ from distpg.envs.make import EnvSource, find_env, make_unchecked, make_vector_en
 from distpg.envs.masks import find_masks
 from distpg.envs.single import single
 from distpg.envs.vector_env import Step, VectorEnv
-from distpg.snapshot import SlotState, slots_from_bytes, slots_to_bytes
+from distpg.rollout.slot_state import SlotState, slots_from_bytes, slots_to_bytes
 from distpg.spaces import MASK, ActionSpec, ObsSpec
 
 LEAK_MB = 0.5
@@ -112,9 +112,9 @@ def autoreset(subject: Subject) -> Check:
     if ended is None or again is None:
         return Check("PASS", name, "not seen: no episode ended")
     advice = "reset a copy in the step after its end, as AutoresetMode.NEXT_STEP says"
-    last, first, reward, over = ended
-    if reward or over:
-        end = " and ended" if over else ""
+    last, first, reward, needs_reset = ended
+    if reward or needs_reset:
+        end = " and ended" if needs_reset else ""
         return Check("FAIL", name, f"the step after an end paid {reward:g}{end}", advice)
     if same(last, again[0]) and not same(first, again[1]):
         found = "what follows an end depends on the action of the step that should reset"
@@ -134,13 +134,18 @@ def after_an_end(
     envs = make_vector_env(subject.source, 2)
     spec = envs.action_spec
     for step, actions in walk(envs):
-        if step.over.any():
-            index = int(np.flatnonzero(step.over)[0])
+        if step.needs_reset.any():
+            index = int(np.flatnonzero(step.needs_reset)[0])
             last = row(step, index)
             highest = np.asarray(spec.sizes or 2) - 1
             after = envs.step((0 * actions + action * highest).astype(spec.stored_dtype))
             envs.close()
-            return last, row(after, index), float(after.rewards[index]), bool(after.over[index])
+            return (
+                last,
+                row(after, index),
+                float(after.rewards[index]),
+                bool(after.needs_reset[index]),
+            )
     envs.close()
     return None
 
@@ -213,7 +218,7 @@ def state(subject: Subject) -> Check:
         advice = "give the env get_state() and set_state(state), if that matters"
         return Check("WARN", name, found, advice)
     zeros = np.zeros(2)
-    slot = SlotState(0, last.obs, last.over, zeros, zeros.astype(np.int64), zeros, read)
+    slot = SlotState(0, last.obs, last.needs_reset, zeros, zeros.astype(np.int64), zeros, read)
     (kept,) = slots_from_bytes(slots_to_bytes([slot]))
     other = make_vector_env(subject.source, 2)
     other.set_state(kept.envs)

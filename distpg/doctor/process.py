@@ -22,7 +22,7 @@ Report = str | Check
 REPAIR = "repair that, then run doctor again for the checks that were not made"
 
 
-def watched(
+def in_subprocess(
     reports: Callable[..., Iterable[Report]], *arguments: Any, deadline_s: float | None = None
 ) -> Iterator[Check]:
     """Make checks in a process that is killed, with its children, when it is late.

@@ -71,12 +71,12 @@ def play(
     """
     rng = np.random.default_rng(SEED)
     end = time.perf_counter() + seconds
-    over, seed = True, SEED
+    needs_reset, seed = True, SEED
     obs_spec, spec = specs
     obs: Any = None
     for number in range(num_steps):
         began = time.perf_counter()
-        if over:
+        if needs_reset:
             obs, _ = env.reset(seed=seed)
             start, reward, terminated, truncated = True, 0.0, False, False
             seed = None
@@ -88,8 +88,8 @@ def play(
         took = time.perf_counter() - began
         kept = (obs, copy.deepcopy(obs)) if number < keep else (None, None)
         yield Moment(start, *kept, reward, terminated, truncated, took)
-        over = bool(terminated or truncated)
-        if time.perf_counter() > end or (not over and allows_nothing(obs, *specs)):
+        needs_reset = bool(terminated or truncated)
+        if time.perf_counter() > end or (not needs_reset and allows_nothing(obs, *specs)):
             return
 
 

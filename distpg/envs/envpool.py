@@ -15,9 +15,9 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 
-from distpg.config import EnvKwargs
+from distpg.config.settings import EnvKwargs
+from distpg.config.values import misfit, nearest, one_of
 from distpg.errors import InputError
-from distpg.values import misfit, nearest, one_of
 
 ATARI = "envpool.atari"
 # what the slot decides, what the id does, and what would end the game with a lost life

@@ -12,14 +12,14 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from distpg.config import EnvBackend, EnvKwargs, EnvSettings
+from distpg.config.settings import EnvBackend, EnvKwargs, EnvSettings
+from distpg.config.values import nearest
 from distpg.envs.envpool import EnvPoolVectorEnv, check_env_id
 from distpg.envs.guard import Guard
 from distpg.envs.masks import MaskedObservation, MaskSource
 from distpg.envs.vector_env import VectorEnv
 from distpg.errors import InputError
-from distpg.user_code import told
-from distpg.values import nearest
+from distpg.user_code import format_user_error
 
 MakeEnv = Callable[..., gym.Env[Any, Any]]
 EXTRAS = {"mujoco": "mujoco", "box2d": "box2d", "swig": "box2d", "ale": "atari", "atari": "atari"}
@@ -89,7 +89,9 @@ def find_env(env_id: str, kwargs: EnvKwargs, backend: EnvBackend = "gymnasium") 
             f"--env-id: {env_id!r} is not registered in Gymnasium{nearest(env_id, gym.registry)}"
         ) from error
     except (Exception, SystemExit) as error:
-        raise InputError(f"--env-id: {env_id!r} cannot be imported: {told(error)}") from error
+        raise InputError(
+            f"--env-id: {env_id!r} cannot be imported: {format_user_error(error)}"
+        ) from error
     return EnvSource(env_id, kwargs, spec=spec)
 
 
@@ -141,7 +143,7 @@ def make_unchecked(source: EnvSource, num_envs: int) -> gym.vector.VectorEnv:
             problem = f"--env-kwargs: {problem} with {source.kwargs}"
         else:
             problem = f"--env-id: {problem}"
-        raise InputError(f"{problem}: {told(error)}") from error
+        raise InputError(f"{problem}: {format_user_error(error)}") from error
     mode = envs.metadata.get("autoreset_mode")
     if mode != AutoresetMode.NEXT_STEP:
         raise InputError(

@@ -41,8 +41,8 @@ class MaskedObservation(gym.Wrapper[Any, Any, Any, Any]):
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """Step; where the episode ends, no mask is needed."""
         obs, reward, terminated, truncated, info = self.env.step(action)
-        over = terminated or truncated
-        mask = np.ones(self.num_actions, np.int8) if over else self._mask(info)
+        needs_reset = terminated or truncated
+        mask = np.ones(self.num_actions, np.int8) if needs_reset else self._mask(info)
         return self._masked(obs, mask), reward, terminated, truncated, without_mask(info)
 
     def _mask(self, info: dict[str, Any]) -> np.ndarray:

@@ -55,13 +55,13 @@ def read_state(envs: gym.vector.VectorEnv) -> EnvState | None:
     if not isinstance(envs, SyncVectorEnv) or not all(map(offers_state, envs.envs)):
         return None
     copies: list[dict[str, Any]] = []
-    for env, over in zip(envs.envs, vars(envs)[PENDING_RESETS], strict=True):
+    for env, needs_reset in zip(envs.envs, vars(envs)[PENDING_RESETS], strict=True):
         copies.append(
             {
                 "inner": _read_inner(env.unwrapped),
                 "elapsed": [vars(limit)[ELAPSED] for limit in time_limits(env)],
                 "generator": _generator(env.unwrapped),
-                "over": bool(over),
+                "over": bool(needs_reset),
                 "seeds": [guard.seeds.bit_generator.state for guard in guards(env)],
             }
         )

@@ -1,7 +1,7 @@
 """The door to every environment: N copies stepped together, whatever library steps them.
 
 All run in gymnasium's NEXT_STEP mode: the step after an episode's end ignores its action, resets
-that copy and returns its first observation. `over` says which copies will do so.
+that copy and returns its first observation. `needs_reset` says which copies will do so.
 """
 
 import reprlib
@@ -33,7 +33,7 @@ class Step(NamedTuple):
     """[N] bool; an ALE game sets it for each lost life, and plays on."""
     truncated: np.ndarray
     """[N] bool"""
-    over: np.ndarray
+    needs_reset: np.ndarray
     """[N] bool: the next step resets this copy."""
     faults: dict[int, str]
     """By copy, what it raised; its episode is lost, and the next step resets a new copy."""
@@ -103,7 +103,7 @@ class VectorEnv:
         """
         if self.first is not None:
             first, self.first = self.first, None
-            return self._standing(first, over=False)
+            return self._standing(first, needs_reset=False)
         try:
             outcome = self.envs.step(self.action_spec.to_env(actions))
             if self.drop_bad and not self.guards_copies:
@@ -116,16 +116,16 @@ class VectorEnv:
             self.envs = self.make()
             seeds = self.seeds.integers(2**31, size=self.num_envs)
             self.first = self.reset([int(seed) for seed in seeds])
-            return self._standing(self.first, over=True, fault=describe(error))
+            return self._standing(self.first, needs_reset=True, fault=describe(error))
         obs, rewards, terminated, truncated, info = outcome
         terminated = np.asarray(terminated, dtype=bool)
         truncated = np.asarray(truncated, dtype=bool)
-        over = terminated | truncated
+        needs_reset = terminated | truncated
         if self.is_atari:
             # a lost life terminates, but the game plays on
-            over = truncated | (terminated & (info["lives"] == 0))
+            needs_reset = truncated | (terminated & (info["lives"] == 0))
         rewards = np.asarray(rewards, np.float32)
-        return Step(self._leaves(obs), rewards, terminated, truncated, over, faults_in(info))
+        return Step(self._leaves(obs), rewards, terminated, truncated, needs_reset, faults_in(info))
 
     def _explained(self, error: Exception) -> Exception:
         """Name the copy whose observation is not what its space says, if that is what is wrong."""
@@ -143,8 +143,8 @@ class VectorEnv:
                 )
         return error
 
-    def _standing(self, obs: Obs, *, over: bool, fault: str = "") -> Step:
-        nothing, ends = np.zeros(self.num_envs, bool), np.full(self.num_envs, over)
+    def _standing(self, obs: Obs, *, needs_reset: bool, fault: str = "") -> Step:
+        nothing, ends = np.zeros(self.num_envs, bool), np.full(self.num_envs, needs_reset)
         faults = dict.fromkeys(range(self.num_envs), fault) if fault else {}
         return Step(obs, np.zeros(self.num_envs, np.float32), nothing, ends, ends, faults)
 

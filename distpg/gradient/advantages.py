@@ -12,10 +12,16 @@ before a step's gradient.
 import torch
 from torch import Tensor
 
-from distpg.config import GradientSettings
+from distpg.config.settings import GradientSettings
 from distpg.gradient.baselines import BASELINES
-from distpg.gradient.paths import Paths
-from distpg.gradient.returns import accumulate, next_ratios, of_next, reward_to_go, total_return
+from distpg.gradient.returns import (
+    next_ratios,
+    reverse_scan,
+    reward_to_go,
+    shift_back,
+    total_return,
+)
+from distpg.gradient.trajectories import Trajectories
 
 
 def gae(
@@ -46,7 +52,7 @@ def gae(
     """
     td_errors = rewards + gamma * next_values * ~terminated - values
     decay = gamma * gae_lambda * next_ratios(ratios, like=rewards)
-    return accumulate(td_errors, decay * ~(terminated | truncated), torch.zeros_like(rewards[0]))
+    return reverse_scan(td_errors, decay * ~(terminated | truncated), torch.zeros_like(rewards[0]))
 
 
 def n_step(
@@ -68,7 +74,7 @@ def n_step(
     """
     targets = rewards + gamma * next_values * ~terminated
     for _ in range(min(num_steps, len(rewards)) - 1):
-        ahead = of_next(targets if ratios is None else ratios * targets, next_values[-1])
+        ahead = shift_back(targets if ratios is None else ratios * targets, next_values[-1])
         targets = rewards + gamma * torch.where(truncated, next_values, ahead) * ~terminated
     return targets - values
 
@@ -101,8 +107,8 @@ def vtrace(
     td_errors = rewards + gamma * next_values * ~terminated - values
     rhos, cs = ratios.clamp(max=rho_bar), ratios.clamp(max=c_bar)
     goes_on, nothing = ~(terminated | truncated), torch.zeros_like(rewards[0])
-    corrections = accumulate(rhos * td_errors, gamma * cs * goes_on, nothing)
-    ahead = gamma * of_next(corrections, nothing) * goes_on
+    corrections = reverse_scan(rhos * td_errors, gamma * cs * goes_on, nothing)
+    ahead = gamma * shift_back(corrections, nothing) * goes_on
     return td_errors + ahead, values + corrections
 
 
@@ -112,31 +118,39 @@ def normalize(advantages: Tensor) -> Tensor:
     return centred / (centred.square().mean().sqrt() + 1e-8)
 
 
-def _gae(paths: Paths, settings: GradientSettings) -> tuple[Tensor, Tensor]:
+def _gae(trajectories: Trajectories, settings: GradientSettings) -> tuple[Tensor, Tensor]:
     decays = {"gamma": settings.gamma, "gae_lambda": settings.gae_lambda}
-    advantages = gae(*paths.valued, paths.ratios, **decays)
-    return advantages, advantages + paths.values
+    advantages = gae(*trajectories.valued, trajectories.ratios, **decays)
+    return advantages, advantages + trajectories.values
 
 
-def _n_step(paths: Paths, settings: GradientSettings) -> tuple[Tensor, Tensor]:
+def _n_step(trajectories: Trajectories, settings: GradientSettings) -> tuple[Tensor, Tensor]:
     num_steps = settings.bootstrap_steps
     assert num_steps != "inf", "all rewards are reward_to_go"
-    advantages = n_step(*paths.valued, paths.ratios, gamma=settings.gamma, num_steps=num_steps)
-    return advantages, advantages + paths.values
+    advantages = n_step(
+        *trajectories.valued, trajectories.ratios, gamma=settings.gamma, num_steps=num_steps
+    )
+    return advantages, advantages + trajectories.values
 
 
-def _vtrace(paths: Paths, settings: GradientSettings) -> tuple[Tensor, Tensor]:
-    ratios = torch.ones_like(paths.rewards) if paths.ratios is None else paths.ratios
+def _vtrace(trajectories: Trajectories, settings: GradientSettings) -> tuple[Tensor, Tensor]:
+    ratios = (
+        torch.ones_like(trajectories.rewards)
+        if trajectories.ratios is None
+        else trajectories.ratios
+    )
     limits = {"rho_bar": settings.rho_bar, "c_bar": settings.c_bar}
-    return vtrace(*paths.valued, ratios, gamma=settings.gamma, **limits)
+    return vtrace(*trajectories.valued, ratios, gamma=settings.gamma, **limits)
 
 
-def _reward_to_go(paths: Paths, settings: GradientSettings) -> Tensor:
-    return reward_to_go(*paths.unvalued, paths.ratios, gamma=settings.gamma)
+def _reward_to_go(trajectories: Trajectories, settings: GradientSettings) -> Tensor:
+    return reward_to_go(*trajectories.unvalued, trajectories.ratios, gamma=settings.gamma)
 
 
-def _total_return(paths: Paths, settings: GradientSettings) -> Tensor:
-    return total_return(*paths.unvalued, paths.valid, paths.ratios, gamma=settings.gamma)
+def _total_return(trajectories: Trajectories, settings: GradientSettings) -> Tensor:
+    return total_return(
+        *trajectories.unvalued, trajectories.valid, trajectories.ratios, gamma=settings.gamma
+    )
 
 
 RETURNS = {"total_return": _total_return, "reward_to_go": _reward_to_go}
@@ -146,7 +160,7 @@ ADVANTAGES = {"n_step": _n_step, "gae": _gae, "vtrace": _vtrace}
 """Advantages already, for they contain V, [T, N]; and the critic's targets, [T, N]."""
 
 
-def estimate(paths: Paths, settings: GradientSettings) -> tuple[Tensor, Tensor]:
+def estimate(trajectories: Trajectories, settings: GradientSettings) -> tuple[Tensor, Tensor]:
     """Compute the Psi that the settings name.
 
     Returns:
@@ -157,8 +171,8 @@ def estimate(paths: Paths, settings: GradientSettings) -> tuple[Tensor, Tensor]:
     if psi == "n_step" and settings.bootstrap_steps == "inf":
         psi = "reward_to_go"
     if psi in ADVANTAGES:
-        return ADVANTAGES[psi](paths, settings)
-    credit = RETURNS[psi](paths, settings)
-    baseline = BASELINES[settings.baseline](credit, paths, settings)
-    returns = credit if psi == "reward_to_go" else _reward_to_go(paths, settings)
+        return ADVANTAGES[psi](trajectories, settings)
+    credit = RETURNS[psi](trajectories, settings)
+    baseline = BASELINES[settings.baseline](credit, trajectories, settings)
+    returns = credit if psi == "reward_to_go" else _reward_to_go(trajectories, settings)
     return credit - baseline, returns

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from distpg.config import GradientSettings
-from distpg.gradient.paths import Paths, episode_index, episode_times
+from distpg.config.settings import GradientSettings
+from distpg.gradient.trajectories import Trajectories, episode_index, episode_times
 
 
 def mean_of_others(credit: Tensor, episodes: Tensor, *, per_episode: bool) -> Tensor:
@@ -60,24 +60,24 @@ def time_mean_of_others(credit: Tensor, times: Tensor) -> Tensor:
     return baseline.masked_fill(valid & (counts[times.clamp(min=0)] == 1), 0)
 
 
-def _none(credit: Tensor, paths: Paths, settings: GradientSettings) -> Tensor:
+def _none(credit: Tensor, trajectories: Trajectories, settings: GradientSettings) -> Tensor:
     return torch.zeros_like(credit)
 
 
-def _mean(credit: Tensor, paths: Paths, settings: GradientSettings) -> Tensor:
-    episodes = episode_index(paths.done, paths.valid)
+def _mean(credit: Tensor, trajectories: Trajectories, settings: GradientSettings) -> Tensor:
+    episodes = episode_index(trajectories.done, trajectories.valid)
     return mean_of_others(credit, episodes, per_episode=settings.advantage == "total_return")
 
 
-def _time(credit: Tensor, paths: Paths, settings: GradientSettings) -> Tensor:
-    return time_mean_of_others(credit, episode_times(paths.done, paths.valid))
+def _time(credit: Tensor, trajectories: Trajectories, settings: GradientSettings) -> Tensor:
+    return time_mean_of_others(credit, episode_times(trajectories.done, trajectories.valid))
 
 
-def _value(credit: Tensor, paths: Paths, settings: GradientSettings) -> Tensor:
-    return paths.values
+def _value(credit: Tensor, trajectories: Trajectories, settings: GradientSettings) -> Tensor:
+    return trajectories.values
 
 
-BASELINES: dict[str, Callable[[Tensor, Paths, GradientSettings], Tensor]] = {
+BASELINES: dict[str, Callable[[Tensor, Trajectories, GradientSettings], Tensor]] = {
     "none": _none,
     "mean": _mean,
     "time": _time,

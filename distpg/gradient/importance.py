@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from distpg.gradient.paths import episode_starts
+from distpg.gradient.trajectories import episode_starts
 
 
 def importance_weights(

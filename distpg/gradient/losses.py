@@ -79,7 +79,7 @@ class Coefficients:
 
 
 @dataclass(frozen=True)
-class Scored:
+class SurrogateInputs:
     """A minibatch of M actions as a surrogate sees it."""
 
     logprobs: Tensor
@@ -94,11 +94,11 @@ class Scored:
     """[M] KL(acting || current) in each state; [0] but under the surrogates that penalise it."""
 
 
-def _kl_penalty(scored: Scored, now: Coefficients) -> Tensor:
+def _kl_penalty(scored: SurrogateInputs, now: Coefficients) -> Tensor:
     return ratio_loss(scored.log_ratio, scored.advantages) + now.kl * scored.kl.mean()
 
 
-SURROGATES: dict[str, Callable[[Scored, Coefficients], Tensor]] = {
+SURROGATES: dict[str, Callable[[SurrogateInputs, Coefficients], Tensor]] = {
     "log_prob": lambda x, now: log_prob_loss(x.logprobs, x.advantages),
     "detached_ratio": lambda x, now: ratio_loss(x.logprobs - x.logprobs.detach(), x.advantages),
     "importance": lambda x, now: log_prob_loss(x.logprobs, x.importance * x.advantages),

@@ -6,10 +6,10 @@ T steps, N trajectories side by side. V stands in only where an episode was cut.
 import torch
 from torch import Tensor
 
-from distpg.gradient.paths import episode_starts
+from distpg.gradient.trajectories import episode_starts
 
 
-def accumulate(terms: Tensor, factors: Tensor, last: Tensor) -> Tensor:
+def reverse_scan(terms: Tensor, factors: Tensor, last: Tensor) -> Tensor:
     """Solve y_t = terms_t + factors_t * y_{t+1} from the last row back.
 
     Args:
@@ -26,7 +26,7 @@ def accumulate(terms: Tensor, factors: Tensor, last: Tensor) -> Tensor:
     return sums
 
 
-def of_next(rows: Tensor, last: Tensor) -> Tensor:
+def shift_back(rows: Tensor, last: Tensor) -> Tensor:
     """Move [T, N] rows up by one; `last` [N] comes after them."""
     return torch.cat([rows[1:], last[None]])
 
@@ -34,7 +34,7 @@ def of_next(rows: Tensor, last: Tensor) -> Tensor:
 def next_ratios(ratios: Tensor | None, like: Tensor) -> Tensor:
     """Return the importance ratio of the step after each, [T, N]; ones where none is asked for."""
     ones = torch.ones_like(like)
-    return ones if ratios is None else of_next(ratios, ones[-1])
+    return ones if ratios is None else shift_back(ratios, ones[-1])
 
 
 def reward_to_go(
@@ -65,7 +65,7 @@ def reward_to_go(
     """
     ends = rewards + gamma * next_values * (truncated & ~terminated)
     carried = gamma * next_ratios(ratios, like=rewards) * ~(terminated | truncated)
-    return accumulate(ends, carried, next_values[-1])
+    return reverse_scan(ends, carried, next_values[-1])
 
 
 def total_return(

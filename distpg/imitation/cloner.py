@@ -13,18 +13,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from distpg.config import Config
+from distpg.config.config import Config
 from distpg.gradient.losses import log_prob_loss
 from distpg.imitation.labels import goes_on
+from distpg.iteration import Update
 from distpg.learner import on_policy
 from distpg.learner.means import Means
 from distpg.learner.minibatches import Rows, in_chunks, minibatches
-from distpg.learner.sequences import rows_seen
-from distpg.learner.trainable import Trainable
-from distpg.learner.undo import or_not_at_all
+from distpg.learner.sequences import network_inputs
+from distpg.learner.train_state import TrainState
 from distpg.policy.distributions import LOG_STD_LOW
-from distpg.policy.recurrent import MEMORY, SEQUENCE
-from distpg.records import Batch, LearnerState, Rollout, Weights
+from distpg.policy.recurrent import RECURRENT_STATE, SEQUENCE
+from distpg.records import Batch, LearnerState, Rollout
 from distpg.spaces import ActionSpec, ObsSpec
 
 
@@ -42,11 +42,8 @@ class Labels(Rows):
         return len(self.actions)
 
 
-class Cloner(Trainable):
+class Cloner(TrainState):
     """A learner that makes the actions in its rollouts likely, and forgets none of them."""
-
-    restarts = 0
-    """It is in the driver's process, which nothing replaces."""
 
     def __init__(
         self, config: Config, obs_spec: ObsSpec, action_spec: ActionSpec, num_rounds: int
@@ -59,43 +56,39 @@ class Cloner(Trainable):
         self.batches: list[Batch] = []
         """Of each round, what was played, with the expert's actions."""
 
-    @or_not_at_all
-    def update(self, rollouts: Sequence[Rollout]) -> tuple[Weights, dict[str, float]]:
-        """Take in the labels of one round, and learn from all there are.
+    def improve(self, rollouts: Sequence[Rollout]) -> Update:
+        """Add the labels of one round, and fit the policy to all of them.
 
-        Observation statistics move first: what is learned under others would be forgotten when the
-        student acts.
+        Observation statistics are updated first: what is learned under others would be lost when
+        the student acts.
 
         Args:
-            rollouts: With the expert's actions, where they are valid.
+            rollouts: With the expert's actions where steps are valid.
 
         Returns:
-            The new weights, and statistics by their TensorBoard tag; of the new labels, how the
-            student would have done before it learned from them. Where the update came to what is no
-            number, they say so, and its labels are forgotten with it.
+            Scalars, including how far the student agreed with the new labels before the update.
 
         Raises:
             RunError: an observation is not finite.
+            AnomalyError: the loss or the weights are not finite; the new labels are not kept.
         """
         began = time.perf_counter()
-        torch.set_num_threads(self.threads)
         batch = Batch.join(rollouts, self.device)
         on_policy.check_finite(batch, rollouts[0].rewards.shape[1])
         batches, fresh = [*self.batches, batch], int(batch.valid.sum())
-        # what a memory holds of this batch may have come from those before
-        stats = self.agreement(self.gathered(batches if self.policy.num_memory else [batch]), fresh)
+        # the recurrent state in this batch may continue from those before
+        context = batches if self.policy.recurrent_state_size else [batch]
+        scalars = self.agreement(self.gathered(context), fresh)
         seen = {name: leaf[:-1] for name, leaf in batch.obs.items()}
         self.policy.normalizer.merge(seen, batch.valid)
         labels = self.gathered(batches)
-        prepared = time.perf_counter()
-        stats |= self._fit(labels)
-        on_policy.check_sound(stats, self.version, finite=self.optimizer.finite())
+        prepare_s = time.perf_counter() - began
+        scalars |= self._fit(labels)
+        on_policy.check_sound(scalars, self.version, finite=self.optimizer.finite())
         self.batches = batches
         self.version += 1
         self.trained_steps += fresh
-        weights, ended = self.weights(), time.perf_counter()
-        stats |= {"perf/learner_s": ended - began, "perf/prepare_s": prepared - began}
-        return weights, stats
+        return Update(scalars, prepare_s=prepare_s)
 
     @torch.no_grad()
     def gathered(self, batches: Sequence[Batch]) -> Labels:
@@ -105,18 +98,20 @@ class Cloner(Trainable):
         other weights, or of the expert; it goes on from one batch to the next where the env does.
         """
         parts: list[dict[str, Tensor]] = []
-        before, memory, count = None, torch.zeros(0), 0
+        before, recurrent_state, count = None, torch.zeros(0), 0
         for batch in batches:
             valid = batch.valid
-            state = torch.zeros(valid.shape[1], self.policy.num_memory, device=self.device)
-            if before is not None and self.policy.num_memory:
+            state = torch.zeros(
+                valid.shape[1], self.policy.recurrent_state_size, device=self.device
+            )
+            if before is not None and self.policy.recurrent_state_size:
                 going = goes_on(before, batch)
-                state[going] = memory[going]
-            rows = rows_seen(
+                state[going] = recurrent_state[going]
+            rows = network_inputs(
                 self.policy, dataclasses.replace(batch, state=state), self.config.sequence_length
             )
-            if self.policy.num_memory:
-                memory = rows[MEMORY].unflatten(0, (len(valid) + 1, -1))[-1]
+            if self.policy.recurrent_state_size:
+                recurrent_state = rows[RECURRENT_STATE].unflatten(0, (len(valid) + 1, -1))[-1]
                 rows[SEQUENCE] = rows[SEQUENCE] + count
                 count = int(rows[SEQUENCE].max()) + 1
             parts.append({name: x[: valid.numel()][valid.flatten()] for name, x in rows.items()})
@@ -169,8 +164,8 @@ class Cloner(Trainable):
         done, said = (self.policy.to_bounds(x.numpy(force=True)) for x in (modes, labels.actions))
         return {"imitation/distance": float(((done - said) ** 2).mean() ** 0.5)}
 
-    def state(self) -> LearnerState:
-        """Copy out what there is to go on from; of the labels, their number."""
-        state = super().state()
+    def snapshot(self) -> LearnerState:
+        """Copy out what training can start from; of the labels, their number."""
+        state = super().snapshot()
         counters = {**state.counters, "labels": self.trained_steps}
         return dataclasses.replace(state, counters=counters)

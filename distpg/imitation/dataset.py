@@ -14,13 +14,14 @@ from distpg.envs.describe import describe_action, describe_obs
 from distpg.envs.make import EnvSource
 from distpg.envs.masks import mark_mask
 from distpg.errors import InputError, describe
-from distpg.imitation.expert import Acting, Ready, Stage, check_spaces
+from distpg.imitation.expert import Demonstrator, ImitationContext, check_spaces
 from distpg.imitation.labels import as_it_is
-from distpg.phases import Collection
+from distpg.iteration import Collection
 from distpg.policy.actor_critic import Policy
 from distpg.records import Rollout, RolloutStats
+from distpg.rollout.in_process import CompletedRollouts
 
-STRANGE = (AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError)
+MALFORMED = (AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError)
 """What reading an episode may raise that is not of its spaces."""
 
 
@@ -65,7 +66,7 @@ class Dataset:
         sees = mark_mask(describe_obs(self.data.observation_space, self.name), acts, self.name)
         check_spaces(self.name, (sees, acts), source, student)
 
-    def acting(self, stage: Stage) -> Acting:
+    def demonstrator(self, context: ImitationContext) -> Demonstrator:
         """Read all episodes, each as a slot of its own.
 
         Raises:
@@ -74,17 +75,19 @@ class Dataset:
         rollouts: list[Rollout] = []
         for number, episode in enumerate(self.data.iterate_episodes()):
             try:
-                rollouts.append(as_rollout(episode, number, stage.student))
-            except STRANGE as error:
+                rollouts.append(as_rollout(episode, number, context.student))
+            except MALFORMED as error:
                 problem = str(error) if isinstance(error, InputError) else describe(error)
                 raise InputError(f"--expert: episode {number} of {self.name}: {problem}") from error
-        if len(rollouts) < stage.expert_rounds:
+        if len(rollouts) < context.expert_rounds:
             raise InputError(
-                f"--expert-rounds: {stage.expert_rounds} for the {len(rollouts)} episodes of "
+                f"--expert-rounds: {context.expert_rounds} for the {len(rollouts)} episodes of "
                 f"{self.name}; give at most as many rounds"
             )
-        rounds = np.array_split(np.arange(len(rollouts)), stage.expert_rounds)
-        return Acting(Dealer([[rollouts[k] for k in numbers] for numbers in rounds]), as_it_is)
+        rounds = np.array_split(np.arange(len(rollouts)), context.expert_rounds)
+        return Demonstrator(
+            DatasetWorkers([[rollouts[k] for k in numbers] for numbers in rounds]), as_it_is
+        )
 
 
 def as_rollout(episode: Any, number: int, student: Policy) -> Rollout:
@@ -117,7 +120,7 @@ def as_rollout(episode: Any, number: int, student: Policy) -> Rollout:
     )
 
 
-class Dealer:
+class DatasetWorkers:
     """In the place of rollout workers, hands out what was recorded."""
 
     restarts = reissued = lost_with_node = 0
@@ -126,10 +129,10 @@ class Dealer:
         """Take the rollouts of each round."""
         self.rounds = rounds
 
-    def collect(self, weights: object, iteration: int) -> Ready:
+    def collect(self, weights: object, iteration: int) -> CompletedRollouts:
         """Return those of a round, whoever the student is by now."""
         rollouts = self.rounds[iteration]
-        return Ready(Collection(rollouts, [[scored(rollout) for rollout in rollouts]]))
+        return CompletedRollouts(Collection(rollouts, [[scored(rollout) for rollout in rollouts]]))
 
     def close(self) -> None:
         """Nothing is open."""

@@ -1,10 +1,9 @@
 """What a person sees of an imitation: a line for each round."""
 
 import dataclasses
-from collections.abc import Mapping
 
-from distpg.config import Config
-from distpg.progress import Progress
+from distpg.config.config import Config
+from distpg.iteration import Iteration
 from distpg.report.display import Display
 
 
@@ -16,10 +15,9 @@ class RoundDisplay(Display):
         super().__init__(dataclasses.replace(config, total_steps=rounds), quiet=quiet)
         self.expert_rounds, self.rounds = expert_rounds, rounds
 
-    def on_iteration(
-        self, progress: Progress, scalars: Mapping[str, float], weights: object
-    ) -> None:
+    def on_iteration(self, iteration: Iteration) -> None:
         """Print one round."""
+        progress, scalars = iteration.progress, iteration.scalars
         who = "expert" if progress.iteration <= self.expert_rounds else "student"
         parts = [
             f"round {progress.iteration} of {self.rounds}",
@@ -31,8 +29,8 @@ class RoundDisplay(Display):
         if "imitation/distance" in scalars:
             parts.append(f"off by {scalars['imitation/distance']:.3g}")
         parts.append(f"loss {scalars['train/loss']:.3f}")
-        if "eval/mean_reward" in scalars:
-            parts.append(f"evaluation {scalars['eval/mean_reward']:.1f}")
+        if iteration.evaluation is not None:
+            parts.append(f"evaluation {iteration.evaluation.mean_return:.1f}")
         line = "  ".join(parts)
         self.bar.update(self.task, completed=progress.iteration, description=line)
         self.say(line)

@@ -4,17 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from distpg.config import Config
+from distpg.config.config import Config
 from distpg.envs.make import EnvSource
 from distpg.errors import InputError
-from distpg.phases import Collection
 from distpg.policy.actor_critic import Policy
 from distpg.records import Rollout, Weights
 from distpg.spaces import ActionSpec, ObsSpec
 
 
 @dataclass(frozen=True)
-class Stage:
+class ImitationContext:
     """What it takes to act."""
 
     config: Config
@@ -28,7 +27,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Acting:
+class Demonstrator:
     """Who acts."""
 
     workers: Any
@@ -37,17 +36,6 @@ class Acting:
     """Puts the expert's actions in the place of those that were taken."""
     weights: Weights | None = None
     """What the workers act with, where that is not the student's."""
-
-
-@dataclass(frozen=True)
-class Ready:
-    """Rollouts that need not be waited for."""
-
-    collection: Collection
-
-    def result(self) -> Collection:
-        """Return them."""
-        return self.collection.checked()
 
 
 class Expert(Protocol):
@@ -65,7 +53,7 @@ class Expert(Protocol):
         """
         ...
 
-    def acting(self, stage: Stage) -> Acting:
+    def demonstrator(self, context: ImitationContext) -> Demonstrator:
         """Say how its own rounds are played."""
         ...
 
@@ -74,7 +62,7 @@ class Expert(Protocol):
 class Oracle(Expert, Protocol):
     """An expert that can be asked."""
 
-    def labelling(self, stage: Stage) -> Callable[[Rollout], Rollout]:
+    def relabeler(self, context: ImitationContext) -> Callable[[Rollout], Rollout]:
         """Return what puts its actions in the place of those that were taken."""
         ...
 

@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 
 from distpg.errors import InputError, RunError
 from distpg.learner.minibatches import CHUNK
-from distpg.policy.acting import Actor
+from distpg.policy.acting import ActingPolicy
 from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
 from distpg.policy.normalizer import Constants
@@ -25,7 +25,7 @@ from distpg.spaces import Obs
 Played = TypeVar("Played", Rollout, Batch)
 
 
-class Answering(Protocol):
+class Queryable(Protocol):
     """Somebody who says what to do in a state, whatever was before it."""
 
     name: str
@@ -35,7 +35,7 @@ class Answering(Protocol):
         ...
 
 
-def ask(expert: Answering, student: Policy, obs: Obs) -> np.ndarray:
+def ask(expert: Queryable, student: Policy, obs: Obs) -> np.ndarray:
     """Ask an expert what it would do at {leaf: [B, *O]}; return it as the student samples it.
 
     Raises:
@@ -72,7 +72,7 @@ def dict_of(student: Policy) -> str:
     return f", which came as a dict of {', '.join(names)}" if names else ""
 
 
-def relabelling(expert: Answering, student: Policy) -> Callable[[Rollout], Rollout]:
+def query_relabeler(expert: Queryable, student: Policy) -> Callable[[Rollout], Rollout]:
     """Return what puts an expert's actions into a rollout, at the steps that are valid."""
 
     def relabel(rollout: Rollout) -> Rollout:
@@ -86,7 +86,7 @@ def relabelling(expert: Answering, student: Policy) -> Callable[[Rollout], Rollo
     return relabel
 
 
-class Following:
+class RecurrentRelabeler:
     """Labels as an expert with a memory, which follows each slot from rollout to rollout."""
 
     def __init__(self, expert: Policy, student: Policy) -> None:
@@ -101,19 +101,18 @@ class Following:
         """Put its most likely actions into a rollout, at the steps that are valid."""
         torch.set_num_threads(1)
         policy, actions = self.expert, rollout.actions.copy()
-        memory = torch.zeros(rollout.valid.shape[1], policy.num_memory)
+        recurrent_state = torch.zeros(rollout.valid.shape[1], policy.recurrent_state_size)
         if rollout.slot in self.last:
             before, remembered = self.last[rollout.slot]
             going = torch.from_numpy(goes_on(before, rollout))
-            memory[going] = remembered[going]
-        actor = Actor(policy, memory)
+            recurrent_state[going] = remembered[going]
+        acting = ActingPolicy(policy, recurrent_state)
         for step, kept in enumerate(rollout.valid):
-            seen = {name: torch.from_numpy(leaf[step]) for name, leaf in rollout.obs.items()}
-            outputs = actor.outputs(seen, torch.from_numpy(~kept))
-            mode = policy.distribution_of(outputs).mode().numpy()
-            said = self.student.from_env(policy.action_spec.to_env(policy.to_bounds(mode)))
-            actions[step, kept] = said[kept]
-        self.last[rollout.slot] = rollout, actor.memory
+            seen = {name: leaf[step] for name, leaf in rollout.obs.items()}
+            modes, _ = acting.act(seen, ~kept)
+            answer = self.student.from_env(policy.action_spec.to_env(policy.to_bounds(modes)))
+            actions[step, kept] = answer[kept]
+        self.last[rollout.slot] = rollout, acting.recurrent_state
         return dataclasses.replace(rollout, actions=actions)
 
 
@@ -136,7 +135,7 @@ def as_it_is(rollout: Rollout) -> Rollout:
 class ExpertPolicy(Policy):
     """Stands in a rollout worker where a policy does, and does what an expert says."""
 
-    def __init__(self, expert: Answering, student: Policy, parts: Architecture) -> None:
+    def __init__(self, expert: Queryable, student: Policy, parts: Architecture) -> None:
         """Take the expert, and how the student stores actions."""
         super().__init__(student.obs_spec, student.action_spec, parts)
         self.expert = expert
@@ -146,7 +145,7 @@ class ExpertPolicy(Policy):
         """Do nothing: an expert is as it is."""
 
     def step(
-        self, obs: Mapping[str, Tensor], memory: Tensor, constants: Mapping[str, Constants]
+        self, obs: Mapping[str, Tensor], recurrent_state: Tensor, constants: Mapping[str, Constants]
     ) -> tuple[Tensor, Tensor]:
         """Return what the expert does, [N, A], where a network would have its outputs.
 
@@ -158,17 +157,17 @@ class ExpertPolicy(Policy):
         if asked.any():
             said = ask(self.expert, self, {name: leaf[asked] for name, leaf in seen.items()})
             actions[asked] = said.reshape(len(said), -1)
-        return torch.from_numpy(actions), memory
+        return torch.from_numpy(actions), recurrent_state
 
     def distribution_of(self, outputs: Tensor) -> Any:
         """Return what draws just that."""
         spec = self.action_spec
         kind = torch.float32 if spec.kind == "continuous" else torch.int64
-        return Certain(outputs.reshape(*outputs.shape[:-1], *spec.stored_shape).to(kind))
+        return Deterministic(outputs.reshape(*outputs.shape[:-1], *spec.stored_shape).to(kind))
 
 
 @dataclass(frozen=True)
-class Certain:
+class Deterministic:
     """The distribution of actions that are known."""
 
     actions: Tensor

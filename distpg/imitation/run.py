@@ -6,16 +6,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from distpg.assembly import Plan
-from distpg.config import Config
+from distpg.config.config import Config
 from distpg.errors import concerning
-from distpg.evaluation import Evaluator
 from distpg.imitation.cloner import Cloner
 from distpg.imitation.display import RoundDisplay
-from distpg.imitation.expert import Expert, Stage
+from distpg.imitation.expert import Expert, ImitationContext
 from distpg.imitation.rounds import AfterRounds, Rounds
-from distpg.in_process import InProcessWorkers
-from distpg.report.ending import command_line
+from distpg.rollout.evaluation import Evaluator
+from distpg.rollout.in_process import InProcessWorkers
+from distpg.run.execute import Plan
+from distpg.run.summary import command_line
 from distpg.spaces import ActionSpec, ObsSpec
 
 if TYPE_CHECKING:
@@ -40,17 +40,21 @@ class Imitation(Plan):
         return RoundDisplay(self.config, self.expert_rounds, self.rounds, quiet=self.quiet)
 
     def stop(self, config: Config) -> AfterRounds:
-        """Return when it ends; rounds take turns, so none is played ahead."""
-        return AfterRounds(dataclasses.replace(config, overlap=False), num_rounds=self.rounds)
+        """Return when it ends."""
+        return AfterRounds(config.total_steps, num_rounds=self.rounds)
+
+    def overlaps(self, config: Config) -> bool:
+        """Return False: a round is collected after the update on the one before."""
+        return False
 
     @contextmanager
-    def partners(
+    def workers_and_learner(
         self, specs: tuple[ObsSpec, ActionSpec], display: "Display"
     ) -> Generator[tuple[Rounds, Cloner, Config]]:
-        """Have rounds and a cloner within the block.
+        """Context manager: the rounds, the cloner, and the configuration as they resolved it.
 
-        The cloner is in this process, also where workers are not: the expert may be anything that
-        Python can call, and all labels stay in one place.
+        The cloner is in this process even if workers are not: the expert may be any Python
+        callable, and all labels stay in one place.
         """
         config = self.config.resolved()
         with ExitStack() as stack:
@@ -62,9 +66,9 @@ class Imitation(Plan):
             make = self._maker(stack, config, display)
             # the student is evaluated here, whoever acts
             acting = dataclasses.replace(config, eval_every=0, rollback_on_collapse=None)
-            stage = Stage(acting, self.source, cloner.policy, self.expert_rounds, make)
+            context = ImitationContext(acting, self.source, cloner.policy, self.expert_rounds, make)
             evaluator = Evaluator(config, self.source) if config.eval_every else None
-            workers = Rounds(self.expert, stage, evaluator)
+            workers = Rounds(self.expert, context, evaluator)
             stack.callback(workers.close)
             device, threads = cloner.placement()
             resolved = dataclasses.replace(config, device=device, learner_threads=threads)
@@ -117,7 +121,7 @@ class Imitation(Plan):
         labels = f"{result['stop_reason']}: {result['labels']:,} labels"
         return f"{'; '.join([labels, *scores])}; {result['wall_s']:.1f} s"
 
-    def go_on(self, *changes: str) -> str:
+    def resume_hint(self, *changes: str) -> str:
         """Say how to go on from it."""
         words = ("train", "--config", str(self.run.config), "--init-from", str(self.run.path))
         return f"go on:        {command_line(*words)}"

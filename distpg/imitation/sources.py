@@ -6,21 +6,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from distpg.checkpoint import load_policy_file
 from distpg.envs.make import EnvSource, make_vector_env
 from distpg.errors import InputError, RunError, concerning
 from distpg.imitation.dataset import load_dataset
-from distpg.imitation.expert import Acting, Expert, Stage, check_spaces
-from distpg.imitation.labels import ExpertPolicy, Following, as_it_is, ask, relabelling
-from distpg.in_process import InProcessWorkers
+from distpg.imitation.expert import Demonstrator, Expert, ImitationContext, check_spaces
+from distpg.imitation.labels import ExpertPolicy, RecurrentRelabeler, as_it_is, ask, query_relabeler
 from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
 from distpg.policy.file import PolicyFile
 from distpg.policy.play import SavedPolicy
 from distpg.records import Rollout
-from distpg.run_dir import RunDir
-from distpg.trial import shut
-from distpg.user_code import imported, told
+from distpg.rollout.in_process import InProcessWorkers
+from distpg.run.directory import RunDir
+from distpg.run.loading import load_policy_file
+from distpg.run.preflight import closing
+from distpg.user_code import format_user_error, import_object
 
 DATASET_ID = re.compile(r"[\w./-]+-v\d+")
 
@@ -49,18 +49,18 @@ class PolicyExpert:
         """Refuse other spaces than its own."""
         check_spaces(self.name, (self.file.obs_spec, self.file.action_spec), source, student)
 
-    def acting(self, stage: Stage) -> Acting:
+    def demonstrator(self, context: ImitationContext) -> Demonstrator:
         """Have rollout workers play it."""
         parts = {**dataclasses.asdict(self.file.architecture), "encoder": self.encoder}
         # what compiles is the student's learner
-        workers = stage.make_workers(dataclasses.replace(stage.config, **parts, compile=False))
-        return Acting(workers, self.labelling(stage), self.file.weights)
+        workers = context.make_workers(dataclasses.replace(context.config, **parts, compile=False))
+        return Demonstrator(workers, self.relabeler(context), self.file.weights)
 
-    def labelling(self, stage: Stage) -> Callable[[Rollout], Rollout]:
+    def relabeler(self, context: ImitationContext) -> Callable[[Rollout], Rollout]:
         """Ask about each state by itself, or where it has a memory follow the episodes."""
-        if self.policy.policy.num_memory:
-            return Following(self.policy.policy, stage.student)
-        return relabelling(self, stage.student)
+        if self.policy.policy.recurrent_state_size:
+            return RecurrentRelabeler(self.policy.policy, context.student)
+        return query_relabeler(self, context.student)
 
 
 class FunctionExpert:
@@ -82,26 +82,26 @@ class FunctionExpert:
         try:
             return self.function(obs)
         except Exception as error:
-            raise RunError(f"the expert {self.name} raised {told(error)}") from error
+            raise RunError(f"the expert {self.name} raised {format_user_error(error)}") from error
 
     def check(self, source: EnvSource, student: Policy) -> None:
         """Ask it once."""
-        with shut(make_vector_env(source, 1)) as envs:
+        with closing(make_vector_env(source, 1)) as envs:
             try:
                 ask(self, student, envs.reset([0]))
             except RunError as error:
                 raise InputError(f"--expert: {error}") from error
 
-    def labelling(self, stage: Stage) -> Callable[[Rollout], Rollout]:
+    def relabeler(self, context: ImitationContext) -> Callable[[Rollout], Rollout]:
         """Ask about each state."""
-        return relabelling(self, stage.student)
+        return query_relabeler(self, context.student)
 
-    def acting(self, stage: Stage) -> Acting:
+    def demonstrator(self, context: ImitationContext) -> Demonstrator:
         """Have it play in this process, where it is."""
-        workers = InProcessWorkers(stage.config, stage.source)
+        workers = InProcessWorkers(context.config, context.source)
         for slot in workers.slots:
-            slot.policy = ExpertPolicy(self, stage.student, Architecture.of(stage.config))
-        return Acting(workers, as_it_is)
+            slot.policy = ExpertPolicy(self, context.student, Architecture.of(context.config))
+        return Demonstrator(workers, as_it_is)
 
 
 def find_expert(expert: str | Path | Callable[[Any], Any], say: Callable[[str], None]) -> Expert:
@@ -149,7 +149,7 @@ def function_expert(name: str) -> FunctionExpert:
         InputError: there is no such function.
     """
     with concerning(f"--expert {name:.200}"):
-        found = imported(name)
+        found = import_object(name)
         if not callable(found):
             raise InputError(f"it is {found!r:.60}, which is no function")
     return FunctionExpert(name, found)

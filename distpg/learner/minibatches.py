@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from distpg.policy.recurrent import SEQUENCE
-from distpg.streams import Stream, stream_seeds
+from distpg.seeding import RNG, rng_seeds
 
 CHUNK = 8192
 """Observations of one forward pass over a batch."""
@@ -52,7 +52,7 @@ class Samples(Rows):
 
 
 @dataclass(frozen=True)
-class Credit(Rows):
+class Targets(Rows):
     """How the samples are to be learned from."""
 
     advantages: Tensor
@@ -63,7 +63,7 @@ class Credit(Rows):
     """[B] importance weights; ones but under the surrogate of that name"""
 
 
-class Seen(Protocol):
+class HasObs(Protocol):
     """Samples of any kind."""
 
     @property
@@ -77,7 +77,7 @@ class Seen(Protocol):
 
 
 def minibatches(
-    samples: Seen, size: int | None, *, epochs: range, seed: int, iteration: int
+    samples: HasObs, size: int | None, *, epochs: range, seed: int, iteration: int
 ) -> Iterator[Tensor]:
     """Visit all samples once an epoch, in an order drawn for (seed, iteration, epoch).
 
@@ -90,7 +90,7 @@ def minibatches(
     """
     sequence = samples.obs.get(SEQUENCE)
     for epoch in epochs:
-        (shuffle_seed,) = stream_seeds(Stream.SHUFFLE, seed, iteration, epoch)
+        (shuffle_seed,) = rng_seeds(RNG.SHUFFLE, seed, iteration, epoch)
         generator = torch.Generator().manual_seed(shuffle_seed)
         if sequence is None:
             yield from torch.randperm(len(samples), generator=generator).split(size or len(samples))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
-from distpg.config import LearnerSettings
+from distpg.config.settings import LearnerSettings
 from distpg.errors import InputError
 
 EPSILON = 1e-5

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from distpg.config import Config, Schedule
+from distpg.config.config import Config
+from distpg.config.settings import Schedule
 from distpg.gradient.losses import Coefficients
 
 FACTORS = (0.01, 10.0)

@@ -8,29 +8,29 @@ from torch import Tensor
 
 from distpg.learner.minibatches import in_chunks
 from distpg.policy.actor_critic import Policy
-from distpg.policy.recurrent import MEMORY, SEQUENCE
+from distpg.policy.recurrent import RECURRENT_STATE, SEQUENCE
 from distpg.records import Batch
 
 
-def rows_seen(policy: Policy, batch: Batch, sequence_length: int) -> dict[str, Tensor]:
+def network_inputs(policy: Policy, batch: Batch, sequence_length: int) -> dict[str, Tensor]:
     """Normalize the T + 1 rows of observations, {leaf: [(T+1) * N, *O]}, time first.
 
     For a recurrent policy, with what it remembered before each row, and the number of the row's
     sequence: at most `sequence_length` rows of an episode.
     """
     leaves = {name: leaf.flatten(0, 1) for name, leaf in policy.normalizer(batch.obs).items()}
-    rows = policy.encoder.laid_out(leaves)
+    rows = policy.encoder.to_memory_format(leaves)
     if policy.recurrent is None:
         return rows
-    memory = remember(policy, rows, batch.state, batch.valid)
+    recurrent_state = unroll(policy, rows, batch.state, batch.valid)
     return {
         **rows,
-        MEMORY: memory.flatten(0, 1),
+        RECURRENT_STATE: recurrent_state.flatten(0, 1),
         SEQUENCE: number_sequences(batch.valid, sequence_length).flatten(),
     }
 
 
-def remember(policy: Policy, rows: dict[str, Tensor], state: Tensor, valid: Tensor) -> Tensor:
+def unroll(policy: Policy, rows: dict[str, Tensor], state: Tensor, valid: Tensor) -> Tensor:
     """Unroll the policy over a batch, from the memory [N, S] of its first row.
 
     A step that is not valid resets the env, or is followed by one that does; so nothing is
@@ -43,8 +43,8 @@ def remember(policy: Policy, rows: dict[str, Tensor], state: Tensor, valid: Tens
     features = in_chunks(policy.encoder, rows).unflatten(0, (len(valid) + 1, -1))
     memories = [state]
     for step, kept in zip(features, valid, strict=False):
-        _, memory = policy.recurrent.step(step, memories[-1])
-        memories.append(torch.where(kept.unsqueeze(-1), memory, 0.0))
+        _, recurrent_state = policy.recurrent.step(step, memories[-1])
+        memories.append(torch.where(kept.unsqueeze(-1), recurrent_state, 0.0))
     return torch.stack(memories)
 
 

@@ -5,7 +5,6 @@ With a line search it is TRPO's (Schulman et al. 2015), without one that of natu
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -18,20 +17,19 @@ from distpg.gradient.natural_gradient import (
     line_search,
     step_size,
 )
-from distpg.learner.minibatches import Credit, Samples, chunks, in_chunks
+from distpg.learner import objective
+from distpg.learner.minibatches import Samples, Targets, chunks, in_chunks
+from distpg.learner.train_state import TrainState
 from distpg.policy.actor_critic import Policy
 
-if TYPE_CHECKING:
-    from distpg.learner.learner import Learner
-
-ROWS = 2048
+CHUNK_ROWS = 2048
 """Observations that are differentiated twice at once: bounds memory."""
 TOLERANCE = 1e-5
 """Residual of the natural gradient, relative to the gradient, at which float32 has no more."""
 
 
 def step(
-    learner: "Learner", samples: Samples, credit: Credit, coefficients: Coefficients
+    state: TrainState, samples: Samples, targets: Targets, coefficients: Coefficients
 ) -> dict[str, float]:
     """Move the policy along its gradient, which the optimizer holds; the critic stays.
 
@@ -40,18 +38,18 @@ def step(
         tried; what the surrogate, entropy bonus included, gained by it, and what its gradient had
         promised. No step gains nothing.
     """
-    config = learner.config
-    values, descent = learner.optimizer.parts["policy"]
+    config = state.config
+    values, descent = state.optimizer.parts["policy"]
     start = values.clone()
-    loss = measure(learner, samples, credit, coefficients)[0]
+    loss = loss_and_kl(state, samples, targets, coefficients)[0]
 
     def product(vector: Tensor) -> Tensor:
-        fisher = fisher_product(learner.policy, samples.obs, vector)
+        fisher = fisher_product(state.policy, samples.obs, vector)
         return fisher + config.cg_damping * vector
 
     def attempt(step: Tensor) -> Trial:
         torch.add(start, step, out=values)
-        after, kl = measure(learner, samples, credit, coefficients)
+        after, kl = loss_and_kl(state, samples, targets, coefficients)
         return Trial(step, loss - after, kl)
 
     direction = conjugate_gradient(
@@ -78,7 +76,7 @@ def step(
 def fisher_product(policy: Policy, obs: Mapping[str, Tensor], vector: Tensor) -> Tensor:
     """Multiply the Fisher matrix of a policy by [P], as it acts on normalized {leaf: [B, *O]}."""
     product, count = torch.zeros_like(vector), len(next(iter(obs.values())))
-    for chunk in chunks(obs, ROWS):
+    for chunk in chunks(obs, CHUNK_ROWS):
         outputs = policy.parameters_at(chunk)
         kl = policy.rebuild(outputs.detach()).kl(policy.rebuild(outputs)).sum() / count
         product += hessian_product(kl, list(policy.parameters()), vector)
@@ -86,13 +84,13 @@ def fisher_product(policy: Policy, obs: Mapping[str, Tensor], vector: Tensor) ->
 
 
 @torch.no_grad()
-def measure(
-    learner: "Learner", samples: Samples, credit: Credit, coefficients: Coefficients
+def loss_and_kl(
+    state: TrainState, samples: Samples, targets: Targets, coefficients: Coefficients
 ) -> tuple[float, float]:
     """Return the policy's loss, and the mean KL(acting || current) over the states."""
-    policy = learner.policy
-    now = policy.rebuild(in_chunks(policy.parameters_at, samples.obs))
-    scored = learner.score(now, samples, credit)
-    loss = SURROGATES[learner.config.surrogate](scored, coefficients)
-    loss = loss - coefficients.entropy * now.entropy().mean()
-    return float(loss), float(policy.rebuild(samples.parameters).kl(now).mean())
+    policy, config = state.policy, state.config
+    current = policy.rebuild(in_chunks(policy.parameters_at, samples.obs))
+    inputs = objective.surrogate_inputs(config, policy, current, samples, targets)
+    loss = SURROGATES[config.surrogate](inputs, coefficients)
+    loss = loss - coefficients.entropy * current.entropy().mean()
+    return float(loss), float(policy.rebuild(samples.parameters).kl(current).mean())

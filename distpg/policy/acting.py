@@ -1,30 +1,52 @@
-"""A policy as it acts, step after step: it carries the memory of each env."""
+"""A policy with the recurrent state of each env, for acting step after step."""
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from distpg.policy.actor_critic import Policy
 
 
-class Actor:
-    """Acts on N envs with fixed weights; a feed-forward policy has a memory of no numbers."""
+class ActingPolicy:
+    """Acts on N envs with fixed weights; a feed-forward policy has a recurrent state of size 0."""
 
-    def __init__(self, policy: Policy, memory: Tensor) -> None:
-        """Go on from [N, S] memory, zeros where an episode starts."""
+    def __init__(self, policy: Policy, recurrent_state: Tensor) -> None:
+        """Continue from a recurrent state [N, S], zeros where an episode starts."""
         self.policy = policy
-        self.memory = memory
+        self.recurrent_state = recurrent_state
         self.constants = policy.normalizer.constants()
 
-    def outputs(self, obs: Mapping[str, Tensor], over: Tensor) -> Tensor:
-        """Return what the head makes of raw observations {leaf: [N, *O]}, [N, num_outputs].
+    def act(
+        self,
+        obs: Mapping[str, np.ndarray],
+        needs_reset: np.ndarray,
+        generator: Generator | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Choose an action for each env, and update its recurrent state.
 
         Args:
-            obs: Of the step to take.
-            over: [N] bool: the step resets this env, after which it remembers nothing.
+            obs: Raw, {leaf: [N, *O]}.
+            needs_reset: [N] bool: this step resets the env, and with it the recurrent state.
+            generator: Sample with it; None takes the mode.
+
+        Returns:
+            actions: [N] or [N, A] as sampled, before `Policy.to_bounds`.
+            outputs: [N, num_outputs] of the policy's head.
         """
-        outputs, memory = self.policy.step(obs, self.memory, self.constants)
-        if self.policy.num_memory:
-            self.memory = torch.where(over.unsqueeze(-1), 0.0, memory)
-        return outputs
+        tensors = {name: torch.from_numpy(leaf) for name, leaf in obs.items()}
+        outputs, recurrent_state = self.policy.step(tensors, self.recurrent_state, self.constants)
+        if self.policy.recurrent_state_size:
+            resets = torch.from_numpy(needs_reset).unsqueeze(-1)
+            self.recurrent_state = torch.where(resets, 0.0, recurrent_state)
+        distribution = self.policy.distribution_of(outputs)
+        actions = distribution.mode() if generator is None else distribution.sample(generator)
+        return actions.numpy(), outputs.numpy()
+
+    def first_stuck(self, obs: Mapping[str, np.ndarray], needs_reset: np.ndarray) -> int | None:
+        """Return an env whose action mask allows no action, if there is one."""
+        if not self.policy.is_masked:
+            return None
+        stuck = self.policy.action_spec.forbidden(dict(obs)) & ~needs_reset
+        return int(stuck.argmax()) if stuck.any() else None

@@ -31,7 +31,7 @@ CONTINUOUS: dict[str, type[DiagonalGaussian | Beta]] = {
     "beta": Beta,
 }
 BOUNDED = (SquashedGaussian, Beta)
-MARGIN = 1e-3
+BOUND_MARGIN = 1e-3
 """How far from a bound, as a share of the range, an action from elsewhere is taken to be."""
 
 
@@ -59,7 +59,7 @@ class Policy(nn.Module):
         if parts.recurrent != "none":
             inputs = self.encoder.num_features
             self.recurrent = Recurrent(parts.recurrent, inputs, parts.recurrent_size)
-        self.num_memory = parts.num_memory
+        self.recurrent_state_size = parts.recurrent_state_size
         self.num_features = (self.recurrent or self.encoder).num_features
         self.family = CONTINUOUS[parts.action_distribution]
         continuous = action_spec.kind == "continuous"
@@ -79,7 +79,7 @@ class Policy(nn.Module):
         return self.distribution_of(self.outputs(self.features(obs), obs))
 
     def step(
-        self, obs: Mapping[str, Tensor], memory: Tensor, constants: Mapping[str, Constants]
+        self, obs: Mapping[str, Tensor], recurrent_state: Tensor, constants: Mapping[str, Constants]
     ) -> tuple[Tensor, Tensor]:
         """Act for one step of N envs.
 
@@ -93,8 +93,8 @@ class Policy(nn.Module):
         """
         features = self.encoder(self.normalizer(obs, constants))
         if self.recurrent is not None:
-            features, memory = self.recurrent.step(features, memory)
-        return self.outputs(features, obs), memory
+            features, recurrent_state = self.recurrent.step(features, recurrent_state)
+        return self.outputs(features, obs), recurrent_state
 
     def features(self, obs: Mapping[str, Tensor]) -> Tensor:
         """Encode normalized {leaf: [*B, *O]}, [*B, F]; with a memory, also its part of it, [B]."""
@@ -170,7 +170,7 @@ class Policy(nn.Module):
         # halves, since high - low may overflow; it may also be 0
         low, high = (bound / 2 for bound in self.action_spec.bounds)
         unit = (stored / 2 - low) / np.where(high > low, high - low, 1)
-        return self.family.from_unit(unit.clip(MARGIN, 1 - MARGIN)).astype(stored.dtype)
+        return self.family.from_unit(unit.clip(BOUND_MARGIN, 1 - BOUND_MARGIN)).astype(stored.dtype)
 
     @torch.no_grad()
     def mean_std(self, parameters: Tensor) -> float:

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from distpg.config import PolicySettings
+from distpg.config.settings import PolicySettings
+from distpg.config.values import check_fields
 from distpg.errors import InputError
 from distpg.spaces import ActionSpec
-from distpg.values import check_fields
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Architecture:
     """A class, or module:Class to import it by."""
 
     @property
-    def num_memory(self) -> int:
+    def recurrent_state_size(self) -> int:
         """Numbers that the policy remembers of an env: an LSTM has two for each unit."""
         return self.recurrent_size * {"none": 0, "gru": 1, "lstm": 2}[self.recurrent]
 

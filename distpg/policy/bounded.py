@@ -17,7 +17,7 @@ from distpg.policy.distributions import DiagonalGaussian
 
 NODES, REACH = 24, 4.6
 """Of the quadrature: points, and how many standard deviations they reach."""
-INSIDE = torch.finfo(torch.float32).tiny, 1 - torch.finfo(torch.float32).eps / 2
+UNIT_RANGE = torch.finfo(torch.float32).tiny, 1 - torch.finfo(torch.float32).eps / 2
 """The ends of (0, 1), as far as a float32 with all its digits can tell them from it."""
 
 
@@ -95,13 +95,13 @@ class Beta:
         both = torch.stack([self.alpha, self.beta], -1).detach()
         # torch's own samplers of both distributions call it, but take no generator
         drawn = torch._sample_dirichlet(both, generator)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
-        return drawn[..., 0].float().clamp(*INSIDE)
+        return drawn[..., 0].float().clamp(*UNIT_RANGE)
 
     def mode(self) -> Tensor:
         """Return (alpha - 1) / (alpha + beta - 2), or 1/2 where all is equally likely."""
         tiny = torch.finfo(torch.float64).tiny
         ahead, behind = (part + tiny for part in self.above_1)
-        return (ahead / (ahead + behind)).float().clamp(*INSIDE)
+        return (ahead / (ahead + behind)).float().clamp(*UNIT_RANGE)
 
     def std(self) -> Tensor:
         """Return the standard deviations, [*B, A]."""

@@ -6,14 +6,14 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
+from distpg.config.values import Range, misfit
 from distpg.errors import InputError, RunError, concerning
 from distpg.policy.architecture import Architecture
 from distpg.policy.encoders import Encoder, ObsEncoder
 from distpg.spaces import Leaf, ObsSpec
-from distpg.user_code import imported, told
-from distpg.values import Range, misfit
+from distpg.user_code import format_user_error, import_object
 
-ROWS = 3
+NUM_TRIED = 3
 """Observations that a class is tried on."""
 ROUNDING = 0.02
 """How far features may be off when they are computed again, relative to the largest."""
@@ -45,7 +45,7 @@ def find(encoder: object) -> type[nn.Module]:
         InputError: there is no such thing, or it is no class of modules.
     """
     if isinstance(encoder, str):
-        encoder = imported(encoder)
+        encoder = import_object(encoder)
     if not isinstance(encoder, type) or not issubclass(encoder, nn.Module):
         raise InputError("it is no subclass of torch.nn.Module")
     return encoder
@@ -72,7 +72,7 @@ class CustomEncoder(Encoder):
             self.module = kind(ObsSpec(self.leaves), parts)
             count: Any = getattr(self.module, "num_features", None)
         except (Exception, SystemExit) as error:
-            raise InputError(f"it cannot be made: {told(error)}") from error
+            raise InputError(f"it cannot be made: {format_user_error(error)}") from error
         if misfit(count, Annotated[int, Range(1, 10**6)]):
             raise InputError(f"its num_features is {count!r}; set it to how many features it gives")
         self.num_features = count
@@ -81,7 +81,7 @@ class CustomEncoder(Encoder):
         except InputError:
             raise
         except (Exception, SystemExit) as error:
-            raise InputError(f"it does not encode: {told(error)}") from error
+            raise InputError(f"it does not encode: {format_user_error(error)}") from error
 
     def forward(self, obs: Mapping[str, Tensor]) -> Tensor:
         """Encode normalized {leaf: [*B, *O]} as [*B, F].
@@ -99,7 +99,7 @@ class CustomEncoder(Encoder):
             try:
                 features = self.module(rows)
             except Exception as error:
-                raise RunError(f"--encoder {self.name}: {told(error)}") from error
+                raise RunError(f"--encoder {self.name}: {format_user_error(error)}") from error
         return features.reshape(*batch_shape, self.num_features)
 
     def _try(self) -> None:
@@ -112,10 +112,10 @@ class CustomEncoder(Encoder):
         generator = torch.Generator().manual_seed(0)
         obs = {leaf.name: drawn(leaf, generator) for leaf in self.leaves}
         features: object = self.module(obs)
-        found, need = described(features), described(torch.zeros(ROWS, self.num_features))
+        found, need = described(features), described(torch.zeros(NUM_TRIED, self.num_features))
         if not isinstance(features, Tensor) or found != need:
-            raise InputError(f"it encodes {ROWS} observations as {found}; {need} is expected")
-        each = [{name: leaf[[row]] for name, leaf in obs.items()} for row in range(ROWS)]
+            raise InputError(f"it encodes {NUM_TRIED} observations as {found}; {need} is expected")
+        each = [{name: leaf[[row]] for name, leaf in obs.items()} for row in range(NUM_TRIED)]
         alone = torch.cat([self.module(row) for row in each])
         if (features - alone).abs().max() > ROUNDING * features.abs().max():
             raise InputError(
@@ -143,7 +143,7 @@ def as_rows(values: Tensor, leaf: Leaf) -> Tensor:
 
 def drawn(leaf: Leaf, generator: torch.Generator) -> Tensor:
     """Draw observations of a leaf, [ROWS, *O]: categories; else 0 and 1, within most spaces."""
-    shape = (ROWS, *leaf.shape)
+    shape = (NUM_TRIED, *leaf.shape)
     if leaf.kind == "categories":
         starts, sizes = (torch.tensor(x).view(leaf.shape) for x in (leaf.starts, leaf.sizes))
         return starts + (torch.rand(shape, generator=generator) * sizes).long()

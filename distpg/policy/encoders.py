@@ -20,7 +20,7 @@ class Encoder(nn.Module):
     is_table = False
     """Whether the features are one-hot, so that what stands on them needs no bias."""
 
-    def laid_out(self, obs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def to_memory_format(self, obs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return {leaf: [B, *O]} in memory as `forward` reads it fastest."""
         return dict(obs)
 
@@ -52,7 +52,7 @@ class ObsEncoder(Encoder):
         categories = all(leaf.kind == "categories" for leaf in obs_spec.inputs)
         self.is_table = categories and not hidden_sizes
 
-    def laid_out(self, obs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def to_memory_format(self, obs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Lay images out as convolutions read them, channels last."""
         found = dict(obs)
         for leaf, encoder in zip(self.images, self.image_encoders, strict=True):

@@ -16,11 +16,11 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from distpg.config.values import check_value
 from distpg.errors import InputError, concerning
 from distpg.policy.architecture import Architecture
 from distpg.records import Weights
 from distpg.spaces import ActionSpec, ObsSpec, spaces_from_json
-from distpg.values import check_value
 
 FORMAT = 1
 LARGEST_SEEN = 2**20

@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from distpg.errors import InputError
-from distpg.policy.acting import Actor
+from distpg.policy.acting import ActingPolicy
 from distpg.policy.actor_critic import Policy
 from distpg.policy.file import PolicyFile
 from distpg.spaces import MASK, join_masks
@@ -54,7 +55,7 @@ class SavedPolicy:
 
     def reset(self) -> None:
         """Forget what was observed: an episode starts. Only a recurrent policy remembers."""
-        self.actor: Actor | None = None
+        self.acting: ActingPolicy | None = None
 
     @torch.inference_mode()
     def act(self, obs: Any, *, action_mask: Any = None, stochastic: bool = False) -> Any:
@@ -88,18 +89,19 @@ class SavedPolicy:
         num_envs = math.prod(batch_shape)
         if self.policy.action_spec.forbidden(rows).any():
             raise InputError("an action mask allows no action")
-        if self.actor is None:
-            self.actor = Actor(self.policy, torch.zeros(num_envs, self.policy.num_memory))
-        elif self.policy.num_memory and len(self.actor.memory) != num_envs:
+        if self.acting is None:
+            state = torch.zeros(num_envs, self.policy.recurrent_state_size)
+            self.acting = ActingPolicy(self.policy, state)
+        known = len(self.acting.recurrent_state)
+        if self.policy.recurrent_state_size and known != num_envs:
             raise InputError(
-                f"{num_envs} observations, where {len(self.actor.memory)} are remembered; call "
-                "reset() where an episode starts"
+                f"{num_envs} observations, but the recurrent state is for {known}; call reset() "
+                "when an episode starts"
             )
-        tensors = {name: torch.from_numpy(row) for name, row in rows.items()}
-        outputs = self.actor.outputs(tensors, torch.zeros(num_envs, dtype=torch.bool))
-        distribution = self.policy.distribution_of(outputs)
-        chosen = distribution.sample(self.generator) if stochastic else distribution.mode()
-        bounded = self.policy.to_bounds(chosen.numpy())
+        resets = np.zeros(num_envs, dtype=bool)
+        generator = self.generator if stochastic else None
+        sampled, _ = self.acting.act(rows, resets, generator)
+        bounded = self.policy.to_bounds(sampled)
         actions = self.policy.action_spec.to_env(bounded)
         actions = actions.reshape((*batch_shape, *actions.shape[1:]))
         # an empty index turns an array without axes into a number

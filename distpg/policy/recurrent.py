@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-MEMORY, SEQUENCE = "/memory", "/sequence"
+RECURRENT_STATE, SEQUENCE = "/memory", "/sequence"
 """What a recurrent policy sees of a step besides its observation: [B, S] the memory before it, and
 [B] int64 the sequence that it belongs to. No leaf has such a name.
 """
@@ -30,14 +30,14 @@ class Recurrent(nn.Module):
                 nn.init.zeros_(parameter)
         self.num_features = size
 
-    def step(self, features: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+    def step(self, features: Tensor, recurrent_state: Tensor) -> tuple[Tensor, Tensor]:
         """Take one step of N envs, [N, F] from memory [N, S].
 
         Returns:
             [N, H] features, and [N, S] the memory afterwards.
         """
-        outputs, memory = self._run(features.unsqueeze(0), memory)
-        return outputs.squeeze(0), memory
+        outputs, recurrent_state = self._run(features.unsqueeze(0), recurrent_state)
+        return outputs.squeeze(0), recurrent_state
 
     def forward(self, features: Tensor, seen: Mapping[str, Tensor]) -> Tensor:
         """Turn [B, F] features into [B, H], unrolled over sequences.
@@ -55,18 +55,18 @@ class Recurrent(nn.Module):
         # time first; what is beyond a sequence's end comes after all that is used
         padded = features.new_zeros(longest, len(lengths), features.shape[-1])
         padded[place, numbers] = features[order]
-        outputs, _ = self._run(padded, seen[MEMORY][order[firsts]])
+        outputs, _ = self._run(padded, seen[RECURRENT_STATE][order[firsts]])
         unsorted = torch.empty_like(order)
         unsorted[order] = torch.arange(len(order), device=order.device)
         return outputs[place, numbers][unsorted]
 
-    def _run(self, features: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+    def _run(self, features: Tensor, recurrent_state: Tensor) -> tuple[Tensor, Tensor]:
         """Run [L, N, F] from memory [N, S]; return [L, N, H] and the memory at the end."""
         # by torch's own kernels: cuDNN's cannot be differentiated twice, as a trust region does
         with torch.backends.cudnn.flags(enabled=False):
             if isinstance(self.layer, nn.LSTM):
-                hidden, cell = (part.unsqueeze(0) for part in memory.chunk(2, -1))
+                hidden, cell = (part.unsqueeze(0) for part in recurrent_state.chunk(2, -1))
                 outputs, (hidden, cell) = self.layer(features, (hidden, cell))
                 return outputs, torch.cat([hidden, cell], -1).squeeze(0)
-            outputs, hidden = self.layer(features, memory.unsqueeze(0))
+            outputs, hidden = self.layer(features, recurrent_state.unsqueeze(0))
             return outputs, hidden.squeeze(0)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
-from distpg.config import Config
+from distpg.config.config import Config
 from distpg.proof.scene import Scene
 
 PSI_AND_BASELINE: tuple[dict[str, Any], ...] = (

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from distpg.gradient.paths import Paths
+from distpg.gradient.trajectories import Trajectories
 from distpg.learner.diagnosis import policy_gradient
 from distpg.learner.learner import Learner
-from distpg.learner.minibatches import Credit, Samples
+from distpg.learner.minibatches import Samples, Targets
+from distpg.learner.objective import compute_targets
 from distpg.proof.estimators import Estimator
 from distpg.proof.scene import NUM_EPISODES, Scene
 from distpg.records import Batch, Rollout
@@ -75,8 +76,11 @@ def plain_statistics(key: Key, scene: Scene) -> tuple[Tensor, Tensor, Tensor, Te
     observed, _ = every_observed(scene, has_critic(plain))
     with double_precision():
         learner = scene.learner(plain.config)
-        for samples, paths in observed:
-            credit, length = learner.credit(samples, paths), len(samples) / NUM_EPISODES
+        for samples, trajectories in observed:
+            credit, length = (
+                compute_targets(learner.config, learner.policy, samples, trajectories),
+                len(samples) / NUM_EPISODES,
+            )
             psi = credit.advantages / length
             ones = replace(credit, advantages=torch.full_like(psi, length))
             scores = tabular(policy_gradient(learner, samples, ones), scene)
@@ -95,7 +99,7 @@ def sampled_gradients(estimator: Estimator, batches: int) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def sampled_credits(key: Key, scene: Scene, count: int) -> Sequence[Credit]:
+def sampled_credits(key: Key, scene: Scene, count: int) -> Sequence[Targets]:
     """Credit the first of the different batches that workers played."""
     estimator = Estimator(dict(key), scene)
     return credits_of(estimator, sampled_observed(scene, has_critic(estimator), count))
@@ -106,16 +110,19 @@ def has_critic(estimator: Estimator) -> bool:
     return estimator.config.baseline == "value"
 
 
-Observed = Sequence[tuple[Samples, Paths]]
+Observed = Sequence[tuple[Samples, Trajectories]]
 
 
-def credits_of(estimator: Estimator, observed: Observed) -> Sequence[Credit]:
+def credits_of(estimator: Estimator, observed: Observed) -> Sequence[Targets]:
     """Credit each batch."""
     learner = estimator.scene.learner(estimator.config)
-    return [learner.credit(samples, paths) for samples, paths in observed]
+    return [
+        compute_targets(learner.config, learner.policy, samples, trajectories)
+        for samples, trajectories in observed
+    ]
 
 
-def gradients_of(estimator: Estimator, observed: Observed, credits: Sequence[Credit]) -> Tensor:
+def gradients_of(estimator: Estimator, observed: Observed, credits: Sequence[Targets]) -> Tensor:
     """Compute each batch's gradient in tabular logits, [M, S * A]."""
     learner = estimator.scene.learner(estimator.config)
     rows = [

@@ -5,18 +5,19 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations_with_replacement, count
 from math import factorial, prod
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from distpg.config import Config
+from distpg.config.config import Config
 from distpg.envs import diamond_hill
 from distpg.envs.make import find_env, make_vector_env
-from distpg.envs.solver import Episode, Game, Solver
 from distpg.learner.learner import Learner
+from distpg.proof.solver import Episode, Game, Solver
 from distpg.records import Rollout
-from distpg.rollout import RolloutWorker
+from distpg.rollout.worker import RolloutWorker
 from distpg.spaces import ActionSpec, ObsSpec
 
 NUM_SLOTS, EPISODES_PER_ENV = 2, 2
@@ -92,9 +93,9 @@ class Scene:
         """The id of the game."""
         return "distpg/DiamondHillTruncated-v0" if self.truncated else "distpg/DiamondHill-v0"
 
-    def config(self, **estimator: object) -> Config:
+    def config(self, **estimator: Any) -> Config:
         """Make the configuration of an estimator on this game."""
-        settings = {
+        settings: dict[str, Any] = {
             "env_id": self.env_id,
             "env_kwargs": {"tabular": True},
             "hidden_sizes": (),
@@ -116,6 +117,7 @@ class Scene:
         if learner.model.critic:
             values = self.values.unsqueeze(1)
             self._write(learner.model.critic["head"], values, elsewhere=BEYOND)
+        learner.published = learner.snapshot()
         return learner
 
     @torch.no_grad()

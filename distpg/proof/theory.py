@@ -7,7 +7,7 @@ average after action a in node s. Tables [S, A] in float64; gradients are in tab
 import torch
 from torch import Tensor
 
-from distpg.config import Config
+from distpg.config.config import Config
 from distpg.proof.estimators import Estimator
 from distpg.proof.scene import Scene
 

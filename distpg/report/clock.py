@@ -2,13 +2,17 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import fields
 
-from distpg.phases import Scalars
+from distpg.iteration import Iteration, Phases, Scalars
 from distpg.progress import Progress
+
+SUMMED = tuple(x.name for x in fields(Phases) if x.name.endswith("_s") and x.type == "float")
+"""Seconds of an iteration that add up over a run."""
 
 
 class Clock:
-    """Counts seconds since a run was started, and sums up what each phase of training took."""
+    """Counts the seconds since a run was started, and those of each phase of training."""
 
     def __init__(self, started: float) -> None:
         """Count from a Unix time."""
@@ -16,7 +20,7 @@ class Clock:
         self.startup_s = 0.0
         self.trained_s = 0.0
         """Seconds to the end of the last update."""
-        self.totals: Scalars = {}
+        self.totals = dict.fromkeys(SUMMED, 0.0)
         self.first_steps = self.env_steps = 0
 
     def now(self) -> float:
@@ -28,18 +32,17 @@ class Clock:
         self.startup_s = self.trained_s = self.now()
         self.first_steps = self.env_steps = progress.env_steps
 
-    def on_iteration(self, progress: Progress, scalars: Scalars, weights: object) -> None:
-        """Sum the phases up; add the share of the simulation limit that the iteration reached.
+    def on_iteration(self, iteration: Iteration) -> Scalars:
+        """Sum the phases; return the share of the simulation limit that the iteration reached.
 
         At the limit, nothing but stepping the envs of the slowest worker takes time.
         """
-        before, self.trained_s = self.trained_s, self.now()
-        self.env_steps = progress.env_steps
-        for tag, value in scalars.items():
-            if tag.startswith("perf/"):
-                name = tag.removeprefix("perf/")
-                self.totals[name] = self.totals.get(name, 0.0) + value
-        scalars["perf/simulation_share"] = scalars["perf/step_s"] / (self.trained_s - before)
+        before, self.trained_s = self.trained_s, iteration.updated_at - self.started
+        self.env_steps = iteration.progress.env_steps
+        for name in SUMMED:
+            self.totals[name] += getattr(iteration.phases, name)
+        share = iteration.phases.step_s / (self.trained_s - before)
+        return {"perf/simulation_share": share}
 
     @property
     def train_s(self) -> float:
@@ -55,9 +58,9 @@ class Clock:
         """Return the seconds of training by phase; they add up to all of it.
 
         Stepping and acting are those of the worker that took longest. With overlap they happen
-        during updates, and what is left of them is waited for.
+        during updates, and only the rest of them is waited for.
         """
-        if not self.totals:
+        if not self.train_s:
             return {}
         total = self.totals
         collecting = {
@@ -76,14 +79,14 @@ class Clock:
     @property
     def simulation_share(self) -> float:
         """Share of the simulation limit that the run reached."""
-        return self.totals.get("step_s", 0.0) / self.train_s if self.train_s else 0.0
+        return self.totals["step_s"] / self.train_s if self.train_s else 0.0
 
 
 EXPLAINED = {
     "stepping": "the envs of the slowest worker",
-    "acting": "its policy, and noting what happened",
+    "acting": "policy inference and buffer writes",
     "broadcast": "weights to the workers, and their calls",
-    "waiting": "for rollouts that are played during updates",
+    "waiting": "for rollouts that are collected during updates",
     "transfer": "rollouts to the learner",
     "preparation": "the batch, V, the on-policy check",
     "epochs": "minibatches: gradients and steps",
@@ -91,12 +94,12 @@ EXPLAINED = {
 }
 
 
-def table(spent: dict[str, float], share: float, steps_per_s: float) -> Iterator[str]:
-    """Write for people what took how long."""
+def time_table(spent: dict[str, float], share: float, steps_per_s: float) -> Iterator[str]:
+    """Format what took how long."""
     total = sum(spent.values())
     for name, seconds in spent.items():
         yield f"{name:12} {seconds:9.2f} s {seconds / total:5.0%}  {EXPLAINED[name]}"
     yield (
         f"{'training':12} {total:9.2f} s        {steps_per_s:,.0f} env steps/s, "
-        f"{share:.0%} of what stepping alone would allow"
+        f"{share:.0%} of the simulation-bound maximum"
     )

@@ -3,14 +3,15 @@
 import os
 import sys
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from distpg.config import Config
+from distpg.config.config import Config
+from distpg.iteration import Iteration
 from distpg.progress import Progress
 
 PLAIN_EVERY_S = 1.0
@@ -51,10 +52,9 @@ class Display:
         """Note where and when training starts."""
         self.began, self.start_steps = time.perf_counter(), progress.env_steps
 
-    def on_iteration(
-        self, progress: Progress, scalars: Mapping[str, float], weights: object
-    ) -> None:
+    def on_iteration(self, iteration: Iteration) -> None:
         """Show one iteration."""
+        progress = iteration.progress
         now = time.perf_counter()
         assert self.began is not None, "begin comes first"
         fps = (progress.env_steps - self.start_steps) / (now - self.began)
@@ -94,7 +94,7 @@ class Display:
         except OSError as error:
             self.console.quiet = True
             with suppress(OSError):
-                sys.stderr.write(f"the run goes on, and prints nothing more: {error}\n")
+                sys.stderr.write(f"output disabled, training continues: {error}\n")
                 # Python would fail over what is left in its buffer when it exits
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self.console.file.fileno())
 

@@ -1,21 +1,22 @@
-"""Evaluation in the course of a run: every few iterations, with the policy as it then is."""
+"""Evaluation in the course of a run: every few iterations, of the policy after the update."""
 
-from collections.abc import Callable
+import dataclasses
 from typing import Any
 
-from distpg.progress import Progress
-from distpg.records import Evaluation
+from distpg.iteration import Evaluation
+from distpg.train import Workers
 
 
 class EvaluateEvery:
-    """Adds the scores of evaluation episodes to an iteration's scalars."""
+    """Evaluates every so many iterations; `every` 0 disables it."""
 
-    def __init__(self, every: int, evaluate: Callable[[Any], Evaluation]) -> None:
-        """Take the number of iterations between evaluations, and what plays them."""
+    def __init__(self, every: int, workers: Workers) -> None:
+        """Take the number of iterations between evaluations, and what runs them."""
         self.every = every
-        self.evaluate = evaluate
+        self.workers = workers
 
-    def on_iteration(self, progress: Progress, scalars: dict[str, float], weights: Any) -> None:
-        """Evaluate if it is time to."""
-        if progress.iteration % self.every == 0:
-            scalars |= self.evaluate(weights).scalars()
+    def __call__(self, iteration: int, weights: Any) -> Evaluation | None:
+        """Evaluate if it is due."""
+        if not self.every or iteration % self.every:
+            return None
+        return dataclasses.replace(self.workers.evaluate(weights), iteration=iteration)

@@ -1,34 +1,32 @@
-"""What the surrogate predicted of an update, beside what the next batch then scored."""
+"""Predicted and measured improvement: what the surrogate promised, and what the next batch returned."""
 
-from distpg.progress import Progress
-
-GAIN, KL_TERM = "gradient/surrogate_gain", "gradient/kl_term"
-"""What the learner measures of a step."""
-PREDICTED = "gradient/predicted_improvement"
-MEASURED = "gradient/measured_improvement"
-LIMIT = "gradient/improvement_limit"
+from distpg.iteration import Iteration, Scalars
 
 
 class Improvement:
-    """Holds a prediction back for an iteration, until what came of it is known.
+    """Holds each prediction for one iteration, until its outcome is measured.
 
-    A step's gain becomes an episode's by the mean length of the last episodes. Where episodes go on
+    A step's gain becomes an episode's by the mean length of the last episodes. If episodes continue
     over several batches, those that finish in the next one were begun by older policies, and the
     measurement lags.
     """
 
     def __init__(self) -> None:
-        """Know of no update yet."""
+        """Start before the first update."""
         self.before: float | None = None
-        self.held: dict[str, float] = {}
+        self.predicted: Scalars = {}
 
-    def on_iteration(self, progress: Progress, scalars: dict[str, float], weights: object) -> None:
-        """Bring out the last prediction and hold the new one."""
-        held, self.held = self.held, {}
-        gain, term = scalars.pop(GAIN, None), scalars.pop(KL_TERM, None)
+    def on_iteration(self, iteration: Iteration) -> Scalars:
+        """Return the last prediction beside its outcome, and keep the new one."""
+        predicted, self.predicted = self.predicted, {}
+        progress, update = iteration.progress, iteration.update
         length = progress.mean_length
-        if gain is not None and term is not None and length is not None:
-            self.held = {PREDICTED: gain * length, LIMIT: term * length**2}
-        if held and self.before is not None and progress.batch_return is not None:
-            scalars |= {**held, MEASURED: progress.batch_return - self.before}
-        self.before = progress.batch_return
+        if update.surrogate_gain is not None and update.kl_term is not None and length is not None:
+            self.predicted = {
+                "gradient/predicted_improvement": update.surrogate_gain * length,
+                "gradient/improvement_limit": update.kl_term * length**2,
+            }
+        before, self.before = self.before, progress.batch_return
+        if not predicted or before is None or progress.batch_return is None:
+            return {}
+        return predicted | {"gradient/measured_improvement": progress.batch_return - before}

@@ -10,7 +10,7 @@ too late, and torch's would bring torch into the driver.
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -21,8 +21,9 @@ from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from distpg.config import Config
-from distpg.config_file import to_toml
+from distpg.config.config import Config
+from distpg.config.files import to_toml
+from distpg.iteration import Iteration
 from distpg.progress import Progress
 
 
@@ -35,8 +36,8 @@ class TensorBoard:
         """Open the file; on a resumed run, hide what was written beyond its checkpoint."""
         self.folder = folder
         self.say = say
-        self.told = False
-        """Whether a failure was told: the first is enough."""
+        self.failed = False
+        """Whether a failure was reported: the first is enough."""
         self.file: IO[bytes] | None = None
         self.began = time.perf_counter()
         self.start = progress
@@ -46,10 +47,9 @@ class TensorBoard:
         else:
             self._write_text("config", f"```\n{to_toml(config)}```")
 
-    def on_iteration(
-        self, progress: Progress, scalars: Mapping[str, float], weights: object
-    ) -> None:
+    def on_iteration(self, iteration: Iteration) -> None:
         """Write the scalars of one iteration."""
+        progress = iteration.progress
         elapsed = time.perf_counter() - self.began
         values = {
             "rollout/ep_rew_mean": progress.mean_return,
@@ -58,7 +58,7 @@ class TensorBoard:
             "time/iterations": progress.iteration,
             "time/time_elapsed": elapsed,
             "time/total_timesteps": progress.env_steps,
-            **scalars,
+            **iteration.scalars,
         }
         summary = Summary(
             value=[
@@ -92,9 +92,9 @@ class TensorBoard:
             if not os.fstat(self.file.fileno()).st_nlink:
                 raise FileNotFoundError("the file was removed")
         except OSError as error:
-            if not self.told:
-                self.say(f"TensorBoard's events cannot be written: {error}; training goes on")
-            self.told = True
+            if not self.failed:
+                self.say(f"TensorBoard's events cannot be written: {error}; training continues")
+            self.failed = True
             self.close()
 
     def _open(self) -> IO[bytes]:

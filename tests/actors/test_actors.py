@@ -23,7 +23,7 @@ from distpg.actors.workers import RayWorkers
 from distpg.cli import main
 from distpg.envs.make import MakeEnv, source_of
 from distpg.records import Weights
-from distpg.rollout import RolloutWorker
+from distpg.rollout.worker import RolloutWorker
 from tests.environments import Counting, Hangs
 
 ROOT = Path(__file__).parents[2]

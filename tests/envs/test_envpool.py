@@ -79,10 +79,10 @@ def test_the_step_after_a_fall_resets_that_copy_and_ignores_its_action() -> None
         angle = np.abs(step.obs["obs"][:, 2])
         np.testing.assert_array_equal(step.terminated, angle > 12 * np.pi / 180)
         np.testing.assert_array_equal(step.rewards, np.where(before, 0, 1))
-        np.testing.assert_array_equal(step.over, step.terminated)
+        np.testing.assert_array_equal(step.needs_reset, step.terminated)
         assert (np.abs(step.obs["obs"][before]) <= 0.05).all(), "not a first observation"
-        fallen += int(step.over[0])
-        before = step.over
+        fallen += int(step.needs_reset[0])
+        before = step.needs_reset
     assert fallen > 3
 
 
@@ -112,7 +112,7 @@ def test_the_last_observation_is_where_the_episode_would_have_gone_on_from() -> 
     for t in range(4):
         cut, going_on = (envs.step(constant(envs)) for envs in (short, long))
         np.testing.assert_array_equal(cut.obs["obs"], going_on.obs["obs"])
-        assert (cut.over.tolist(), going_on.over.tolist()) == ([t == 3], [False])
+        assert (cut.needs_reset.tolist(), going_on.needs_reset.tolist()) == ([t == 3], [False])
 
 
 def test_a_lost_life_terminates_and_the_game_goes_on_until_the_last() -> None:
@@ -124,13 +124,13 @@ def test_a_lost_life_terminates_and_the_game_goes_on_until_the_last() -> None:
         step = envs.step(np.full(1, t % 2))
         lost += int(step.terminated[0])
         assert not step.truncated[0]
-        assert bool(step.over[0]) == (lost == 5), f"after {lost} lives at step {t}"
-        if step.over[0]:
+        assert bool(step.needs_reset[0]) == (lost == 5), f"after {lost} lives at step {t}"
+        if step.needs_reset[0]:
             break
     assert lost == 5
     fresh = envs.step(np.ones(1, np.int64))
     assert not fresh.terminated[0]
-    assert not fresh.over[0]
+    assert not fresh.needs_reset[0]
 
 
 def test_atari_pays_the_true_reward() -> None:

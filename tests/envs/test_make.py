@@ -150,13 +150,13 @@ def test_the_step_after_the_end_resets_and_ignores_its_action() -> None:
     envs = make("tests.environments:Counting-v0", 1, lengths=[2], ends=["terminated"])
     envs.reset([0])
     one, two = np.ones(1, np.int64), np.full(1, 2)
-    assert envs.step(one).over.tolist() == [False]
+    assert envs.step(one).needs_reset.tolist() == [False]
     last = envs.step(two)
-    assert (last.over.tolist(), last.terminated.tolist()) == ([True], [True])
+    assert (last.needs_reset.tolist(), last.terminated.tolist()) == ([True], [True])
     assert last.obs["obs"][0, 1:].tolist() == [0, 2, 2], "not the true last observation"
     fresh = envs.step(two)
     assert fresh.obs["obs"][0, 1:].tolist() == [1, 0, -1]
-    assert (fresh.over.tolist(), fresh.rewards.tolist()) == ([False], [0.0])
+    assert (fresh.needs_reset.tolist(), fresh.rewards.tolist()) == ([False], [0.0])
 
 
 def test_atari_is_84_by_84_grey_and_four_deep() -> None:
@@ -176,13 +176,13 @@ def test_a_lost_life_terminates_and_the_game_goes_on_until_the_last() -> None:
         # fire, and stay: the ball is lost again and again
         step = envs.step(np.full(1, t % 2))
         lost += int(step.terminated[0])
-        assert bool(step.over[0]) == (lost == 5), f"after {lost} lives at step {t}"
-        if step.over[0]:
+        assert bool(step.needs_reset[0]) == (lost == 5), f"after {lost} lives at step {t}"
+        if step.needs_reset[0]:
             break
     assert lost == 5
     fresh = envs.step(np.ones(1, np.int64))
     assert not fresh.terminated[0]
-    assert not fresh.over[0]
+    assert not fresh.needs_reset[0]
 
 
 def test_atari_pays_the_true_reward() -> None:

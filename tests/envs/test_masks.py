@@ -19,9 +19,9 @@ from distpg.doctor.environment import ALONE, BUILT_ON, checks
 from distpg.envs.make import EnvSource, find_env, make_vector_env, source_of
 from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
-from distpg.rollout import RolloutWorker
+from distpg.rollout.worker import RolloutWorker
+from distpg.run.preflight import check_env
 from distpg.spaces import MASK
-from distpg.trial import try_out
 from tests.environments import Info, Stepped
 
 TINY: dict[str, Any] = {
@@ -65,11 +65,11 @@ class Strict(gym.Env[Any, Any]):
         places = [action] if len(self.sizes) == 1 else [action[0], self.sizes[0] + action[1]]
         assert all(self.mask[place] for place in places), "this is not allowed"
         self.steps += 1
-        over = self.steps == 20
+        needs_reset = self.steps == 20
         obs, info = self.observe()
-        if over and self.tells == "info":
+        if needs_reset and self.tells == "info":
             info = {}
-        return obs, float(sum(places)), over, False, info
+        return obs, float(sum(places)), needs_reset, False, info
 
     def observe(self) -> tuple[Any, Info]:
         self.mask = self.masks[self.np_random.integers(len(self.masks))]
@@ -92,7 +92,7 @@ WAYS: list[dict[str, Any]] = [
 
 
 def source(**kwargs: Any) -> EnvSource:
-    found, obs_spec, _ = try_out(source_of(Strict, kwargs), 60)
+    found, obs_spec, _ = check_env(source_of(Strict, kwargs), 60)
     assert obs_spec.is_masked
     return found
 
@@ -162,8 +162,8 @@ def test_runs_learn_evaluate_and_play(way: dict[str, Any], algo: str, tmp_path: 
     for _ in range(50):
         mask = None if way["tells"] == "leaf" else env.mask
         action = policy.act(obs, action_mask=mask, stochastic=True)
-        obs, _, over, *_ = env.step(action)
-        if over:
+        obs, _, needs_reset, *_ = env.step(action)
+        if needs_reset:
             obs, info = env.reset()
     assert info is not None
 
@@ -239,11 +239,11 @@ class MaskedBox(gym.Env[Any, Any]):
 )
 def test_what_is_no_mask_is_refused(make_env: Callable[[], Any], problem: str) -> None:
     with pytest.raises(InputError, match=problem):
-        try_out(source_of(make_env, {}), 60)
+        check_env(source_of(make_env, {}), 60)
 
 
 def test_gymnasiums_own_masks_are_taken() -> None:
-    found, obs_spec, action_spec = try_out(find_env("Taxi-v4", {}), 60)
+    found, obs_spec, action_spec = check_env(find_env("Taxi-v4", {}), 60)
     assert found.masks == "info"
     assert [leaf.kind for leaf in obs_spec.leaves] == ["mask", "categories"]
     config: Config = Config(**{**TINY, "env_id": "Taxi-v4"})
@@ -274,7 +274,7 @@ class Apart(Strict):
 
 def test_a_mask_that_comes_first_with_a_step_is_not_ignored() -> None:
     with pytest.raises(InputError, match="an action_mask after a step, but had none at the reset"):
-        try_out(source_of(Late, {}), 60)
+        check_env(source_of(Late, {}), 60)
 
 
 class ToldOfAll(CartPoleVectorEnv):
@@ -289,7 +289,7 @@ def test_a_mask_that_a_vector_implementation_tells_in_its_info_is_not_ignored() 
     gym.register("ToldOfAll-v0", vector_entry_point="tests.envs.test_masks:ToldOfAll")
     try:
         with pytest.raises(InputError, match="ToldOfAll-v0: its vector implementation tells"):
-            try_out(find_env("ToldOfAll-v0", {}), 60)
+            check_env(find_env("ToldOfAll-v0", {}), 60)
     finally:
         gym.registry.pop("ToldOfAll-v0")
 
@@ -328,6 +328,6 @@ def test_an_environment_with_masks_is_examined_by_what_they_allow() -> None:
 
 def test_other_environments_are_left_alone() -> None:
     for env_id in ("CartPole-v1", "Pendulum-v1", "FrozenLake-v1"):
-        found, obs_spec, _ = try_out(find_env(env_id, {}), 60)
+        found, obs_spec, _ = check_env(find_env(env_id, {}), 60)
         assert dataclasses.replace(found, masks="none") == found
         assert not obs_spec.is_masked

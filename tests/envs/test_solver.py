@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from distpg.envs import diamond_hill
-from distpg.envs.solver import Game, Solver
+from distpg.proof.solver import Game, Solver
 
 START, SLOPE, HILLTOP = range(3)
 

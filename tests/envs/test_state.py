@@ -85,7 +85,7 @@ def test_a_pending_reset_is_part_of_the_state(env_id: str) -> None:
     original = make(env_id)
     actions = random_actions(original, 700)
     original.reset([1, 2, 3])
-    at = next(t for t, action in enumerate(actions) if original.step(action).over.any())
+    at = next(t for t, action in enumerate(actions) if original.step(action).needs_reset.any())
     state = original.get_state()
     assert state is not None
     expected = play(original, actions[at + 1 : at + 5])

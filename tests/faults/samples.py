@@ -16,7 +16,7 @@ import psutil
 import ray
 
 from distpg import Config, train
-from distpg.report.ledger import Ledger
+from distpg.report.faults import FaultCounter
 from tests.faults.injection import FaultyWithState
 from tests.faults.test_processes import SHAPE
 
@@ -43,15 +43,15 @@ Samples = dict[str, list[tuple[int, float]]]
 def sampling(every: int, measure: Callable[[], dict[str, float]]) -> Generator[Samples]:
     """Take samples of the run within, now and then."""
     samples: Samples = {}
-    on_iteration = Ledger.on_iteration
+    on_iteration = FaultCounter.on_iteration
 
-    def look(ledger: Ledger, progress: Any, scalars: Any, weights: object) -> None:
+    def look(ledger: FaultCounter, progress: Any, scalars: Any, weights: object) -> None:
         on_iteration(ledger, progress, scalars, weights)
         if progress.iteration % every == 0:
             for name, found in measure().items():
                 samples.setdefault(name, []).append((progress.iteration, found))
 
-    with patch.object(Ledger, "on_iteration", look):
+    with patch.object(FaultCounter, "on_iteration", look):
         yield samples
 
 

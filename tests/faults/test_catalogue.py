@@ -15,7 +15,6 @@ import psutil
 import pytest
 
 from distpg import Config, train
-from distpg.checkpoint import SCHEMA
 from distpg.commands.bench import BenchFlags
 from distpg.commands.doctor import DoctorFlags
 from distpg.commands.evaluate import EvaluateFlags
@@ -23,7 +22,8 @@ from distpg.commands.imitate import ImitateFlags
 from distpg.commands.resume import ResumeFlags
 from distpg.commands.train import TrainFlags
 from distpg.commands.verify import VerifyFlags
-from distpg.values import flag
+from distpg.config.values import flag
+from distpg.run.checkpoint import SCHEMA
 from tests.faults.encoders import WRONG
 from tests.faults.misbehaving import ACTIONS_REFUSED, OBS_REFUSED, RETURNED, SPACES, STATES
 from tests.test_cli import ROOT, run_main

@@ -15,17 +15,17 @@ import numpy as np
 import psutil
 import pytest
 import ray
+from distpg.run.loading import load_newest
 from ray.cluster_utils import Cluster
 
 from distpg import Config
 from distpg.actors.fetching import FetchingWorkers
 from distpg.actors.restarts import Restarts
 from distpg.actors.workers import RayWorkers
-from distpg.checkpoint import load_newest
 from distpg.envs.make import source_of
 from distpg.records import Rollout
-from distpg.rollout import RolloutWorker
-from distpg.run_dir import RunDir
+from distpg.rollout.worker import RolloutWorker
+from distpg.run.directory import RunDir
 from tests.actors.test_actors import wait_until_gone
 from tests.faults.injection import Faulty, FaultyWithState, fault
 from tests.faults.test_processes import SHAPE, policy_content, run, undisturbed

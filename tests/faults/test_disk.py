@@ -14,17 +14,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from distpg.run.loading import load_newest
 
-from distpg import Config, InputError, RunError, checkpointer, evaluate, load_policy, resume, train
-from distpg.checkpoint import (
+from distpg import Config, InputError, RunError, evaluate, load_policy, resume, train
+from distpg.cli import main
+from distpg.run import checkpointer
+from distpg.run.checkpoint import (
     Checkpoint,
     list_checkpoints,
     load_checkpoint,
-    load_newest,
     save_checkpoint,
 )
-from distpg.cli import main
-from distpg.run_dir import RunDir, write_whole
+from distpg.run.directory import RunDir, write_whole
 from tests.faults.injection import Faulty, FaultyWithState
 from tests.faults.test_processes import SHAPE
 
@@ -195,7 +196,7 @@ def test_on_a_slow_disk_a_best_policy_waits_its_turn_and_gives_way_to_a_better_o
     free.set()
     best = writer.best()
     assert best is not None
-    assert (best.best_score, best.progress.iteration) == (5.0, 5)
+    assert (best.best_return, best.progress.iteration) == (5.0, 5)
     assert written == [1, 5]
     writer.close()
 
@@ -239,7 +240,7 @@ def test_a_full_disk_is_said_and_counted_and_training_goes_on(
             raise OSError(28, "No space left on device")
         write_whole(path, content)
 
-    monkeypatch.setattr("distpg.checkpoint.write_whole", nearly_full)
+    monkeypatch.setattr("distpg.run.checkpoint.write_whole", nearly_full)
     config: Config = Config(**{**SHAPE, "num_workers": 0, "checkpoint_every": 1})
     outcome = train(config, make_env=FaultyWithState, run_dir=tmp_path / "run")
     assert outcome.result["checkpoint_failures"] == 2
@@ -254,7 +255,7 @@ def test_a_last_checkpoint_that_cannot_be_written_ends_the_run_with_the_reason(
     def full(*arguments: object, **more: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("distpg.checkpoint.write_whole", full)
+    monkeypatch.setattr("distpg.run.checkpoint.write_whole", full)
     with pytest.raises(RunError, match=r"a checkpoint could not be written: .*No space left"):
         trained(tmp_path / "run")
 
@@ -265,7 +266,7 @@ def test_slots_survive_the_way_to_the_disk(tmp_path: Path) -> None:
     assert len(checkpoint.slots) == 2
     for slot in checkpoint.slots:
         assert slot is not None
-        assert slot.over.dtype == bool
+        assert slot.needs_reset.dtype == bool
         assert slot.score.dtype == np.float64
         assert len(slot.envs.copies) == 2
 

@@ -12,10 +12,10 @@ from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from distpg import Config, InputError, RunError, resume, train
 from distpg.envs.make import source_of
 from distpg.envs.vector_env import VectorEnv
-from distpg.in_process import InProcessWorkers
 from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
-from distpg.rollout import Collected, RolloutWorker
+from distpg.rollout.in_process import InProcessWorkers
+from distpg.rollout.worker import Collected, RolloutWorker
 from tests.faults.injection import Faulty, FaultyWithState, fault
 from tests.faults.test_processes import SHAPE
 
@@ -231,7 +231,7 @@ def test_of_a_vector_env_of_its_own_the_episodes_of_all_copies_are_lost(
     before = [envs.step(action) for _ in range(27)]
     assert not any(step.faults for step in before)
     torn = envs.step(action)
-    assert torn.over.all()
+    assert torn.needs_reset.all()
     assert not torn.terminated.any()
     said = FIRE if bad == "raise" else "ValueError: the observation is not finite"
     assert torn.faults == dict.fromkeys(range(3), said)
@@ -243,7 +243,7 @@ def test_of_a_vector_env_of_its_own_the_episodes_of_all_copies_are_lost(
     copy.set_state(state)
     first = envs.step(action)
     np.testing.assert_array_equal(copy.step(action).obs["obs"], first.obs["obs"])
-    assert not first.over.any()
+    assert not first.needs_reset.any()
     assert not first.faults
     assert (np.abs(first.obs["obs"]) < 0.05).all(), "CartPole's first observations"
     after = envs.step(action)

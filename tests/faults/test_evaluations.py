@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import pytest
 
 from distpg import Outcome, RunError
-from distpg.checkpoint import load_checkpoint
+from distpg.run.checkpoint import load_checkpoint
 from tests.environments import Stepped
 from tests.faults.injection import Faulty, FaultyWithState, fault
 from tests.faults.test_processes import policy_content, run, undisturbed
@@ -18,8 +18,8 @@ EVALUATED: dict[str, Any] = {"eval_every": 2, "eval_episodes": 10}
 IN_AN_EVALUATION = 100
 
 
-def best_score(outcome: Outcome) -> float | None:
-    return load_checkpoint((outcome.run_dir / "checkpoints/best").resolve()).best_score
+def best_return(outcome: Outcome) -> float | None:
+    return load_checkpoint((outcome.run_dir / "checkpoints/best").resolve()).best_return
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_a_worker_lost_in_an_evaluation_is_replaced_and_it_is_played_again(
     assert (tmp_path / "fired").exists()
     assert outcome.result["worker_restarts"] == 1
     assert policy_content(outcome) == policy_content(expected)
-    assert best_score(outcome) == best_score(expected)
+    assert best_return(outcome) == best_return(expected)
 
 
 def test_an_env_that_raises_in_an_evaluation_costs_its_episode_which_is_played_again(

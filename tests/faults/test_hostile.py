@@ -17,8 +17,8 @@ import pytest
 import safetensors.numpy
 
 from distpg import InputError, load_policy, resume
-from distpg.checkpoint import list_checkpoints, load_checkpoint
-from distpg.run_dir import RunDir
+from distpg.run.checkpoint import list_checkpoints, load_checkpoint
+from distpg.run.directory import RunDir
 from tests.faults.injection import FaultyWithState
 from tests.faults.test_disk import ROOT, trained
 

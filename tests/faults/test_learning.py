@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
+from distpg.run.loading import load_newest
 
 from distpg import Config, RunError, resume, train
-from distpg.checkpoint import list_checkpoints, load_checkpoint, load_newest
-from distpg.evaluation import Evaluator
 from distpg.learner.undo import CarefulLearner
-from distpg.phases import UNDONE
 from distpg.progress import Progress
-from distpg.records import Evaluation, Rollout
-from distpg.report.ledger import Ledger
-from distpg.run_dir import RunDir
+from distpg.records import UNDONE, Evaluation, Rollout
+from distpg.report.faults import FaultCounter
+from distpg.rollout.evaluation import Evaluator
+from distpg.run.checkpoint import list_checkpoints, load_checkpoint
+from distpg.run.directory import RunDir
 from tests.faults.injection import Faulty, FaultyWithState, Stepped, fault
 from tests.faults.test_processes import SHAPE
 from tests.learner.runs import TINY, Run, assert_same
@@ -144,7 +144,7 @@ def test_a_policy_that_collapses_is_taken_back_to_the_best(
     assert result["policy_version"] == result["iterations"]
     folders = list_checkpoints(RunDir(tmp_path / "run"))
     best = load_checkpoint(folders[1])
-    assert best.best_score == 20
+    assert best.best_return == 20
     # the checkpoint of iteration 4 is of the collapsed policy; what came after grew from the best
     versions = [weights.version for weights in played]
     assert versions == list(range(1, len(versions) + 1))
@@ -163,7 +163,7 @@ def test_the_best_score_is_known_to_a_resumed_run(
     run = RunDir(tmp_path / "run")
     train(Config(**settings), make_env=FaultyWithState, run_dir=run.path, quiet=True)
     best = (run.checkpoints / "best").resolve()
-    assert load_checkpoint(best).best_score == 20
+    assert load_checkpoint(best).best_return == 20
     resume(run.path, make_env=FaultyWithState, total_steps=600, quiet=True)
     assert (run.checkpoints / "best").resolve() == best
     assert best in list_checkpoints(run)
@@ -172,7 +172,7 @@ def test_the_best_score_is_known_to_a_resumed_run(
 def test_the_ledger_counts_and_says_what_is_new() -> None:
     counts = {"worker_restarts": 0, "reissued_slots": 0}
     said: list[str] = []
-    ledger = Ledger(lambda: counts, 0, 10, said.append)
+    ledger = FaultCounter(lambda: counts, 0, 10, said.append)
     waits = {"faults/barrier_wait_s/0": 0.0, "faults/barrier_wait_s/1": 2.0, "faults/stragglers": 1}
     for restarts in (0, 1, 1):
         counts |= {"worker_restarts": restarts}
@@ -202,5 +202,5 @@ def test_what_is_gone_back_to_is_what_is_saved(
     run = RunDir(tmp_path / "run")
     first, last = (load_checkpoint(list_checkpoints(run)[place]) for place in (0, -1))
     # the first evaluation was the best, and no later one above it
-    assert first.best_score == 20
+    assert first.best_return == 20
     assert_same(last.learner.policy.arrays, first.learner.policy.arrays)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from distpg import Config, resume, train
-from distpg.run_dir import RunDir
+from distpg.run.directory import RunDir
 from tests.actors.test_actors import ROOT, environment
 from tests.faults.injection import FaultyWithState, fault
 from tests.faults.test_processes import SHAPE

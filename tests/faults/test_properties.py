@@ -14,14 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distpg import InputError, RunError, load_policy
-from distpg.checkpoint import Checkpoint, list_checkpoints, load_checkpoint
 from distpg.commands.train import TrainFlags
-from distpg.config import Config, hints
+from distpg.config.config import Config, hints
+from distpg.config.flags import read_flags
+from distpg.config.values import flag
 from distpg.envs.state import EnvState
-from distpg.flags import read_flags
-from distpg.run_dir import RunDir
-from distpg.snapshot import SlotState, slots_from_bytes, slots_to_bytes
-from distpg.values import flag
+from distpg.rollout.slot_state import SlotState, slots_from_bytes, slots_to_bytes
+from distpg.run.checkpoint import Checkpoint, list_checkpoints, load_checkpoint
+from distpg.run.directory import RunDir
 from tests.faults.test_disk import trained
 from tests.faults.test_hostile import header_of, replace
 

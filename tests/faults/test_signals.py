@@ -11,9 +11,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from distpg.run.loading import load_newest
 
-from distpg.checkpoint import list_checkpoints, load_newest
-from distpg.run_dir import RunDir
+from distpg.run.checkpoint import list_checkpoints
+from distpg.run.directory import RunDir
 from tests.actors.test_actors import ROOT, environment, wait_until_gone
 
 WORDS = [

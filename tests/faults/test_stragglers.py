@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from distpg.streams import Stream, stream_seeds
+from distpg.seeding import RNG, rng_seeds
 from tests.environments import Stepped
 from tests.faults.injection import FaultyWithState
 from tests.faults.test_processes import policy_content, run, undisturbed
@@ -15,7 +15,7 @@ from tests.test_run import read_events
 pytestmark = pytest.mark.thorough
 
 SLOT, SLOWLY_S = 1, 0.01
-SEEDS = stream_seeds(Stream.ENV, 0, SLOT, 0, 0, count=2)
+SEEDS = rng_seeds(RNG.ENV, 0, SLOT, 0, 0, count=2)
 """Those that the envs of the slot are reset with at first."""
 
 

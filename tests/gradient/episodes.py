@@ -13,7 +13,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from distpg.gradient.paths import Paths
+from distpg.gradient.trajectories import Trajectories
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ def marks(columns: tuple[str, ...], characters: str) -> Tensor:
     return torch.tensor([[character in characters for character in row] for row in rows])
 
 
-def paths_of(*columns: str, rewards: Tensor, values: Tensor) -> Paths:
+def paths_of(*columns: str, rewards: Tensor, values: Tensor) -> Trajectories:
     """Put rewards [T, N] and the values of all observations [T+1, N] on a layout."""
-    return Paths(
+    return Trajectories(
         rewards=rewards,
         values=values[:-1],
         next_values=values[1:],
@@ -44,25 +44,27 @@ def paths_of(*columns: str, rewards: Tensor, values: Tensor) -> Paths:
     )
 
 
-def random_paths(columns: tuple[str, ...], seed: int, *, ratios: bool = False) -> Paths:
+def random_paths(columns: tuple[str, ...], seed: int, *, ratios: bool = False) -> Trajectories:
     """Draw rewards and values, in double precision; those on invalid rows too."""
     generator = torch.Generator().manual_seed(seed)
     steps, num_envs = len(columns[0]), len(columns)
     rewards = torch.randn(steps, num_envs, generator=generator, dtype=torch.float64)
     values = torch.randn(steps + 1, num_envs, generator=generator, dtype=torch.float64)
-    paths = paths_of(*columns, rewards=rewards, values=values)
+    trajectories = paths_of(*columns, rewards=rewards, values=values)
     if not ratios:
-        return paths
+        return trajectories
     log_ratio = 0.5 * torch.randn(steps, num_envs, generator=generator, dtype=torch.float64)
-    return dataclasses.replace(paths, ratios=log_ratio.exp())
+    return dataclasses.replace(trajectories, ratios=log_ratio.exp())
 
 
-def by_hand(column: str, *ratios: float) -> Paths:
+def by_hand(column: str, *ratios: float) -> Trajectories:
     """Take one env that pays 1, 2, 0, 4; V of its five observations is 1, 2, 6, 4, 8."""
     rewards = torch.tensor([[1.0], [2.0], [0.0], [4.0]])
     values = torch.tensor([[1.0], [2.0], [6.0], [4.0], [8.0]])
-    paths = paths_of(column, rewards=rewards, values=values)
-    return dataclasses.replace(paths, ratios=torch.tensor(ratios).view(-1, 1) if ratios else None)
+    trajectories = paths_of(column, rewards=rewards, values=values)
+    return dataclasses.replace(
+        trajectories, ratios=torch.tensor(ratios).view(-1, 1) if ratios else None
+    )
 
 
 def at(table: Tensor, *rows: int) -> list[float]:
@@ -70,11 +72,11 @@ def at(table: Tensor, *rows: int) -> list[float]:
     return table[list(rows), 0].tolist()
 
 
-def ratio_product(paths: Paths, env: int, after: int, through: int) -> float:
+def ratio_product(trajectories: Trajectories, env: int, after: int, through: int) -> float:
     """Multiply the ratios of an env's rows from `after`, left out, to `through`; 1 without any."""
-    if paths.ratios is None:
+    if trajectories.ratios is None:
         return 1.0
-    return math.prod(paths.ratios[after + 1 : through + 1, env].tolist())
+    return math.prod(trajectories.ratios[after + 1 : through + 1, env].tolist())
 
 
 def episodes_of(columns: tuple[str, ...]) -> list[Episode]:
@@ -108,9 +110,9 @@ def _column(draw: st.DrawFn, steps: int, *, whole: bool) -> str:
     for character in wanted:
         column += "x" if resets else character
         resets = column[-1] in "TUB"
-    over = max(column.rfind(end) for end in "TUB")
-    if whole and over < 0:
+    needs_reset = max(column.rfind(end) for end in "TUB")
+    if whole and needs_reset < 0:
         return column[:-1] + "T"
-    if whole or (over >= 0 and draw(st.booleans())):
-        return column[: over + 1].ljust(steps, "x")
+    if whole or (needs_reset >= 0 and draw(st.booleans())):
+        return column[: needs_reset + 1].ljust(steps, "x")
     return column

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from distpg.gradient.advantages import normalize
-from distpg.gradient.paths import Paths
+from distpg.gradient.trajectories import Trajectories
 from tests.gradient.credits import (
     gae_of,
     n_step_of,
@@ -32,22 +32,22 @@ seeds = st.integers(0, 2**31)
 fractions = st.sampled_from([0.0, 0.3, 0.5, 0.9, 0.99, 1.0])
 
 
-def played(paths: Paths) -> Paths:
+def played(trajectories: Trajectories) -> Trajectories:
     """Leave the ratios out."""
-    return dataclasses.replace(paths, ratios=None)
+    return dataclasses.replace(trajectories, ratios=None)
 
 
-CREDITS: dict[str, Callable[[Paths], Tensor]] = {
-    "gae": lambda paths: gae_of(played(paths), 0.9, 0.8),
-    "n_step": lambda paths: n_step_of(played(paths), 0.9, 3),
-    "reward_to_go": lambda paths: reward_to_go_of(played(paths), 0.9),
-    "total_return": lambda paths: total_return_of(played(paths), 0.9),
-    "gae, corrected": lambda paths: gae_of(paths, 0.9, 0.8),
-    "n_step, corrected": lambda paths: n_step_of(paths, 0.9, 3),
-    "reward_to_go, corrected": lambda paths: reward_to_go_of(paths, 0.9),
-    "total_return, corrected": lambda paths: total_return_of(paths, 0.9),
-    "vtrace": lambda paths: vtrace_of(paths, 0.9)[0],
-    "vtrace's targets": lambda paths: vtrace_of(paths, 0.9)[1],
+CREDITS: dict[str, Callable[[Trajectories], Tensor]] = {
+    "gae": lambda trajectories: gae_of(played(trajectories), 0.9, 0.8),
+    "n_step": lambda trajectories: n_step_of(played(trajectories), 0.9, 3),
+    "reward_to_go": lambda trajectories: reward_to_go_of(played(trajectories), 0.9),
+    "total_return": lambda trajectories: total_return_of(played(trajectories), 0.9),
+    "gae, corrected": lambda trajectories: gae_of(trajectories, 0.9, 0.8),
+    "n_step, corrected": lambda trajectories: n_step_of(trajectories, 0.9, 3),
+    "reward_to_go, corrected": lambda trajectories: reward_to_go_of(trajectories, 0.9),
+    "total_return, corrected": lambda trajectories: total_return_of(trajectories, 0.9),
+    "vtrace": lambda trajectories: vtrace_of(trajectories, 0.9)[0],
+    "vtrace's targets": lambda trajectories: vtrace_of(trajectories, 0.9)[1],
 }
 every_credit = pytest.mark.parametrize("credit", CREDITS.values(), ids=CREDITS.keys())
 
@@ -128,8 +128,8 @@ EVERY = float("inf")
 
 
 def vtrace_by_hand(column: str, rho_bar: float, c_bar: float, *rows: int) -> list[list[float]]:
-    paths = by_hand(column, 0.5, 4, 2, 1)
-    return [at(table, *rows) for table in vtrace_of(paths, 0.5, rho_bar, c_bar)]
+    trajectories = by_hand(column, 0.5, 4, 2, 1)
+    return [at(table, *rows) for table in vtrace_of(trajectories, 0.5, rho_bar, c_bar)]
 
 
 def test_vtrace_by_hand_where_nothing_is_limited() -> None:
@@ -161,10 +161,10 @@ def test_vtrace_by_hand_where_an_episode_ends() -> None:
 def test_a_lost_life_ends_an_episode_though_the_next_row_is_valid() -> None:
     # rewards 1, 2 | 0, 4 and a cut before V = 8
     # TD errors: 1, 2 - 2 = 0 | 0 + 0.5 * 4 - 6 = -4, 4; the third advantage is -4 + 0.25 * 4
-    paths = by_hand(".L..")
-    assert at(gae_of(paths, 0.5, 0.5), 0, 1, 2, 3) == [1, 0, -3, 4]
-    assert at(n_step_of(paths, 0.5, 1), 0, 1, 2, 3) == [1, 0, -4, 4]
-    assert at(n_step_of(paths, 0.5, 2), 0, 1, 2, 3) == [1, 0, -2, 4]
+    trajectories = by_hand(".L..")
+    assert at(gae_of(trajectories, 0.5, 0.5), 0, 1, 2, 3) == [1, 0, -3, 4]
+    assert at(n_step_of(trajectories, 0.5, 1), 0, 1, 2, 3) == [1, 0, -4, 4]
+    assert at(n_step_of(trajectories, 0.5, 2), 0, 1, 2, 3) == [1, 0, -2, 4]
     assert vtrace_by_hand(".L..", EVERY, EVERY, 0, 1, 2, 3) == [[1, 0, -2, 4], [1.5, 2, 2, 8]]
 
 
@@ -174,14 +174,14 @@ def test_what_is_both_terminated_and_truncated_bootstraps_nothing() -> None:
 
 
 @every_credit
-def test_envs_side_by_side_do_not_mix(credit: Callable[[Paths], Tensor]) -> None:
+def test_envs_side_by_side_do_not_mix(credit: Callable[[Trajectories], Tensor]) -> None:
     columns = ("..Tx.", ".Ux.T", "L..Tx")
     together = random_paths(columns, seed=3, ratios=True)
     for env in range(len(columns)):
-        alone = Paths(
+        alone = Trajectories(
             **{
                 field.name: getattr(together, field.name)[:, env : env + 1]
-                for field in dataclasses.fields(Paths)
+                for field in dataclasses.fields(Trajectories)
             }
         )
         assert_close(credit(together)[:, env : env + 1], credit(alone))
@@ -190,7 +190,9 @@ def test_envs_side_by_side_do_not_mix(credit: Callable[[Paths], Tensor]) -> None
 # The oracle: definitions as sums over one episode, in Python's floats.
 
 
-def advantage_over_n(paths: Paths, episode: Episode, first: int, n: int, gamma: float) -> float:
+def advantage_over_n(
+    trajectories: Trajectories, episode: Episode, first: int, n: int, gamma: float
+) -> float:
     """n rewards and then V, less V where they began; fewer where the episode has no more.
 
     Each reward is under the product of the ratios of the steps between; V under the same as the
@@ -200,29 +202,35 @@ def advantage_over_n(paths: Paths, episode: Episode, first: int, n: int, gamma: 
     rows = range(first, min(first + n, episode.rows[-1] + 1))
     total = sum(
         gamma ** (row - first)
-        * ratio_product(paths, env, first, row)
-        * float(paths.rewards[row, env])
+        * ratio_product(trajectories, env, first, row)
+        * float(trajectories.rewards[row, env])
         for row in rows
     )
     if rows[-1] < episode.rows[-1] or episode.end in ".U":
-        weight = gamma ** len(rows) * ratio_product(paths, env, first, rows[-1])
-        total += weight * float(paths.next_values[rows[-1], env])
-    return total - float(paths.values[first, env])
+        weight = gamma ** len(rows) * ratio_product(trajectories, env, first, rows[-1])
+        total += weight * float(trajectories.next_values[rows[-1], env])
+    return total - float(trajectories.values[first, env])
 
 
-def td_errors(paths: Paths, episode: Episode, first: int, gamma: float) -> list[float]:
+def td_errors(
+    trajectories: Trajectories, episode: Episode, first: int, gamma: float
+) -> list[float]:
     """One-step advantages from `first` to the end of its episode."""
     rows = [row for row in episode.rows if row >= first]
-    return [advantage_over_n(paths, episode, row, 1, gamma) for row in rows]
+    return [advantage_over_n(trajectories, episode, row, 1, gamma) for row in rows]
 
 
-def gae_from(paths: Paths, episode: Episode, first: int, gamma: float, gae_lambda: float) -> float:
+def gae_from(
+    trajectories: Trajectories, episode: Episode, first: int, gamma: float, gae_lambda: float
+) -> float:
     """Average n-step advantages, weighted by (1 - lambda) lambda^(n-1); the last has the rest."""
     longest = episode.rows[-1] - first + 1
-    mixed = gae_lambda ** (longest - 1) * advantage_over_n(paths, episode, first, longest, gamma)
+    mixed = gae_lambda ** (longest - 1) * advantage_over_n(
+        trajectories, episode, first, longest, gamma
+    )
     for n in range(1, longest):
         weight = (1 - gae_lambda) * gae_lambda ** (n - 1)
-        mixed += weight * advantage_over_n(paths, episode, first, n, gamma)
+        mixed += weight * advantage_over_n(trajectories, episode, first, n, gamma)
     return mixed
 
 
@@ -230,11 +238,11 @@ def gae_from(paths: Paths, episode: Episode, first: int, gamma: float, gae_lambd
 def test_gae_is_the_weighted_mean_of_all_n_step_advantages(
     columns: tuple[str, ...], seed: int, gamma: float, gae_lambda: float
 ) -> None:
-    paths = random_paths(columns, seed)
-    found = gae_of(paths, gamma, gae_lambda)
+    trajectories = random_paths(columns, seed)
+    found = gae_of(trajectories, gamma, gae_lambda)
     for episode in episodes_of(columns):
         for row in episode.rows:
-            expected = gae_from(paths, episode, row, gamma, gae_lambda)
+            expected = gae_from(trajectories, episode, row, gamma, gae_lambda)
             assert float(found[row, episode.env]) == pytest.approx(expected, abs=1e-9)
 
 
@@ -242,20 +250,27 @@ def test_gae_is_the_weighted_mean_of_all_n_step_advantages(
 def test_gae_with_lambda_1_is_the_return_minus_the_value(
     columns: tuple[str, ...], seed: int, gamma: float
 ) -> None:
-    paths = random_paths(columns, seed)
-    expected = reward_to_go_of(paths, gamma) - paths.values
-    assert_close(gae_of(paths, gamma, 1.0)[paths.valid], expected[paths.valid], rtol=0, atol=1e-9)
+    trajectories = random_paths(columns, seed)
+    expected = reward_to_go_of(trajectories, gamma) - trajectories.values
+    assert_close(
+        gae_of(trajectories, gamma, 1.0)[trajectories.valid],
+        expected[trajectories.valid],
+        rtol=0,
+        atol=1e-9,
+    )
 
 
 @given(columns=layouts(), seed=seeds, gamma=fractions)
 def test_gae_with_lambda_0_is_the_one_step_td_error(
     columns: tuple[str, ...], seed: int, gamma: float
 ) -> None:
-    paths = random_paths(columns, seed)
-    bootstrap = torch.where(paths.terminated, 0.0, gamma * paths.next_values)
-    expected = paths.rewards + bootstrap - paths.values
-    assert_close(gae_of(paths, gamma, 0.0)[paths.valid], expected[paths.valid])
-    assert_close(n_step_of(paths, gamma, 1)[paths.valid], expected[paths.valid])
+    trajectories = random_paths(columns, seed)
+    bootstrap = torch.where(trajectories.terminated, 0.0, gamma * trajectories.next_values)
+    expected = trajectories.rewards + bootstrap - trajectories.values
+    assert_close(gae_of(trajectories, gamma, 0.0)[trajectories.valid], expected[trajectories.valid])
+    assert_close(
+        n_step_of(trajectories, gamma, 1)[trajectories.valid], expected[trajectories.valid]
+    )
 
 
 @pytest.mark.parametrize("ratios", [False, True])
@@ -263,11 +278,11 @@ def test_gae_with_lambda_0_is_the_one_step_td_error(
 def test_n_step_is_n_rewards_and_then_the_value(
     ratios: bool, columns: tuple[str, ...], seed: int, gamma: float, num_steps: int
 ) -> None:
-    paths = random_paths(columns, seed, ratios=ratios)
-    found = n_step_of(paths, gamma, num_steps)
+    trajectories = random_paths(columns, seed, ratios=ratios)
+    found = n_step_of(trajectories, gamma, num_steps)
     for episode in episodes_of(columns):
         for row in episode.rows:
-            expected = advantage_over_n(paths, episode, row, num_steps, gamma)
+            expected = advantage_over_n(trajectories, episode, row, num_steps, gamma)
             assert float(found[row, episode.env]) == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
@@ -276,23 +291,23 @@ def test_n_step_is_n_rewards_and_then_the_value(
 def test_n_step_over_all_steps_is_the_return_minus_the_value(
     ratios: bool, columns: tuple[str, ...], seed: int, gamma: float, more: int
 ) -> None:
-    paths = random_paths(columns, seed, ratios=ratios)
-    found = n_step_of(paths, gamma, len(paths.rewards) + more)
-    expected = reward_to_go_of(paths, gamma) - paths.values
-    assert_close(found[paths.valid], expected[paths.valid], rtol=1e-9, atol=1e-9)
+    trajectories = random_paths(columns, seed, ratios=ratios)
+    found = n_step_of(trajectories, gamma, len(trajectories.rewards) + more)
+    expected = reward_to_go_of(trajectories, gamma) - trajectories.values
+    assert_close(found[trajectories.valid], expected[trajectories.valid], rtol=1e-9, atol=1e-9)
 
 
 @given(columns=layouts(), seed=seeds, gamma=fractions)
 def test_gae_with_ratios_is_the_sum_of_the_corrected_td_errors(
     columns: tuple[str, ...], seed: int, gamma: float
 ) -> None:
-    paths = random_paths(columns, seed, ratios=True)
-    found = gae_of(paths, gamma, 1.0)
+    trajectories = random_paths(columns, seed, ratios=True)
+    found = gae_of(trajectories, gamma, 1.0)
     for episode in episodes_of(columns):
         for row in episode.rows:
             expected = sum(
-                gamma**ahead * ratio_product(paths, episode.env, row, row + ahead) * error
-                for ahead, error in enumerate(td_errors(played(paths), episode, row, gamma))
+                gamma**ahead * ratio_product(trajectories, episode.env, row, row + ahead) * error
+                for ahead, error in enumerate(td_errors(played(trajectories), episode, row, gamma))
             )
             assert float(found[row, episode.env]) == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
@@ -301,14 +316,14 @@ def test_gae_with_ratios_is_the_sum_of_the_corrected_td_errors(
 def test_vtrace_without_limits_is_gae_with_lambda_1_corrected_in_every_decision(
     columns: tuple[str, ...], seed: int, gamma: float
 ) -> None:
-    paths = random_paths(columns, seed, ratios=True)
-    assert paths.ratios is not None
-    corrected = gae_of(paths, gamma, 1.0)
-    advantages, targets = vtrace_of(paths, gamma, EVERY, EVERY)
-    valid = paths.valid
+    trajectories = random_paths(columns, seed, ratios=True)
+    assert trajectories.ratios is not None
+    corrected = gae_of(trajectories, gamma, 1.0)
+    advantages, targets = vtrace_of(trajectories, gamma, EVERY, EVERY)
+    valid = trajectories.valid
     assert_close(advantages[valid], corrected[valid], rtol=1e-9, atol=1e-9)
     # the target corrects for its own step as well
-    expected = paths.values + paths.ratios * corrected
+    expected = trajectories.values + trajectories.ratios * corrected
     assert_close(targets[valid], expected[valid], rtol=1e-9, atol=1e-9)
 
 
@@ -322,10 +337,10 @@ def test_vtrace_without_limits_is_gae_with_lambda_1_corrected_in_every_decision(
 def test_vtrace_is_the_sum_of_td_errors_under_limited_ratios(
     columns: tuple[str, ...], seed: int, gamma: float, rho_bar: float, c_bar: float
 ) -> None:
-    paths = random_paths(columns, seed, ratios=True)
-    assert paths.ratios is not None
-    advantages, targets = vtrace_of(paths, gamma, rho_bar, c_bar)
-    limited = dataclasses.replace(paths, ratios=paths.ratios.clamp(max=c_bar))
+    trajectories = random_paths(columns, seed, ratios=True)
+    assert trajectories.ratios is not None
+    advantages, targets = vtrace_of(trajectories, gamma, rho_bar, c_bar)
+    limited = dataclasses.replace(trajectories, ratios=trajectories.ratios.clamp(max=c_bar))
     for episode in episodes_of(columns):
         env = episode.env
         worth = {episode.rows[-1] + 1: 0.0}  # v - V, by row; none beyond the end
@@ -333,14 +348,14 @@ def test_vtrace_is_the_sum_of_td_errors_under_limited_ratios(
             worth[row] = sum(
                 gamma**ahead
                 * ratio_product(limited, env, row - 1, row + ahead - 1)
-                * min(rho_bar, float(paths.ratios[row + ahead, env]))
+                * min(rho_bar, float(trajectories.ratios[row + ahead, env]))
                 * error
-                for ahead, error in enumerate(td_errors(played(paths), episode, row, gamma))
+                for ahead, error in enumerate(td_errors(played(trajectories), episode, row, gamma))
             )
-            moved = float(targets[row, env] - paths.values[row, env])
+            moved = float(targets[row, env] - trajectories.values[row, env])
             assert moved == pytest.approx(worth[row], rel=1e-9, abs=1e-9)
         for row in episode.rows:
-            one_step = advantage_over_n(played(paths), episode, row, 1, gamma)
+            one_step = advantage_over_n(played(trajectories), episode, row, 1, gamma)
             expected = one_step + gamma * worth[row + 1]
             assert float(advantages[row, env]) == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
@@ -356,43 +371,49 @@ def test_vtrace_on_its_own_actions_is_n_step_to_the_end(
     columns: tuple[str, ...], seed: int, gamma: float, rho_bar: float, c_bar: float
 ) -> None:
     plain = random_paths(columns, seed)
-    paths = dataclasses.replace(plain, ratios=torch.ones_like(plain.rewards))
-    advantages, targets = vtrace_of(paths, gamma, rho_bar, c_bar)
+    trajectories = dataclasses.replace(plain, ratios=torch.ones_like(plain.rewards))
+    advantages, targets = vtrace_of(trajectories, gamma, rho_bar, c_bar)
     expected = n_step_of(plain, gamma, len(plain.rewards))
-    valid = paths.valid
+    valid = trajectories.valid
     assert_close(advantages[valid], expected[valid], rtol=1e-9, atol=1e-9)
-    assert_close(targets[valid], (expected + paths.values)[valid], rtol=1e-9, atol=1e-9)
+    assert_close(targets[valid], (expected + trajectories.values)[valid], rtol=1e-9, atol=1e-9)
 
 
 @given(columns=layouts(), seed=seeds, gamma=fractions)
 def test_ratios_of_1_change_no_advantage(columns: tuple[str, ...], seed: int, gamma: float) -> None:
     plain = random_paths(columns, seed)
-    paths = dataclasses.replace(plain, ratios=torch.ones_like(plain.rewards))
-    assert torch.equal(gae_of(paths, gamma, 0.8), gae_of(plain, gamma, 0.8))
-    assert torch.equal(n_step_of(paths, gamma, 3), n_step_of(plain, gamma, 3))
+    trajectories = dataclasses.replace(plain, ratios=torch.ones_like(plain.rewards))
+    assert torch.equal(gae_of(trajectories, gamma, 0.8), gae_of(plain, gamma, 0.8))
+    assert torch.equal(n_step_of(trajectories, gamma, 3), n_step_of(plain, gamma, 3))
 
 
 @given(columns=layouts(), seed=seeds)
 def test_without_a_future_the_reward_is_all_the_credit(columns: tuple[str, ...], seed: int) -> None:
-    paths = random_paths(columns, seed, ratios=True)
-    expected = (paths.rewards - paths.values)[paths.valid]
-    for found in (gae_of(paths, 0.0, 0.95), n_step_of(paths, 0.0, 4), vtrace_of(paths, 0.0)[0]):
-        assert_close(found[paths.valid], expected)
+    trajectories = random_paths(columns, seed, ratios=True)
+    expected = (trajectories.rewards - trajectories.values)[trajectories.valid]
+    for found in (
+        gae_of(trajectories, 0.0, 0.95),
+        n_step_of(trajectories, 0.0, 4),
+        vtrace_of(trajectories, 0.0)[0],
+    ):
+        assert_close(found[trajectories.valid], expected)
 
 
 @every_credit
 @given(columns=layouts(), seed=seeds)
 def test_rewards_of_an_episode_credit_no_other_episode(
-    credit: Callable[[Paths], Tensor], columns: tuple[str, ...], seed: int
+    credit: Callable[[Trajectories], Tensor], columns: tuple[str, ...], seed: int
 ) -> None:
-    paths = random_paths(columns, seed, ratios=True)
-    before = credit(paths)
+    trajectories = random_paths(columns, seed, ratios=True)
+    before = credit(trajectories)
     for episode in episodes_of(columns):
-        own = torch.zeros_like(paths.valid)
+        own = torch.zeros_like(trajectories.valid)
         own[episode.rows, episode.env] = True
-        changed = dataclasses.replace(paths, rewards=torch.where(own, 100.0, paths.rewards))
+        changed = dataclasses.replace(
+            trajectories, rewards=torch.where(own, 100.0, trajectories.rewards)
+        )
         after = credit(changed)
-        others = paths.valid & ~own
+        others = trajectories.valid & ~own
         assert torch.equal(after[others], before[others])
         assert (after[own] != before[own]).all()
 
@@ -400,20 +421,20 @@ def test_rewards_of_an_episode_credit_no_other_episode(
 @every_credit
 @given(columns=layouts(), seed=seeds)
 def test_nothing_after_a_done_changes_the_credit_before_it(
-    credit: Callable[[Paths], Tensor], columns: tuple[str, ...], seed: int
+    credit: Callable[[Trajectories], Tensor], columns: tuple[str, ...], seed: int
 ) -> None:
-    paths = random_paths(columns, seed, ratios=True)
-    ratios = paths.ratios
+    trajectories = random_paths(columns, seed, ratios=True)
+    ratios = trajectories.ratios
     assert ratios is not None
-    before = credit(paths)
-    for row, env in paths.done.nonzero().tolist():
-        later = torch.zeros_like(paths.valid)
+    before = credit(trajectories)
+    for row, env in trajectories.done.nonzero().tolist():
+        later = torch.zeros_like(trajectories.valid)
         later[row + 1 :, env] = True
         changed = dataclasses.replace(
-            paths,
-            rewards=torch.where(later, -50.0, paths.rewards),
-            values=torch.where(later, 70.0, paths.values),
-            next_values=torch.where(later, -90.0, paths.next_values),
+            trajectories,
+            rewards=torch.where(later, -50.0, trajectories.rewards),
+            values=torch.where(later, 70.0, trajectories.values),
+            next_values=torch.where(later, -90.0, trajectories.next_values),
             ratios=torch.where(later, 8.0, ratios),
         )
         assert torch.equal(credit(changed)[: row + 1], before[: row + 1])
@@ -422,19 +443,21 @@ def test_nothing_after_a_done_changes_the_credit_before_it(
 @every_credit
 @given(columns=layouts(), seed=seeds)
 def test_what_stands_on_invalid_rows_changes_no_valid_row(
-    credit: Callable[[Paths], Tensor], columns: tuple[str, ...], seed: int
+    credit: Callable[[Trajectories], Tensor], columns: tuple[str, ...], seed: int
 ) -> None:
-    paths = random_paths(columns, seed, ratios=True)
-    ratios = paths.ratios
+    trajectories = random_paths(columns, seed, ratios=True)
+    ratios = trajectories.ratios
     assert ratios is not None
     changed = dataclasses.replace(
-        paths,
-        rewards=torch.where(paths.valid, paths.rewards, 1e6),
-        values=torch.where(paths.valid, paths.values, -1e6),
-        next_values=torch.where(paths.valid, paths.next_values, 1e7),
-        ratios=torch.where(paths.valid, ratios, 1e3),
+        trajectories,
+        rewards=torch.where(trajectories.valid, trajectories.rewards, 1e6),
+        values=torch.where(trajectories.valid, trajectories.values, -1e6),
+        next_values=torch.where(trajectories.valid, trajectories.next_values, 1e7),
+        ratios=torch.where(trajectories.valid, ratios, 1e3),
     )
-    assert torch.equal(credit(changed)[paths.valid], credit(paths)[paths.valid])
+    assert torch.equal(
+        credit(changed)[trajectories.valid], credit(trajectories)[trajectories.valid]
+    )
 
 
 @pytest.mark.parametrize("gae_lambda", [0.0, 0.5, 0.95, 1.0])
@@ -446,9 +469,9 @@ def test_a_time_limit_costs_nothing_in_an_env_that_pays_1_forever(gae_lambda: fl
     cut = paths_of(column, rewards=rewards, values=values)
     advantages = gae_of(cut, gamma, gae_lambda)
     assert_close(advantages[cut.valid], torch.zeros_like(advantages[cut.valid]))
-    over = paths_of(column.replace("U", "T"), rewards=rewards, values=values)
+    needs_reset = paths_of(column.replace("U", "T"), rewards=rewards, values=values)
     # taken for an end, the cut would lose all that comes after: 0.9 / (1 - 0.9) = 9
-    assert float(gae_of(over, gamma, gae_lambda)[9, 0]) == pytest.approx(-9)
+    assert float(gae_of(needs_reset, gamma, gae_lambda)[9, 0]) == pytest.approx(-9)
 
 
 def test_normalized_advantages_have_mean_0_and_standard_deviation_1() -> None:

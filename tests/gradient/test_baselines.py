@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
-from distpg.config import GradientSettings
+from distpg.config.settings import GradientSettings
 from distpg.gradient.advantages import estimate
 from distpg.gradient.baselines import mean_of_others, time_mean_of_others
-from distpg.gradient.paths import Paths, episode_index, episode_times
+from distpg.gradient.trajectories import Trajectories, episode_index, episode_times
 from tests.gradient.episodes import episodes_of, layouts, marks, paths_of, random_paths
 
 TABLE = torch.tensor([[1.0, 2.0], [2.0, 4.0], [4.0, 100.0]])
@@ -49,9 +49,9 @@ def test_mean_of_others_per_episode_and_per_step_differ_where_lengths_do() -> No
 def test_an_episodes_own_credit_does_not_move_its_baseline(
     per_episode: bool, columns: tuple[str, ...], seed: int
 ) -> None:
-    paths = random_paths(columns, seed)
-    credit = paths.rewards
-    episodes = episode_index(paths.done, paths.valid)
+    trajectories = random_paths(columns, seed)
+    credit = trajectories.rewards
+    episodes = episode_index(trajectories.done, trajectories.valid)
     if int(episodes.max()) < 1:
         return
     before = mean_of_others(credit, episodes, per_episode=per_episode)
@@ -96,24 +96,26 @@ def test_where_no_other_episode_came_so_far_the_time_baseline_is_exactly_0() -> 
 def test_the_time_baseline_averages_the_same_step_of_the_other_episodes(
     columns: tuple[str, ...], seed: int
 ) -> None:
-    paths = random_paths(columns, seed)
-    found = time_mean_of_others(paths.rewards, episode_times(paths.done, paths.valid))
-    credits = [paths.rewards[one.rows, one.env].tolist() for one in episodes_of(columns)]
+    trajectories = random_paths(columns, seed)
+    found = time_mean_of_others(
+        trajectories.rewards, episode_times(trajectories.done, trajectories.valid)
+    )
+    credits = [trajectories.rewards[one.rows, one.env].tolist() for one in episodes_of(columns)]
     for number, episode in enumerate(episodes_of(columns)):
         others = credits[:number] + credits[number + 1 :]
         for elapsed, row in enumerate(episode.rows):
             reached = [credit[elapsed] for credit in others if len(credit) > elapsed]
             expected = sum(reached) / len(reached) if reached else 0
             assert float(found[row, episode.env]) == pytest.approx(expected, abs=1e-9)
-    assert not found[~paths.valid].any()
+    assert not found[~trajectories.valid].any()
 
 
 @given(columns=layouts(whole_episodes=True), seed=st.integers(0, 2**31))
 def test_an_episodes_own_credit_does_not_move_its_time_baseline(
     columns: tuple[str, ...], seed: int
 ) -> None:
-    paths = random_paths(columns, seed)
-    credit, times = paths.rewards, episode_times(paths.done, paths.valid)
+    trajectories = random_paths(columns, seed)
+    credit, times = trajectories.rewards, episode_times(trajectories.done, trajectories.valid)
     before = time_mean_of_others(credit, times)
     for episode in episodes_of(columns):
         changed = credit.clone()
@@ -180,9 +182,9 @@ def combination(
     )
 
 
-def own_actions(paths: Paths) -> Paths:
+def own_actions(trajectories: Trajectories) -> Trajectories:
     """Say that the policy to credit is the one that acted."""
-    return dataclasses.replace(paths, ratios=torch.ones_like(paths.rewards))
+    return dataclasses.replace(trajectories, ratios=torch.ones_like(trajectories.rewards))
 
 
 @pytest.mark.parametrize(("advantage", "baseline"), LEGAL)
@@ -256,7 +258,7 @@ def game_log_probs(logits: Tensor) -> Tensor:
     return torch.stack([torch.stack([*row, table.new_zeros(())][:2]) for row in rows])
 
 
-def game_paths(batch: tuple[int, ...]) -> Paths:
+def game_paths(batch: tuple[int, ...]) -> Trajectories:
     """Lay the plays of a batch side by side."""
     lengths = [len(PLAYS[play][0]) for play in batch]
     columns = ["T" + "x" if length == 1 else ".T" for length in lengths]
@@ -283,9 +285,9 @@ def test_every_legal_combination_leaves_the_expected_gradient_exact(
     settings = combination(advantage, baseline, gamma=gamma, gae_lambda=1.0)
     weighted = torch.zeros((), dtype=torch.float64)
     for batch in itertools.product(range(len(PLAYS)), repeat=3):
-        paths = own_actions(game_paths(batch))
-        advantages, _ = estimate(paths, settings)
-        steps = advantages * paths.valid * log_probs[list(batch)].T
+        trajectories = own_actions(game_paths(batch))
+        advantages, _ = estimate(trajectories, settings)
+        steps = advantages * trajectories.valid * log_probs[list(batch)].T
         weighted = weighted + chances[list(batch)].prod().detach() * steps.sum() / len(batch)
     (expected,) = torch.autograd.grad(weighted, logits)
     assert_close(expected, exact, rtol=0, atol=1e-10)
@@ -320,9 +322,9 @@ def test_with_the_true_values_every_bootstrap_leaves_the_expected_gradient_exact
     weighted = torch.zeros((), dtype=torch.float64)
     objective = torch.zeros((), dtype=torch.float64)
     for play, (arms, rewards) in enumerate(PLAYS):
-        paths = game_paths((play,))
-        paths = dataclasses.replace(paths, values=values[:-1], next_values=values[1:])
-        advantages, _ = estimate(own_actions(paths), settings)
+        trajectories = game_paths((play,))
+        trajectories = dataclasses.replace(trajectories, values=values[:-1], next_values=values[1:])
+        advantages, _ = estimate(own_actions(trajectories), settings)
         weighted = weighted + chances[play].detach() * sum(
             advantages[step, 0] * log_probs[play, step] for step in range(len(arms))
         )
@@ -340,11 +342,11 @@ def test_with_the_true_values_every_bootstrap_leaves_the_expected_gradient_exact
 def test_n_step_over_all_rewards_is_reward_to_go_with_every_baseline(
     baseline: str, columns: tuple[str, ...], seed: int, ratios: bool
 ) -> None:
-    paths = random_paths(columns, seed, ratios=ratios)
+    trajectories = random_paths(columns, seed, ratios=ratios)
     if baseline == "mean" and len(episodes_of(columns)) < 2:
         return
-    found = estimate(paths, combination("n_step inf", baseline, gamma=0.9))
-    expected = estimate(paths, combination("reward_to_go", baseline, gamma=0.9))
+    found = estimate(trajectories, combination("n_step inf", baseline, gamma=0.9))
+    expected = estimate(trajectories, combination("reward_to_go", baseline, gamma=0.9))
     for one, other in zip(found, expected, strict=True):
         assert torch.equal(one, other)
 
@@ -353,16 +355,18 @@ def test_n_step_over_all_rewards_is_reward_to_go_with_every_baseline(
 def test_a_critic_that_is_right_leaves_the_advantages_of_its_own_returns_at_0(
     columns: tuple[str, ...], seed: int
 ) -> None:
-    paths = random_paths(columns, seed)
-    _, returns = estimate(paths, combination("reward_to_go", "none", gamma=0.9))
-    right = Paths(
-        rewards=paths.rewards,
+    trajectories = random_paths(columns, seed)
+    _, returns = estimate(trajectories, combination("reward_to_go", "none", gamma=0.9))
+    right = Trajectories(
+        rewards=trajectories.rewards,
         values=returns,
-        next_values=paths.next_values,
+        next_values=trajectories.next_values,
         terminated=marks(columns, "TBL"),
-        truncated=paths.truncated,
-        valid=paths.valid,
+        truncated=trajectories.truncated,
+        valid=trajectories.valid,
     )
     advantages, targets = estimate(right, combination("reward_to_go", "value", gamma=0.9))
-    assert torch.equal(advantages[paths.valid], torch.zeros_like(returns[paths.valid]))
-    assert torch.equal(targets[paths.valid], returns[paths.valid])
+    assert torch.equal(
+        advantages[trajectories.valid], torch.zeros_like(returns[trajectories.valid])
+    )
+    assert torch.equal(targets[trajectories.valid], returns[trajectories.valid])

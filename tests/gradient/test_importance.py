@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
-from distpg.config import GradientSettings
+from distpg.config.settings import GradientSettings
 from distpg.gradient.advantages import estimate
 from distpg.gradient.importance import importance_weights
 from tests.gradient.episodes import episodes_of, layouts, marks, paths_of
@@ -85,7 +85,7 @@ def test_weights_are_products_of_the_ratios_of_their_own_episode(
         ratios = log_ratio[one.rows, one.env].exp().tolist()
         own = {kind: table[one.rows, one.env].tolist() for kind, table in found.items()}
         assert own["trajectory"] == pytest.approx([math.prod(ratios)] * len(ratios))
-        assert own["per_decision"] == pytest.approx(list(itertools.accumulate(ratios, mul)))
+        assert own["per_decision"] == pytest.approx(list(itertools.reverse_scan(ratios, mul)))
         assert own["per_step"] == pytest.approx(ratios)
 
 

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from distpg.gradient.losses import (
     SURROGATES,
     Coefficients,
-    Scored,
+    SurrogateInputs,
     clipped_loss,
     log_prob_loss,
     ratio_loss,
@@ -36,7 +36,7 @@ def softmax_gradient(
     weights = torch.ones(4, dtype=torch.float64) * importance
     # the policy that acted had the same logits, but for what the surrogate says it moved
     kl = Categorical(LOGITS.expand(4, 3)).kl(Categorical(logits.expand(4, 3)))
-    scored = Scored(logprobs, logprobs - acted, ADVANTAGES, weights, kl)
+    scored = SurrogateInputs(logprobs, logprobs - acted, ADVANTAGES, weights, kl)
     now = Coefficients(clip=0.2, kl=kl_coef, entropy=0.0)
     (gradient,) = torch.autograd.grad(SURROGATES[loss](scored, now), logits)
     return gradient
@@ -95,7 +95,9 @@ def test_the_detached_ratio_has_log_probs_gradient_wherever_the_parameters_are(
 def test_the_detached_ratios_loss_is_minus_the_mean_of_the_advantages() -> None:
     logprobs = torch.tensor([-0.5, -2.0, -1.0, -3.0], dtype=torch.float64)
     none = torch.zeros(0, dtype=torch.float64)
-    scored = Scored(logprobs, logprobs * 0 + 1, ADVANTAGES, torch.ones_like(logprobs), none)
+    scored = SurrogateInputs(
+        logprobs, logprobs * 0 + 1, ADVANTAGES, torch.ones_like(logprobs), none
+    )
     now = Coefficients(clip=0.2, kl=1.0, entropy=0.0)
     # 1 - 2 + 0.5 + 3 = 2.5
     assert float(SURROGATES["detached_ratio"](scored, now)) == pytest.approx(-2.5 / 4)
@@ -125,7 +127,7 @@ def test_the_kl_penalty_has_the_gradient_of_torchs_divergence(surrogate: str) ->
     current = Categorical(logits.expand(4, 3))
     actions = torch.tensor(ACTIONS)
     old = Categorical(acting_logits)
-    scored = Scored(
+    scored = SurrogateInputs(
         logprobs=current.log_prob(actions),
         log_ratio=current.log_prob(actions) - old.log_prob(actions),
         advantages=ADVANTAGES,

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from distpg.envs import diamond_hill
-from distpg.envs.solver import Game, Solver
 from distpg.gradient.natural_gradient import (
     Product,
     Trial,
@@ -26,6 +25,7 @@ from distpg.policy.distributions import (
     Distribution,
     MultiCategorical,
 )
+from distpg.proof.solver import Game, Solver
 
 NUM_PARAMETERS = 6
 OBS = torch.tensor([[1.0, 0.5], [-0.3, 2.0], [0.7, -1.1]], dtype=torch.float64)

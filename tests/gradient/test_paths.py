@@ -1,7 +1,7 @@
 import torch
 from hypothesis import given
 
-from distpg.gradient.paths import episode_index, episode_starts, episode_times
+from distpg.gradient.trajectories import episode_index, episode_starts, episode_times
 from tests.gradient.episodes import episodes_of, layouts, marks
 
 

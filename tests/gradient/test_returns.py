@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from distpg.gradient.paths import Paths
+from distpg.gradient.trajectories import Trajectories
 from tests.gradient.credits import reward_to_go_of, total_return_of
 from tests.gradient.episodes import (
     Episode,
@@ -42,9 +42,11 @@ def test_reward_to_go_by_hand_weighs_what_follows_a_step_by_the_ratio_of_the_nex
 
 
 def test_reward_to_go_without_values_ends_at_the_cut() -> None:
-    paths = by_hand(".Ux.")
-    paths = dataclasses.replace(paths, next_values=torch.zeros_like(paths.next_values))
-    assert at(reward_to_go_of(paths, 0.5), 0, 1, 3) == [2, 2, 4]
+    trajectories = by_hand(".Ux.")
+    trajectories = dataclasses.replace(
+        trajectories, next_values=torch.zeros_like(trajectories.next_values)
+    )
+    assert at(reward_to_go_of(trajectories, 0.5), 0, 1, 3) == [2, 2, 4]
 
 
 def test_total_return_by_hand() -> None:
@@ -63,9 +65,9 @@ def test_total_return_by_hand_leaves_what_was_paid_before_a_step_as_it_was() -> 
 
 def test_a_lost_life_ends_a_return_though_the_next_row_is_valid() -> None:
     # rewards 1, 2 | 0, 4 and a cut before V = 8
-    paths = by_hand(".L..")
-    assert at(reward_to_go_of(paths, 0.5), 0, 1, 2, 3) == [2, 2, 4, 8]
-    assert at(total_return_of(paths, 0.5), 0, 1, 2, 3) == [2, 2, 4, 4]
+    trajectories = by_hand(".L..")
+    assert at(reward_to_go_of(trajectories, 0.5), 0, 1, 2, 3) == [2, 2, 4, 8]
+    assert at(total_return_of(trajectories, 0.5), 0, 1, 2, 3) == [2, 2, 4, 4]
 
 
 def test_what_is_both_terminated_and_truncated_is_worth_nothing_more() -> None:
@@ -73,7 +75,7 @@ def test_what_is_both_terminated_and_truncated_is_worth_nothing_more() -> None:
     assert at(total_return_of(by_hand(".Bx."), 0.5), 0, 1) == [2, 2]
 
 
-def return_from(paths: Paths, episode: Episode, first: int, gamma: float) -> float:
+def return_from(trajectories: Trajectories, episode: Episode, first: int, gamma: float) -> float:
     """Sum what is paid from `first` on, and what the successor of a cut is worth.
 
     Each under the product of the ratios of the steps between.
@@ -82,12 +84,14 @@ def return_from(paths: Paths, episode: Episode, first: int, gamma: float) -> flo
     rows = [row for row in episode.rows if row >= first]
     total = sum(
         gamma ** (row - first)
-        * ratio_product(paths, env, first, row)
-        * float(paths.rewards[row, env])
+        * ratio_product(trajectories, env, first, row)
+        * float(trajectories.rewards[row, env])
         for row in rows
     )
     if episode.end in ".U":
-        worth = ratio_product(paths, env, first, rows[-1]) * float(paths.next_values[rows[-1], env])
+        worth = ratio_product(trajectories, env, first, rows[-1]) * float(
+            trajectories.next_values[rows[-1], env]
+        )
         total += gamma ** len(rows) * worth
     return total
 
@@ -97,11 +101,11 @@ def return_from(paths: Paths, episode: Episode, first: int, gamma: float) -> flo
 def test_reward_to_go_is_the_sum_of_the_discounted_rest(
     ratios: bool, columns: tuple[str, ...], seed: int, gamma: float
 ) -> None:
-    paths = random_paths(columns, seed, ratios=ratios)
-    found = reward_to_go_of(paths, gamma)
+    trajectories = random_paths(columns, seed, ratios=ratios)
+    found = reward_to_go_of(trajectories, gamma)
     for episode in episodes_of(columns):
         for row in episode.rows:
-            expected = return_from(paths, episode, row, gamma)
+            expected = return_from(trajectories, episode, row, gamma)
             assert float(found[row, episode.env]) == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
@@ -109,10 +113,10 @@ def test_reward_to_go_is_the_sum_of_the_discounted_rest(
 def test_total_return_is_the_sum_from_the_first_step_for_every_step(
     columns: tuple[str, ...], seed: int, gamma: float
 ) -> None:
-    paths = random_paths(columns, seed)
-    found = total_return_of(paths, gamma)
+    trajectories = random_paths(columns, seed)
+    found = total_return_of(trajectories, gamma)
     for episode in episodes_of(columns):
-        expected = return_from(paths, episode, episode.rows[0], gamma)
+        expected = return_from(trajectories, episode, episode.rows[0], gamma)
         for row in episode.rows:
             assert float(found[row, episode.env]) == pytest.approx(expected, abs=1e-9)
 
@@ -121,25 +125,28 @@ def test_total_return_is_the_sum_from_the_first_step_for_every_step(
 def test_total_return_is_what_was_paid_and_the_corrected_rest(
     columns: tuple[str, ...], seed: int, gamma: float
 ) -> None:
-    paths = random_paths(columns, seed, ratios=True)
-    found = total_return_of(paths, gamma)
+    trajectories = random_paths(columns, seed, ratios=True)
+    found = total_return_of(trajectories, gamma)
     for episode in episodes_of(columns):
         for elapsed, row in enumerate(episode.rows):
-            before = paths.rewards[episode.rows[:elapsed], episode.env].tolist()
+            before = trajectories.rewards[episode.rows[:elapsed], episode.env].tolist()
             paid = sum(gamma**step * reward for step, reward in enumerate(before))
-            expected = paid + gamma**elapsed * return_from(paths, episode, row, gamma)
+            expected = paid + gamma**elapsed * return_from(trajectories, episode, row, gamma)
             assert float(found[row, episode.env]) == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
 @given(columns=layouts(), seed=seeds, gamma=fractions)
 def test_ratios_of_1_change_no_return(columns: tuple[str, ...], seed: int, gamma: float) -> None:
     plain = random_paths(columns, seed)
-    paths = dataclasses.replace(plain, ratios=torch.ones_like(plain.rewards))
-    assert torch.equal(reward_to_go_of(paths, gamma), reward_to_go_of(plain, gamma))
-    assert torch.equal(total_return_of(paths, gamma), total_return_of(plain, gamma))
+    trajectories = dataclasses.replace(plain, ratios=torch.ones_like(plain.rewards))
+    assert torch.equal(reward_to_go_of(trajectories, gamma), reward_to_go_of(plain, gamma))
+    assert torch.equal(total_return_of(trajectories, gamma), total_return_of(plain, gamma))
 
 
 @given(columns=layouts(), seed=seeds)
 def test_without_a_future_the_reward_is_the_return(columns: tuple[str, ...], seed: int) -> None:
-    paths = random_paths(columns, seed)
-    assert_close(reward_to_go_of(paths, 0.0)[paths.valid], paths.rewards[paths.valid])
+    trajectories = random_paths(columns, seed)
+    assert_close(
+        reward_to_go_of(trajectories, 0.0)[trajectories.valid],
+        trajectories.rewards[trajectories.valid],
+    )

@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from distpg.config import Config
+from distpg.config.config import Config
 from distpg.envs.make import find_env, make_vector_env
 from distpg.errors import RunError
 from distpg.imitation.cloner import Cloner, Labels
-from distpg.phases import UNDONE
 from distpg.policy.distributions import LOG_STD_LOW
-from distpg.records import Rollout
+from distpg.records import UNDONE, Rollout
 from tests import environments
 
 assert environments

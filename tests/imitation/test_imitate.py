@@ -24,10 +24,10 @@ from distpg import (
 )
 from distpg.cli import main
 from distpg.envs.diamond_hill import DiamondHill
-from distpg.evaluation import Evaluator
 from distpg.policy.file import read_policy
 from distpg.records import Evaluation
-from distpg.run_dir import RunDir
+from distpg.rollout.evaluation import Evaluator
+from distpg.run.directory import RunDir
 from distpg.spaces import Obs
 from tests.environments import AnyKind
 from tests.envs.test_masks import Strict

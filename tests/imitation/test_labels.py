@@ -8,7 +8,7 @@ import torch
 
 from distpg.imitation import labels
 from distpg.imitation.cloner import Cloner
-from distpg.imitation.labels import Following, ask
+from distpg.imitation.labels import RecurrentRelabeler, ask
 from distpg.imitation.sources import FunctionExpert
 from distpg.policy.actor_critic import Policy
 from distpg.policy.recurrent import SEQUENCE
@@ -60,15 +60,17 @@ def spelt_out(policy: Policy, rollouts: list[Rollout]) -> np.ndarray:
     """Most likely actions of a policy that observes each env by itself, [T, N] over all rounds."""
     columns: list[list[int]] = []
     for env in range(rollouts[0].valid.shape[1]):
-        memory, column = torch.zeros(1, policy.num_memory), list[int]()
+        recurrent_state, column = torch.zeros(1, policy.recurrent_state_size), list[int]()
         for rollout in rollouts:
             for obs, kept in zip(rollout.obs["obs"][:-1, env], rollout.valid[:, env], strict=True):
                 seen = policy.normalizer({"obs": torch.from_numpy(obs[None].copy())})
                 assert policy.recurrent is not None
-                features, memory = policy.recurrent.step(policy.encoder(seen), memory)
+                features, recurrent_state = policy.recurrent.step(
+                    policy.encoder(seen), recurrent_state
+                )
                 column.append(int(policy.head(features).argmax()))
                 if not kept:
-                    memory = torch.zeros_like(memory)
+                    recurrent_state = torch.zeros_like(recurrent_state)
         columns.append(column)
     return np.array(columns).T
 
@@ -79,7 +81,7 @@ def test_an_expert_with_a_memory_follows_each_slot_through_its_episodes_and_roll
     with torch.no_grad():
         # so that what it does depends on more than the last observation
         expert.head.weight.mul_(100)
-    follow = Following(expert, others.learner.policy)
+    follow = RecurrentRelabeler(expert, others.learner.policy)
     labelled = [[follow(rollout) for rollout in round_] for round_ in played(others, 3)]
     differing = 0
     for slot in range(2):
@@ -90,7 +92,7 @@ def test_an_expert_with_a_memory_follows_each_slot_through_its_episodes_and_roll
         actions = np.concatenate([rollout.actions for rollout in rollouts])
         np.testing.assert_array_equal(actions[valid], expected[valid])
         assert not valid.all()
-        forgetful = Following(expert, others.learner.policy)
+        forgetful = RecurrentRelabeler(expert, others.learner.policy)
         for rollout in rollouts:
             forgetful.last.clear()
             differing += int((forgetful(rollout).actions != rollout.actions).sum())

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from distpg.config import Config
+from distpg.config.config import Config
 from distpg.envs.make import EnvSource, find_env
-from distpg.gradient.paths import Paths
+from distpg.gradient.trajectories import Trajectories
 from distpg.learner import diagnosis
 from distpg.learner.learner import Learner
 from distpg.learner.minibatches import Samples
 from distpg.records import Batch, LearnerState, Rollout, Weights
-from distpg.rollout import RolloutWorker
+from distpg.rollout.worker import RolloutWorker
 
 TINY: dict[str, Any] = {
     "num_workers": 0,
@@ -87,15 +87,17 @@ def norm(arrays: Mapping[str, np.ndarray]) -> float:
     )
 
 
-def seen(learner: Learner, rollouts: list[Rollout]) -> tuple[Samples, Paths]:
+def seen(learner: Learner, rollouts: list[Rollout]) -> tuple[Samples, Trajectories]:
     """Value rollouts as the learner stands now."""
     return learner.observe(Batch.join(rollouts, learner.device))
 
 
 def policy_gradient(learner: Learner, rollouts: list[Rollout]) -> dict[str, np.ndarray]:
     """Return where the surrogate sends the policy's parameters, as arrays by name."""
-    samples, paths = seen(learner, rollouts)
-    return arrays_of(diagnosis.policy_gradient(learner, samples, learner.credit(samples, paths)))
+    samples, trajectories = seen(learner, rollouts)
+    return arrays_of(
+        diagnosis.policy_gradient(learner, samples, learner.credit(samples, trajectories))
+    )
 
 
 def arrays_of(tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from distpg.learner.noise import NoiseAverage, measure_noise
 
-from distpg.learner.diagnosis import NoiseMemory, gradient_samples, measure_noise, measure_step
+from distpg.learner.diagnosis import gradient_samples, measure_step
 from distpg.records import Rollout
 from tests.learner.runs import Run, assert_same_state, policy_gradient, seen
 
@@ -34,9 +35,9 @@ def paying(rollouts: list[Rollout], factor: float) -> list[Rollout]:
 
 def measured(run: Run, rollouts: list[Rollout]) -> dict[str, float]:
     """Update, and measure the step on the batch that it was taken on."""
-    samples, paths = seen(run.make_learner(), rollouts)
+    samples, trajectories = seen(run.make_learner(), rollouts)
     run.learner.update(rollouts)
-    return measure_step(run.learner, samples, paths)
+    return measure_step(run.learner, samples, trajectories)
 
 
 def test_no_step_moves_nothing_and_promises_nothing() -> None:
@@ -109,22 +110,22 @@ def test_the_parts_of_a_batch_make_up_its_gradient() -> None:
 
 
 def test_a_batch_of_one_env_tells_nothing_of_noise() -> None:
-    assert measure_noise(NoiseMemory(), torch.ones(1, 4), torch.tensor([8.0])) == {}
+    assert measure_noise(NoiseAverage(), torch.ones(1, 4), torch.tensor([8.0])) == {}
 
 
 def test_noise_scale_and_signal_to_noise_ratio_by_hand() -> None:
     # parts of 4 samples with gradients 1 and 3: mean 2; noise 4 * (1 + 1) / 1 = 8; signal 4 - 8/8
-    found = measure_noise(NoiseMemory(), torch.tensor([[1.0], [3.0]]), torch.tensor([4.0, 4.0]))
+    found = measure_noise(NoiseAverage(), torch.tensor([[1.0], [3.0]]), torch.tensor([4.0, 4.0]))
     assert found["gradient/noise_scale"] == pytest.approx(8 / 3)
     assert found["gradient/recommended_batch_size"] == pytest.approx(8 / 3)
     assert found["gradient/snr"] == pytest.approx((3 * 8 / 8) ** 0.5)
 
 
 def test_a_batch_whose_noise_hides_the_signal_leaves_the_recommendation_to_the_others() -> None:
-    memory, sizes = NoiseMemory(), torch.tensor([4.0, 4.0])
+    recurrent_state, sizes = NoiseAverage(), torch.tensor([4.0, 4.0])
     for _ in range(5):
-        measure_noise(memory, torch.tensor([[1.0], [3.0]]), sizes)
-    found = measure_noise(memory, torch.tensor([[-1.0], [1.0]]), sizes)
+        measure_noise(recurrent_state, torch.tensor([[1.0], [3.0]]), sizes)
+    found = measure_noise(recurrent_state, torch.tensor([[-1.0], [1.0]]), sizes)
     assert set(found) == {"gradient/recommended_batch_size"}
     assert found["gradient/recommended_batch_size"] > 8 / 3
 
@@ -135,12 +136,13 @@ def test_measuring_every_iteration_or_never_leaves_the_same_weights() -> None:
     never, always = ({name for name in found if name.startswith("gradient/")} for found in stats)
     assert never == {"gradient/norm"}
     assert {"gradient/kl", "gradient/surrogate_gain", "gradient/kl_term"} <= always
-    memory = "noise_memory/signal_and_noise"
+    recurrent_state = "noise_memory/signal_and_noise"
     states = [run.learner.state() for run in runs]
     assert_same_state(
         *(
             dataclasses.replace(
-                state, arrays={name: a for name, a in state.arrays.items() if name != memory}
+                state,
+                arrays={name: a for name, a in state.arrays.items() if name != recurrent_state},
             )
             for state in states
         )

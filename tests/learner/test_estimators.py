@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from distpg.config import Config, hints
+from distpg.config.config import Config, hints
 from distpg.learner import diagnosis
 from distpg.learner.learner import Learner
 from distpg.records import Rollout
@@ -128,13 +128,13 @@ def test_the_second_step_follows_the_gradient_at_the_parameters_that_the_first_l
     run = Run(**{**LONG, **ONE_STEP, **SGD}, **settings)
     twice = run.make_learner(num_epochs=2)
     rollouts = run.collect()
-    samples, paths = seen(run.learner, rollouts)
-    stale = run.learner.credit(samples, paths)
+    samples, trajectories = seen(run.learner, rollouts)
+    stale = run.learner.credit(samples, trajectories)
     twice.update(rollouts)
     run.learner.update(rollouts)
     first = parameters(run.learner.weights())
     gradient = arrays_of(
-        diagnosis.policy_gradient(run.learner, samples, run.learner.credit(samples, paths))
+        diagnosis.policy_gradient(run.learner, samples, run.learner.credit(samples, trajectories))
     )
     step = moved(first, parameters(twice.weights()))
     assert norm(step) > 1e-4
@@ -200,8 +200,8 @@ def test_the_gradient_on_actions_of_another_policy_is_the_weighted_sum_as_define
     rollouts = run.collect()
     run.learner.update(rollouts)
     found = policy_gradient(run.learner, rollouts)
-    samples, paths = seen(run.learner, rollouts)
-    weights = run.learner.credit(samples, paths).importance
+    samples, trajectories = seen(run.learner, rollouts)
+    weights = run.learner.credit(samples, trajectories).importance
     assert float((weights - 1).abs().max()) > 0.01
     assert importance_clip is None or float(weights.max()) == pytest.approx(importance_clip)
     assert_close(found, gradient_by_definition(run.learner, rollouts), atol=1e-4)
@@ -212,8 +212,8 @@ def test_no_other_surrogate_takes_importance_weights(surrogate: str) -> None:
     run = Run(surrogate=surrogate, num_epochs=1)
     rollouts = run.collect()
     run.learner.update(rollouts)
-    samples, paths = seen(run.learner, rollouts)
-    credit = run.learner.credit(samples, paths)
+    samples, trajectories = seen(run.learner, rollouts)
+    credit = run.learner.credit(samples, trajectories)
     assert torch.equal(credit.importance, torch.ones_like(credit.importance))
 
 
@@ -282,8 +282,8 @@ def test_value_epochs_bring_the_values_closer_to_the_returns() -> None:
     run = Run(**LONG, learning_rate=0.01)
     fitted = run.make_learner(value_epochs=20)
     rollouts = run.collect()
-    samples, paths = seen(run.learner, rollouts)
-    returns = run.learner.credit(samples, paths).returns
+    samples, trajectories = seen(run.learner, rollouts)
+    returns = run.learner.credit(samples, trajectories).returns
     errors: list[float] = []
     for learner in (run.learner, fitted):
         learner.update(rollouts)

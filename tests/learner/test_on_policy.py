@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distpg.config import Config
+from distpg.config.config import Config
 from distpg.envs.make import find_env
 from distpg.errors import AnomalyError, RunError
 from distpg.learner.learner import Learner
 from distpg.learner.on_policy import check_sound
 from distpg.records import Rollout
-from distpg.rollout import RolloutWorker
+from distpg.rollout.worker import RolloutWorker
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from distpg.config import LearnerSettings
+from distpg.config.settings import LearnerSettings
 from distpg.errors import InputError
 from distpg.learner.optimizer import Optimizer
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distpg.gradient.paths import Paths
+from distpg.gradient.trajectories import Trajectories
 from distpg.learner.reward_scale import RewardScale
 from distpg.records import Batch
 from tests.gradient.episodes import layouts, paths_of, random_paths
@@ -16,17 +16,17 @@ LAYOUT = ("..Tx...U", "....Ux..", "x.L...Tx")
 GAMMA = 0.9
 
 
-def batch_of(paths: Paths) -> Batch:
-    steps, num_envs = paths.rewards.shape
+def batch_of(trajectories: Trajectories) -> Batch:
+    steps, num_envs = trajectories.rewards.shape
     return Batch(
         obs={"obs": torch.zeros(steps + 1, num_envs, 1)},
         state=torch.zeros(num_envs, 0),
         actions=torch.zeros(steps, num_envs, dtype=torch.int64),
         logprobs=torch.zeros(steps, num_envs),
-        rewards=paths.rewards.float(),
-        terminated=paths.terminated,
-        truncated=paths.truncated,
-        valid=paths.valid,
+        rewards=trajectories.rewards.float(),
+        terminated=trajectories.terminated,
+        truncated=trajectories.truncated,
+        valid=trajectories.valid,
     )
 
 

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from distpg.config import Config
+from distpg.config.config import Config
 from distpg.learner.schedules import Schedules
 
 FAR, NEAR, AT_TARGET = 1.0, 1e-6, 0.01

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from distpg.errors import InputError
-from distpg.policy.acting import Actor
+from distpg.policy.acting import ActingPolicy
 from distpg.policy.actor_critic import ActorCritic, Policy, load_arrays, to_arrays
 from distpg.policy.architecture import Architecture
 from distpg.policy.encoders import flatten_leaf
@@ -163,7 +163,9 @@ def test_the_policy_normalizes_what_it_observes() -> None:
     obs = observe(VECTOR, batch_shape=(20, 2))
     policy.normalizer.merge(obs, torch.ones(20, 2, dtype=torch.bool))
     flat = {name: leaf.flatten(0, 1) for name, leaf in obs.items()}
-    acting = Actor(policy, torch.zeros(40, 0)).outputs(flat, torch.zeros(40, dtype=torch.bool))
+    acting = ActingPolicy(policy, torch.zeros(40, 0)).outputs(
+        flat, torch.zeros(40, dtype=torch.bool)
+    )
     chances = policy.distribution_of(acting).log_prob(torch.zeros(40, dtype=torch.int64))
     actions = torch.zeros(20, 2, dtype=torch.int64)
     assert torch.equal(chances, policy(policy.normalizer(obs)).log_prob(actions).flatten())

@@ -14,9 +14,9 @@ from torch.testing import assert_close
 from distpg.learner import minibatches as visits
 from distpg.learner import trust_region
 from distpg.learner.minibatches import Samples, chunks, minibatches
-from distpg.learner.sequences import number_sequences, rows_seen
+from distpg.learner.sequences import network_inputs, number_sequences
 from distpg.learner.trust_region import fisher_product
-from distpg.policy.recurrent import MEMORY, SEQUENCE, Recurrent
+from distpg.policy.recurrent import RECURRENT_STATE, SEQUENCE, Recurrent
 from distpg.records import Batch
 from tests.learner.runs import Run
 
@@ -47,14 +47,14 @@ def test_a_step_is_torchs_cell() -> None:
         for name, parameter in own.layer.named_parameters():
             getattr(other, name.removesuffix("_l0")).data.copy_(parameter)
         if isinstance(other, nn.LSTMCell):
-            found, memory = own.step(features, torch.cat([hidden, cell], -1))
+            found, recurrent_state = own.step(features, torch.cat([hidden, cell], -1))
             expected = other(features, (hidden, cell))
-            assert_close(memory, torch.cat(expected, -1))
+            assert_close(recurrent_state, torch.cat(expected, -1))
             assert_close(found, expected[0])
         else:
-            found, memory = own.step(features, hidden)
+            found, recurrent_state = own.step(features, hidden)
             assert_close(found, other(features, hidden))
-            assert torch.equal(found, memory)
+            assert torch.equal(found, recurrent_state)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -68,14 +68,14 @@ def test_sequences_that_are_mixed_are_unrolled_as_each_alone(
     own, count = layer(kind), sum(lengths)
     generator = torch.Generator().manual_seed(count)
     features = torch.randn(count, 3, generator=generator)
-    memory = torch.randn(count, memory_size(kind), generator=generator)
+    recurrent_state = torch.randn(count, memory_size(kind), generator=generator)
     ids = [10 * number for number, length in enumerate(lengths) for _ in range(length)]
     shuffled.shuffle(ids)
     sequence = torch.tensor(ids)
-    found = own(features, {MEMORY: memory, SEQUENCE: sequence})
+    found = own(features, {RECURRENT_STATE: recurrent_state, SEQUENCE: sequence})
     for number in set(ids):
         rows = [row for row, other in enumerate(ids) if other == number]
-        now = memory[rows[:1]]
+        now = recurrent_state[rows[:1]]
         for row in rows:
             expected, now = own.step(features[row : row + 1], now)
             assert_close(found[row : row + 1], expected)
@@ -179,7 +179,7 @@ def gradient(run: Run, batch: Batch, length: int) -> Tensor:
     """The gradient of all log-probabilities and values, unrolled over sequences of a length."""
     policy, model = run.learner.policy, run.learner.model
     with torch.no_grad():
-        seen = rows_seen(policy, batch, length)
+        seen = network_inputs(policy, batch, length)
     rows = batch.valid.flatten()
     seen = {name: leaf[: len(rows)][rows] for name, leaf in seen.items()}
     distribution, values = model(seen)
@@ -195,17 +195,17 @@ def through_time(run: Run, batch: Batch) -> Tensor:
     assert policy.recurrent is not None
     total = torch.zeros(())
     for env in range(batch.valid.shape[1]):
-        memory = batch.state[env : env + 1]
+        recurrent_state = batch.state[env : env + 1]
         for t in range(len(batch.valid)):
             obs = {name: leaf[t, env : env + 1] for name, leaf in batch.obs.items()}
             features = policy.encoder(policy.normalizer(obs))
-            features, memory = policy.recurrent.step(features, memory)
+            features, recurrent_state = policy.recurrent.step(features, recurrent_state)
             if batch.valid[t, env]:
                 played = policy.distribution_of(policy.outputs(features, obs))
                 total = total + played.log_prob(batch.actions[t, env : env + 1]).sum()
                 total = total + model.critic["head"](features).square().sum()
             else:
-                memory = torch.zeros_like(memory)
+                recurrent_state = torch.zeros_like(recurrent_state)
     found = torch.autograd.grad(total, list(model.parameters()))
     return torch.cat([part.flatten() for part in found])
 
@@ -230,4 +230,4 @@ def test_a_slot_carries_its_memory_to_its_next_rollout_and_keeps_it_in_its_state
     assert first.state is not None
     assert not first.rollout.state.any()
     assert second.rollout.state.any()
-    np.testing.assert_array_equal(first.state.memory, second.rollout.state)
+    np.testing.assert_array_equal(first.state.recurrent_state, second.rollout.state)

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from distpg.config import Config
+from distpg.config.config import Config
 from distpg.envs import diamond_hill
-from distpg.envs.solver import Episode, Game, Solver
 from distpg.learner.diagnosis import policy_gradient
 from distpg.learner.learner import Learner
 from distpg.proof.gradients import double_precision
 from distpg.proof.scene import rollout_of, table
+from distpg.proof.solver import Episode, Game, Solver
 from distpg.records import Batch, Rollout
 from distpg.spaces import MASK, ActionSpec, Leaf, ObsSpec
 
@@ -64,13 +64,13 @@ def played(learner: Learner, episode: Episode) -> Rollout:
     obs = dict(rollout.obs)
     if learner.policy.is_masked:
         obs[MASK] = np.array([[forbidden(int(o))] for o in obs["obs"][:, 0]], np.int8)
-    return replace(rollout, obs=obs, state=np.zeros((1, learner.policy.num_memory)))
+    return replace(rollout, obs=obs, state=np.zeros((1, learner.policy.recurrent_state_size)))
 
 
 def chance(learner: Learner, rollout: Rollout) -> Tensor:
     """The probability of an episode's actions, each given all that was seen before it."""
     policy, total = learner.policy, torch.ones(())
-    memory = torch.zeros(1, policy.num_memory)
+    memory = torch.zeros(1, policy.recurrent_state_size)
     for t, action in enumerate(rollout.actions[:, 0]):
         obs = {name: torch.from_numpy(leaf[t]) for name, leaf in rollout.obs.items()}
         features = policy.encoder(obs)
@@ -98,8 +98,8 @@ def test_the_mean_gradient_over_all_episodes_is_that_of_the_expected_return(
             own = chance(learner, rollout)
             total += by_nature * float(own)
             expected_return = expected_return + by_nature * own * sum(episode.rewards)
-            samples, paths = learner.observe(Batch.join([rollout], learner.device))
-            found = policy_gradient(learner, samples, learner.credit(samples, paths))
+            samples, trajectories = learner.observe(Batch.join([rollout], learner.device))
+            found = policy_gradient(learner, samples, learner.credit(samples, trajectories))
             for name, gradient in found.items():
                 mean[name] = mean[name] + by_nature * own.detach() * gradient
         exact = torch.autograd.grad(expected_return, list(names.values()))

@@ -13,10 +13,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from distpg.config import Config, hints
+from distpg.config.config import Config, hints
 from distpg.errors import InputError
 from distpg.gradient import advantages, baselines, losses
-from distpg.gradient.paths import Paths
+from distpg.gradient.trajectories import Trajectories
 from distpg.learner import learner
 from distpg.proof import gradients
 from distpg.proof.estimators import (
@@ -88,8 +88,8 @@ SCALED = pytest.mark.parametrize("scaling", SCALINGS, ids=str)
 def test_fault_a_baseline_that_depends_on_the_action(
     monkeypatch: pytest.MonkeyPatch, scaling: dict[str, Any]
 ) -> None:
-    def shrinks_the_credit(credit: Tensor, paths: Paths, settings: object) -> Tensor:
-        return paths.values + 0.2 * (credit - paths.values)
+    def shrinks_the_credit(credit: Tensor, trajectories: Trajectories, settings: object) -> Tensor:
+        return trajectories.values + 0.2 * (credit - trajectories.values)
 
     monkeypatch.setitem(baselines.BASELINES, "value", shrinks_the_credit)
     assert "from what theory says" in reasons(TO_GO | {"baseline": "value"} | scaling)

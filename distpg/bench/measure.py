@@ -13,13 +13,13 @@ from typing import Any
 
 import torch
 
-from distpg.bottleneck import Device, Measurement
-from distpg.config import Config
+from distpg.bench.advice import Device, Measurement
+from distpg.config.config import Config
 from distpg.doctor.facts import cores
 from distpg.envs.make import EnvSource
 from distpg.learner.learner import Learner
 from distpg.records import LearnerState, Rollout
-from distpg.rollout import Collected, RolloutWorker
+from distpg.rollout.worker import Collected, RolloutWorker
 
 
 def measure(
@@ -77,7 +77,7 @@ def measure(
         # in one process they take turns all the same
         overlap=config.overlap and config.num_workers > 0,
         may_compile=not config.compile and config.recurrent == "none",
-        may_overlap=config.num_workers > 0 and not config.own_rollouts_alone,
+        may_overlap=config.num_workers > 0 and not config.requires_on_policy,
         num_epochs=config.num_epochs,
         value_epochs=config.value_epochs,
         minibatch_size=config.minibatch_size,

@@ -12,14 +12,14 @@ from typing import Any
 
 import tomli_w
 
-from distpg.config import Config, check_algo, from_toml, hints
+from distpg.config.config import Config, check_algo, from_toml, hints
+from distpg.config.values import check_value, nearest, one_of
 from distpg.errors import InputError
-from distpg.values import check_value, nearest, one_of
 
 
 def recipes() -> dict[str, str]:
     """Return the text of each recipe that the package ships, by name."""
-    folder = resources.files("distpg") / "recipes"
+    folder = resources.files("distpg.config") / "recipes"
     files = sorted(folder.iterdir(), key=lambda file: file.name)
     return {
         file.name.removesuffix(".toml"): file.read_text("utf-8")

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distpg.config import Config
-from distpg.config_file import read_settings, to_toml
+from distpg.config.config import Config
+from distpg.config.files import read_settings, to_toml
 from distpg.errors import InputError
 
 

@@ -18,22 +18,23 @@ from typing import Annotated, Any
 import safetensors
 import safetensors.numpy
 
-from distpg.config import Config
+from distpg.config.config import Config
+from distpg.config.values import Range, misfit
 from distpg.errors import InputError, concerning
 from distpg.policy.architecture import Architecture
-from distpg.policy.file import PolicyFile, check_finite, policy_bytes, read_policy
+from distpg.policy.file import check_finite, policy_bytes, read_policy
 from distpg.progress import Progress
 from distpg.records import LearnerState
-from distpg.run_dir import RunDir, sync_folder, write_whole
-from distpg.snapshot import SlotState, slots_from_bytes, slots_to_bytes
+from distpg.rollout.slot_state import SlotState, slots_from_bytes, slots_to_bytes
+from distpg.run.directory import RunDir, sync_folder, write_whole
 from distpg.spaces import spaces_to_json
-from distpg.values import Range, misfit
 
-SCHEMA = 3
+FORMAT = 4
+"""Of checkpoints; `policy/file.py` has that of policies."""
 MANIFEST = "manifest.json"
 POLICY, LEARNER, SLOTS = "policy.safetensors", "learner.safetensors", "slots.safetensors"
-STRANGE = (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError)
-"""What reading a manifest may raise that somebody else wrote."""
+MALFORMED = (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError)
+"""Exceptions that reading a manifest of unknown origin may raise."""
 FILES = (POLICY, LEARNER, SLOTS)
 
 
@@ -44,9 +45,9 @@ class Checkpoint:
     learner: LearnerState
     progress: Progress
     slots: Sequence[SlotState | None] = ()
-    """Where each slot stood, None if its environment does not tell."""
-    best_score: float | None = None
-    """Its evaluation, where that was the best so far."""
+    """The state of each slot, None if its environment does not expose it."""
+    best_return: float | None = None
+    """Mean evaluation return of its policy, if it was the best so far."""
     folder: Path = field(default=Path(), compare=False)
     """Where it was read from."""
     origin: str = field(default="", compare=False)
@@ -75,8 +76,8 @@ def save_checkpoint(run: RunDir, checkpoint: Checkpoint, config: Config) -> None
     for name, content in files.items():
         write_whole(partial / name, content)
     manifest = {
-        "schema": SCHEMA,
-        "best_score": checkpoint.best_score,
+        "format": FORMAT,
+        "best_return": checkpoint.best_return,
         "version": metadata.version("distpg"),
         "counters": dict(learner.counters),
         "progress": checkpoint.progress.to_json(),
@@ -93,7 +94,7 @@ def save_checkpoint(run: RunDir, checkpoint: Checkpoint, config: Config) -> None
     partial.rename(target)
     remove(target.with_name(target.name + ".old.tmp"))
     point(run, "latest", target)
-    if checkpoint.best_score is not None:
+    if checkpoint.best_return is not None:
         point(run, "best", target)
     kept = (run.checkpoints / "best").resolve()
     # a newer one is damaged, and was passed over
@@ -130,92 +131,19 @@ def list_checkpoints(run: RunDir) -> list[Path]:
     return sorted(path for path in run.checkpoints.iterdir() if path.name.isdecimal())
 
 
-def load_newest(run: RunDir) -> tuple[Checkpoint, list[str]]:
-    """Load the newest checkpoint of a run that is whole.
-
-    Returns:
-        The checkpoint, and of each newer one what is wrong with it.
-
-    Raises:
-        InputError: there is none, or all are damaged.
-    """
-    found = list_checkpoints(run)
-    if not found:
-        raise InputError(f"{run.path} has no checkpoint to go on from")
-    problems: list[str] = []
-    for folder in reversed(found):
-        try:
-            checkpoint = load_checkpoint(folder)
-        except InputError as error:
-            problems.append(str(error))
-        else:
-            passed_over = [f"passed over: {problem}" for problem in problems]
-            return checkpoint, passed_over
-    raise InputError(f"{run.path} has no checkpoint that is whole; the newest: {problems[0]}")
-
-
-def first_networks(config: Config) -> tuple[LearnerState | None, list[str]]:
-    """Load the networks that `--init-from` names, if any.
-
-    Returns:
-        They, and what is wrong with newer ones.
-
-    Raises:
-        InputError: there are none, or they are damaged.
-    """
-    if config.init_from is None:
-        return None, []
-    with concerning("--init-from"):
-        return load_networks(RunDir.open(Path(config.init_from)))
-
-
-def load_networks(run: RunDir) -> tuple[LearnerState, list[str]]:
-    """Load those of a run's newest checkpoint, else of its final policy alone."""
-    if list_checkpoints(run):
-        checkpoint, problems = load_newest(run)
-        return checkpoint.learner, problems
-    if not run.policy.is_file():
-        raise InputError(f"{run.path} has neither a checkpoint nor a policy to start from")
-    policy = read_policy(run.policy)
-    spaces = spaces_to_json(policy.obs_spec, policy.action_spec)
-    return LearnerState(policy.weights, arrays={}, counters={}, spaces=spaces), []
-
-
-def load_policy_file(run: RunDir) -> tuple[PolicyFile, list[str]]:
-    """Load a run's newest policy: where it ended, or of a checkpoint if it went on since.
-
-    Returns:
-        It, and what is wrong with newer ones.
-
-    Raises:
-        InputError: it has none yet, or they are damaged.
-    """
-    files = [read_policy(run.policy)] if run.policy.is_file() else []
-    problems: list[str] = []
-    if list_checkpoints(run):
-        try:
-            checkpoint, problems = load_newest(run)
-            files.append(read_policy(checkpoint.folder / POLICY))
-        except InputError as error:
-            if not files:
-                raise
-            problems = [str(error)]
-    if not files:
-        raise InputError(f"{run.path} has no policy yet: no checkpoint was written")
-    return max(files, key=lambda policy: policy.weights.version), problems
-
-
 def load_checkpoint(folder: Path) -> Checkpoint:
     """Load a checkpoint, checked against its manifest.
 
     Raises:
-        InputError: a file is missing, damaged, or of another schema.
+        InputError: a file is missing, damaged, or of another format.
     """
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text("utf-8"))
-        if manifest["schema"] != SCHEMA:
+        version = manifest.get("version", "of unknown version")
+        if manifest["format"] != FORMAT:
             raise InputError(
-                f"{folder} has schema {manifest['schema']}; this version reads schema {SCHEMA}"
+                f"{folder} was written by distpg {version} in checkpoint format "
+                f"{manifest['format']}; this version reads format {FORMAT}"
             )
         contents = read_files(folder, manifest["files"])
         policy = read_policy(folder / POLICY)
@@ -227,16 +155,16 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         )
         check_finite(folder / LEARNER, learner.arrays)
         slots = read_slots(folder / SLOTS, contents[SLOTS]) if SLOTS in contents else ()
-        origin = f"{folder}, written by distpg {manifest.get('version', 'of unknown version')}"
+        origin = f"{folder}, written by distpg {version}"
         with concerning(str(folder / MANIFEST)):
             progress = Progress.from_json(manifest["progress"])
-            best_score = manifest["best_score"]
-            if misfit(best_score, float | None):
-                raise InputError(f"best_score is {best_score!r}, which is no number")
-        return Checkpoint(learner, progress, slots, best_score, folder, origin)
+            best_return = manifest["best_return"]
+            if misfit(best_return, float | None):
+                raise InputError(f"best_return is {best_return!r}, which is no number")
+        return Checkpoint(learner, progress, slots, best_return, folder, origin)
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(f"cannot read the checkpoint {folder}: {error}") from error
-    except STRANGE as error:
+    except MALFORMED as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{folder / MANIFEST} is no manifest of distpg: {error!r}") from error

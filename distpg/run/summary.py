@@ -1,4 +1,4 @@
-"""What is told at a run's end: its result, and what to do with it."""
+"""End-of-run summary: `result.json`, and suggested next commands."""
 
 import os
 import platform
@@ -9,11 +9,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from distpg.config import Config
+from distpg.config.config import Config
 from distpg.progress import Progress
 from distpg.records import LearnerState
-from distpg.report.clock import Clock, table
-from distpg.run_dir import RunDir
+from distpg.report.clock import Clock, time_table
+from distpg.run.directory import RunDir
 
 
 def summarize(
@@ -23,7 +23,7 @@ def summarize(
     clock: Clock,
     state: LearnerState,
 ) -> dict[str, Any]:
-    """Write down how a run ended; steps and seconds of a resumed run's rate are its own."""
+    """Return what `result.json` holds; rate and seconds of a resumed run count from its resume."""
     solved = progress.reached(config.stop_at_return)
     packages = ("torch", "ray", "gymnasium")
     return {
@@ -47,6 +47,7 @@ def summarize(
         "dropped_steps": progress.dropped_steps,
         "dropped": dict(progress.dropped),
         "env_faults": progress.env_faults,
+        "rolled_back_updates": progress.rolled_back_updates,
         "last_fault": progress.last_fault,
         "policy_version": state.policy.version,
         "versions": {"python": platform.python_version()}
@@ -55,7 +56,7 @@ def summarize(
 
 
 def program(name: str) -> str:
-    """Spell a program of this environment as a shell finds it, also where it is not activated."""
+    """Spell a program of this environment as a shell finds it, even if it is not activated."""
     path = Path(sys.executable).with_name(name)
     if shutil.which(name) == str(path):
         return name
@@ -68,17 +69,17 @@ def command_line(*words: str) -> str:
     return " ".join((f"{program('python')} launch.py" if launched else program("distpg"), *words))
 
 
-def where_to_look(run: RunDir, result: dict[str, Any]) -> Iterator[str]:
-    """Say where the time went, where the run is, and how to see what came of it."""
-    yield from table(result["spent_s"], result["simulation_share"], result["env_steps_per_s"])
+def next_steps(run: RunDir, result: dict[str, Any]) -> Iterator[str]:
+    """List where the time went, where the run is, and commands to look at it."""
+    yield from time_table(result["spent_s"], result["simulation_share"], result["env_steps_per_s"])
     yield f"the run:      {run.path}"
     folder = "runs" if run.path.is_relative_to("runs") else run.path
     yield f"watch it:     {program('tensorboard')} --logdir {folder}"
     yield f"evaluate it:  {command_line('evaluate', str(run.path))}"
 
 
-def past_its_end(result: dict[str, Any]) -> list[str]:
-    """Return the flags with which a run goes on that has reached what it was to reach."""
+def continue_flags(result: dict[str, Any]) -> list[str]:
+    """Return the flags with which a finished run can be continued."""
     more = {
         "solved": ["--stop-at-return", "none"],
         "total_steps": ["--total-steps", str(2 * result["env_steps"])],

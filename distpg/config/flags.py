@@ -10,8 +10,10 @@ from typing import Any, TypeVar, cast
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from distpg.config import Config, EnvKwargs, hints
-from distpg.config_file import read_settings
+from distpg.config.config import Config, hints, with_preset
+from distpg.config.derived import DerivedSettings
+from distpg.config.files import read_settings
+from distpg.config.settings import EnvKwargs
 from distpg.errors import InputError
 
 registry = ConstructorRegistry()
@@ -78,14 +80,11 @@ def none_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[None] | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConfigFlags(Config):
+class ConfigFlags(DerivedSettings):
     """The settings, and the file that they may come from; a sub-command adds flags of its own."""
 
     config: str | None = None
     """A configuration file, or the name of a recipe that comes with the package."""
-
-    def __post_init__(self) -> None:
-        """Leave the checks to the `Config` that is made from these: it has the shorter messages."""
 
     def checked(self) -> Config:
         """Return the settings alone.
@@ -117,7 +116,7 @@ def read_flags(kind: type[Flags], arguments: Sequence[str], program: str) -> Fla
         kind,
         prog=program,
         args=arguments,
-        default=kind(**settings_before_flags(arguments)),
+        default=kind(**with_preset(settings_before_flags(arguments))),
         registry=registry,
     )
 

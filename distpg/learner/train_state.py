@@ -1,33 +1,38 @@
-"""What an update changes, and how it is kept: networks, optimizer, schedules, statistics, counts.
+"""Everything an update changes: networks, optimizer, schedules, statistics, counters.
 
-As a value they are a `LearnerState`, arrays by name.
+It is published as a value after each update, a `LearnerState` of arrays by name: a rollback, a
+replaced process and a checkpoint all restore that.
 """
 
-from collections.abc import Mapping
+import dataclasses
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from distpg.config import Config
-from distpg.errors import InputError
+from distpg.config.config import Config
+from distpg.errors import AnomalyError, InputError
+from distpg.iteration import ProcessFaults, Update
 from distpg.learner.device import choose_device, default_threads
-from distpg.learner.diagnosis import NoiseMemory
+from distpg.learner.noise import NoiseAverage
 from distpg.learner.optimizer import Optimizer
 from distpg.learner.reward_scale import RewardScale
 from distpg.learner.schedules import Schedules
 from distpg.policy.actor_critic import ActorCritic, Policy, describe, load_arrays, to_arrays
 from distpg.policy.architecture import Architecture
-from distpg.records import Batch, LearnerState, Weights
+from distpg.records import Batch, LearnerState, Rollout, Weights
+from distpg.seeding import RNG, rng_seeds
 from distpg.spaces import ActionSpec, ObsSpec, spaces_to_json
-from distpg.streams import Stream, stream_seeds
 
 VARYING = ("before/", "reward_scale/running")
 """Arrays that a state may be without."""
 
 
-class Trainable:
-    """Policy, critic and optimizer, from one version to the next."""
+class TrainState(ABC):
+    """Policy, critic and optimizer, from one version to the next; subclasses say how."""
 
     def __init__(self, config: Config, obs_spec: ObsSpec, action_spec: ActionSpec) -> None:
         """Initialize the networks from the seed, on the device that the configuration names."""
@@ -39,7 +44,7 @@ class Trainable:
         torch.backends.cuda.matmul.allow_tf32 = False
         # orthogonal initialization, too, depends in its last bits on the number of threads
         torch.set_num_threads(self.threads)
-        (seed,) = stream_seeds(Stream.INIT, config.seed)
+        (seed,) = rng_seeds(RNG.INIT, config.seed)
         parts = Architecture.of(config)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -53,12 +58,41 @@ class Trainable:
         self.optimizer.held = {"policy"} if apart else set()
         self.schedules = Schedules(config)
         self.reward_scale = RewardScale(config.gamma, carry=config.episodes == 0)
-        self.noise_memory = NoiseMemory()
+        self.noise = NoiseAverage()
         self.before: Weights | None = None
         """With overlap, the policy before the last update."""
         self.version = 0
         self.trained_steps = 0
         self.num_updates = 0
+        self.published = self.snapshot()
+        """Everything as it stood after the last update; it is replaced, never changed."""
+
+    @abstractmethod
+    def improve(self, rollouts: Sequence[Rollout]) -> Update:
+        """Change the policy by one batch, and count it.
+
+        Raises:
+            AnomalyError: losses, gradients or weights are not finite.
+        """
+
+    def update(self, rollouts: Sequence[Rollout]) -> tuple[Weights, Update]:
+        """Improve the policy by one batch; roll back if that produces NaN or inf.
+
+        Returns:
+            The new weights, or after a rollback those from before, and what was measured.
+
+        Raises:
+            RunError: the batch is not one to learn from.
+        """
+        began = time.perf_counter()
+        torch.set_num_threads(self.threads)
+        try:
+            update = self.improve(rollouts)
+            self.published = self.snapshot()
+        except AnomalyError as anomaly:
+            self.load(self.published)
+            update = Update(dict(anomaly.stats), rolled_back=True)
+        return self.weights(), dataclasses.replace(update, learner_s=time.perf_counter() - began)
 
     def placement(self) -> tuple[str, int]:
         """Return the device and the number of threads that updates are computed with."""
@@ -66,11 +100,26 @@ class Trainable:
 
     def weights(self) -> Weights:
         """Return what a policy needs to act, as arrays under the current version."""
-        return self.policy.weights(self.version)
+        return self.published.policy
 
     def acting_weights(self) -> Weights:
-        """Return what the next batch is played with: with overlap, the policy one update ago."""
+        """Return what the next batch is collected with: with overlap, one update older."""
         return self.before or self.weights()
+
+    def fetch(self, weights: Weights) -> Weights:
+        """Return weights, which are in this process."""
+        return weights
+
+    def state(self) -> LearnerState:
+        """Return everything that the next update depends on, as it stands after the last one."""
+        return self.published
+
+    def faults(self) -> ProcessFaults:
+        """Count no restarts: this process is the run's own."""
+        return ProcessFaults()
+
+    def close(self) -> None:
+        """Do nothing: there is no process to end."""
 
     def rewards(self, batch: Batch) -> Tensor:
         """Return what is learned from, [T, N]: the rewards as paid, scaled, or their sign."""
@@ -78,18 +127,18 @@ class Trainable:
             return batch.rewards.sign()
         return self.reward_scale.scale(batch) if self.config.normalize_rewards else batch.rewards
 
-    def state(self) -> LearnerState:
+    def snapshot(self) -> LearnerState:
         """Copy out everything that the next update depends on."""
         parts = {
             "critic": to_arrays(self.model.critic),
             "optimizer": self.optimizer.arrays(),
             "reward_scale": self.reward_scale.state(),
             "schedules": self.schedules.state(),
-            "noise_memory": self.noise_memory.state(),
+            "noise": self.noise.state(),
             "before": self.before.arrays if self.before else {},
         }
         return LearnerState(
-            policy=self.weights(),
+            policy=self.policy.weights(self.version),
             arrays={
                 f"{name}/{key}": x for name, arrays in parts.items() for key, x in arrays.items()
             },
@@ -102,12 +151,12 @@ class Trainable:
         )
 
     def load(self, state: LearnerState) -> None:
-        """Go on from a state that `state` returned.
+        """Continue from a state that `state` returned.
 
         Raises:
             InputError: names what is missing of it, or of another shape.
         """
-        own = self.state()
+        own = self.published
         for name in sorted(own.arrays):
             have, need = describe(state.arrays.get(name)), describe(own.arrays[name])
             if have != need and not name.startswith(VARYING):
@@ -120,12 +169,13 @@ class Trainable:
         self.optimizer.load(part(state.arrays, "optimizer/"))
         self.reward_scale.load(part(state.arrays, "reward_scale/"))
         self.schedules.load(part(state.arrays, "schedules/"))
-        self.noise_memory.load(part(state.arrays, "noise_memory/"))
+        self.noise.load(part(state.arrays, "noise/"))
         self.version = state.counters["policy_version"]
         before = part(state.arrays, "before/")
         self.before = Weights(self.version - 1, before) if before else None
         self.trained_steps = state.counters["trained_steps"]
         self.num_updates = state.counters["num_updates"]
+        self.published = self.snapshot()
 
     def start_from(self, state: LearnerState) -> None:
         """Take over another run's policy and, where both have one, its critic; no more.
@@ -142,6 +192,7 @@ class Trainable:
             raise InputError(
                 f"{error}; give the settings of its networks, as --config with its config.toml does"
             ) from error
+        self.published = self.snapshot()
 
 
 def part(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

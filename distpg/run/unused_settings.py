@@ -3,9 +3,9 @@
 import dataclasses
 from collections.abc import Iterator
 
-from distpg.config import Config
+from distpg.config.config import Config
+from distpg.config.values import flag
 from distpg.spaces import ActionSpec, ObsSpec
-from distpg.values import flag
 
 
 def idle_settings(config: Config, obs_spec: ObsSpec, action_spec: ActionSpec) -> list[str]:

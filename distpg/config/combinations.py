@@ -1,16 +1,10 @@
 """Settings that cannot be together, each with what to change."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
+from distpg.config.derived import DerivedSettings
 from distpg.errors import InputError
 
-if TYPE_CHECKING:
-    from distpg.config import Config
 
-
-def check_combinations(config: Config) -> None:
+def check_combinations(config: DerivedSettings) -> None:
     """Refuse settings that are legal each by itself, but not together.
 
     Raises:
@@ -30,7 +24,7 @@ def check_combinations(config: Config) -> None:
     check_batch(config)
 
 
-def check_estimator(config: Config) -> None:
+def check_estimator(config: DerivedSettings) -> None:
     """Refuse what is no estimator of the policy gradient.
 
     Raises:
@@ -42,7 +36,7 @@ def check_estimator(config: Config) -> None:
             f"{config.baseline}; or take --advantage reward_to_go, or n_step with "
             "--bootstrap-steps inf"
         )
-    if config.overlap and config.own_rollouts_alone:
+    if config.overlap and config.requires_on_policy:
         raise InputError(
             f"--overlap: rollouts are one update old, which --surrogate {config.surrogate} does "
             "not correct for; take --surrogate clip or importance, or leave --overlap out"
@@ -64,7 +58,7 @@ def check_estimator(config: Config) -> None:
         )
 
 
-def check_batch(config: Config) -> None:
+def check_batch(config: DerivedSettings) -> None:
     """Refuse what makes no batch.
 
     Raises:

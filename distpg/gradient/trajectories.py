@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Paths:
+class Trajectories:
     """What Psi is computed from; every tensor [T, N]."""
 
     rewards: Tensor

@@ -7,22 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from distpg.config import Config
+from distpg.config.config import Config
 from distpg.envs.guard import ATTEMPTS, FAULT
 from distpg.envs.make import EnvSource, make_vector_env
 from distpg.envs.masks import MaskSource, find_masks, some_action
 from distpg.envs.vector_env import VectorEnv
 from distpg.errors import InputError, LateError, RunError, concerning
 from distpg.policy.architecture import Architecture
+from distpg.rollout.slot_state import SlotState, slots_to_bytes
 from distpg.signals import deadline
-from distpg.snapshot import SlotState, slots_to_bytes
 from distpg.spaces import MASK, ActionSpec, ObsSpec
-from distpg.user_code import told
+from distpg.user_code import format_user_error
 
 CLOSE_S = 5.0
 
 
-def try_out(source: EnvSource, timeout_s: float) -> tuple[EnvSource, ObsSpec, ActionSpec]:
+def check_env(source: EnvSource, timeout_s: float) -> tuple[EnvSource, ObsSpec, ActionSpec]:
     """Make a copy, reset and step it, and write its state out.
 
     Args:
@@ -42,7 +42,7 @@ def try_out(source: EnvSource, timeout_s: float) -> tuple[EnvSource, ObsSpec, Ac
         raise InputError(
             f"--env-id: {source.name} was not made within --phase-timeout {timeout_s:g} s"
         ) from None
-    with shut(made) as envs, concerning(f"--env-id: {source.name}"):
+    with closing(made) as envs, concerning(f"--env-id: {source.name}"):
         try:
             with deadline(timeout_s):
                 masks = play(envs)
@@ -59,14 +59,14 @@ def try_out(source: EnvSource, timeout_s: float) -> tuple[EnvSource, ObsSpec, Ac
                 f"a reset and two steps did not end within --phase-timeout {timeout_s:g} s"
             ) from None
         except Exception as error:
-            raise InputError(f"it cannot be played: {told(error)}") from error
+            raise InputError(f"it cannot be played: {format_user_error(error)}") from error
     if masks != "none":
-        return try_out(replace(source, masks=masks), timeout_s)
+        return check_env(replace(source, masks=masks), timeout_s)
     return source, envs.obs_spec, envs.action_spec
 
 
 @contextmanager
-def shut(envs: VectorEnv) -> Generator[VectorEnv]:
+def closing(envs: VectorEnv) -> Generator[VectorEnv]:
     """Have envs closed after the block, which they may take some seconds for."""
     try:
         yield envs
@@ -145,22 +145,31 @@ def check_slots(source: EnvSource, config: Config, slots: Sequence[SlotState | N
         return
     if len(slots) != config.slots:
         raise InputError(f"it has {len(slots)} slots; {config.slots} are expected")
-    with shut(make_vector_env(source, config.num_envs)) as envs, deadline(config.phase_timeout):
+    with closing(make_vector_env(source, config.num_envs)) as envs, deadline(config.phase_timeout):
         for number, slot in enumerate(slots):
             try:
                 assert slot is not None, "all slots tell their state, or none does"
-                found = {slot.over.shape, slot.score.shape, slot.length.shape}
-                kinds = (slot.over.dtype.kind, slot.score.dtype.kind, slot.length.dtype.kind)
+                found = {slot.needs_reset.shape, slot.returns.shape, slot.lengths.shape}
+                kinds = (
+                    slot.needs_reset.dtype.kind,
+                    slot.returns.dtype.kind,
+                    slot.lengths.dtype.kind,
+                )
                 leaves = {leaf.name for leaf in envs.obs_spec.leaves}
                 if kinds != ("b", "f", "i") or set(slot.obs) != leaves or slot.incarnation < 0:
                     raise InputError("its arrays are of other kinds, or its leaves others")
                 if found | {envs.obs_spec.batch_shape(dict(slot.obs))} != {(config.num_envs,)}:
                     raise InputError(f"it is not of {config.num_envs} envs")
-                memory = (config.num_envs, Architecture.of(config).num_memory)
-                if slot.memory.shape != memory or slot.memory.dtype != np.float32:
-                    raise InputError(f"its memory is {list(slot.memory.shape)}, not {list(memory)}")
+                recurrent_state = (config.num_envs, Architecture.of(config).recurrent_state_size)
+                if (
+                    slot.recurrent_state.shape != recurrent_state
+                    or slot.recurrent_state.dtype != np.float32
+                ):
+                    raise InputError(
+                        f"its memory is {list(slot.recurrent_state.shape)}, not {list(recurrent_state)}"
+                    )
                 envs.set_state(slot.envs)
             except Exception as error:
                 raise InputError(
-                    f"slot {number} is no state of {source.name}: {told(error)}"
+                    f"slot {number} is no state of {source.name}: {format_user_error(error)}"
                 ) from error

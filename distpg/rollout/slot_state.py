@@ -1,7 +1,7 @@
-"""A slot between two rollouts, as a value and as bytes: what a worker process can go on from.
+"""The state of a slot between rollouts, in memory and serialized; a worker can be restored from it.
 
-The bytes are those of a safetensors file: arrays under their place in the tree, and the rest of the
-tree as JSON in its header.
+Serialized it is a safetensors file: arrays under their place in the tree, and the rest of the tree
+as JSON in its header.
 """
 
 import json
@@ -28,19 +28,19 @@ DTYPES = frozenset(
 
 @dataclass(frozen=True)
 class SlotState:
-    """A slot between two rollouts; its random streams are functions of the key."""
+    """A slot between two rollouts; its RNG streams are functions of the key."""
 
     incarnation: int
     """How often the slot was started with fresh envs before."""
     obs: Mapping[str, np.ndarray]
-    over: np.ndarray
+    needs_reset: np.ndarray
     """[N] bool: the next step resets this env."""
-    score: np.ndarray
-    """[N] float64 rewards so far in the episode under way."""
-    length: np.ndarray
+    returns: np.ndarray
+    """[N] float64 rewards so far in the current episode."""
+    lengths: np.ndarray
     """[N] int64 steps so far."""
-    memory: np.ndarray
-    """[N, S] float32 that a recurrent policy remembers."""
+    recurrent_state: np.ndarray
+    """[N, S] float32."""
     envs: EnvState
 
 
@@ -48,7 +48,7 @@ def slots_to_bytes(slots: Sequence[SlotState]) -> bytes:
     """Write the states of all slots, in slot order.
 
     Raises:
-        RunError: an environment tells what is neither an array nor a JSON value.
+        RunError: an environment's state holds what is neither an array nor a JSON value.
     """
     arrays: dict[str, np.ndarray] = {}
 
@@ -86,7 +86,7 @@ def slots_from_bytes(content: bytes) -> list[SlotState]:
     """Read back what `slots_to_bytes` wrote.
 
     Raises:
-        SafetensorError, KeyError, TypeError, ValueError: it is something else.
+        SafetensorError, KeyError, TypeError, ValueError: the bytes are not a serialized slot state.
     """
     arrays = safetensors.numpy.load(content)
     size = int.from_bytes(content[:8], "little")

@@ -1,4 +1,4 @@
-"""All slots in this process, one after the other: the same loop for a debugger, without Ray."""
+"""Run all slots sequentially in this process, without Ray: the same loop for a debugger."""
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -6,20 +6,20 @@ from dataclasses import dataclass
 
 import torch
 
-from distpg.config import Config
+from distpg.config.config import Config
 from distpg.envs.make import EnvSource
 from distpg.errors import LateError, RunError
-from distpg.evaluation import Evaluator
-from distpg.phases import Collection
-from distpg.records import Evaluation, Rollout, Weights
-from distpg.rollout import RolloutWorker
+from distpg.iteration import Collection, Evaluation, ProcessFaults
+from distpg.records import Rollout, Weights
+from distpg.rollout.evaluation import Evaluator
+from distpg.rollout.slot_state import SlotState
+from distpg.rollout.worker import RolloutWorker
 from distpg.signals import deadline
-from distpg.snapshot import SlotState
 
 
 @contextmanager
 def in_time(doing: str, timeout_s: float) -> Generator[None]:
-    """Interrupt environments of this process that hang, which no other can do.
+    """Context manager: interrupt environments of this process that hang.
 
     Raises:
         RunError: they did.
@@ -35,31 +35,32 @@ def in_time(doing: str, timeout_s: float) -> Generator[None]:
 
 
 @dataclass
-class Played:
-    """Rollouts that are there already."""
+class CompletedRollouts:
+    """Rollouts that are collected already."""
 
-    workers: "InProcessWorkers"
     collection: Collection
-    states: list[SlotState | None]
+    workers: "InProcessWorkers | None" = None
+    states: Sequence[SlotState | None] = ()
+    """The slots after the rollouts, for the workers that collected them."""
 
     def result(self) -> Collection:
         """Return them."""
-        self.workers.stood = self.states
+        if self.workers:
+            self.workers.stood = list(self.states)
         return self.collection.checked()
 
     def drop(self) -> Collection:
-        """Return them to be counted; the slots count as standing where they stood before."""
+        """Return them to be counted only; the slots stand where they stood before."""
         return self.collection
 
 
 class InProcessWorkers:
-    """Plays the slots in turn."""
+    """Collects the rollouts of the slots one after the other."""
 
     def __init__(
         self, config: Config, source: EnvSource, states: Sequence[SlotState | None] = ()
     ) -> None:
         """Make a rollout worker for each slot, from its state if there is one."""
-        self.restarts = self.reissued = self.lost_with_node = 0
         self.timeout_s = config.phase_timeout
         self.stood = list(states) or [None] * config.slots
         self.slots = [
@@ -68,29 +69,33 @@ class InProcessWorkers:
         ]
         self.evaluator = Evaluator(config, source) if config.eval_every else None
 
-    def collect(self, weights: Weights, iteration: int) -> Played:
-        """Play every slot, on one torch thread as a worker process does."""
+    def collect(self, weights: Weights, iteration: int) -> CompletedRollouts:
+        """Collect a rollout of every slot, on one torch thread as a worker process does."""
         torch.set_num_threads(1)
         with in_time("collecting", self.timeout_s):
             collected = [slot.collect(weights, iteration) for slot in self.slots]
         rollouts: Sequence[Rollout] = [slot.rollout for slot in collected]
-        states = [slot.state for slot in collected]
-        return Played(self, Collection(rollouts, [[slot.stats for slot in collected]]), states)
+        collection = Collection(rollouts, [[slot.stats for slot in collected]])
+        return CompletedRollouts(collection, self, [slot.state for slot in collected])
 
     def states(self) -> list[SlotState | None]:
         """Return where all slots stood after the last rollouts that were waited for."""
         return self.stood
 
     def fetch(self, rollouts: Sequence[Rollout]) -> Sequence[Rollout]:
-        """Return rollouts, which are here."""
+        """Return rollouts, which are in this process."""
         return rollouts
 
     def evaluate(self, weights: Weights) -> Evaluation:
-        """Play evaluation episodes."""
+        """Run evaluation episodes."""
         assert self.evaluator is not None, "evaluation is off"
         torch.set_num_threads(1)
         with in_time("evaluating", self.timeout_s):
             return self.evaluator.evaluate(weights)
+
+    def faults(self) -> ProcessFaults:
+        """Count no restarts: this process is the run's own."""
+        return ProcessFaults()
 
     def close(self) -> None:
         """Close the envs."""

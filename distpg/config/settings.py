@@ -1,21 +1,14 @@
-"""Every setting of a run, written once: its name, unit, default, range and help text.
+"""Every setting of a run, declared once: its name, type, range, default and help text.
 
-The command line's flags, the keys of a configuration file and the keywords of `Config(...)`
-are these fields. Files are read and written in `config_file.py`.
+The command line's flags, the keys of a configuration file and the keywords of `Config(...)` are
+these fields. `derived.py` has what follows from them, `combinations.py` which exclude each other.
 """
 
-import dataclasses
 import math
-import tomllib
-import typing
 from dataclasses import dataclass, field
-from functools import cache
-from importlib import resources
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from distpg.combinations import check_combinations
-from distpg.errors import InputError
-from distpg.values import Range, check_value, flag, is_toml, nearest, one_of
+from distpg.config.values import Range
 
 Count = Annotated[int, Range(1, 10**6)]
 BigCount = Annotated[int, Range(1, 10**15)]
@@ -28,27 +21,6 @@ Finite = Annotated[float, Range(-math.inf)]
 EnvKwargs = dict[str, Any]
 EnvBackend = Literal["gymnasium", "envpool"]
 Schedule = Literal["constant", "linear", "kl_adaptive"]
-
-
-@cache
-def presets() -> dict[str, dict[str, Any]]:
-    """Read the presets that the package ships: for each algorithm's name, its settings."""
-    folder = resources.files("distpg") / "presets"
-    return {
-        file.name.removesuffix(".toml"): tomllib.loads(file.read_text("utf-8"))
-        for file in sorted(folder.iterdir(), key=lambda file: file.name)
-        if file.name.endswith(".toml")
-    }
-
-
-class FilledFromPreset(type):
-    """Makes `Config(algo="a2c", ...)` start from the preset: defaults < preset < what is given."""
-
-    def __call__(cls, *args: Any, **settings: Any) -> Any:
-        """Make an instance."""
-        algo = settings.get("algo", "ppo")
-        check_algo(algo)
-        return super().__call__(*args, **{**from_toml(presets()[algo]), **settings})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,125 +250,3 @@ class LearnerSettings:
     learner_threads: Count | None = None
     """Torch threads of the learner; they change the last bits of the result. Default: 1 for
     vector observations, all cores for images."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config(
-    LearnerSettings,
-    PolicySettings,
-    GradientSettings,
-    CollectSettings,
-    EnvSettings,
-    RunSettings,
-    metaclass=FilledFromPreset,
-):
-    """The whole configuration of a run; checked when it is made.
-
-    Raises:
-        InputError: a value of the wrong type or out of range, or an illegal combination.
-    """
-
-    def __post_init__(self) -> None:
-        """Check each value against its annotation, then the combinations."""
-        for name, hint in hints().items():
-            check_value(name, getattr(self, name), hint)
-        if not is_toml(self.env_kwargs):
-            raise InputError(
-                f"--env-kwargs: {self.env_kwargs} cannot be kept in a TOML file, which takes "
-                "numbers, text, true, false, and lists and tables of these, but no null"
-            )
-        for name in ("env_id", "address", "init_from", "encoder"):
-            if getattr(self, name) == "":
-                # a shell variable that is not set, as a rule
-                raise InputError(f"{flag(name)}: '' names nothing; give a name or leave it out")
-        check_combinations(self)
-
-    @property
-    def bootstraps(self) -> bool:
-        """Whether the credit of a step contains V."""
-        if self.advantage == "n_step":
-            return self.bootstrap_steps != "inf"
-        return self.advantage in ("gae", "vtrace")
-
-    @property
-    def monte_carlo(self) -> bool:
-        """Whether the credit of a step needs whole episodes: V cannot stand in where one is cut."""
-        if self.advantage == "total_return":
-            return True
-        return not self.bootstraps and self.baseline != "value"
-
-    @property
-    def one_step(self) -> bool:
-        """Whether the surrogate's gradient is right only at the parameters that acted."""
-        return self.surrogate in ("log_prob", "detached_ratio", "trust_region")
-
-    @property
-    def penalizes_kl(self) -> bool:
-        """Whether the surrogate has a KL penalty."""
-        return self.surrogate in ("kl_adaptive", "kl_fixed")
-
-    @property
-    def own_rollouts_alone(self) -> bool:
-        """Whether the surrogate cannot learn from what an older policy played."""
-        return self.one_step or self.penalizes_kl
-
-    @property
-    def signed(self) -> bool:
-        """Whether to learn from the sign of rewards, its default resolved."""
-        if self.sign_rewards == "auto":
-            return self.env_id.startswith("ALE/")
-        return self.sign_rewards == "on"
-
-    @property
-    def slots(self) -> int:
-        """Slots of a batch, its default resolved."""
-        return self.num_slots if self.num_slots is not None else max(1, self.num_workers)
-
-    @property
-    def episodes(self) -> int:
-        """Whole episodes of each env in a rollout, or 0 for segments, its default resolved."""
-        if self.episodes_per_env is None:
-            return int(self.monte_carlo)
-        return self.episodes_per_env
-
-    def resolved(self) -> Self:
-        """Write out what the defaults leave open and the settings alone decide."""
-        return dataclasses.replace(
-            self,
-            num_slots=self.slots,
-            episodes_per_env=self.episodes,
-            sign_rewards="on" if self.signed else "off",
-        )
-
-
-@cache
-def hints() -> dict[str, Any]:
-    """Annotations of all settings, with their ranges."""
-    return typing.get_type_hints(Config, include_extras=True)
-
-
-def from_toml(settings: dict[str, Any]) -> dict[str, Any]:
-    """Turn TOML's values into a setting's: lists are tuples, and "none" stands for None.
-
-    Raises:
-        InputError: a key that is no setting.
-    """
-    values: dict[str, Any] = {}
-    for name, value in settings.items():
-        if name not in hints():
-            raise InputError(f"{name}: no such setting{nearest(name, hints())}")
-        optional = type(None) in typing.get_args(hints()[name])
-        if isinstance(value, list):
-            value = tuple(typing.cast("list[object]", value))
-        values[name] = None if optional and value == "none" else value
-    return values
-
-
-def check_algo(algo: object) -> None:
-    """Refuse what is no preset's name.
-
-    Raises:
-        InputError: lists the presets.
-    """
-    if not isinstance(algo, str) or algo not in presets():
-        raise InputError(f"--algo: {algo!r} is not an algorithm; choose {one_of(presets())}")

@@ -2,16 +2,17 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
-from distpg.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from distpg.config import Config
+from distpg.config.config import Config
 from distpg.errors import InputError, RunError
+from distpg.iteration import Iteration
 from distpg.progress import Progress
 from distpg.records import LearnerState
-from distpg.run_dir import RunDir
-from distpg.snapshot import SlotState
+from distpg.rollout.slot_state import SlotState
+from distpg.run.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from distpg.run.directory import RunDir
 
 PATIENCE_S = 0.05
 """How long a save that is due waits for the one before."""
@@ -28,7 +29,7 @@ class Checkpointer:
         slots: Callable[[], Sequence[SlotState | None]],
         say: Callable[[str], None],
     ) -> None:
-        """Take where to save, how often, how states are read, and whom to tell of failures."""
+        """Take where to save, how often, how states are read, and where to report failures."""
         self.run = run
         self.config = config
         self.learner = learner
@@ -42,17 +43,18 @@ class Checkpointer:
         self.writing: deque[Future[None]] = deque()
         """One that is being written, and what waits."""
         best = self.best()
-        self.best_score = -math.inf if best is None or best.best_score is None else best.best_score
+        self.best_return = (
+            -math.inf if best is None or best.best_return is None else best.best_return
+        )
         self.best_steps = -1 if best is None else best.progress.env_steps
 
-    def on_iteration(
-        self, progress: Progress, scalars: Mapping[str, float], weights: object
-    ) -> None:
+    def on_iteration(self, iteration: Iteration) -> None:
         """Save if a checkpoint is due."""
-        score = scalars.get("eval/mean_reward", -math.inf)
-        best = score if score > self.best_score else None
-        if best is not None:
-            self.best_score, self.best_steps = best, progress.env_steps
+        progress, evaluation = iteration.progress, iteration.evaluation
+        best = None
+        if evaluation is not None and evaluation.mean_return > self.best_return:
+            best = evaluation.mean_return
+            self.best_return, self.best_steps = best, progress.env_steps
         every = self.config.checkpoint_every
         self.due = self.due or bool(every and progress.iteration % every == 0)
         # on a slow disk a later iteration is saved, rather than that the loop waits
@@ -60,7 +62,7 @@ class Checkpointer:
             self.save(progress, best)
 
     def best(self) -> Checkpoint | None:
-        """Load the best checkpoint, if there is one that is whole."""
+        """Load the best checkpoint, if there is an intact one."""
         self._settle(waits=True)
         link = self.run.checkpoints / "best"
         try:
@@ -69,7 +71,7 @@ class Checkpointer:
             self.say(str(error))
             return None
 
-    def save(self, progress: Progress, best_score: float | None = None) -> LearnerState:
+    def save(self, progress: Progress, best_return: float | None = None) -> LearnerState:
         """Save now, unless that was just done; return the learner's state.
 
         What waits to be written as the best so far gives way to a better one.
@@ -77,12 +79,12 @@ class Checkpointer:
         self.due = False
         self._settle()
         if self.saved is None or self.saved.progress != progress:
-            if best_score is not None and len(self.writing) > 1 and self.writing[-1].cancel():
+            if best_return is not None and len(self.writing) > 1 and self.writing[-1].cancel():
                 self.writing.pop()
-            if best_score is None and progress.env_steps == self.best_steps:
+            if best_return is None and progress.env_steps == self.best_steps:
                 # it takes the best one's place, with the same weights
-                best_score = self.best_score
-            self.saved = Checkpoint(self.learner(), progress, self.slots(), best_score)
+                best_return = self.best_return
+            self.saved = Checkpoint(self.learner(), progress, self.slots(), best_return)
             task = self.thread.submit(save_checkpoint, self.run, self.saved, self.config)
             self.writing.append(task)
         return self.saved.learner
@@ -102,9 +104,9 @@ class Checkpointer:
         return not wait(self.writing, patience_s).not_done
 
     def _settle(self, *, waits: bool = False) -> str:
-        """Be done with what is written, or wait until all is; return what went wrong with the last.
+        """Collect finished writes, or wait for all; return the last one's error, if any.
 
-        Training outlives it; it is said and counted.
+        Training continues after an error, which is reported and counted.
         """
         problem = ""
         while self.writing and (waits or self.writing[0].done()):

@@ -1,0 +1,194 @@
+"""One iteration as the driver and its watchers see it; every record is frozen."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from types import MappingProxyType
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from distpg.errors import RunError
+from distpg.progress import Progress
+from distpg.records import RolloutStats, Weights
+
+Scalars = dict[str, float]
+"""Numbers by their TensorBoard tag."""
+STRAGGLES = 2.0
+"""Times the median that makes a worker a straggler."""
+
+
+class Collection(NamedTuple):
+    """The rollouts of one iteration, in slot order, and their statistics."""
+
+    rollouts: Sequence[Any]
+    """`Rollout`s, or references to them on Ray."""
+    by_worker: Sequence[Sequence[RolloutStats]]
+    """Of each worker process, the statistics of its slots."""
+
+    @property
+    def stats(self) -> list[RolloutStats]:
+        """The statistics of each slot, in slot order."""
+        slots = [slot for worker in self.by_worker for slot in worker]
+        return sorted(slots, key=lambda slot: slot.slot)
+
+    def checked(self) -> Self:
+        """Return this, if there is anything to learn from.
+
+        Raises:
+            RunError: environments raised, and no valid step was collected.
+        """
+        if not any(slot.env_steps for slot in self.stats):
+            faults = [fault for slot in self.stats for fault in slot.faults]
+            raise RunError(f"no valid step was collected: {faults[-1] if faults else 'no fault'}")
+        return self
+
+
+@dataclass(frozen=True)
+class Update:
+    """What a learner reports of one update, besides the new weights."""
+
+    scalars: Scalars
+    """Means over all minibatches, weighted by size, by TensorBoard tag."""
+    rolled_back: bool = False
+    """It produced NaN or inf: the policy is as before, and the batch is not trained on."""
+    learner_s: float = 0.0
+    """Seconds in `update`, of which preparing the batch:"""
+    prepare_s: float = 0.0
+    surrogate_gain: float | None = None
+    """Mean over the steps of (ratio - 1) * A, in units of the return, if it was measured."""
+    kl_term: float | None = None
+    """Of the performance-difference bound, for an episode of one step, if it was measured."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Returns and lengths of evaluation episodes, in order of (env, episode)."""
+
+    returns: Sequence[float]
+    lengths: Sequence[int]
+    iteration: int | None = None
+    """The iteration after which the policy was evaluated, in the course of a run."""
+
+    @property
+    def mean_return(self) -> float:
+        """Mean undiscounted return."""
+        return float(np.mean(self.returns))
+
+    def scalars(self) -> Scalars:
+        """Summarize, by TensorBoard tag."""
+        return {
+            "eval/mean_reward": self.mean_return,
+            "eval/std_reward": float(np.std(self.returns)),
+            "eval/mean_ep_length": float(np.mean(self.lengths)),
+        }
+
+
+@dataclass(frozen=True)
+class ProcessFaults:
+    """Processes that were lost and replaced so far, and the work that was done again."""
+
+    worker_restarts: int = 0
+    learner_restarts: int = 0
+    lost_with_node: int = 0
+    """Times that processes or their results were lost with a node."""
+    reissued_slots: int = 0
+    """Rollouts that were collected again."""
+
+    def __add__(self, other: ProcessFaults) -> ProcessFaults:
+        sums = {x.name: getattr(self, x.name) + getattr(other, x.name) for x in fields(self)}
+        return ProcessFaults(**sums)
+
+
+@dataclass(frozen=True)
+class Phases:
+    """The seconds of an iteration, and what each worker process did with them."""
+
+    collect_s: float
+    """The loop waited for rollouts."""
+    step_s: float
+    """Stepping of the worker that took longest; with `act_s`, its policy and buffer."""
+    act_s: float
+    broadcast_s: float
+    """What it did not need of `collect_s`; 0 when it collected during an update."""
+    idle_s: float
+    """The other workers waited for it, on average."""
+    update_s: float
+    """The loop waited for the learner."""
+    learner_s: float
+    """The update itself, of which preparing the batch:"""
+    prepare_s: float
+    slowest: int
+    """The worker that took longest."""
+    stragglers: int
+    """Workers that took over twice the median."""
+    barrier_wait_s: tuple[float, ...]
+    """Each worker waited for the slowest."""
+
+    @classmethod
+    def of(
+        cls,
+        by_worker: Sequence[Sequence[RolloutStats]],
+        update: Update,
+        collect_s: float,
+        update_s: float,
+    ) -> Phases:
+        """Split the seconds that the loop waited for rollouts and for the learner."""
+        busy_s = [sum(slot.collect_s for slot in worker) for worker in by_worker]
+        slowest = max(range(len(busy_s)), key=busy_s.__getitem__)
+        straggles = STRAGGLES * statistics.median_low(busy_s)
+        step_s = sum(slot.step_s for slot in by_worker[slowest])
+        return cls(
+            collect_s=collect_s,
+            step_s=step_s,
+            act_s=busy_s[slowest] - step_s,
+            broadcast_s=max(0.0, collect_s - busy_s[slowest]),
+            idle_s=busy_s[slowest] - sum(busy_s) / len(busy_s),
+            update_s=update_s,
+            learner_s=update.learner_s,
+            prepare_s=update.prepare_s,
+            slowest=slowest,
+            stragglers=sum(seconds > straggles for seconds in busy_s),
+            barrier_wait_s=tuple(busy_s[slowest] - seconds for seconds in busy_s),
+        )
+
+    def scalars(self) -> Scalars:
+        """Return them by TensorBoard tag."""
+        seconds = ("collect_s", "step_s", "act_s", "broadcast_s", "idle_s", "update_s")
+        of_learner = ("learner_s", "prepare_s")
+        scalars: Scalars = {f"perf/{x}": getattr(self, x) for x in (*seconds, *of_learner)}
+        return {**scalars, "workers/slowest": self.slowest}
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """What watchers see of one iteration."""
+
+    progress: Progress
+    """Counters of the run, this iteration included."""
+    collection: Collection
+    """The rollouts' statistics, and handles to the rollouts."""
+    update: Update
+    """What the learner reports of the update."""
+    evaluation: Evaluation | None
+    """The evaluation that took effect in this iteration, and the one that it belongs to."""
+    weights: Callable[[], Weights]
+    """Returns the policy after the update; nothing is copied until it is called."""
+    faults: ProcessFaults
+    """Processes that were replaced in the run so far."""
+    phases: Phases
+    """Where the seconds went."""
+    updated_at: float
+    """Unix time at which the update ended."""
+    scalars: Mapping[str, float] = field(default_factory=Scalars)
+    """All of the above by TensorBoard tag, and what earlier watchers returned."""
+
+    def __post_init__(self) -> None:
+        """Freeze the scalars, too."""
+        object.__setattr__(self, "scalars", MappingProxyType(dict(self.scalars)))
+
+    def adding(self, scalars: Mapping[str, float] | None) -> Self:
+        """Return the same with more scalars."""
+        return replace(self, scalars={**self.scalars, **scalars}) if scalars else self

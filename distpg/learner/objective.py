@@ -1,0 +1,74 @@
+"""What an update maximizes: targets of the samples, and the inputs of the surrogate losses.
+
+Functions of the configuration, the policy and the samples: B valid samples of a batch, M of a
+minibatch.
+"""
+
+import dataclasses
+import math
+
+import torch
+from torch import Tensor
+
+from distpg.config.config import Config
+from distpg.gradient.advantages import estimate, normalize
+from distpg.gradient.importance import importance_weights
+from distpg.gradient.losses import SurrogateInputs
+from distpg.gradient.trajectories import Trajectories, episode_starts
+from distpg.learner.minibatches import Samples, Targets, in_chunks
+from distpg.policy.actor_critic import Policy
+from distpg.policy.distributions import Distribution
+
+
+@torch.no_grad()
+def compute_targets(
+    config: Config, policy: Policy, samples: Samples, trajectories: Trajectories
+) -> Targets:
+    """Estimate advantages, the critic's targets, and importance weights if the surrogate uses them.
+
+    Returns:
+        [B] each; advantages as the loss takes them: normalized, scaled per episode.
+    """
+    valid = trajectories.valid
+    importance = torch.ones_like(samples.logprobs)
+    if config.surrogate == "importance" or config.advantage == "vtrace":
+        log_ratios = torch.zeros_like(trajectories.rewards)
+        log_ratios[valid] = log_ratio(policy, samples)
+        ratios = log_ratios.exp()
+        if config.surrogate == "importance":
+            weights = importance_weights(log_ratios, trajectories.done, valid, config.importance)
+            importance = weights[valid].clamp(max=config.importance_clip or math.inf)
+            if config.importance == "trajectory":
+                # the weight covers the steps ahead, too
+                ratios = torch.ones_like(ratios)
+        if config.importance == "per_decision" or config.advantage == "vtrace":
+            trajectories = dataclasses.replace(trajectories, ratios=ratios)
+    advantages, returns = (table[valid] for table in estimate(trajectories, config))
+    if config.normalize_advantages:
+        advantages = normalize(advantages)
+    if config.loss_average == "per_episode":
+        advantages = advantages * len(samples) / episode_starts(trajectories.done, valid).sum()
+    return Targets(advantages, returns, importance)
+
+
+def surrogate_inputs(
+    config: Config,
+    policy: Policy,
+    distribution: Distribution,
+    minibatch: Samples,
+    targets: Targets,
+) -> SurrogateInputs:
+    """Return what a surrogate loss is computed from, for the current action distribution."""
+    logprobs = distribution.log_prob(minibatch.actions)
+    kl = logprobs.new_zeros(0)
+    if config.penalizes_kl:
+        kl = policy.rebuild(minibatch.parameters).kl(distribution)
+    ratio = logprobs - minibatch.logprobs
+    return SurrogateInputs(logprobs, ratio, targets.advantages, targets.importance, kl)
+
+
+def log_ratio(policy: Policy, samples: Samples) -> Tensor:
+    """Return log pi(a|s) minus that of the behaviour policy, [B], as constants."""
+    with torch.no_grad():
+        current = policy.rebuild(in_chunks(policy.parameters_at, samples.obs))
+        return current.log_prob(samples.actions) - samples.logprobs

@@ -1,0 +1,67 @@
+"""Rollout buffer: one preallocated array per field.
+
+A segment fits exactly; for whole episodes the arrays double when they are full. T steps, N envs.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from distpg.config.config import Config
+from distpg.envs.vector_env import Step
+from distpg.policy.actor_critic import Policy
+from distpg.spaces import Obs
+
+
+@dataclass
+class RolloutBuffer:
+    """Arrays by name, time first; `close` trims them to the steps that were collected."""
+
+    obs: dict[str, np.ndarray]
+    """{leaf: [T+1, N, *O]}"""
+    steps: dict[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
+    """[T, N, ...] each"""
+
+    @classmethod
+    def of(cls, policy: Policy, config: Config) -> "RolloutBuffer":
+        """Allocate `num_steps` rows of what the policy observes, does and receives."""
+        rows, num_envs = shape = (config.num_steps, config.num_envs)
+        actions = policy.action_spec
+        flags = ("terminated", "truncated", "needs_reset", "valid")
+        steps: dict[str, np.ndarray] = {name: np.empty(shape, bool) for name in flags}
+        steps["rewards"] = np.empty(shape, np.float32)
+        steps["actions"] = np.empty((*shape, *actions.stored_shape), actions.stored_dtype)
+        steps["outputs"] = np.empty((*shape, policy.num_outputs), np.float32)
+        obs = {
+            leaf.name: np.empty((rows + 1, num_envs, *leaf.shape), leaf.dtype)
+            for leaf in policy.obs_spec.leaves
+        }
+        return cls(obs, steps)
+
+    def make_room(self, t: int) -> None:
+        """Double the arrays if row t is beyond their end."""
+        if t == len(self.steps["rewards"]):
+            for arrays in (self.obs, self.steps):
+                for name, array in arrays.items():
+                    arrays[name] = np.concatenate([array, np.empty_like(array)])
+
+    def put_obs(self, t: int, obs: Obs) -> None:
+        """Copy [N, *O] observations into row t."""
+        for name, leaf in obs.items():
+            self.obs[name][t] = leaf
+
+    def row(self, t: int) -> Obs:
+        """Return the observations of row t: always in the same memory layout, which moves bits."""
+        return {name: rows[t] for name, rows in self.obs.items()}
+
+    def put_step(self, t: int, step: Step, **values: np.ndarray) -> None:
+        """Copy the [N, ...] values of step t: those of the env, and others."""
+        for name in ("rewards", "terminated", "truncated", "needs_reset"):
+            self.steps[name][t] = getattr(step, name)
+        for name, value in values.items():
+            self.steps[name][t] = value
+
+    def close(self, rows: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Return the observations and the fields of the first `rows` steps."""
+        obs = {name: array[: rows + 1] for name, array in self.obs.items()}
+        return obs, {name: array[:rows] for name, array in self.steps.items()}

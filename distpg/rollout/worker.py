@@ -1,0 +1,183 @@
+"""Collect trajectories for one slot: its vector env, policy and RNG streams.
+
+A slot acts with exactly the weights that it is given, and keeps nothing of the policy's between
+rollouts but its recurrent state. T steps, N envs.
+"""
+
+import time
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from distpg.config.config import Config
+from distpg.envs.make import EnvSource, make_vector_env
+from distpg.errors import RunError
+from distpg.policy.acting import ActingPolicy
+from distpg.policy.actor_critic import Policy
+from distpg.policy.architecture import Architecture
+from distpg.records import Rollout, RolloutStats, Weights
+from distpg.rollout.buffer import RolloutBuffer
+from distpg.rollout.episodes import EpisodeReturns, invalidate_faulted
+from distpg.rollout.slot_state import SlotState
+from distpg.seeding import RNG, rng_seeds
+from distpg.spaces import Obs
+
+
+class Collected(NamedTuple):
+    """What one call of `collect` returns."""
+
+    rollout: Rollout
+    stats: RolloutStats
+    state: SlotState | None
+    """The slot afterwards; None if the env does not expose its state, or each rollout resets."""
+
+
+class RolloutWorker:
+    """One slot: a vector env, its place in the batch, a policy to load weights into."""
+
+    def __init__(
+        self,
+        config: Config,
+        source: EnvSource,
+        slot: int,
+        *,
+        incarnation: int = 0,
+        state: SlotState | None = None,
+    ) -> None:
+        """Make the envs, fresh or restored.
+
+        Args:
+            config: Settings of the run.
+            source: How to make the environment.
+            slot: Place in the batch, from 0.
+            incarnation: How often this slot was started with fresh envs before; a state knows.
+            state: What to restore.
+        """
+        self.config = config
+        self.incarnation = state.incarnation if state else incarnation
+        self.key = (config.seed, slot, self.incarnation)
+        self.slot = slot
+        self.source = source
+        self.envs = make_vector_env(source, config.num_envs)
+        specs = self.envs.obs_spec, self.envs.action_spec
+        self.policy = Policy(*specs, Architecture.of(config)).for_acting()
+        self.episodes = EpisodeReturns(config.num_envs)
+        self.obs: Obs | None = None
+        if state is not None:
+            self.envs.set_state(state.envs)
+            self.obs = {name: leaf.copy() for name, leaf in state.obs.items()}
+            self.needs_reset = state.needs_reset.copy()
+            self.recurrent_state = state.recurrent_state.copy()
+            self.episodes.returns = state.returns.copy()
+            self.episodes.lengths = state.lengths.copy()
+
+    @torch.inference_mode()
+    def collect(self, weights: Weights, iteration: int) -> Collected:
+        """Collect one rollout with the given weights.
+
+        Segments continue where the last rollout ended. Whole episodes start from a reset, and end
+        when each env has finished its number of them; envs that finish early are stepped further,
+        but those steps are not valid.
+        """
+        began, step_s = time.perf_counter(), 0.0
+        self.policy.load(weights)
+        (act_seed,) = rng_seeds(RNG.ACT, *self.key, iteration)
+        generator = torch.Generator().manual_seed(act_seed)
+        whole_episodes = self.config.episodes > 0
+        faults = self.reset(iteration) if self.obs is None or whole_episodes else {}
+        assert self.obs is not None, "reset returns observations"
+        episodes_left = np.full(self.config.num_envs, self.config.episodes)
+        buffer = RolloutBuffer.of(self.policy, self.config)
+        buffer.put_obs(0, self.obs)
+        acting = ActingPolicy(self.policy, torch.from_numpy(self.recurrent_state))
+        first_resets, t, step_faults = self.needs_reset, 0, dict[tuple[int, int], str]()
+        while episodes_left.any() if whole_episodes else t < self.config.num_steps:
+            buffer.make_room(t)
+            obs = buffer.row(t)
+            if (env := acting.first_stuck(obs, self.needs_reset)) is not None:
+                raise RunError(
+                    f"slot {self.slot}, env {env}: at step {t} of the rollout its action mask "
+                    "allows no action"
+                )
+            actions, outputs = acting.act(obs, self.needs_reset, generator)
+            step_began = time.perf_counter()
+            step = self.envs.step(self.policy.to_bounds(actions))
+            step_s += time.perf_counter() - step_began
+            valid = ~self.needs_reset
+            for env, fault in step.faults.items():
+                valid[env], step_faults[t, env] = False, fault
+                if whole_episodes and len(step_faults) > self.config.max_env_faults:
+                    raise RunError(
+                        f"slot {self.slot}: envs raised {len(step_faults)} times: {fault}"
+                    )
+            if whole_episodes:
+                valid &= episodes_left > 0
+                episodes_left -= step.needs_reset & valid
+            buffer.put_step(t, step, actions=actions, outputs=outputs, valid=valid)
+            self.obs, self.needs_reset, t = step.obs, step.needs_reset, t + 1
+            buffer.put_obs(t, self.obs)
+        obs, steps = buffer.close(t)
+        needs_reset, valid = steps.pop("needs_reset"), steps["valid"]
+        faulted_steps = invalidate_faulted(valid, first_resets, needs_reset, step_faults)
+        # after an env has finished its episodes its rewards may be NaN
+        steps["rewards"] = np.where(valid, steps["rewards"], np.float32(0))
+        for name in ("terminated", "truncated"):
+            steps[name] = steps[name] & valid
+        distribution = self.policy.distribution_of(torch.from_numpy(steps.pop("outputs")))
+        steps["logprobs"] = distribution.log_prob(torch.from_numpy(steps["actions"])).numpy()
+        rollout = Rollout(
+            obs=obs,
+            state=self.recurrent_state,
+            policy_version=weights.version,
+            slot=self.slot,
+            **steps,
+        )
+        # a view would keep the buffers of all previous rollouts alive
+        self.recurrent_state = acting.recurrent_state.numpy().copy()
+        returns, lengths = self.episodes.finish(steps["rewards"], valid, needs_reset)
+        env_steps = int(np.count_nonzero(valid))
+        resets = np.concatenate([first_resets[None], needs_reset[:-1]])
+        stats = RolloutStats(
+            slot=self.slot,
+            env_steps=env_steps,
+            dropped_steps=int(np.count_nonzero(~resets)) - env_steps,
+            episode_returns=returns,
+            episode_lengths=lengths,
+            collect_s=time.perf_counter() - began,
+            step_s=step_s,
+            faulted_steps=faulted_steps,
+            faults=tuple(
+                f"slot {self.slot}, env {env}, step {step} of iteration {iteration}: {fault}"
+                for (step, env), fault in (faults | step_faults).items()
+            ),
+        )
+        return Collected(rollout, stats, self.state())
+
+    def reset(self, iteration: int) -> dict[tuple[int, int], str]:
+        """Reset all envs, seeded for this iteration; return what any raised, by (0, env)."""
+        seeds = rng_seeds(RNG.ENV, *self.key, iteration, count=self.config.num_envs)
+        self.obs = self.envs.reset(seeds)
+        self.needs_reset = np.zeros(self.config.num_envs, dtype=bool)
+        state_shape = (self.config.num_envs, self.policy.recurrent_state_size)
+        self.recurrent_state = np.zeros(state_shape, np.float32)
+        self.episodes = EpisodeReturns(self.config.num_envs)
+        return {(0, env): fault for env, fault in self.envs.faults_at_reset.items()}
+
+    def state(self) -> SlotState | None:
+        """Return what a worker needs to continue this slot.
+
+        None if the environment does not expose its state, or each rollout starts from a reset.
+        """
+        envs = None if self.config.episodes else self.envs.get_state()
+        if envs is None or self.obs is None:
+            return None
+        return SlotState(
+            incarnation=self.incarnation,
+            obs={name: leaf.copy() for name, leaf in self.obs.items()},
+            needs_reset=self.needs_reset.copy(),
+            returns=self.episodes.returns.copy(),
+            lengths=self.episodes.lengths.copy(),
+            recurrent_state=self.recurrent_state.copy(),
+            envs=envs,
+        )
