@@ -1,12 +1,13 @@
-"""Psi: how much credit each step gets. Pure functions on [T, N] tensors.
+"""Psi: advantage estimators. Pure functions on [T, N] tensors.
 
-T steps, N trajectories side by side; time runs down the first axis. Everywhere: a terminated step
-has no successor, so nothing is bootstrapped; a truncated one has, the state that the env would have
-gone on from; neither lets credit flow back from the next episode. Rows that are not `valid` (the
-step that resets) follow a done, so nothing flows through them; what they hold means nothing.
+T steps, N trajectories side by side; time is the first axis. In all of them a terminated step
+bootstraps nothing; a truncated one bootstraps from V of the next state, which the env would have
+continued from; rewards of the next episode do not propagate to either. Rows that are not `valid`
+(the step that resets) follow the end of an episode, so nothing propagates through them, whatever
+they hold.
 
-Like everyone, all but `total_return` drop the factor gamma^t that the discounted objective puts
-before a step's gradient.
+As is customary, all but `total_return` drop the factor gamma^t of the discounted objective's
+gradient.
 """
 
 import torch
@@ -38,7 +39,7 @@ def gae(
     """Estimate advantages by GAE(lambda) (Schulman et al. 2016, eq. 16).
 
     Args:
-        rewards: [T, N] as paid by the env.
+        rewards: [T, N] as trained on.
         values: [T, N] V(s_t).
         next_values: [T, N] V(s_{t+1}), before any reset.
         terminated: [T, N] bool.
@@ -68,9 +69,9 @@ def n_step(
 ) -> Tensor:
     """Estimate advantages by n-step returns (Sutton and Barto 2018, eq. 7.1; Mnih et al. 2016).
 
-    n rewards, then V of where they led, minus V. Fewer where the episode ends, or is cut by a time
-    limit or by the last row, before that. n is `num_steps`, at least 1: one-step TD. The rest is
-    as for `gae`.
+    The sum of n rewards, then V of the state they led to, minus V. Fewer rewards if the episode
+    ends, or is truncated by a time limit or by the last row, before that. n is `num_steps`, at
+    least 1: one-step TD. The rest is as for `gae`.
     """
     targets = rewards + gamma * next_values * ~terminated
     for _ in range(min(num_steps, len(rewards)) - 1):
@@ -93,12 +94,13 @@ def vtrace(
 ) -> tuple[Tensor, Tensor]:
     """Estimate advantages and values by V-trace (Espeholt et al. 2018, eq. 1 and section 4.2).
 
-    Corrects for actions that another policy chose. Where it was this one, and both limits are at
-    least 1, the targets are n-step returns to the end of the episode or of the segment. The step's
-    own ratio is left to the surrogate.
+    Corrects for a different behaviour policy. If all ratios are 1 and both limits are at least 1,
+    the targets are n-step returns to the end of the episode or of the segment. The ratio of the
+    step itself is left to the surrogate.
 
-    `rho_bar` limits the ratio of a step, and decides whose value the targets estimate; `c_bar`
-    those that carry corrections back, and decides how fast they arrive. The rest is as for `gae`.
+    `rho_bar` clips the ratio of the TD error, and determines which policy's value the targets
+    estimate; `c_bar` clips the ratios that propagate corrections, and determines how fast. The
+    rest is as for `gae`.
 
     Returns:
         advantages: [T, N] r + gamma * v_{t+1} - V(s_t), not normalized.
@@ -106,9 +108,9 @@ def vtrace(
     """
     td_errors = rewards + gamma * next_values * ~terminated - values
     rhos, cs = ratios.clamp(max=rho_bar), ratios.clamp(max=c_bar)
-    goes_on, nothing = ~(terminated | truncated), torch.zeros_like(rewards[0])
-    corrections = reverse_scan(rhos * td_errors, gamma * cs * goes_on, nothing)
-    ahead = gamma * shift_back(corrections, nothing) * goes_on
+    continues, zeros = ~(terminated | truncated), torch.zeros_like(rewards[0])
+    corrections = reverse_scan(rhos * td_errors, gamma * cs * continues, zeros)
+    ahead = gamma * shift_back(corrections, zeros) * continues
     return td_errors + ahead, values + corrections
 
 
@@ -126,7 +128,7 @@ def _gae(trajectories: Trajectories, settings: GradientSettings) -> tuple[Tensor
 
 def _n_step(trajectories: Trajectories, settings: GradientSettings) -> tuple[Tensor, Tensor]:
     num_steps = settings.bootstrap_steps
-    assert num_steps != "inf", "all rewards are reward_to_go"
+    assert num_steps != "inf", "estimate() takes reward_to_go then"
     advantages = n_step(
         *trajectories.valued, trajectories.ratios, gamma=settings.gamma, num_steps=num_steps
     )
@@ -154,10 +156,10 @@ def _total_return(trajectories: Trajectories, settings: GradientSettings) -> Ten
 
 
 RETURNS = {"total_return": _total_return, "reward_to_go": _reward_to_go}
-"""Returns as they were played, [T, N]: a baseline is subtracted from them."""
+"""Returns, [T, N]: a baseline is subtracted from them."""
 
 ADVANTAGES = {"n_step": _n_step, "gae": _gae, "vtrace": _vtrace}
-"""Advantages already, for they contain V, [T, N]; and the critic's targets, [T, N]."""
+"""Advantages, [T, N], which contain V, and the critic's targets, [T, N]."""
 
 
 def estimate(trajectories: Trajectories, settings: GradientSettings) -> tuple[Tensor, Tensor]:
@@ -165,14 +167,14 @@ def estimate(trajectories: Trajectories, settings: GradientSettings) -> tuple[Te
 
     Returns:
         advantages: [T, N] the weight of each step's log-probability, not normalized.
-        returns: [T, N] what V(s_t) should have been, the critic's target.
+        returns: [T, N] targets of V(s_t).
     """
     psi = settings.advantage
     if psi == "n_step" and settings.bootstrap_steps == "inf":
         psi = "reward_to_go"
     if psi in ADVANTAGES:
         return ADVANTAGES[psi](trajectories, settings)
-    credit = RETURNS[psi](trajectories, settings)
-    baseline = BASELINES[settings.baseline](credit, trajectories, settings)
-    returns = credit if psi == "reward_to_go" else _reward_to_go(trajectories, settings)
-    return credit - baseline, returns
+    returns = RETURNS[psi](trajectories, settings)
+    baseline = BASELINES[settings.baseline](returns, trajectories, settings)
+    targets = returns if psi == "reward_to_go" else _reward_to_go(trajectories, settings)
+    return returns - baseline, targets

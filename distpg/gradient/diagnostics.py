@@ -1,11 +1,11 @@
-"""What a batch tells of the update: how far it went, how much of it was noise. Pure functions."""
+"""Diagnostics of an update and of gradient noise, from a batch. Pure functions."""
 
 import torch
 from torch import Tensor
 
 
 def approx_kl(log_ratio: Tensor) -> Tensor:
-    """Estimate KL(acting || current) from samples of the acting policy.
+    """Estimate KL(behaviour || current) from samples of the behaviour policy.
 
     The estimator mean(ratio - 1 - log ratio): unbiased, never negative (Schulman 2020).
     """
@@ -13,20 +13,20 @@ def approx_kl(log_ratio: Tensor) -> Tensor:
 
 
 def explained_variance(values: Tensor, returns: Tensor) -> Tensor:
-    """Share of the variance of [B] returns that [B] values explain; nan if there is no variance."""
+    """Fraction of the variance of [B] returns that [B] values explain; NaN without variance."""
     variance = returns.var(correction=0)
     return torch.where(variance > 0, 1 - (returns - values).var(correction=0) / variance, torch.nan)
 
 
 def effective_sample_size(weights: Tensor) -> Tensor:
-    """Say what share of [B] samples as many equal ones would be: (sum w)^2 / (B sum w^2)."""
+    """Effective sample size of [B] weights, as a fraction of B: (sum w)^2 / (B sum w^2)."""
     return weights.mean().square() / weights.square().mean()
 
 
 def gradient_noise(gradients: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
-    """Split what gradients of independent parts of a batch measure into signal and noise.
+    """Estimate signal and noise from the gradients of independent parts of a batch.
 
-    Unbiased, so that either may come out negative when it is small (McCandlish et al. 2018,
+    Unbiased, so that either estimate may be negative if it is small (McCandlish et al. 2018,
     appendix A.1, for parts of unequal size).
 
     Args:
@@ -45,15 +45,15 @@ def gradient_noise(gradients: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def kl_term(kl: Tensor, advantages: Tensor) -> Tensor:
-    """Estimate what the surrogate leaves out by keeping the states that the old policy visits.
+    """Bound what the surrogate neglects by keeping the behaviour policy's state distribution.
 
     2 * max|A| * sqrt(KL / 2), to be multiplied by the square of an episode's length: the KL term of
     the performance-difference bound (Achiam et al. 2017, corollary 1, for a finite horizon, with
-    Pinsker's inequality). Sampled advantages stand for exact ones. Loose by orders of magnitude; it
-    shows how the trust in a prediction falls with the KL.
+    Pinsker's inequality). Sampled advantages replace exact ones. Loose by orders of magnitude; it
+    shows how the confidence in a prediction falls with the KL.
 
     Args:
-        kl: [] mean KL(acting || current) over the states.
+        kl: [] mean KL(behaviour || current) over the states.
         advantages: [B] not normalized.
     """
     return 2 * advantages.abs().max() * (kl.clamp(min=0) / 2).sqrt()

@@ -1,7 +1,7 @@
-"""Importance weights: what an action of another policy counts for this one.
+"""Importance weights: they correct for a different behaviour policy.
 
 Pure functions on [T, N] tensors. A product over an episode starts at its first step, or at the
-first row of a segment that it came into.
+first row of the segment if the episode started earlier.
 """
 
 from typing import Literal
@@ -18,19 +18,19 @@ def importance_weights(
     valid: Tensor,
     kind: Literal["trajectory", "per_decision", "per_step"],
 ) -> Tensor:
-    """Weigh each step's score, grad log pi(a|s).
+    """Return the weight of each step's score, grad log pi(a|s).
 
     Args:
-        log_ratio: [T, N] log pi(a|s) minus that of the policy that acted.
+        log_ratio: [T, N] log pi(a|s) minus that of the behaviour policy.
         done: [T, N] bool.
         valid: [T, N] bool.
-        kind: "trajectory" takes the product of the ratios of the whole episode: unbiased, of a
-            variance exponential in its length. "per_decision" takes it up to the step (Precup et
-            al. 2000): unbiased with a Psi that corrects for the steps after it. "per_step" takes
-            the step's own ratio, and leaves out that the states, too, are visited differently.
+        kind: "trajectory" is the product of the ratios of the whole episode: unbiased, with a
+            variance exponential in its length. "per_decision" is the product up to the step
+            (Precup et al. 2000): unbiased with a Psi that corrects for the steps after it.
+            "per_step" is the step's own ratio, which neglects the change of state distribution.
 
     Returns:
-        [T, N] weights; 0 where a step is not valid.
+        [T, N] weights; 0 if a step is not valid.
     """
     log_ratio = log_ratio.masked_fill(~valid, 0)
     if kind == "per_step":

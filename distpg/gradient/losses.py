@@ -1,7 +1,7 @@
 """Losses whose gradient is a policy gradient. Pure functions on the [B] samples of a minibatch.
 
-Each is a quantity to minimise. A policy loss is a device for its gradient: its value is no measure
-of how well the policy plays.
+Each is to be minimized. A policy loss exists for its gradient: its value does not measure how good
+the policy is.
 """
 
 from collections.abc import Callable
@@ -15,8 +15,8 @@ from torch.nn.functional import mse_loss
 def log_prob_loss(logprobs: Tensor, weights: Tensor) -> Tensor:
     """Weight log-probabilities: -mean(log pi(a|s) * Psi) (Williams 1992; Sutton et al. 2000).
 
-    Its gradient is the policy gradient at the parameters that acted, and there alone; elsewhere it
-    is once Psi is multiplied by an importance weight.
+    Its gradient is the policy gradient at the behaviour policy's parameters only; at others Psi
+    must be multiplied by an importance weight.
 
     Args:
         logprobs: [B] under the current policy, with gradient.
@@ -38,11 +38,11 @@ def ratio_loss(log_ratio: Tensor, advantages: Tensor) -> Tensor:
 def clipped_loss(log_ratio: Tensor, advantages: Tensor, *, clip_coef: float) -> Tensor:
     """PPO's clipped surrogate, negated (Schulman et al. 2017, eq. 7).
 
-    No gradient where the ratio has already moved more than `clip_coef` the way the advantage
-    pushes.
+    No gradient if the ratio has already moved more than `clip_coef` in the direction of the
+    advantage.
 
     Args:
-        log_ratio: [B] log pi(a|s) minus that of the policy that acted, with gradient.
+        log_ratio: [B] log pi(a|s) minus that of the behaviour policy, with gradient.
         advantages: [B] a constant.
         clip_coef: The clip range.
     """
@@ -59,19 +59,19 @@ def value_loss(
 ) -> Tensor:
     """Mean squared error of [B] values against [B] returns.
 
-    With `value_clip`, the larger of the errors of V and of V held within that distance of its [B]
-    value before the update: what has moved farther has no gradient towards going on.
+    With `value_clip`, the larger of the errors of V and of V clipped to that distance from its [B]
+    value before the update: no gradient moves V further than that.
     """
     if value_clip is None:
         return mse_loss(values, returns)
-    assert old_values is not None, "a clip is around the values before the update"
-    held = old_values + (values - old_values).clamp(-value_clip, value_clip)
-    return torch.max((values - returns).square(), (held - returns).square()).mean()
+    assert old_values is not None, "values are clipped around those before the update"
+    clipped = old_values + (values - old_values).clamp(-value_clip, value_clip)
+    return torch.max((values - returns).square(), (clipped - returns).square()).mean()
 
 
 @dataclass(frozen=True)
 class Coefficients:
-    """What scales the terms of the loss, as the schedules have it for this update."""
+    """Coefficients of the loss, as scheduled for this update."""
 
     clip: float
     kl: float
@@ -80,22 +80,22 @@ class Coefficients:
 
 @dataclass(frozen=True)
 class SurrogateInputs:
-    """A minibatch of M actions as a surrogate sees it."""
+    """What a surrogate loss is computed from, for a minibatch of M samples."""
 
     logprobs: Tensor
     """[M] log pi(a|s) under the current policy, with gradient."""
     log_ratio: Tensor
-    """[M] log pi(a|s) minus that of the policy that acted, with gradient."""
+    """[M] log pi(a|s) minus that of the behaviour policy, with gradient."""
     advantages: Tensor
     """[M] Psi."""
     importance: Tensor
     """[M] importance weights, constants."""
     kl: Tensor
-    """[M] KL(acting || current) in each state; [0] but under the surrogates that penalise it."""
+    """[M] KL(behaviour || current) in each state; [0] unless the surrogate penalizes it."""
 
 
-def _kl_penalty(scored: SurrogateInputs, now: Coefficients) -> Tensor:
-    return ratio_loss(scored.log_ratio, scored.advantages) + now.kl * scored.kl.mean()
+def _kl_penalty(x: SurrogateInputs, now: Coefficients) -> Tensor:
+    return ratio_loss(x.log_ratio, x.advantages) + now.kl * x.kl.mean()
 
 
 SURROGATES: dict[str, Callable[[SurrogateInputs, Coefficients], Tensor]] = {
@@ -107,4 +107,4 @@ SURROGATES: dict[str, Callable[[SurrogateInputs, Coefficients], Tensor]] = {
     "kl_fixed": _kl_penalty,
     "trust_region": lambda x, now: ratio_loss(x.log_ratio, x.advantages),
 }
-"""From a minibatch and the current coefficients to the policy's loss."""
+"""From the inputs of a minibatch and the current coefficients to the policy loss."""

@@ -1,7 +1,7 @@
-"""The natural gradient: steepest where a step's length is its KL, whatever the parameters are.
+"""The natural gradient: steepest descent in the KL metric, invariant to parametrization.
 
-Pure functions on flat vectors [P], of closures: from a vector to its product with a matrix, from a
-step to what comes of it.
+Pure functions on flat vectors [P] and of closures: from a vector to its product with a matrix, from
+a step to its outcome.
 """
 
 import math
@@ -12,19 +12,19 @@ import torch
 from torch import Tensor
 
 Product = Callable[[Tensor], Tensor]
-"""From x [P] to A x [P], for a symmetric A without negative eigenvalues."""
+"""From x [P] to A x [P], for a symmetric positive semidefinite A."""
 
 
 def conjugate_gradient(
     product: Product, vector: Tensor, *, iterations: int, tolerance: float
 ) -> Tensor:
-    """Solve A x = b by products with A alone (Hestenes and Stiefel 1952).
+    """Solve A x = b from products with A only (Hestenes and Stiefel 1952).
 
     Args:
         product: With A.
-        vector: [P] b; where A is singular, in its range.
-        iterations: At most; P of them are exact, but for rounding.
-        tolerance: Norm of the residual, relative to that of b, that is small enough.
+        vector: [P] b; in the range of A if that is singular.
+        iterations: At most; P of them are exact, up to rounding.
+        tolerance: Norm of the residual, relative to that of b, at which to stop.
 
     Returns:
         [P] x.
@@ -50,29 +50,29 @@ def hessian_product(scalar: Tensor, parameters: Sequence[Tensor], vector: Tensor
     """Multiply the Hessian of a scalar by [P], by differentiating twice (Pearlmutter 1994).
 
     The Fisher matrix is the Hessian of the mean over states of KL(pi || pi_theta), at the theta
-    where pi_theta is pi (Schulman et al. 2015, appendix C.1).
+    for which pi_theta is pi (Schulman et al. 2015, appendix C.1).
     """
     gradient = flat(torch.autograd.grad(scalar, parameters, create_graph=True))
     return flat(torch.autograd.grad(gradient, parameters, vector))
 
 
 def flat(tensors: Iterable[Tensor]) -> Tensor:
-    """Lay tensors out as one vector, [P]."""
+    """Concatenate tensors into one vector, [P]."""
     return torch.cat([tensor.flatten() for tensor in tensors])
 
 
 def step_size(product: Product, direction: Tensor, *, max_kl: float) -> float:
-    """Say how far a direction x leads to a KL of `max_kl`: sqrt(2 max_kl / x^T F x).
+    """Return how far to go along a direction x for a KL of `max_kl`: sqrt(2 max_kl / x^T F x).
 
     The KL is taken to second order (Schulman et al. 2015, appendix C; Rajeswaran et al. 2017).
 
     Args:
-        product: With the Fisher matrix F; what damps it makes the step shorter, too.
-        direction: [P] x, the natural gradient where F x is the gradient (Kakade 2001).
+        product: With the Fisher matrix F; its damping also shortens the step.
+        direction: [P] x, the natural gradient if F x is the gradient (Kakade 2001).
         max_kl: In nats, a mean over states.
 
     Returns:
-        What x is to be multiplied by; 0 where nothing would change.
+        The factor of x; 0 if x does not change the policy.
     """
     curvature = float(direction @ product(direction))
     return math.sqrt(2 * max_kl / curvature) if curvature > 0 else 0.0
@@ -80,12 +80,12 @@ def step_size(product: Product, direction: Tensor, *, max_kl: float) -> float:
 
 @dataclass(frozen=True)
 class Trial:
-    """A step, and what came of it."""
+    """A step and its outcome."""
 
     step: Tensor
     """[P]"""
     gain: float
-    """By how much the surrogate grew."""
+    """Increase of the surrogate."""
     kl: float
     """KL(before || after) in nats, the mean over states."""
 
@@ -93,16 +93,16 @@ class Trial:
 def line_search(
     attempt: Callable[[Tensor], Trial], step: Tensor, *, max_kl: float, tries: int
 ) -> tuple[Trial | None, int]:
-    """Halve a step until it gains, and stays in the trust region (Schulman et al. 2015, app. C).
+    """Halve a step until it gains within the trust region (Schulman et al. 2015, app. C).
 
     Args:
-        attempt: Takes a step [P] from where the search starts.
+        attempt: Takes a step [P] from the start of the search.
         step: [P] the longest one.
-        max_kl: The most that the KL may come to.
-        tries: Lengths that are attempted.
+        max_kl: Upper limit of the KL.
+        tries: Step lengths to attempt.
 
     Returns:
-        The first that holds, or None, and how many were attempted.
+        The first one accepted, or None, and how many were attempted.
     """
     for halvings in range(tries):
         trial = attempt(step * 0.5**halvings)

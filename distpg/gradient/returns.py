@@ -1,6 +1,6 @@
-"""Returns: the rewards of an episode as they were played, summed. Pure functions on [T, N] tensors.
+"""Returns: sums of an episode's rewards. Pure functions on [T, N] tensors.
 
-T steps, N trajectories side by side. V stands in only where an episode was cut.
+T steps, N trajectories side by side. They bootstrap from V only if an episode was truncated.
 """
 
 import torch
@@ -10,11 +10,11 @@ from distpg.gradient.trajectories import episode_starts
 
 
 def reverse_scan(terms: Tensor, factors: Tensor, last: Tensor) -> Tensor:
-    """Solve y_t = terms_t + factors_t * y_{t+1} from the last row back.
+    """Compute y_t = terms_t + factors_t * y_{t+1}, from the last row to the first.
 
     Args:
         terms: [T, N].
-        factors: [T, N] 0 where nothing flows back: an episode ends with the row.
+        factors: [T, N] 0 in the last row of an episode.
         last: [N] y after the last row.
 
     Returns:
@@ -27,12 +27,12 @@ def reverse_scan(terms: Tensor, factors: Tensor, last: Tensor) -> Tensor:
 
 
 def shift_back(rows: Tensor, last: Tensor) -> Tensor:
-    """Move [T, N] rows up by one; `last` [N] comes after them."""
+    """Shift [T, N] rows one step back in time; `last` [N] becomes the last row."""
     return torch.cat([rows[1:], last[None]])
 
 
 def next_ratios(ratios: Tensor | None, like: Tensor) -> Tensor:
-    """Return the importance ratio of the step after each, [T, N]; ones where none is asked for."""
+    """Return the importance ratio of the next step, [T, N]; ones if there are no ratios."""
     ones = torch.ones_like(like)
     return ones if ratios is None else shift_back(ratios, ones[-1])
 
@@ -48,16 +48,16 @@ def reward_to_go(
 ) -> Tensor:
     """Sum the discounted rewards from each step to the end of its episode (Williams 1992).
 
-    Where the episode was cut, by a time limit or by the last row, V of the cut's successor stands
-    for the rest; `next_values` of zeros make the return end at the cut.
+    If the episode was truncated, by a time limit or by the last row, the return bootstraps from V
+    of the next state; with `next_values` of zeros it ends there.
 
     Args:
         rewards: [T, N].
         next_values: [T, N] V(s_{t+1}) before any reset, or zeros.
         terminated: [T, N] bool.
         truncated: [T, N] bool.
-        ratios: [T, N] pi(a|s) over that of the policy that acted; corrects for the actions *after*
-            each step (Precup et al. 2000). None leaves the return as it was played.
+        ratios: [T, N] pi(a|s) over that of the behaviour policy; corrects for the actions *after*
+            each step (Precup et al. 2000). None: no correction.
         gamma: Discount per env step, in [0, 1].
 
     Returns:
@@ -86,11 +86,11 @@ def total_return(
         terminated: [T, N] bool.
         truncated: [T, N] bool.
         valid: [T, N] bool.
-        ratios: [T, N] as for `reward_to_go`; what was paid before a step is left as it was.
+        ratios: [T, N] as for `reward_to_go`; rewards before a step are not corrected.
         gamma: Discount per env step, in [0, 1].
 
     Returns:
-        [T, N] returns, equal over an episode but for rounding; 0 where a step is not valid.
+        [T, N] returns, equal over an episode up to rounding; 0 if a step is not valid.
     """
     to_go = reward_to_go(rewards, next_values, terminated, truncated, ratios, gamma=gamma)
     starts = episode_starts(terminated | truncated, valid)

@@ -1,4 +1,4 @@
-"""Paths: the trajectories of a batch as Psi sees them, and where their episodes begin."""
+"""The trajectories of a batch, as Psi is computed from them, and where their episodes start."""
 
 from dataclasses import dataclass
 
@@ -8,28 +8,28 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Trajectories:
-    """What Psi is computed from; every tensor [T, N]."""
+    """Rewards, values and flags of a batch; every tensor [T, N]."""
 
     rewards: Tensor
-    """Those to learn from, scaled or not."""
+    """As trained on: as returned by the env, scaled, or their sign."""
     values: Tensor
-    """V(s_t) by the critic as it stood before the batch, or zeros without one."""
+    """V(s_t) of the critic before the update, or zeros without one."""
     next_values: Tensor
     """V(s_{t+1}) before any reset, or zeros without a critic."""
     terminated: Tensor
     truncated: Tensor
     valid: Tensor
     ratios: Tensor | None = None
-    """pi(a|s) of the policy to credit over that of the policy that acted, where they differ."""
+    """pi(a|s) of the target policy over that of the behaviour policy, if they differ."""
 
     @property
     def valued(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """What a Psi that contains V is computed from."""
+        """Arguments of a Psi that bootstraps from V."""
         return self.rewards, self.values, self.next_values, self.terminated, self.truncated
 
     @property
     def unvalued(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What a return is computed from; V stands in only where the episode was cut."""
+        """Arguments of a return, which bootstraps from V only if the episode was truncated."""
         return self.rewards, self.next_values, self.terminated, self.truncated
 
     @property
@@ -46,7 +46,7 @@ def episode_starts(done: Tensor, valid: Tensor) -> Tensor:
 
 
 def episode_index(done: Tensor, valid: Tensor) -> Tensor:
-    """Number the episodes of a batch, [T, N] int64; -1 where a step is not valid."""
+    """Number the episodes of a batch, [T, N] int64; -1 if a step is not valid."""
     starts = episode_starts(done, valid)
     in_column = starts.cumsum(0) - 1
     first = starts.sum(0).cumsum(0) - starts.sum(0)
@@ -54,7 +54,7 @@ def episode_index(done: Tensor, valid: Tensor) -> Tensor:
 
 
 def episode_times(done: Tensor, valid: Tensor) -> Tensor:
-    """Count the steps of each episode from 0, [T, N] int64; -1 where a step is not valid."""
+    """Count the steps of each episode from 0, [T, N] int64; -1 if a step is not valid."""
     starts = episode_starts(done, valid)
     times = torch.full_like(valid, -1, dtype=torch.int64)
     elapsed = torch.zeros_like(times[0])

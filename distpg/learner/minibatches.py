@@ -1,4 +1,4 @@
-"""Samples of a batch, and the order in which the epochs visit them."""
+"""Samples of a batch, and their order in the minibatches of each epoch."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
@@ -8,19 +8,19 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor
 
-from distpg.policy.recurrent import SEQUENCE
+from distpg.policy.recurrent import SEQUENCE, inverse_permutation
 from distpg.seeding import RNG, rng_seeds
 
 CHUNK = 8192
-"""Observations of one forward pass over a batch."""
+"""Rows of one forward pass over a batch."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Tensors, or tensors by name, that have the samples on their first axis."""
+    """Tensors, or tensors by name, with the samples on their first axis."""
 
     def __getitem__(self, rows: Tensor) -> Self:
-        """Take some rows of each."""
+        """Select rows of each."""
         taken: dict[str, Any] = {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -34,56 +34,56 @@ class Samples(Rows):
     """The B valid steps of a batch, or those of a minibatch."""
 
     obs: dict[str, Tensor]
-    """{leaf: [B, *O]} normalized; of a recurrent policy with its memory and sequences"""
+    """{leaf: [B, *O]} normalized; with recurrent state and sequence for a recurrent policy"""
     actions: Tensor
     """[B] or [B, A]"""
     logprobs: Tensor
-    """[B] of the policy that acted"""
+    """[B] of the behaviour policy"""
     values: Tensor
     """[B] V before the update; zeros without a critic"""
     envs: Tensor
-    """[B] int64 env of the batch that each came from; slot s has those from s * num_envs on"""
+    """[B] int64 env of each sample; those of slot s start at s * num_envs"""
     parameters: Tensor
     """[B, P] of the policy's distributions before the update"""
 
     def __len__(self) -> int:
-        """Count the samples."""
+        """Return the number of samples."""
         return len(self.logprobs)
 
 
 @dataclass(frozen=True)
 class Targets(Rows):
-    """How the samples are to be learned from."""
+    """What the samples are trained on."""
 
     advantages: Tensor
-    """[B] Psi, scaled as the loss takes it"""
+    """[B] Psi, scaled as the loss uses it"""
     returns: Tensor
-    """[B] the critic's targets"""
+    """[B] targets of the critic"""
     importance: Tensor
-    """[B] importance weights; ones but under the surrogate of that name"""
+    """[B] importance weights; ones unless the surrogate is importance"""
 
 
 class HasObs(Protocol):
-    """Samples of any kind."""
+    """Any samples with observations."""
 
     @property
     def obs(self) -> Mapping[str, Tensor]:
-        """What was observed, {leaf: [B, *O]}."""
+        """Observations, {leaf: [B, *O]}."""
         ...
 
     def __len__(self) -> int:
-        """Count them."""
+        """Return their number."""
         ...
 
 
 def minibatches(
     samples: HasObs, size: int | None, *, epochs: range, seed: int, iteration: int
 ) -> Iterator[Tensor]:
-    """Visit all samples once an epoch, in an order drawn for (seed, iteration, epoch).
+    """Visit all samples once per epoch, in a random order seeded by (seed, iteration, epoch).
 
-    The last minibatch of an epoch may be smaller. Sequences of a recurrent policy stay whole, so
-    one may be larger by less than a sequence. The order is drawn on the CPU: the same on every
-    device.
+    The last minibatch of an epoch may be smaller. Sequences of a recurrent policy are not split, so
+    a minibatch may be larger by less than a sequence. The order is drawn on the CPU, so that it is
+    the same on every device.
 
     Yields:
         [M] int64 rows.
@@ -101,36 +101,47 @@ def minibatches(
 def whole_sequences(
     sequence: Tensor, size: int, generator: torch.Generator | None
 ) -> tuple[Tensor, ...]:
-    """Share rows out, [B] int64 the number of each one's sequence; in a drawn order, or by it."""
+    """Split rows into groups of about `size`, sequence by sequence.
+
+    Args:
+        sequence: [B] int64 the sequence of each row.
+        size: A group ends with the sequence that fills it.
+        generator: Shuffles the sequences; None visits them by number.
+
+    Returns:
+        [M] int64 rows of each group; those of a sequence keep their order.
+    """
     _, numbers, lengths = sequence.unique(return_inverse=True, return_counts=True)
     count = len(lengths)
     order = torch.randperm(count, generator=generator) if generator else torch.arange(count)
-    rows = order.argsort()[numbers].argsort(stable=True)
+    turn = inverse_permutation(order)
+    rows = turn[numbers].argsort(stable=True)
     lengths = lengths[order]
-    shares = (lengths.cumsum(0) - lengths) // size
-    sizes = torch.zeros(int(shares[-1]) + 1, dtype=torch.long).index_add(0, shares, lengths)
+    groups = (lengths.cumsum(0) - lengths) // size
+    sizes = torch.zeros(int(groups[-1]) + 1, dtype=torch.long).index_add(0, groups, lengths)
     return rows.split(sizes[sizes > 0].tolist())
 
 
 def in_chunks(
     function: Callable[[Mapping[str, Tensor]], Tensor], obs: Mapping[str, Tensor]
 ) -> Tensor:
-    """Apply a network to {leaf: [B, *O]} in passes of bounded memory."""
+    """Apply a network to {leaf: [B, *O]} in passes of bounded size."""
     outputs = torch.cat([function(chunk) for chunk in chunks(obs, CHUNK)])
     if SEQUENCE in obs and len(outputs) > CHUNK:
-        return outputs[obs[SEQUENCE].argsort(stable=True).argsort()]
+        # the chunks came sequence by sequence
+        return outputs[inverse_permutation(obs[SEQUENCE].argsort(stable=True))]
     return outputs
 
 
 def chunks(obs: Mapping[str, Tensor], size: int) -> list[dict[str, Tensor]]:
     """Split {leaf: [B, *O]} into views of at most `size` rows.
 
-    Sequences of a recurrent policy stay whole, as in minibatches; where there are several chunks,
-    they come in the order of their numbers.
+    Sequences of a recurrent policy are not split, as in minibatches; if there are several chunks,
+    they come in the order of the sequences.
     """
     sequence = obs.get(SEQUENCE)
     if sequence is not None and len(sequence) > size:
-        shares = [rows.to(sequence.device) for rows in whole_sequences(sequence.cpu(), size, None)]
-        return [{name: leaf[rows] for name, leaf in obs.items()} for rows in shares]
+        groups = [rows.to(sequence.device) for rows in whole_sequences(sequence.cpu(), size, None)]
+        return [{name: leaf[rows] for name, leaf in obs.items()} for rows in groups]
     leaves = {name: leaf.split(size) for name, leaf in obs.items()}
     return [dict(zip(leaves, parts, strict=True)) for parts in zip(*leaves.values(), strict=True)]

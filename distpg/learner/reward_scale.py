@@ -1,4 +1,4 @@
-"""Rewards divided by the running standard deviation of the discounted return."""
+"""Reward scaling: rewards divided by the running standard deviation of the discounted return."""
 
 from collections.abc import Mapping
 
@@ -6,15 +6,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from distpg.policy.moments import Moments
 from distpg.records import Batch
 
 
 class RewardScale:
-    """Scales rewards to learn from; subtracts no mean.
+    """Scales the rewards that are trained on; subtracts no mean.
 
-    The running return of each (slot, env) is cut where its episode ends and skips steps that are
-    not valid. Statistics take a batch in before they scale it: they do not act, so nothing goes
-    stale.
+    The running return of each (slot, env) restarts when its episode ends, and skips steps that are
+    not valid. Statistics include a batch before they scale it: they do not affect acting, so
+    nothing becomes stale.
     """
 
     def __init__(self, gamma: float, *, carry: bool) -> None:
@@ -22,15 +23,17 @@ class RewardScale:
 
         Args:
             gamma: Discount per env step.
-            carry: Whether an episode goes on from one batch to the next.
+            carry: Whether episodes continue from one batch to the next.
         """
         self.gamma = gamma
         self.carry = carry
-        self.count, self.mean, self.variance = 0.0, 0.0, 1.0
+        self.moments = Moments.of_nothing()
+        """Of the discounted returns."""
         self.running = torch.zeros(0, dtype=torch.float64)
+        """[N] returns of the unfinished episodes."""
 
     def scale(self, batch: Batch) -> Tensor:
-        """Take the batch's rewards [T, N] in and return them scaled, cut to [-10, 10]."""
+        """Add the batch's rewards [T, N] to the statistics; return them scaled, in [-10, 10]."""
         num_envs = batch.rewards.shape[1]
         rewards, valid, done = batch.rewards.double().cpu(), batch.valid.cpu(), batch.done.cpu()
         if not self.carry or len(self.running) != num_envs:
@@ -38,36 +41,28 @@ class RewardScale:
         returns = torch.zeros_like(rewards)
         for t in range(len(rewards)):
             ahead = self.gamma * self.running + rewards[t]
-            # what is not valid resets, is padding, or belongs to an episode that was lost
+            # a step that is not valid is a reset, padding, or of an episode that was dropped
             self.running = torch.where(valid[t], ahead, 0.0)
             returns[t] = self.running
             self.running = self.running * ~done[t]
-        self._merge(returns[valid])
+        self.moments = self.moments.merged(returns[valid])
         return (batch.rewards / self.unit).clamp(-10, 10)
 
     @property
     def unit(self) -> float:
         """The reward that is scaled to 1."""
-        return (self.variance + 1e-8) ** 0.5
-
-    def _merge(self, fresh: Tensor) -> None:
-        total = self.count + len(fresh)
-        delta = float(fresh.mean()) - self.mean
-        between = delta**2 * self.count * len(fresh) / total
-        within = float(fresh.var(correction=0)) * len(fresh)
-        self.variance = (self.variance * self.count + within + between) / total
-        self.mean += delta * len(fresh) / total
-        self.count = total
+        return (float(self.moments.variance) + 1e-8) ** 0.5
 
     def state(self) -> dict[str, np.ndarray]:
         """Return the statistics as arrays."""
         return {
-            "statistics": np.array([self.count, self.mean, self.variance]),
+            "statistics": torch.stack(self.moments).numpy(),
             "running": self.running.numpy().copy(),
         }
 
     def load(self, state: Mapping[str, np.ndarray]) -> None:
-        """Take the statistics back; without `running`, every env is at an episode's start."""
-        self.count, self.mean, self.variance = (float(value) for value in state["statistics"])
+        """Restore what `state` returned; without `running`, all envs are at an episode's start."""
+        count, mean, variance = torch.tensor(state["statistics"], dtype=torch.float64)
+        self.moments = Moments(count, mean, variance)
         running = state.get("running")
         self.running = torch.tensor([] if running is None else running, dtype=torch.float64)

@@ -1,66 +1,61 @@
-"""Observation statistics: part of the policy, frozen while it acts, moved after each update."""
+"""Observation statistics: part of the policy, frozen during a rollout, updated after each update."""
 
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
+from distpg.policy.moments import Moments
 from distpg.spaces import Leaf
 
 Constants = tuple[Tensor, Tensor]
 
 
 class LeafNormalizer(nn.Module):
-    """Running mean and variance of one vector leaf, merged batch by batch (Chan et al. 1979)."""
+    """Running mean and variance of one vector leaf."""
 
     count: Tensor
     mean: Tensor
     variance: Tensor
 
     def __init__(self, shape: tuple[int, ...]) -> None:
-        """Start from no data, which leaves observations as they are."""
+        """Start from no data, which leaves observations unchanged."""
         super().__init__()
-        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
-        self.register_buffer("mean", torch.zeros(shape, dtype=torch.float64))
-        self.register_buffer("variance", torch.ones(shape, dtype=torch.float64))
+        for name, value in Moments.of_nothing(shape)._asdict().items():
+            self.register_buffer(name, value)
 
     def constants(self) -> Constants:
-        """Return mean and scale in float32, to be taken as they are until the statistics move."""
+        """Return mean and scale in float32, valid until the next `merge`."""
         return self.mean.float(), (self.variance + 1e-8).rsqrt().float()
 
     def forward(self, obs: Tensor, constants: Constants | None = None) -> Tensor:
-        """Standardize float32 [*B, *O] and cut it to [-10, 10]."""
+        """Standardize float32 [*B, *O] and clip it to [-10, 10]."""
         mean, scale = constants or self.constants()
         return ((obs - mean) * scale).clamp(-10, 10)
 
     @torch.no_grad()
     def merge(self, obs: Tensor) -> None:
-        """Take [B, *O] new observations into the statistics."""
-        fresh = obs.double()
-        total = self.count + len(fresh)
-        delta = fresh.mean(0) - self.mean
-        between = delta.square() * self.count * len(fresh) / total
-        moment = self.variance * self.count + fresh.var(0, correction=0) * len(fresh) + between
-        self.mean.add_(delta * len(fresh) / total)
-        self.variance.copy_(moment / total)
-        self.count.copy_(total)
+        """Add [B, *O] observations to the statistics."""
+        moments = Moments(self.count, self.mean, self.variance).merged(obs)
+        for name, value in moments._asdict().items():
+            getattr(self, name).copy_(value)
 
 
 class ObsNormalizer(nn.Module):
-    """A normalizer for each vector leaf; other leaves, and all if it is off, pass through."""
+    """A normalizer for each vector leaf; other leaves, and all if disabled, pass through."""
 
     def __init__(self, leaves: tuple[Leaf, ...], *, enabled: bool) -> None:
-        """Make statistics for the leaves that have a scale: real arrays."""
+        """Keep statistics of the leaves that are real vectors."""
         super().__init__()
         scaled = [leaf for leaf in leaves if leaf.kind == "vector" and enabled]
-        # module names may not hold dots or slashes, which a leaf's name may
+        # module names must not contain dots or slashes, leaf names may
         self.names = {leaf.name: str(number) for number, leaf in enumerate(scaled)}
         self.leaves = nn.ModuleDict(
             {self.names[leaf.name]: LeafNormalizer(leaf.shape) for leaf in scaled}
         )
 
     def constants(self) -> dict[str, Constants]:
-        """Return each leaf's mean and scale, which many calls of `forward` may share."""
+        """Return each leaf's mean and scale, to be shared by many calls of `forward`."""
         return {name: self._of(name).constants() for name in self.names}
 
     def forward(
@@ -79,6 +74,6 @@ class ObsNormalizer(nn.Module):
         return normalizer
 
     def merge(self, obs: Mapping[str, Tensor], rows: Tensor) -> None:
-        """Take the observations {leaf: [T, N, *O]} at the rows [T, N] bool into the statistics."""
+        """Add the observations {leaf: [T, N, *O]} at the rows [T, N] bool to the statistics."""
         for name in self.names:
             self._of(name).merge(obs[name][rows])

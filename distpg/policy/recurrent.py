@@ -1,7 +1,7 @@
-"""Memory: a recurrent layer between the encoder and the heads, shared by policy and critic.
+"""Recurrent layer between encoder and heads, shared by policy and critic.
 
-Shared, since the state that it acted from is then all that values need: the critic has none of its
-own to carry. B steps, H features, S numbers of memory (H of a GRU, 2H of an LSTM).
+It is shared so that the state carried by the behaviour policy is all that values need. B steps, H
+features, S the size of the recurrent state (H for a GRU, 2H for an LSTM).
 """
 
 from collections.abc import Mapping
@@ -9,9 +9,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-RECURRENT_STATE, SEQUENCE = "/memory", "/sequence"
-"""What a recurrent policy sees of a step besides its observation: [B, S] the memory before it, and
-[B] int64 the sequence that it belongs to. No leaf has such a name.
+RECURRENT_STATE, SEQUENCE = "/recurrent_state", "/sequence"
+"""Inputs of a recurrent policy besides the observation: [B, S] the state before the step, and [B]
+int64 the sequence that the step belongs to. No leaf has such a name.
 """
 KINDS: dict[str, type[nn.GRU | nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
 
@@ -30,43 +30,48 @@ class Recurrent(nn.Module):
                 nn.init.zeros_(parameter)
         self.num_features = size
 
-    def step(self, features: Tensor, recurrent_state: Tensor) -> tuple[Tensor, Tensor]:
-        """Take one step of N envs, [N, F] from memory [N, S].
+    def step(self, features: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Take one step of N envs, from [N, F] features and [N, S] state.
 
         Returns:
-            [N, H] features, and [N, S] the memory afterwards.
+            [N, H] features and [N, S] the next state.
         """
-        outputs, recurrent_state = self._run(features.unsqueeze(0), recurrent_state)
-        return outputs.squeeze(0), recurrent_state
+        outputs, state = self._run(features.unsqueeze(0), state)
+        return outputs.squeeze(0), state
 
-    def forward(self, features: Tensor, seen: Mapping[str, Tensor]) -> Tensor:
+    def forward(self, features: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
         """Turn [B, F] features into [B, H], unrolled over sequences.
 
-        Rows of a sequence are in the order of time, whatever stands between them; its first row
-        starts from the memory that stands beside it, all others from the row before.
+        Rows of a sequence are in the order of time, possibly with rows of others between them. Its
+        first row starts from the recurrent state of `inputs`, all others from the row before.
         """
-        order = seen[SEQUENCE].argsort(stable=True)
-        _, numbers, lengths = seen[SEQUENCE][order].unique_consecutive(
+        order = inputs[SEQUENCE].argsort(stable=True)
+        _, numbers, lengths = inputs[SEQUENCE][order].unique_consecutive(
             return_inverse=True, return_counts=True
         )
         firsts = lengths.cumsum(0) - lengths
         place = torch.arange(len(order), device=order.device) - firsts[numbers]
         longest = int(lengths.max())
-        # time first; what is beyond a sequence's end comes after all that is used
+        # time first; padding comes after a sequence's end, where it changes nothing
         padded = features.new_zeros(longest, len(lengths), features.shape[-1])
         padded[place, numbers] = features[order]
-        outputs, _ = self._run(padded, seen[RECURRENT_STATE][order[firsts]])
-        unsorted = torch.empty_like(order)
-        unsorted[order] = torch.arange(len(order), device=order.device)
-        return outputs[place, numbers][unsorted]
+        outputs, _ = self._run(padded, inputs[RECURRENT_STATE][order[firsts]])
+        return outputs[place, numbers][inverse_permutation(order)]
 
-    def _run(self, features: Tensor, recurrent_state: Tensor) -> tuple[Tensor, Tensor]:
-        """Run [L, N, F] from memory [N, S]; return [L, N, H] and the memory at the end."""
-        # by torch's own kernels: cuDNN's cannot be differentiated twice, as a trust region does
+    def _run(self, features: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Run [L, N, F] from state [N, S]; return [L, N, H] and the last state."""
+        # torch's own kernels: cuDNN's cannot be differentiated twice, which a trust region needs
         with torch.backends.cudnn.flags(enabled=False):
             if isinstance(self.layer, nn.LSTM):
-                hidden, cell = (part.unsqueeze(0) for part in recurrent_state.chunk(2, -1))
+                hidden, cell = (part.unsqueeze(0) for part in state.chunk(2, -1))
                 outputs, (hidden, cell) = self.layer(features, (hidden, cell))
                 return outputs, torch.cat([hidden, cell], -1).squeeze(0)
-            outputs, hidden = self.layer(features, recurrent_state.unsqueeze(0))
+            outputs, hidden = self.layer(features, state.unsqueeze(0))
             return outputs, hidden.squeeze(0)
+
+
+def inverse_permutation(order: Tensor) -> Tensor:
+    """Return the [B] int64 permutation that undoes [B] int64 `order`."""
+    inverse = torch.empty_like(order)
+    inverse[order] = torch.arange(len(order), device=order.device)
+    return inverse
