@@ -1,8 +1,8 @@
-"""What travels: weights to the rollout workers, rollouts to the learner, its state to the disk.
+"""Records that travel: weights to the rollout workers, rollouts to the learner, its state to disk.
 
 T steps, N envs of a slot, S slots, A action size, *O the shape of an observation's leaf. Time is
-the first axis, envs the second, features the last. The driver of a run reads records but no
-tensors, so torch is imported only where a batch is made.
+the first axis, envs the second, features the last. The driver of a run needs no tensors, so torch
+is imported only when a batch is made.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ class Weights:
 
 @dataclass(frozen=True)
 class Rollout:
-    """The trajectories of one slot: what its envs and its policy did, unaltered."""
+    """The trajectories of one slot, unaltered."""
 
     obs: Mapping[str, np.ndarray]
-    """{leaf: [T+1, N, *O]} as the env gave it; row t+1 is the true successor of row t."""
+    """{leaf: [T+1, N, *O]} as the env returned it; row t+1 is the true successor of row t."""
     state: np.ndarray
     """[N, H] float32 recurrent state at row 0; H = 0 for a feed-forward policy."""
     actions: np.ndarray
     """[T, N] int64 or [T, N, A] as sampled, before any clipping or squashing to bounds."""
     logprobs: np.ndarray
-    """[T, N] float32 log pi(a|s) of the policy that acted, summed over A."""
+    """[T, N] float32 log pi(a|s) of the behaviour policy, summed over A."""
     rewards: np.ndarray
-    """[T, N] float32 as paid by the env."""
+    """[T, N] float32 as returned by the env."""
     terminated: np.ndarray
-    """[T, N] bool: the task ended; the successor is worth nothing."""
+    """[T, N] bool: the task ended; nothing is bootstrapped."""
     truncated: np.ndarray
-    """[T, N] bool: the time ran out; the successor is worth what it was."""
+    """[T, N] bool: the time ran out; bootstraps from V of the successor."""
     valid: np.ndarray
-    """[T, N] bool: a real transition; not the step that resets, nor padding."""
+    """[T, N] bool: a real transition, neither a reset nor padding."""
     policy_version: int
     slot: int
 
@@ -62,13 +62,13 @@ class Rollout:
 
 @dataclass(frozen=True)
 class RolloutStats:
-    """What a slot tells of one rollout besides its data: small, and read by the driver."""
+    """Statistics of one rollout: small, and read by the driver."""
 
     slot: int
     env_steps: int
     """Valid transitions."""
     dropped_steps: int
-    """Transitions that were simulated but are not valid: after an env's last episode, or torn."""
+    """Transitions that were simulated but are not valid: surplus, or of faulted episodes."""
     episode_returns: np.ndarray
     """[E] float64 undiscounted returns of the episodes that ended, in order of (t, env)."""
     episode_lengths: np.ndarray
@@ -77,9 +77,9 @@ class RolloutStats:
     """Seconds in `collect`, of which in the env's `step`:"""
     step_s: float
     faults: tuple[str, ...] = ()
-    """What envs raised, with their places."""
+    """What envs raised, each with slot, env and step."""
     faulted_steps: int = 0
-    """Transitions of the episodes that were lost by it."""
+    """Transitions of the episodes that were dropped for it."""
 
 
 @dataclass(frozen=True)
@@ -105,15 +105,15 @@ class Batch:
 
     @classmethod
     def join(cls, rollouts: Sequence[Rollout], device: torch.device) -> Self:
-        """Lay the slots side by side and move them to the device.
+        """Concatenate the slots on the env axis and move them to the device.
 
-        Slots that took fewer steps are filled up with invalid ones, at their last observation.
+        Slots with fewer steps are padded with invalid ones that repeat their last observation.
         """
         import torch
 
         steps = max(len(rollout.rewards) for rollout in rollouts)
 
-        def side_by_side(arrays: list[np.ndarray], rows: int, mode: Any = "constant") -> Tensor:
+        def concatenated(arrays: list[np.ndarray], rows: int, mode: Any = "constant") -> Tensor:
             padded = [
                 np.pad(array, [(0, rows - len(array))] + [(0, 0)] * (array.ndim - 1), mode)
                 if len(array) < rows
@@ -123,10 +123,10 @@ class Batch:
             return torch.from_numpy(np.concatenate(padded, axis=1)).to(device)
 
         def field(name: str) -> Tensor:
-            return side_by_side([getattr(rollout, name) for rollout in rollouts], steps)
+            return concatenated([getattr(rollout, name) for rollout in rollouts], steps)
 
         obs = {
-            leaf: side_by_side([rollout.obs[leaf] for rollout in rollouts], steps + 1, "edge")
+            leaf: concatenated([rollout.obs[leaf] for rollout in rollouts], steps + 1, "edge")
             for leaf in rollouts[0].obs
         }
         state = torch.from_numpy(np.concatenate([rollout.state for rollout in rollouts])).to(device)
@@ -143,7 +143,7 @@ class Batch:
 
     @property
     def done(self) -> Tensor:
-        """[T, N] bool: no credit flows back from the next row."""
+        """[T, N] bool: an episode ends with the step."""
         return self.terminated | self.truncated
 
 

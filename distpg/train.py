@@ -106,10 +106,6 @@ class LearnerProtocol(Protocol):
         """Count the processes that were replaced so far."""
         ...
 
-    def close(self) -> None:
-        """End the process, if it has its own."""
-        ...
-
 
 class Watcher(Protocol):
     """Sees every iteration after its update. `run/execute.py` lists a run's watchers in order."""

@@ -52,7 +52,7 @@ class Cloner(TrainState):
         super().__init__(config, obs_spec, action_spec)
         self.num_rounds = num_rounds
         # an expert says nothing of what a state is worth
-        self.optimizer.held = {"critic"}
+        self.optimizer.frozen = {"critic"}
         self.batches: list[Batch] = []
         """Of each round, what was played, with the expert's actions."""
 
@@ -74,7 +74,7 @@ class Cloner(TrainState):
         """
         began = time.perf_counter()
         batch = Batch.join(rollouts, self.device)
-        on_policy.check_finite(batch, rollouts[0].rewards.shape[1])
+        on_policy.check_batch_finite(batch, rollouts[0].rewards.shape[1])
         batches, fresh = [*self.batches, batch], int(batch.valid.sum())
         # the recurrent state in this batch may continue from those before
         context = batches if self.policy.recurrent_state_size else [batch]
@@ -84,7 +84,7 @@ class Cloner(TrainState):
         labels = self.gathered(batches)
         prepare_s = time.perf_counter() - began
         scalars |= self._fit(labels)
-        on_policy.check_sound(scalars, self.version, finite=self.optimizer.finite())
+        on_policy.check_update_finite(scalars, self.version, finite=self.optimizer.finite())
         self.batches = batches
         self.version += 1
         self.trained_steps += fresh

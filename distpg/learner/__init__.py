@@ -1,1 +1,1 @@
-"""How trajectories turn into a better policy."""
+"""How trajectories become a better policy."""

@@ -1,4 +1,4 @@
-"""Functions of tensors as machine code, by torch's compiler."""
+"""Compile functions of tensors with torch.compile."""
 
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
@@ -12,14 +12,14 @@ Result = TypeVar("Result")
 
 
 def compiled(function: Callable[Args, Result]) -> Callable[Args, Result]:
-    """Compile a function that may differentiate; it happens at its first calls.
+    """Compile a function that may differentiate; its first calls do the work.
 
-    Few sizes of tensors are compiled for: one that changes from call to call becomes a variable.
+    A size that changes from call to call becomes dynamic, so that few variants are compiled.
 
     Raises:
         InputError: there is no C++ compiler; in a call, the function cannot be compiled.
     """
-    # imported here, since they take a second that only a compiled run should pay
+    # these imports take a second, which only a compiled run should pay
     from torch._dynamo import config
     from torch._dynamo.exc import TorchDynamoException
     from torch._inductor import cpp_builder, exc
@@ -28,8 +28,8 @@ def compiled(function: Callable[Args, Result]) -> Callable[Args, Result]:
         cpp_builder.get_cpp_compiler()
     except exc.InvalidCxxCompiler as error:
         raise InputError(
-            "--compile needs a C++ compiler where the learner runs; install one (g++ or clang), or "
-            "leave --compile out"
+            "--compile needs a C++ compiler on the learner's machine; install g++ or clang, or "
+            "omit --compile"
         ) from error
     config.trace_autograd_ops = True
     quick = torch.compile(function, fullgraph=True)
@@ -40,8 +40,8 @@ def compiled(function: Callable[Args, Result]) -> Callable[Args, Result]:
         except TorchDynamoException as error:
             reason = str(error).strip().partition("\n")[0]
             raise InputError(
-                f"--compile: torch cannot compile the gradient ({reason}), as may be with an "
-                "--encoder of your own; leave --compile out"
+                f"--compile: torch cannot compile the gradient ({reason}), which may be due to a "
+                "custom --encoder; omit --compile"
             ) from error
 
     return call

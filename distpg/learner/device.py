@@ -1,4 +1,4 @@
-"""Where the learner computes, and on how many threads."""
+"""Device and number of threads of the learner."""
 
 import os
 from typing import Literal
@@ -10,15 +10,15 @@ from distpg.spaces import ObsSpec
 
 
 def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
-    """Resolve auto to a GPU where torch sees one.
+    """Resolve auto to a GPU if torch sees one.
 
     Raises:
-        InputError: cuda is wanted and torch sees none.
+        InputError: cuda is requested and torch sees none.
     """
     if wanted == "cuda" and not torch.cuda.is_available():
         raise InputError(
-            f"--device: cuda, but torch {torch.__version__} sees no GPU where the learner runs; "
-            "take --device cpu or install a CUDA build of torch there"
+            f"--device: cuda, but torch {torch.__version__} sees no GPU on the learner's machine; "
+            "use --device cpu or install a CUDA build of torch there"
         )
     if wanted == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -52,7 +52,7 @@ class Learner(TrainState):
             rollouts, config.slots, self.version, allowed=int(config.overlap)
         )
         batch = Batch.join(rollouts, self.device)
-        on_policy.check_finite(batch, config.num_envs)
+        on_policy.check_batch_finite(batch, config.num_envs)
         samples, trajectories = self.observe(batch)
         scalars = on_policy.check_on_policy(
             self.policy.rebuild(samples.parameters).log_prob(samples.actions) - samples.logprobs,
@@ -65,7 +65,7 @@ class Learner(TrainState):
         diagnosed = every > 0 and self.version % every == 0
         groups = gradients_of_groups(self, samples, trajectories) if diagnosed else None
         scalars |= self._run_epochs(samples, trajectories) | {"train/staleness": staleness}
-        on_policy.check_sound(scalars, self.version, finite=self.optimizer.finite())
+        on_policy.check_update_finite(scalars, self.version, finite=self.optimizer.finite())
         gain = bound = None
         if groups:
             step = diagnose_step(self, samples, trajectories)
@@ -149,7 +149,7 @@ class Learner(TrainState):
         """Run the epochs that move nothing but the critic."""
         config, own = self.config, list(self.model.critic.parameters())
         epochs = range(config.num_epochs, config.num_epochs + config.value_epochs if own else 0)
-        with self.optimizer.holding("policy"):
+        with self.optimizer.freezing("policy"):
             for rows in self._minibatches(samples, epochs):
                 values, old = self.model.values(samples[rows].obs), samples.values[rows]
                 loss = value_loss(values, targets.returns[rows], old, config.value_clip)

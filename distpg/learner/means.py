@@ -1,4 +1,4 @@
-"""Means over the minibatches of an update, kept on the device and read once."""
+"""Means over the minibatches of an update, kept on the device until they are read once."""
 
 from collections.abc import Mapping
 
@@ -10,18 +10,18 @@ class Means:
     """Averages of named scalars, weighted by the number of samples behind each."""
 
     def __init__(self) -> None:
-        """Start from nothing."""
+        """Start without minibatches."""
         self.terms: dict[str, list[Tensor]] = {}
         self.weights: list[int] = []
 
     def add(self, terms: Mapping[str, Tensor], weight: int) -> None:
-        """Take in scalar constants, always of the same names, that stand for `weight` samples."""
+        """Add [] tensors by name, the same names each time, computed from `weight` samples."""
         for name, term in terms.items():
             self.terms.setdefault(name, []).append(term)
         self.weights.append(weight)
 
     def read(self) -> dict[str, float]:
-        """Return the means, in one transfer."""
+        """Return the means, with one transfer from the device."""
         if not self.terms:
             return {}
         rows = torch.stack([torch.stack(terms) for terms in self.terms.values()])

@@ -1,8 +1,8 @@
-"""Checks of a batch before it is learned from, and of what came of it.
+"""Validate a batch before an update, and the result after it.
 
-A batch is finite, and this policy played it: before the first step of an update the ratio of the
-probabilities, then and now, is 1 but for float32's last bits. Anything else means that worker and
-learner differ: in weights, normalizer or precision.
+A batch is finite, and was collected with this policy: before the first step of an update the
+probability ratio is 1 up to float32 rounding. Anything else means that worker and learner differ:
+in weights, normalizer or precision.
 """
 
 import math
@@ -18,16 +18,16 @@ LIMITS = {"float32": {"median": 1e-5, "max": 1e-3}, "bf16": {"median": 0.02, "ma
 
 
 def check_versions(rollouts: Sequence[Rollout], num_slots: int, version: int, allowed: int) -> int:
-    """Refuse what is not each slot once, in order, played by this version or one not much older.
+    """Refuse a batch that is not each slot once, in order, of this policy version or a recent one.
 
     Args:
         rollouts: Of one batch.
         num_slots: Slots of a batch.
-        version: The learner's.
-        allowed: How many updates old the policy that acted may be.
+        version: Of the learner's policy.
+        allowed: How many updates old the behaviour policy may be.
 
     Returns:
-        How many it is, the same for all of them.
+        How many updates old it is; the same for all rollouts.
 
     Raises:
         RunError: names the slot and both versions.
@@ -45,8 +45,8 @@ def check_versions(rollouts: Sequence[Rollout], num_slots: int, version: int, al
     return staleness
 
 
-def check_finite(batch: Batch, num_envs: int) -> None:
-    """Refuse rewards and observations that are not numbers to learn from.
+def check_batch_finite(batch: Batch, num_envs: int) -> None:
+    """Refuse rewards and observations that are NaN or infinite.
 
     Raises:
         RunError: one is NaN or infinite; names slot, env, step and field.
@@ -69,18 +69,18 @@ def check_finite(batch: Batch, num_envs: int) -> None:
 def check_on_policy(
     log_ratio: Tensor, slots: Tensor, limits: Mapping[str, float]
 ) -> dict[str, float]:
-    """Measure |log ratio| before the first step of an update.
+    """Check |log ratio| before the first step of an update.
 
     Args:
-        log_ratio: [B] log pi(a|s) now minus when it was played.
+        log_ratio: [B] log pi(a|s) of the learner minus that of the worker.
         slots: [B] int64 slot that each sample came from.
-        limits: Of the precision, or none where another policy acted.
+        limits: Of the precision; empty if the behaviour policy is an older one.
 
     Returns:
         Its median and maximum, by TensorBoard tag.
 
     Raises:
-        RunError: it is over the limits; names the slot that is farthest off.
+        RunError: a limit is exceeded; names the slot that is farthest off.
     """
     distance = log_ratio.abs()
     found = {"median": float(distance.median()), "max": float(distance.max())}
@@ -88,21 +88,21 @@ def check_on_policy(
         if not found[measure] <= limit:
             slot = int(slots[distance.argmax()])
             raise RunError(
-                f"slot {slot} was not played by this policy: before the update the {measure} "
+                f"slot {slot} was not collected with this policy: before the update the {measure} "
                 f"|log ratio| is {found[measure]:.2g}; at most {limit:.0e} is rounding"
             )
     return {f"train/on_policy_{measure}": value for measure, value in found.items()}
 
 
 def distance(log_ratio: Tensor, clip: float | None) -> dict[str, float]:
-    """Say how far the minibatches of an update found the policy from the one that acted.
+    """Measure how far the minibatches of an update found the policy from the behaviour policy.
 
     Args:
-        log_ratio: [M] of all of them.
-        clip: The clip range, where there is one.
+        log_ratio: [M] of all minibatches.
+        clip: The clip range, if there is one.
 
     Returns:
-        The KL and, with a clip range, the share of the ratios beyond it, by TensorBoard tag.
+        The KL and, with a clip range, the fraction of ratios beyond it, by TensorBoard tag.
     """
     found = {"train/approx_kl": float(approx_kl(log_ratio))}
     if clip is not None:
@@ -111,13 +111,13 @@ def distance(log_ratio: Tensor, clip: float | None) -> dict[str, float]:
     return found
 
 
-def check_sound(stats: Mapping[str, float], version: int, *, finite: bool) -> None:
-    """Refuse an update that came to what is no number.
+def check_update_finite(stats: Mapping[str, float], version: int, *, finite: bool) -> None:
+    """Raise if the update produced non-finite values.
 
     Args:
         stats: Of the update, by TensorBoard tag.
-        version: The learner's before it.
-        finite: Whether all parameters are, after it.
+        version: Of the policy before it.
+        finite: Whether all parameters are finite after it.
 
     Raises:
         AnomalyError: the loss, the gradient's norm or a parameter is NaN or infinite.

@@ -1,7 +1,7 @@
-"""The optimizer: parameters in one buffer, gradients in another, so that a step is few kernels.
+"""The optimizer: parameters and gradients in flat buffers, so that a step is few kernels.
 
-The steps are torch's functional `adam` and `sgd`; its optimizer classes import torch's compiler, a
-second of every start.
+The steps are torch's functional `adam` and `sgd`: importing its optimizer classes loads torch's
+compiler, which takes a second of every start.
 """
 
 from collections.abc import Generator, Mapping
@@ -21,14 +21,14 @@ BETAS = (0.9, 0.999)
 
 
 class Optimizer:
-    """Moves a model whose parameters and gradients become views of two flat buffers.
+    """Optimizes a model whose parameters and gradients become views of two flat buffers.
 
-    What is kept, Adam's moments or SGD's momentum, is flat too: one vector for each of the model's
-    parts, its direct children.
+    Its state, Adam's moments or SGD's momentum, is flat too: one vector for each direct child of
+    the model.
     """
 
     def __init__(self, model: nn.Module, settings: LearnerSettings) -> None:
-        """Lay the parameters out; their device must not change from here on."""
+        """Create the buffers; the device of the parameters must not change afterwards."""
         named = list(model.named_parameters())
         values = torch.cat([parameter.detach().flatten() for _, parameter in named])
         self.settings = settings
@@ -44,12 +44,13 @@ class Optimizer:
             child = name.partition(".")[0]
             places[child] = slice(places.get(child, place).start, end)
         self.parts = {name: (values[x], self.gradients[x]) for name, x in places.items()}
-        """By the child's name, its parameters and gradients."""
-        self.kept = {name: self._nothing_yet(part) for name, (part, _) in self.parts.items()}
-        """By the child's name, what is kept of it by kind."""
-        self.held: set[str] = set()
+        """Parameters and gradients of each child, by name."""
+        self.state = {name: self._initial_state(part) for name, (part, _) in self.parts.items()}
+        """State of each child, by kind."""
+        self.frozen: set[str] = set()
+        """Children that steps do not change."""
 
-    def _nothing_yet(self, part: Tensor) -> dict[str, Tensor]:
+    def _initial_state(self, part: Tensor) -> dict[str, Tensor]:
         if self.settings.optimizer == "adam":
             # the step count is on the parameter's device: the fused kernel reads it there
             step = torch.zeros((), device=part.device)
@@ -62,7 +63,7 @@ class Optimizer:
         self.gradients.add_(gradient, alpha=weight)
 
     def step(self, max_norm: float) -> Tensor:
-        """Cut the gradient to a norm, take a step, clear the gradient; return the norm before."""
+        """Clip the gradient norm, step, zero the gradient; return the norm before clipping."""
         norm = torch.linalg.vector_norm(self.gradients)
         self.gradients.mul_((max_norm / (norm + 1e-6)).clamp(max=1))
         self.move()
@@ -71,21 +72,21 @@ class Optimizer:
 
     @torch.no_grad()
     def move(self) -> None:
-        """Take a step along the gradients as they are."""
-        names = [name for name in self.parts if name not in self.held]
+        """Take a step along the gradients."""
+        names = [name for name in self.parts if name not in self.frozen]
         values, gradients = ([self.parts[name][k] for name in names] for k in (0, 1))
 
-        def kept(kind: str) -> list[Tensor]:
-            return [self.kept[name][kind] for name in names]
+        def state(kind: str) -> list[Tensor]:
+            return [self.state[name][kind] for name in names]
 
         if self.settings.optimizer == "adam":
             adam(
                 values,
                 gradients,
-                kept("exp_avg"),
-                kept("exp_avg_sq"),
+                state("exp_avg"),
+                state("exp_avg_sq"),
                 max_exp_avg_sqs=[],
-                state_steps=kept("step"),
+                state_steps=state("step"),
                 fused=True,
                 amsgrad=False,
                 beta1=BETAS[0],
@@ -100,7 +101,7 @@ class Optimizer:
             sgd(
                 values,
                 gradients,
-                [*kept("momentum_buffer")] if self.settings.momentum else buffers,
+                [*state("momentum_buffer")] if self.settings.momentum else buffers,
                 fused=True,
                 weight_decay=0.0,
                 momentum=self.settings.momentum,
@@ -111,34 +112,34 @@ class Optimizer:
             )
 
     def finite(self) -> bool:
-        """Tell whether all parameters are numbers."""
+        """Return whether all parameters are finite."""
         return all(bool(values.isfinite().all()) for values, _ in self.parts.values())
 
     @contextmanager
-    def holding(self, name: str) -> Generator[None]:
-        """Leave a part as it is within the block."""
-        before, self.held = self.held, self.held | {name}
+    def freezing(self, name: str) -> Generator[None]:
+        """Context manager: steps do not change a child."""
+        before, self.frozen = self.frozen, self.frozen | {name}
         try:
             yield
         finally:
-            self.held = before
+            self.frozen = before
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Copy out what is kept, as KIND/PART."""
+        """Copy the state into arrays named KIND/CHILD."""
         return {
             f"{kind}/{name}": value.numpy(force=True).copy()
-            for name, kept in self.kept.items()
-            for kind, value in kept.items()
+            for name, own in self.state.items()
+            for kind, value in own.items()
         }
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Copy back what `arrays` returned.
+        """Restore what `arrays` returned.
 
         Raises:
-            InputError: some of it is missing, or of another size.
+            InputError: an array is missing, or of another size.
         """
-        for name, kept in self.kept.items():
-            for kind, value in kept.items():
+        for name, own in self.state.items():
+            for kind, value in own.items():
                 array = arrays.get(f"{kind}/{name}")
                 if array is None or array.shape != value.shape:
                     found = "absent" if array is None else f"of shape {list(array.shape)}"
@@ -146,6 +147,6 @@ class Optimizer:
                         f"the saved optimizer's {kind} of {name} is {found}, "
                         f"{list(value.shape)} is expected"
                     )
-        for name, kept in self.kept.items():
-            for kind, value in kept.items():
+        for name, own in self.state.items():
+            for kind, value in own.items():
                 value.copy_(torch.tensor(arrays[f"{kind}/{name}"]))

@@ -56,7 +56,7 @@ class RewardScale:
     def state(self) -> dict[str, np.ndarray]:
         """Return the statistics as arrays."""
         return {
-            "statistics": torch.stack(self.moments).numpy(),
+            "statistics": torch.stack([*vars(self.moments).values()]).numpy(),
             "running": self.running.numpy().copy(),
         }
 

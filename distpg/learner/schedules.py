@@ -1,4 +1,4 @@
-"""Step size, clip range, entropy and KL coefficients as they change over a run."""
+"""Schedules of learning rate, clip range, entropy and KL coefficients."""
 
 from collections.abc import Mapping
 
@@ -11,14 +11,14 @@ from distpg.gradient.losses import Coefficients
 FACTORS = (0.01, 10.0)
 """Range of the factor that the KL-adaptive schedules multiply by."""
 PENALTIES = (2.0**-10, 2.0**10)
-"""Range of the KL penalty's coefficient, relative to where it starts."""
+"""Range of the KL penalty's coefficient, relative to its initial value."""
 
 
 class Schedules:
-    """Current values; two of them follow the KL that the updates so far came to."""
+    """Current values; the KL-adaptive ones depend on the KL of the updates so far."""
 
     def __init__(self, config: Config) -> None:
-        """Start where the configuration says."""
+        """Start from the configured values."""
         self.config = config
         self.factor = 1.0
         self.kl_coef = config.kl_coef
@@ -26,7 +26,7 @@ class Schedules:
         self.follows_kl = config.surrogate == "kl_adaptive" or "kl_adaptive" in schedules
 
     def now(self, trained_steps: int) -> tuple[Coefficients, float]:
-        """Return what scales the terms of the next update's loss, and its learning rate."""
+        """Return the coefficients of the next update's loss, and its learning rate."""
         config = self.config
         coefficients = Coefficients(
             clip=self._scheduled(config.clip_coef, config.clip_schedule, trained_steps),
@@ -37,7 +37,7 @@ class Schedules:
         return coefficients, rate
 
     def scalars(self, trained_steps: int) -> dict[str, float]:
-        """Return what is in use, by TensorBoard tag."""
+        """Return the current values by TensorBoard tag."""
         coefficients, rate = self.now(trained_steps)
         scalars = {"train/learning_rate": rate, "train/ent_coef": coefficients.entropy}
         if self.config.surrogate == "clip":
@@ -52,10 +52,10 @@ class Schedules:
         return start * self.factor if schedule == "kl_adaptive" else start
 
     def observe(self, kl: float) -> None:
-        """Take in the KL between the policies before and after an update.
+        """Adapt to the KL between the policies before and after an update.
 
-        The penalty doubles or halves where it missed its target by 1.5 (Schulman et al. 2017,
-        section 4); the schedules move by 1.5 where it missed by 2.
+        The penalty doubles or halves if the KL missed its target by a factor of 1.5 (Schulman et
+        al. 2017, section 4); the schedules change by 1.5 if it missed by a factor of 2.
         """
         target = self.config.kl_target
         if self.config.surrogate == "kl_adaptive":
@@ -66,9 +66,9 @@ class Schedules:
         self.factor = min(max(self.factor * change, FACTORS[0]), FACTORS[1])
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return what followed the KL."""
+        """Return the adapted values as arrays."""
         return {"adapted": np.array([self.factor, self.kl_coef])}
 
     def load(self, state: Mapping[str, np.ndarray]) -> None:
-        """Take it back."""
+        """Restore what `state` returned."""
         self.factor, self.kl_coef = (float(value) for value in state["adapted"])

@@ -1,6 +1,6 @@
-"""What the networks see of a batch: every row by itself, or in sequences of a recurrent policy.
+"""Build network inputs from a batch: single rows, or sequences for recurrent policies.
 
-T steps, N envs, S numbers of memory.
+T steps, N envs, S size of the recurrent state.
 """
 
 import torch
@@ -15,49 +15,49 @@ from distpg.records import Batch
 def network_inputs(policy: Policy, batch: Batch, sequence_length: int) -> dict[str, Tensor]:
     """Normalize the T + 1 rows of observations, {leaf: [(T+1) * N, *O]}, time first.
 
-    For a recurrent policy, with what it remembered before each row, and the number of the row's
+    For a recurrent policy they include the state before each row, and the number of the row's
     sequence: at most `sequence_length` rows of an episode.
     """
     leaves = {name: leaf.flatten(0, 1) for name, leaf in policy.normalizer(batch.obs).items()}
     rows = policy.encoder.to_memory_format(leaves)
     if policy.recurrent is None:
         return rows
-    recurrent_state = unroll(policy, rows, batch.state, batch.valid)
+    states = unroll(policy, rows, batch.state, batch.valid)
     return {
         **rows,
-        RECURRENT_STATE: recurrent_state.flatten(0, 1),
+        RECURRENT_STATE: states.flatten(0, 1),
         SEQUENCE: number_sequences(batch.valid, sequence_length).flatten(),
     }
 
 
 def unroll(policy: Policy, rows: dict[str, Tensor], state: Tensor, valid: Tensor) -> Tensor:
-    """Unroll the policy over a batch, from the memory [N, S] of its first row.
+    """Unroll the recurrent layer over a batch, from the state [N, S] of its first row.
 
-    A step that is not valid resets the env, or is followed by one that does; so nothing is
-    remembered after it.
+    A step that is not valid resets the env, or is followed by one that does, so the state after it
+    is zeros.
 
     Returns:
-        [T+1, N, S] the memory before each row.
+        [T+1, N, S] the state before each row.
     """
-    assert policy.recurrent is not None, "a feed-forward policy has no memory"
+    assert policy.recurrent is not None, "a feed-forward policy has no recurrent state"
     features = in_chunks(policy.encoder, rows).unflatten(0, (len(valid) + 1, -1))
-    memories = [state]
+    states = [state]
     for step, kept in zip(features, valid, strict=False):
-        _, recurrent_state = policy.recurrent.step(step, memories[-1])
-        memories.append(torch.where(kept.unsqueeze(-1), recurrent_state, 0.0))
-    return torch.stack(memories)
+        _, state = policy.recurrent.step(step, states[-1])
+        states.append(torch.where(kept.unsqueeze(-1), state, 0.0))
+    return torch.stack(states)
 
 
 def number_sequences(valid: Tensor, length: int) -> Tensor:
-    """Give each row the number of its sequence, [T+1, N] int64, from [T, N] valid.
+    """Number the sequence of each row, [T+1, N] int64, from [T, N] valid.
 
-    Sequences are cut where an episode ends, and after `length` rows.
+    A sequence ends with its episode, or after `length` rows.
     """
-    nowhere = torch.zeros_like(valid[:1])
-    follows = torch.cat([nowhere, valid])
+    none = torch.zeros_like(valid[:1])
+    follows = torch.cat([none, valid])
     age = torch.zeros_like(follows, dtype=torch.long)
     for t in range(1, len(age)):
         age[t] = (age[t - 1] + 1) * follows[t]
-    # the last observation of an episode, which is only valued, stands by itself
-    starts = (age % length == 0) | ~torch.cat([valid, nowhere])
+    # the last observation of an episode, which only needs a value, is a sequence of its own
+    starts = (age % length == 0) | ~torch.cat([valid, none])
     return (starts.T.flatten().cumsum(0) - 1).view(starts.T.shape).T

@@ -21,14 +21,14 @@ from distpg.learner.noise import NoiseAverage
 from distpg.learner.optimizer import Optimizer
 from distpg.learner.reward_scale import RewardScale
 from distpg.learner.schedules import Schedules
-from distpg.policy.actor_critic import ActorCritic, Policy, describe, load_arrays, to_arrays
+from distpg.policy.actor_critic import ActorCritic, Policy, load_arrays, shape_of, to_arrays
 from distpg.policy.architecture import Architecture
 from distpg.records import Batch, LearnerState, Rollout, Weights
 from distpg.seeding import RNG, rng_seeds
 from distpg.spaces import ActionSpec, ObsSpec, spaces_to_json
 
 VARYING = ("before/", "reward_scale/running")
-"""Arrays that a state may be without."""
+"""Prefixes of arrays that a state may lack."""
 
 
 class TrainState(ABC):
@@ -42,7 +42,7 @@ class TrainState(ABC):
         # workers act in float32, so the learner must not round to TF32
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False
-        # orthogonal initialization, too, depends in its last bits on the number of threads
+        # the last bits of orthogonal initialization depend on the number of threads, too
         torch.set_num_threads(self.threads)
         (seed,) = rng_seeds(RNG.INIT, config.seed)
         parts = Architecture.of(config)
@@ -54,8 +54,8 @@ class TrainState(ABC):
         self.model.to(self.device)
         self.policy = self.model.policy
         self.optimizer = Optimizer(self.model, config)
-        # the policy's steps are of another kind
-        self.optimizer.held = {"policy"} if apart else set()
+        # the trust region moves the policy itself
+        self.optimizer.frozen = {"policy"} if apart else set()
         self.schedules = Schedules(config)
         self.reward_scale = RewardScale(config.gamma, carry=config.episodes == 0)
         self.noise = NoiseAverage()
@@ -118,11 +118,8 @@ class TrainState(ABC):
         """Count no restarts: this process is the run's own."""
         return ProcessFaults()
 
-    def close(self) -> None:
-        """Do nothing: there is no process to end."""
-
     def rewards(self, batch: Batch) -> Tensor:
-        """Return what is learned from, [T, N]: the rewards as paid, scaled, or their sign."""
+        """Return what is trained on, [T, N]: the rewards as they are, scaled, or their sign."""
         if self.config.signed:
             return batch.rewards.sign()
         return self.reward_scale.scale(batch) if self.config.normalize_rewards else batch.rewards
@@ -154,11 +151,11 @@ class TrainState(ABC):
         """Continue from a state that `state` returned.
 
         Raises:
-            InputError: names what is missing of it, or of another shape.
+            InputError: names what is missing, or of another shape.
         """
         own = self.published
         for name in sorted(own.arrays):
-            have, need = describe(state.arrays.get(name)), describe(own.arrays[name])
+            have, need = shape_of(state.arrays.get(name)), shape_of(own.arrays[name])
             if have != need and not name.startswith(VARYING):
                 raise InputError(f"the saved learner differs: {name} is {have}, not {need}")
         for name in own.counters:
@@ -178,10 +175,10 @@ class TrainState(ABC):
         self.published = self.snapshot()
 
     def start_from(self, state: LearnerState) -> None:
-        """Take over another run's policy and, where both have one, its critic; no more.
+        """Take over another run's policy and, if both have one, its critic; nothing else.
 
         Raises:
-            InputError: its networks are others.
+            InputError: its networks differ.
         """
         critic = part(state.arrays, "critic/")
         try:
@@ -190,13 +187,13 @@ class TrainState(ABC):
                 load_arrays(self.model.critic, critic)
         except InputError as error:
             raise InputError(
-                f"{error}; give the settings of its networks, as --config with its config.toml does"
+                f"{error}; use the settings of its networks, as --config with its config.toml does"
             ) from error
         self.published = self.snapshot()
 
 
 def part(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    """Take out the arrays under a prefix."""
+    """Return the arrays under a prefix, without it."""
     return {
         name.removeprefix(prefix): array
         for name, array in arrays.items()

@@ -1,4 +1,4 @@
-"""The policy's step within a trust region: along the natural gradient, as far as the KL allows.
+"""Trust-region step of the policy: along the natural gradient, as far as the KL allows.
 
 With a line search it is TRPO's (Schulman et al. 2015), without one that of natural policy gradients
 (Kakade 2001; Rajeswaran et al. 2017).
@@ -23,20 +23,20 @@ from distpg.learner.train_state import TrainState
 from distpg.policy.actor_critic import Policy
 
 CHUNK_ROWS = 2048
-"""Observations that are differentiated twice at once: bounds memory."""
+"""Rows that are differentiated twice at once; bounds memory."""
 TOLERANCE = 1e-5
-"""Residual of the natural gradient, relative to the gradient, at which float32 has no more."""
+"""Relative residual of conjugate gradients; float32 cannot resolve less."""
 
 
 def step(
     state: TrainState, samples: Samples, targets: Targets, coefficients: Coefficients
 ) -> dict[str, float]:
-    """Move the policy along its gradient, which the optimizer holds; the critic stays.
+    """Step the policy along its gradient, which the optimizer has accumulated.
 
     Returns:
         By TensorBoard tag: the KL of the step; whether one was accepted; how many lengths were
-        tried; what the surrogate, entropy bonus included, gained by it, and what its gradient had
-        promised. No step gains nothing.
+        tried; the gain of the surrogate, entropy bonus included, and the gain that its gradient
+        predicted. All gains are 0 if no step was accepted.
     """
     config = state.config
     values, descent = state.optimizer.parts["policy"]
@@ -74,7 +74,7 @@ def step(
 
 
 def fisher_product(policy: Policy, obs: Mapping[str, Tensor], vector: Tensor) -> Tensor:
-    """Multiply the Fisher matrix of a policy by [P], as it acts on normalized {leaf: [B, *O]}."""
+    """Multiply the Fisher matrix of a policy at normalized {leaf: [B, *O]} by [P]."""
     product, count = torch.zeros_like(vector), len(next(iter(obs.values())))
     for chunk in chunks(obs, CHUNK_ROWS):
         outputs = policy.parameters_at(chunk)
@@ -87,7 +87,7 @@ def fisher_product(policy: Policy, obs: Mapping[str, Tensor], vector: Tensor) ->
 def loss_and_kl(
     state: TrainState, samples: Samples, targets: Targets, coefficients: Coefficients
 ) -> tuple[float, float]:
-    """Return the policy's loss, and the mean KL(acting || current) over the states."""
+    """Return the policy loss, and the mean KL(behaviour || current) over the states."""
     policy, config = state.policy, state.config
     current = policy.rebuild(in_chunks(policy.parameters_at, samples.obs))
     inputs = objective.surrogate_inputs(config, policy, current, samples, targets)

@@ -1,4 +1,4 @@
-"""The policy, which acts, and the critic, which only the learner needs."""
+"""The policy, and the critic, which only the learner needs."""
 
 from collections.abc import Mapping
 from typing import Any, Self
@@ -32,15 +32,15 @@ CONTINUOUS: dict[str, type[DiagonalGaussian | Beta]] = {
 }
 BOUNDED = (SquashedGaussian, Beta)
 BOUND_MARGIN = 1e-3
-"""How far from a bound, as a share of the range, an action from elsewhere is taken to be."""
+"""Distance, as a fraction of the range, at which given actions are kept from a bound."""
 
 
 class Policy(nn.Module):
-    """From observations to a distribution over actions: normalizer, encoder, memory, head."""
+    """From observations to an action distribution: normalizer, encoder, recurrent layer, head."""
 
     recurrent: Recurrent | None
     log_std: nn.Parameter | None
-    """Of a Gaussian, the same in all states; else None."""
+    """Of a state-independent Gaussian; else None."""
 
     def __init__(self, obs_spec: ObsSpec, action_spec: ActionSpec, parts: Architecture) -> None:
         """Build and initialize the networks.
@@ -85,11 +85,11 @@ class Policy(nn.Module):
 
         Args:
             obs: Raw, {leaf: [N, *O]}.
-            memory: [N, S] of the steps before.
-            constants: The normalizer's, worked out once for many steps.
+            recurrent_state: [N, S] before the step.
+            constants: Of the normalizer, computed once for many steps.
 
         Returns:
-            [N, num_outputs] of the head, and the memory [N, S] afterwards.
+            [N, num_outputs] of the head, and the next recurrent state [N, S].
         """
         features = self.encoder(self.normalizer(obs, constants))
         if self.recurrent is not None:
@@ -97,15 +97,15 @@ class Policy(nn.Module):
         return self.outputs(features, obs), recurrent_state
 
     def features(self, obs: Mapping[str, Tensor]) -> Tensor:
-        """Encode normalized {leaf: [*B, *O]}, [*B, F]; with a memory, also its part of it, [B]."""
+        """Encode normalized {leaf: [*B, *O]} as [*B, F]; [B, F] if the policy is recurrent."""
         features = self.encoder(obs)
         return features if self.recurrent is None else self.recurrent(features, obs)
 
     def outputs(self, features: Tensor, obs: Mapping[str, Tensor]) -> Tensor:
-        """Return what the head makes of [*B, F] features, [*B, num_outputs].
+        """Return the head's outputs for [*B, F] features, [*B, num_outputs].
 
-        Where `obs` has a mask, actions that are not allowed get the lowest logit there is: their
-        probability is 0, and so is its gradient.
+        If `obs` has a mask, actions that are not allowed get the lowest logit: their probability is
+        0, and so is its gradient.
         """
         outputs = self.head(features)
         if self.is_masked:
@@ -119,7 +119,7 @@ class Policy(nn.Module):
         return self.rebuild(outputs)
 
     def parameters_of(self, outputs: Tensor) -> Tensor:
-        """Return the distribution's parameters as values, [*B, P]; `rebuild` takes them back."""
+        """Return the distribution's parameters, [*B, P], from which `rebuild` makes it again."""
         if self.log_std is not None:
             outputs = torch.cat([outputs, self.log_std.expand_as(outputs)], -1)
         return outputs
@@ -143,10 +143,10 @@ class Policy(nn.Module):
         return self.family(first, limit_log_std(second) if self.limits_log_std else second)
 
     def to_bounds(self, actions: np.ndarray) -> np.ndarray:
-        """Map actions as sampled to what the environment's door takes, [*B] or [*B, A].
+        """Map sampled actions to what `VectorEnv.step` accepts, [*B] or [*B, A].
 
-        Those of a distribution within bounds are laid out between them, in float64; all others are
-        left as they are, for the door to clip.
+        Those of a bounded distribution are scaled to the bounds, in float64; all others are
+        returned unchanged, and clipped by `VectorEnv.step`.
         """
         if self.action_spec.kind != "continuous" or not issubclass(self.family, BOUNDED):
             return actions
@@ -156,13 +156,13 @@ class Policy(nn.Module):
         return low * (1 - unit) + high * unit
 
     def from_env(self, actions: Any) -> np.ndarray:
-        """Turn actions that the env accepts, [B, *shape], into ones as sampled, [B] or [B, A].
+        """Map actions that the env accepts, [B, *shape], to ones as sampled, [B] or [B, A].
 
-        A bound itself, which no distribution within bounds draws and whose log-probability may be
-        infinite, counts as a thousandth of the range inside of it.
+        A bounded distribution never samples a bound, whose log-probability may be infinite: actions
+        there are moved inside by a thousandth of the range.
 
         Raises:
-            InputError: they are no actions of the env.
+            InputError: they are not actions of the env.
         """
         stored = self.action_spec.from_env(actions)
         if self.action_spec.kind != "continuous" or not issubclass(self.family, BOUNDED):
@@ -174,38 +174,38 @@ class Policy(nn.Module):
 
     @torch.no_grad()
     def mean_std(self, parameters: Tensor) -> float:
-        """Return the mean standard deviation of continuous actions, of u where they are tanh(u).
+        """Return the mean standard deviation of continuous actions, of u for tanh(u).
 
-        It is that of now where it is the same in all states, else of the [B, P] parameters.
+        The current one if it is state-independent, else that of the [B, P] parameters.
         """
         own = self._continuous(parameters).std() if self.log_std is None else self.log_std.exp()
         return float(own.mean())
 
     def for_acting(self) -> Self:
-        """Make acting cheaper, if it can be; learning ends here."""
+        """Make inference cheaper, if possible; the policy can no longer be trained."""
         self.encoder.for_acting()
         return self
 
     def weights(self, version: int) -> Weights:
-        """Copy parameters and normalizer out."""
+        """Copy parameters and normalizer into arrays."""
         return Weights(version, to_arrays(self))
 
     def load(self, weights: Weights) -> None:
-        """Copy parameters and normalizer in."""
+        """Copy parameters and normalizer from arrays."""
         load_arrays(self, weights.arrays)
 
 
 class ActorCritic(nn.Module):
     """A policy and, if the estimator needs one, a critic.
 
-    The critic has an encoder of its own for vectors, and shares the policy's where there are
-    images or a memory.
+    The critic has its own encoder for vectors, and shares the policy's if there are images or a
+    recurrent layer.
     """
 
     def __init__(
         self, policy: Policy, parts: Architecture, *, with_critic: bool, detached: bool = False
     ) -> None:
-        """Put a critic beside the policy; detached, its loss leaves what they share alone."""
+        """Add a critic to the policy; if detached, its loss does not train what they share."""
         super().__init__()
         self.policy = policy
         self.detached = detached
@@ -220,15 +220,17 @@ class ActorCritic(nn.Module):
 
     def forward(self, obs: Mapping[str, Tensor]) -> tuple[Distribution, Tensor | None]:
         """Return the distribution and, with a critic, V(s) for *normalized* {leaf: [*B, *O]}."""
-        features, known = self._features(obs)
+        features, critic_features = self._features(obs)
         distribution = self.policy.distribution_of(self.policy.outputs(features, obs))
-        return distribution, self.critic["head"](known).squeeze(-1) if self.critic else None
+        return distribution, self.critic["head"](critic_features).squeeze(
+            -1
+        ) if self.critic else None
 
     def outputs(self, obs: Mapping[str, Tensor]) -> Tensor:
         """Return the distribution's parameters and V(s), or 0 for it, side by side, [*B, P + 1]."""
-        features, known = self._features(obs)
+        features, critic_features = self._features(obs)
         parameters = self.policy.parameters_of(self.policy.outputs(features, obs))
-        values = self.critic["head"](known) if self.critic else features.new_zeros(())
+        values = self.critic["head"](critic_features) if self.critic else features.new_zeros(())
         return torch.cat([parameters, values.expand(*parameters.shape[:-1], 1)], -1)
 
     def values(self, obs: Mapping[str, Tensor]) -> Tensor:
@@ -253,12 +255,12 @@ def load_arrays(module: nn.Module, arrays: Mapping[str, np.ndarray]) -> None:
     """Copy arrays into a module's parameters and buffers.
 
     Raises:
-        InputError: a name is missing or left over, or a shape differs.
+        InputError: a name is missing or unknown, or a shape differs.
     """
     own = module.state_dict()
     for name in sorted(own.keys() | arrays.keys()):
-        have = describe(arrays.get(name))
-        need = describe(own.get(name))
+        have = shape_of(arrays.get(name))
+        need = shape_of(own.get(name))
         if have != need:
             raise InputError(f"the saved network differs: {name} is {have}, {need} is expected")
     with torch.no_grad():
@@ -267,6 +269,6 @@ def load_arrays(module: nn.Module, arrays: Mapping[str, np.ndarray]) -> None:
             tensor.copy_(torch.tensor(arrays[name]))
 
 
-def describe(array: Any) -> str:
-    """Name an array's shape, for a message."""
+def shape_of(array: Any) -> str:
+    """Format an array's shape for a message."""
     return "absent" if array is None else f"{list(array.shape)}"

@@ -1,4 +1,4 @@
-"""What a policy's networks are made of: plain values, saved with the weights, without torch."""
+"""The architecture of a policy: plain values, saved with the weights; needs no torch."""
 
 import math
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from distpg.spaces import ActionSpec
 
 @dataclass(frozen=True)
 class Architecture:
-    """The settings that decide the networks' shapes."""
+    """The settings that determine the networks."""
 
     hidden_sizes: tuple[int, ...]
     activation: str
@@ -30,12 +30,12 @@ class Architecture:
 
     @property
     def recurrent_state_size(self) -> int:
-        """Numbers that the policy remembers of an env: an LSTM has two for each unit."""
+        """Size of the recurrent state of an env; an LSTM has two numbers for each unit."""
         return self.recurrent_size * {"none": 0, "gru": 1, "lstm": 2}[self.recurrent]
 
     @classmethod
     def of(cls, settings: PolicySettings) -> "Architecture":
-        """Take the architecture out of the settings."""
+        """Select the architecture from the settings."""
         return cls(**{field.name: getattr(settings, field.name) for field in fields(cls)})
 
     @classmethod
@@ -43,14 +43,14 @@ class Architecture:
         """Read back what `dataclasses.asdict` wrote as JSON; a class is named there.
 
         Raises:
-            InputError: a value that no setting takes.
+            InputError: a value that the setting does not allow.
         """
         fields: dict[str, Any] = {**described, "hidden_sizes": tuple(described["hidden_sizes"])}
         check_fields(PolicySettings, fields)
         return cls(**fields)
 
     def check(self, actions: ActionSpec) -> None:
-        """Refuse a distribution within bounds for continuous actions without.
+        """Refuse a bounded distribution for continuous actions without finite bounds.
 
         Raises:
             InputError: names the flag and the space.
@@ -60,6 +60,6 @@ class Architecture:
             low, high = min(actions.low), max(actions.high)
             raise InputError(
                 f"--action-distribution: {self.action_distribution} needs finite bounds, and the "
-                f"actions are Box({low:g}, {high:g}, {actions.shape}, {actions.dtype}); take "
+                f"actions are Box({low:g}, {high:g}, {actions.shape}, {actions.dtype}); use "
                 "--action-distribution gaussian"
             )

@@ -1,8 +1,8 @@
-"""Distributions of actions that have bounds: none is drawn outside of them, so none is clipped.
+"""Bounded action distributions: no action outside of the bounds is sampled, so none is clipped.
 
-Each offers what those of `distributions.py` do. A rollout stores an action as sampled; `to_unit`
-maps it into [0, 1], and `Policy.to_bounds` from there into the bounds of the environment;
-`from_unit` and `Policy.from_env` go the other way.
+They have the methods of those in `distributions.py`. A rollout stores an action as sampled;
+`to_unit` maps it to [0, 1], and `Policy.to_bounds` from there to the bounds of the environment;
+`from_unit` and `Policy.from_env` are the inverse.
 """
 
 import math
@@ -16,17 +16,17 @@ from torch.nn.functional import softplus
 from distpg.policy.distributions import DiagonalGaussian
 
 NODES, REACH = 24, 4.6
-"""Of the quadrature: points, and how many standard deviations they reach."""
+"""Points of the quadrature, and how many standard deviations they reach."""
 UNIT_RANGE = torch.finfo(torch.float32).tiny, 1 - torch.finfo(torch.float32).eps / 2
-"""The ends of (0, 1), as far as a float32 with all its digits can tell them from it."""
+"""The smallest and largest normal float32 strictly between 0 and 1."""
 
 
 class SquashedGaussian(DiagonalGaussian):
     """tanh(u), A components, for independent normals u; `mean` [*B, A], `log_std` [A] or [*B, A].
 
-    `sample`, `mode` and `log_prob` speak of u. From tanh(u), which rounds to 1, u could not be had
-    back; from u the log-density is exact, finite also at the bounds, and the ratio of two policies
-    is that of their normals. Densities are those of tanh(u) on [-1, 1].
+    `sample`, `mode` and `log_prob` use u. From tanh(u), which rounds to 1, u could not be
+    recovered; from u the log-density is exact, finite even at the bounds, and the ratio of two
+    policies is that of their normals. Densities are those of tanh(u) on [-1, 1].
     """
 
     @staticmethod
@@ -40,7 +40,7 @@ class SquashedGaussian(DiagonalGaussian):
         return np.arctanh(2 * unit - 1)
 
     def mode(self) -> Tensor:
-        """Return the mean of u: squashed, the median of the actions, not where they are densest."""
+        """Return the mean of u: squashed, the median of the actions rather than their mode."""
         return self.mean
 
     def log_prob(self, actions: Tensor) -> Tensor:
@@ -52,18 +52,18 @@ class SquashedGaussian(DiagonalGaussian):
 
         The expectation has no closed form. It is the sum over equidistant nodes, weighted by the
         density: deterministic, differentiable, off by 2e-5 for a standard deviation of 1, 3e-3 for
-        4.5. Gauss-Hermite's nodes serve wide deviations ten times worse.
+        4.5. With Gauss-Hermite nodes the error is ten times larger for wide deviations.
         """
         nodes = torch.linspace(-REACH, REACH, NODES, dtype=self.mean.dtype, device=self.mean.device)
         u = self.mean.unsqueeze(-1) + self.log_std.exp().unsqueeze(-1) * nodes
         slope = log_slope(u) @ (-0.5 * nodes.square()).softmax(0)
         return super().entropy() + slope.sum(-1)
 
-    # tanh is one to one, so KL(self || other) is that of the normals: inherited
+    # tanh is one-to-one, so KL(self || other) is that of the normals: inherited
 
 
 def log_slope(u: Tensor) -> Tensor:
-    """Return log tanh'(u) = log(1 - tanh(u)^2), without taking that difference."""
+    """Return log tanh'(u) = log(1 - tanh(u)^2), without cancellation."""
     return 2 * (math.log(2) - u - softplus(-2 * u))
 
 
@@ -71,34 +71,34 @@ class Beta:
     """A independent Beta distributions on (0, 1) (Chou et al. 2017); `alpha`, `beta` [*B, A].
 
     They are 1 + softplus of a network's outputs, so above 1: one mode, and no infinite density.
-    All is computed in float64, since a log-probability is a small difference of large lgammas.
+    All is computed in float64: a log-probability is a small difference of large lgammas.
     """
 
     def __init__(self, first: Tensor, second: Tensor) -> None:
-        """Make alpha and beta from [*B, A] outputs of a network each, any real numbers."""
+        """Make alpha and beta from two [*B, A] network outputs, any real numbers."""
         self.precision = first.dtype
         self.above_1 = softplus(first.double()), softplus(second.double())
         self.alpha, self.beta = (1 + part for part in self.above_1)
 
     @staticmethod
     def to_unit(actions: np.ndarray) -> np.ndarray:
-        """Return [*B, A] as they are."""
+        """Return [*B, A] unchanged."""
         return actions
 
     @staticmethod
     def from_unit(unit: np.ndarray) -> np.ndarray:
-        """Return [*B, A] as they are."""
+        """Return [*B, A] unchanged."""
         return unit
 
     def sample(self, generator: Generator) -> Tensor:
-        """Draw [*B, A] float32, strictly between 0 and 1, where the density is finite."""
+        """Sample [*B, A] float32 strictly between 0 and 1, so that the density is finite."""
         both = torch.stack([self.alpha, self.beta], -1).detach()
-        # torch's own samplers of both distributions call it, but take no generator
+        # torch.distributions calls it, too, but accepts no generator
         drawn = torch._sample_dirichlet(both, generator)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
         return drawn[..., 0].float().clamp(*UNIT_RANGE)
 
     def mode(self) -> Tensor:
-        """Return (alpha - 1) / (alpha + beta - 2), or 1/2 where all is equally likely."""
+        """Return (alpha - 1) / (alpha + beta - 2), or 1/2 for the uniform distribution."""
         tiny = torch.finfo(torch.float64).tiny
         ahead, behind = (part + tiny for part in self.above_1)
         return (ahead / (ahead + behind)).float().clamp(*UNIT_RANGE)

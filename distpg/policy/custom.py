@@ -1,4 +1,4 @@
-"""Which encoder a policy has: ours, or a class of the user's, held to what we rely on."""
+"""Choose the encoder: built in, or a user-defined class checked against the encoder contract."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -14,16 +14,16 @@ from distpg.spaces import Leaf, ObsSpec
 from distpg.user_code import format_user_error, import_object
 
 NUM_TRIED = 3
-"""Observations that a class is tried on."""
+"""Observations that a class is checked with."""
 ROUNDING = 0.02
-"""How far features may be off when they are computed again, relative to the largest."""
+"""Allowed difference of features that are computed again, relative to the largest."""
 
 
 def make_encoder(obs_spec: ObsSpec, parts: Architecture) -> Encoder:
     """Make the encoder that the settings ask for.
 
     Raises:
-        InputError: a class of the user's cannot be imported or made, or is no encoder.
+        InputError: a user-defined class cannot be imported or made, or is not an encoder.
     """
     if parts.encoder is None:
         return ObsEncoder(obs_spec, parts)
@@ -39,31 +39,31 @@ def name_of(encoder: object) -> str:
 
 
 def find(encoder: object) -> type[nn.Module]:
-    """Import what module:Class names, if it is no class yet.
+    """Import what module:Class names; a class is returned as it is.
 
     Raises:
-        InputError: there is no such thing, or it is no class of modules.
+        InputError: it does not exist, or is not a subclass of torch.nn.Module.
     """
     if isinstance(encoder, str):
         encoder = import_object(encoder)
     if not isinstance(encoder, type) or not issubclass(encoder, nn.Module):
-        raise InputError("it is no subclass of torch.nn.Module")
+        raise InputError("it is not a subclass of torch.nn.Module")
     return encoder
 
 
 class CustomEncoder(Encoder):
-    """A module of the user's, which sees one axis of observations, whatever axes there are.
+    """A user-defined module, which is called with a single batch axis.
 
-    It is tried when it is made, so that what it does not do is told before a run starts.
+    It is checked when it is made, so that what it does wrong is reported before a run starts.
     """
 
     module: nn.Module
 
     def __init__(self, obs_spec: ObsSpec, parts: Architecture) -> None:
-        """Make and try it.
+        """Make and check it.
 
         Raises:
-            InputError: says what is wrong.
+            InputError: names what is wrong.
         """
         super().__init__()
         self.name, self.leaves = name_of(parts.encoder), obs_spec.inputs
@@ -74,14 +74,14 @@ class CustomEncoder(Encoder):
         except (Exception, SystemExit) as error:
             raise InputError(f"it cannot be made: {format_user_error(error)}") from error
         if misfit(count, Annotated[int, Range(1, 10**6)]):
-            raise InputError(f"its num_features is {count!r}; set it to how many features it gives")
+            raise InputError(f"its num_features is {count!r}; set it to the number of its features")
         self.num_features = count
         try:
-            self._try()
+            self._check()
         except InputError:
             raise
         except (Exception, SystemExit) as error:
-            raise InputError(f"it does not encode: {format_user_error(error)}") from error
+            raise InputError(f"forward() failed: {format_user_error(error)}") from error
 
     def forward(self, obs: Mapping[str, Tensor]) -> Tensor:
         """Encode normalized {leaf: [*B, *O]} as [*B, F].
@@ -102,12 +102,12 @@ class CustomEncoder(Encoder):
                 raise RunError(f"--encoder {self.name}: {format_user_error(error)}") from error
         return features.reshape(*batch_shape, self.num_features)
 
-    def _try(self) -> None:
+    def _check(self) -> None:
         """Encode some observations, and differentiate.
 
         Raises:
-            InputError: the features are of another shape, are not the observation's own, or leave a
-                parameter out.
+            InputError: the features have another shape, depend on other observations of the batch,
+                or do not depend on a parameter.
         """
         generator = torch.Generator().manual_seed(0)
         obs = {leaf.name: drawn(leaf, generator) for leaf in self.leaves}
@@ -119,7 +119,7 @@ class CustomEncoder(Encoder):
         alone = torch.cat([self.module(row) for row in each])
         if (features - alone).abs().max() > ROUNDING * features.abs().max():
             raise InputError(
-                "an observation's features are not the same alone as in a batch; leave out batch "
+                "an observation's features are not the same alone as in a batch; remove batch "
                 "normalization, dropout, and what changes observations in place"
             )
         named = dict(self.module.named_parameters())
@@ -130,19 +130,19 @@ class CustomEncoder(Encoder):
         if named and features.requires_grad:
             gradients = torch.autograd.grad(features.sum(), [*named.values()], allow_unused=True)
         for name, gradient in zip(named, gradients, strict=True):
-            # torch's types do not say that it may be absent
+            # torch's annotations do not say that it may be None
             if gradient is None:  # pyright: ignore[reportUnnecessaryComparison]
-                raise InputError(f"its features do not depend on its {name}; leave that out")
+                raise InputError(f"its features do not depend on its {name}; remove that")
 
 
 def as_rows(values: Tensor, leaf: Leaf) -> Tensor:
-    """Bring [*B, *O] into one axis of observations; vectors, which may be of any type, are real."""
+    """Flatten the batch axes of [*B, *O]; convert vectors, which may be of any type, to floats."""
     rows = values.reshape(-1, *leaf.shape)
     return rows.to(torch.get_default_dtype()) if leaf.kind == "vector" else rows
 
 
 def drawn(leaf: Leaf, generator: torch.Generator) -> Tensor:
-    """Draw observations of a leaf, [ROWS, *O]: categories; else 0 and 1, within most spaces."""
+    """Draw observations of a leaf, [R, *O]: categories, or 0 and 1, which most spaces hold."""
     shape = (NUM_TRIED, *leaf.shape)
     if leaf.kind == "categories":
         starts, sizes = (torch.tensor(x).view(leaf.shape) for x in (leaf.starts, leaf.sizes))
@@ -152,7 +152,7 @@ def drawn(leaf: Leaf, generator: torch.Generator) -> Tensor:
 
 
 def described(value: object) -> str:
-    """Name a tensor's shape and type, for a message."""
+    """Format a tensor's shape and type for a message."""
     if isinstance(value, Tensor):
         return f"{list(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
     return type(value).__name__

@@ -1,7 +1,7 @@
-"""Action distributions: light views on a network's output, without torch.distributions' checks.
+"""Action distributions of a network's outputs, without the checks of torch.distributions.
 
-Each is built from parameters [*B, ...] and offers `sample`, `mode`, `log_prob`, `entropy` and `kl`,
-the last three summed over the action's components, [*B]. Those within bounds are in `bounded.py`.
+Each is made from parameters [*B, ...] and has `sample`, `mode`, `log_prob`, `entropy` and `kl`,
+the last three summed over the action's components, [*B]. Bounded ones are in `bounded.py`.
 """
 
 import math
@@ -12,13 +12,13 @@ from torch import Generator, Tensor
 from torch.nn.functional import logsigmoid
 
 LOG_STD_LOW, LOG_STD_HIGH = -5.0, 2.0
-"""Where a state's own log standard deviation ends. Below, float32 would round a mean by more than
-1e-5 of a deviation, which shows in the ratio; above, nearly all actions lie at a bound.
+"""Range of a state-dependent log standard deviation. Below, float32 rounds a mean by more than 1e-5
+of a deviation, which shows in the ratio; above, nearly all actions lie at a bound.
 """
 
 
 class Distribution(Protocol):
-    """What a policy returns for a batch of observations."""
+    """Action distributions of a batch of observations."""
 
     def sample(self, generator: Generator) -> Tensor:
         """Draw actions."""
@@ -37,7 +37,7 @@ class Distribution(Protocol):
         ...
 
     def kl(self, other: Any) -> Tensor:
-        """Return KL(self || other) in nats, [*B], for another of its kind."""
+        """Return KL(self || other) in nats, [*B]; both have the same type."""
         ...
 
 
@@ -51,7 +51,7 @@ class Categorical:
 
     @property
     def logprobs(self) -> Tensor:
-        """[*B, n] log pi(a|s), worked out once; to act takes the logits alone."""
+        """[*B, n] log pi(a|s), computed once; acting needs only the logits."""
         if self.normalized is None:
             self.normalized = self.logits.log_softmax(-1)
         return self.normalized
@@ -95,11 +95,11 @@ class MultiCategorical:
 
     def log_prob(self, actions: Tensor) -> Tensor:
         """Return the summed log-probability of [*B, A] choices."""
-        scores = [
+        logprobs = [
             choice.log_prob(action)
             for choice, action in zip(self.choices, actions.unbind(-1), strict=True)
         ]
-        return torch.stack(scores).sum(0)
+        return torch.stack(logprobs).sum(0)
 
     def entropy(self) -> Tensor:
         """Return the summed entropy."""
@@ -185,9 +185,9 @@ class DiagonalGaussian:
 
 
 def limit_log_std(outputs: Tensor) -> Tensor:
-    """Turn any [*B, A] outputs into log standard deviations within the limits, 0 into 0.
+    """Map [*B, A] outputs to log standard deviations within the limits, 0 to 0.
 
-    A sigmoid, since a hard limit has no gradient that would lead back from it.
+    By a sigmoid: beyond a hard limit there would be no gradient.
     """
     start = math.log(-LOG_STD_LOW / LOG_STD_HIGH)
     return LOG_STD_LOW + (LOG_STD_HIGH - LOG_STD_LOW) * (outputs + start).sigmoid()

@@ -14,29 +14,29 @@ from distpg.spaces import Leaf, ObsSpec
 
 
 class Encoder(nn.Module):
-    """Features of a whole observation: what actor and critic stand on."""
+    """Maps a whole observation to features, the input of the linear actor and critic heads."""
 
     num_features: int
     is_table = False
-    """Whether the features are one-hot, so that what stands on them needs no bias."""
+    """Whether the features are one-hot, so that the heads need no bias."""
 
     def to_memory_format(self, obs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return {leaf: [B, *O]} in memory as `forward` reads it fastest."""
+        """Return {leaf: [B, *O]} in the memory format that `forward` reads fastest."""
         return dict(obs)
 
     def for_acting(self) -> None:
-        """Make passes without gradient cheaper, if they can be; learning ends here."""
+        """Make inference cheaper, if possible; the encoder can no longer be trained."""
 
 
 class ObsEncoder(Encoder):
-    """All leaves together: images by convolutions, then everything else beside them by an MLP.
+    """All leaves: images by convolutions, their features and all other leaves by one MLP.
 
-    Without hidden layers, what stands on the features is linear; where all leaves are categories it
-    is a table, with one row for each category and no bias.
+    Without hidden layers the policy is linear, and a table if all leaves are categories: one row
+    for each category, and no bias.
     """
 
     def __init__(self, obs_spec: ObsSpec, parts: Architecture) -> None:
-        """Make an encoder for each image and one MLP for what is flat."""
+        """Make an encoder for each image, and one MLP."""
         super().__init__()
         self.images = [leaf for leaf in obs_spec.leaves if leaf.kind == "image"]
         self.flat = [leaf for leaf in obs_spec.inputs if leaf.kind != "image"]
@@ -53,7 +53,7 @@ class ObsEncoder(Encoder):
         self.is_table = categories and not hidden_sizes
 
     def to_memory_format(self, obs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Lay images out as convolutions read them, channels last."""
+        """Convert images to the channels-last memory format."""
         found = dict(obs)
         for leaf, encoder in zip(self.images, self.image_encoders, strict=True):
             if encoder.axes == 3 and not encoder.channels_last:
@@ -62,7 +62,7 @@ class ObsEncoder(Encoder):
         return found
 
     def for_acting(self) -> None:
-        """Keep what computes in bf16 in bf16, so that no pass converts it."""
+        """Convert image encoders to the precision that they compute in."""
         for encoder in self.image_encoders:
             assert isinstance(encoder, ImageEncoder)
             encoder.to(encoder.precision)
@@ -76,12 +76,12 @@ class ObsEncoder(Encoder):
 
 
 def flat_size(leaf: Leaf) -> int:
-    """Count the numbers that a leaf without an image becomes."""
+    """Return the number of floats that a leaf that is not an image becomes."""
     return sum(leaf.sizes) if leaf.kind == "categories" else math.prod(leaf.shape)
 
 
 def flatten_leaf(values: Tensor, leaf: Leaf) -> Tensor:
-    """Turn [*B, *O] into floats [*B, flat_size]: categories as one-hot vectors side by side."""
+    """Turn [*B, *O] into floats [*B, flat_size]: categories become concatenated one-hot vectors."""
     batch_shape = values.shape[: values.ndim - len(leaf.shape)]
     flat = values.reshape(*batch_shape, -1)
     precision = torch.get_default_dtype()

@@ -1,7 +1,7 @@
-"""A policy on disk: one safetensors file, complete enough to play without the run it came from.
+"""Policy files: one safetensors file, sufficient to act without the run it came from.
 
-Tensors are the parameters and the normalizer; the header holds, as JSON, the spaces and the
-architecture. The bytes are a function of those alone.
+Tensors are the parameters and the normalizer; the header holds spaces and architecture as JSON. The
+bytes are a function of these only.
 """
 
 import json
@@ -24,12 +24,12 @@ from distpg.spaces import ActionSpec, ObsSpec, spaces_from_json
 
 FORMAT = 1
 LARGEST_SEEN = 2**20
-"""Numbers of a part of an observation that an encoder of the user's may sum up in fewer."""
+"""Size of an observation that a user-defined encoder may reduce to fewer parameters."""
 
 
 @dataclass(frozen=True)
 class PolicyFile:
-    """What a policy file holds."""
+    """The content of a policy file."""
 
     weights: Weights
     obs_spec: ObsSpec
@@ -45,7 +45,7 @@ def policy_bytes(weights: Weights, spaces: Mapping[str, Any], parts: Architectur
         "architecture": asdict(parts),
         "spaces": spaces,
     }
-    # one key alone: safetensors does not order several
+    # a single key: safetensors does not order several
     metadata = {"distpg": json.dumps(header, sort_keys=True)}
     return safetensors.numpy.save(dict(weights.arrays), metadata)
 
@@ -62,7 +62,10 @@ def read_policy(path: Path) -> PolicyFile:
             arrays: dict[str, np.ndarray] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         header = json.loads(metadata["distpg"])
         if header["format"] != FORMAT:
-            raise InputError(f"{path} has format {header['format']}; this version reads {FORMAT}")
+            raise InputError(
+                f"{path} is a policy file of format {header['format']}, of another distpg version; "
+                f"this one reads format {FORMAT}"
+            )
         with concerning(str(path)):
             obs_spec, action_spec = spaces_from_json(header["spaces"])
             parts = Architecture.from_json(header["architecture"])
@@ -73,8 +76,8 @@ def read_policy(path: Path) -> PolicyFile:
     except InputError:
         raise
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is no policy of distpg: {error!r}") from error
-    check_finite(path, arrays)
+        raise InputError(f"{path} is not a distpg policy file: {error!r}") from error
+    check_arrays_finite(path, arrays)
     check_size(path, arrays, obs_spec, action_spec, parts)
     return PolicyFile(weights, obs_spec, action_spec, parts)
 
@@ -86,14 +89,14 @@ def check_size(
     action_spec: ActionSpec,
     parts: Architecture,
 ) -> None:
-    """Refuse a header that describes more than the file holds, before networks are made of it.
+    """Refuse a header that describes more than the file holds, before networks are made from it.
 
     Raises:
         InputError: names the file.
     """
     held = sum(array.size for array in arrays.values())
     own, flat = parts.encoder is not None, any(leaf.kind != "image" for leaf in obs_spec.leaves)
-    # over images alone there are no hidden layers, and a class of the user's may have others
+    # images only have no hidden layers, and a user-defined encoder may have others
     sizes = parts.hidden_sizes if flat and not own else ()
     layers = sum(inputs * outputs for inputs, outputs in pairwise(sizes))
     widths = [
@@ -103,8 +106,8 @@ def check_size(
         raise InputError(f"{path} differs: its header describes more than its {held} numbers")
 
 
-def check_finite(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Refuse arrays read from a file that hold what is no number.
+def check_arrays_finite(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Refuse arrays of a file that hold NaN or inf.
 
     Raises:
         InputError: names the file and the array.

@@ -15,8 +15,8 @@ FEATURES = {"nature": 512, "impala": 256}
 class ImageEncoder(nn.Module):
     """Convolutions and a dense layer over one uint8 image of any size, [*B, *O] -> [*B, F].
 
-    With bf16 it computes in that precision, and its parameters are converted in each pass unless
-    they are kept in it.
+    With bf16 it computes in that precision; its parameters are converted in each pass unless they
+    are stored in it.
     """
 
     def __init__(
@@ -25,7 +25,7 @@ class ImageEncoder(nn.Module):
         precision: str = "float32",
         network: Literal["nature", "impala"] = "nature",
     ) -> None:
-        """Find the channel axis, the smaller of first and last, and size the layers."""
+        """Make the layers; the channel axis is the smaller of the first and last."""
         super().__init__()
         self.precision = PRECISIONS[precision]
         self.axes = len(shape)
@@ -49,7 +49,7 @@ class ImageEncoder(nn.Module):
             pixels = pixels.unsqueeze(1)
         elif self.channels_last:
             pixels = pixels.movedim(-1, 1)
-        # scaled before it is laid out anew: three times as fast as both at once
+        # scaling before changing the memory format is three times as fast as both at once
         pixels = pixels.to(self.precision).div_(255).contiguous(memory_format=torch.channels_last)
         narrow = self.precision == torch.bfloat16
         with torch.autocast(pixels.device.type, torch.bfloat16, enabled=narrow):
@@ -58,7 +58,7 @@ class ImageEncoder(nn.Module):
 
 
 def nature(channels: int, *, small: bool) -> list[nn.Module]:
-    """Make the convolutions of Mnih et al. 2015; two of 3x3 where the image is too small."""
+    """Make the convolutions of Mnih et al. 2015; two of 3x3 if the image is too small."""
     layers = [(channels, 32, 8, 4, 0), (32, 64, 4, 2, 0), (64, 64, 3, 1, 0)]
     if small:
         layers = [(channels, 16, 3, 1, 1), (16, 32, 3, 1, 1)]
@@ -70,7 +70,7 @@ def nature(channels: int, *, small: bool) -> list[nn.Module]:
 
 
 def impala(channels: int) -> list[nn.Module]:
-    """Make the convolutions of Espeholt et al. 2018, fig. 3: 15 layers, which halve three times."""
+    """Make the 15 convolutions of Espeholt et al. 2018, fig. 3; three poolings halve the size."""
     stack: list[nn.Module] = []
     for inputs, outputs in pairwise((channels, 16, 32, 32)):
         stack += [same_size(inputs, outputs), nn.MaxPool2d(3, 2, 1)]
@@ -79,21 +79,21 @@ def impala(channels: int) -> list[nn.Module]:
 
 
 class Residual(nn.Module):
-    """What two convolutions add to their input, [B, C, H, W] -> [B, C, H, W]."""
+    """Residual block of two convolutions, [B, C, H, W] -> [B, C, H, W]."""
 
     def __init__(self, channels: int) -> None:
-        """Make both, each behind a ReLU."""
+        """Make both, each after a ReLU."""
         super().__init__()
         first, second = same_size(channels, channels), same_size(channels, channels)
         self.change = nn.Sequential(nn.ReLU(), first, nn.ReLU(), second)
 
     def forward(self, values: Tensor) -> Tensor:
-        """Add the change."""
+        """Add the residual."""
         return values + self.change(values)
 
 
 def same_size(inputs: int, outputs: int) -> nn.Conv2d:
-    """Make a convolution of 3x3 that leaves height and width as they are.
+    """Make a 3x3 convolution that preserves height and width.
 
     Its gain is 1, since no nonlinearity follows: with more, each residual block would double the
     variance.

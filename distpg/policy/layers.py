@@ -1,4 +1,4 @@
-"""Layers that several networks are made of, and how they start."""
+"""Layers that several networks share, and their initialization."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ def orthogonal(layer: Layer, gain: float = math.sqrt(2)) -> Layer:
 
 
 def tanh(values: Tensor) -> Tensor:
-    """Take the hyperbolic tangent; without gradient on a CPU by NumPy, in place: 6 x as fast."""
+    """Hyperbolic tangent; without gradient on a CPU by NumPy, in place, 6 times as fast."""
     if not torch.is_grad_enabled() and values.device.type == "cpu":
         array = values.numpy()
         np.tanh(array, out=array)
@@ -52,6 +52,6 @@ class MLP(nn.ModuleList):
         """Apply the layers."""
         for layer in self:
             assert isinstance(layer, nn.Linear)
-            # the function, since calling a module costs as much as a small layer
+            # calling a module costs as much as a small layer
             values = self.activation(functional.linear(values, layer.weight, layer.bias))
         return values

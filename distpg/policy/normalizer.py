@@ -1,4 +1,4 @@
-"""Observation statistics: part of the policy, frozen during a rollout, updated after each update."""
+"""Observation statistics: part of the policy, frozen in rollouts, updated after each update."""
 
 from collections.abc import Mapping
 
@@ -21,7 +21,7 @@ class LeafNormalizer(nn.Module):
     def __init__(self, shape: tuple[int, ...]) -> None:
         """Start from no data, which leaves observations unchanged."""
         super().__init__()
-        for name, value in Moments.of_nothing(shape)._asdict().items():
+        for name, value in vars(Moments.of_nothing(shape)).items():
             self.register_buffer(name, value)
 
     def constants(self) -> Constants:
@@ -37,7 +37,7 @@ class LeafNormalizer(nn.Module):
     def merge(self, obs: Tensor) -> None:
         """Add [B, *O] observations to the statistics."""
         moments = Moments(self.count, self.mean, self.variance).merged(obs)
-        for name, value in moments._asdict().items():
+        for name, value in vars(moments).items():
             getattr(self, name).copy_(value)
 
 

@@ -1,4 +1,4 @@
-"""A saved policy, ready to act without Ray and without the run that made it."""
+"""A saved policy, to act without Ray and without the run that it came from."""
 
 import math
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from distpg.spaces import MASK, join_masks
 
 
 class SavedPolicy:
-    """Acts on observations as the environment gives them."""
+    """Acts on observations as the environment returns them."""
 
     def __init__(
         self, file: PolicyFile, seed: int = 0, *, encoder: type[nn.Module] | str | None = None
@@ -26,63 +26,65 @@ class SavedPolicy:
 
         Args:
             file: The policy.
-            seed: Of actions that are drawn.
-            encoder: The class, or module:Class, that a policy with an encoder of the user's was
-                trained with. What the file names is never imported.
+            seed: Of sampled actions.
+            encoder: The class, or module:Class, of a policy with a user-defined encoder. What the
+                file names is never imported.
 
         Raises:
-            InputError: the file describes no network, or one with another encoder.
+            InputError: the file does not describe a network, or one with another encoder.
         """
         named = file.architecture.encoder
         if named is not None and encoder is None:
             raise InputError(
-                f"the policy was trained with --encoder {named}, and no file has its code "
-                "imported; give it: load_policy(run, encoder=the class)"
+                f"the policy was trained with --encoder {named}; loading never imports code, so "
+                "pass the class: load_policy(run, encoder=...)"
             )
         if named is None and encoder is not None:
-            raise InputError(f"the policy was trained without --encoder; leave {encoder} out")
+            raise InputError(f"the policy was trained without --encoder; omit encoder={encoder}")
         parts = replace(file.architecture, encoder=encoder)
         try:
             self.policy = Policy(file.obs_spec, file.action_spec, parts)
         except InputError:
             raise
         except (IndexError, RuntimeError, TypeError, ValueError) as error:
-            raise InputError(f"no network is made of the policy's header: {error}") from error
+            raise InputError(
+                f"cannot build the network described in the policy file: {error}"
+            ) from error
         self.policy.load(file.weights)
         self.generator = torch.Generator().manual_seed(seed)
 
         self.reset()
 
     def reset(self) -> None:
-        """Forget what was observed: an episode starts. Only a recurrent policy remembers."""
+        """Start an episode: reset the recurrent state, if the policy has one."""
         self.acting: ActingPolicy | None = None
 
     @torch.inference_mode()
     def act(self, obs: Any, *, action_mask: Any = None, stochastic: bool = False) -> Any:
-        """Choose actions that the environment accepts; a recurrent policy remembers the call.
+        """Return actions that the environment accepts; updates the recurrent state.
 
         Args:
             obs: One observation as the env's `step` returns it (array, number, dict or tuple), or a
                 batch of them, stacked on a first axis.
-            action_mask: What the env allows, [n] or [B, n], where it says so beside its
+            action_mask: Allowed actions, [n] or [B, n], if the env has masks beside its
                 observation: in its info, or by `action_masks()`.
-            stochastic: Draw from the policy; else take its most likely action.
+            stochastic: Sample from the policy instead of taking the mode.
 
         Returns:
             One action or a batch, within the bounds of the action space.
 
         Raises:
-            InputError: the observation is not of the policy's shape, its mask allows no action, or
-                its batch is of another size than was remembered.
+            InputError: the observation does not have the policy's shape, its mask allows no action,
+                or its batch size differs from that of the recurrent state.
         """
         spec = self.policy.obs_spec
         if action_mask is not None and not spec.is_masked:
-            raise InputError("the policy was trained without action masks; leave action_mask out")
+            raise InputError("the policy was trained without action masks; omit action_mask")
         if action_mask is not None:
             nested = obs if isinstance(obs, Mapping) else {"obs": obs}
             obs = {**nested, MASK: join_masks(action_mask)}
         elif spec.is_masked and not (isinstance(obs, Mapping) and MASK in obs):
-            raise InputError("the policy needs to know what is allowed; give action_mask")
+            raise InputError("this policy was trained with action masks; pass action_mask")
         leaves = spec.read(obs)
         batch_shape = spec.batch_shape(leaves)
         rows = {leaf.name: leaves[leaf.name].reshape(-1, *leaf.shape) for leaf in spec.leaves}

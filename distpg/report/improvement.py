@@ -1,4 +1,4 @@
-"""Predicted and measured improvement: what the surrogate promised, and what the next batch returned."""
+"""Predicted and measured improvement: the surrogate's gain, and the return of the next batch."""
 
 from distpg.iteration import Iteration, Scalars
 

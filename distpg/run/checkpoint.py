@@ -22,7 +22,7 @@ from distpg.config.config import Config
 from distpg.config.values import Range, misfit
 from distpg.errors import InputError, concerning
 from distpg.policy.architecture import Architecture
-from distpg.policy.file import check_finite, policy_bytes, read_policy
+from distpg.policy.file import check_arrays_finite, policy_bytes, read_policy
 from distpg.progress import Progress
 from distpg.records import LearnerState
 from distpg.rollout.slot_state import SlotState, slots_from_bytes, slots_to_bytes
@@ -153,7 +153,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             counters=check_counts(manifest["counters"]),
             spaces=spaces_to_json(policy.obs_spec, policy.action_spec),
         )
-        check_finite(folder / LEARNER, learner.arrays)
+        check_arrays_finite(folder / LEARNER, learner.arrays)
         slots = read_slots(folder / SLOTS, contents[SLOTS]) if SLOTS in contents else ()
         origin = f"{folder}, written by distpg {version}"
         with concerning(str(folder / MANIFEST)):

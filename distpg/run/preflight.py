@@ -160,13 +160,11 @@ def check_slots(source: EnvSource, config: Config, slots: Sequence[SlotState | N
                     raise InputError("its arrays are of other kinds, or its leaves others")
                 if found | {envs.obs_spec.batch_shape(dict(slot.obs))} != {(config.num_envs,)}:
                     raise InputError(f"it is not of {config.num_envs} envs")
-                recurrent_state = (config.num_envs, Architecture.of(config).recurrent_state_size)
-                if (
-                    slot.recurrent_state.shape != recurrent_state
-                    or slot.recurrent_state.dtype != np.float32
-                ):
+                size = Architecture.of(config).recurrent_state_size
+                state, expected = slot.recurrent_state, (config.num_envs, size)
+                if state.shape != expected or state.dtype != np.float32:
                     raise InputError(
-                        f"its memory is {list(slot.recurrent_state.shape)}, not {list(recurrent_state)}"
+                        f"its recurrent state is {list(state.shape)}, not {list(expected)}"
                     )
                 envs.set_state(slot.envs)
             except Exception as error:
