@@ -1,6 +1,7 @@
 """The learner as an actor: replaced, and restored from its last state, if it dies or hangs."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import ray
@@ -9,39 +10,61 @@ from distpg.actors.cluster import cpus_left, learner_gpus
 from distpg.actors.learner_actor import LearnerActor
 from distpg.actors.restarts import Restarts
 from distpg.actors.wait import fetch
+from distpg.actors.workers import RayWorkers
 from distpg.config.config import Config
-from distpg.errors import ObjectLostError
+from distpg.errors import ObjectLostError, ProcessLostError
 from distpg.iteration import ProcessFaults, Update
 from distpg.records import LearnerState, Weights
 from distpg.spaces import ActionSpec, ObsSpec
 
+SAVE_EVERY = 10
+"""Updates after which the state is copied to the driver's node, if no checkpoint did that."""
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A learner's state on the driver's node, and the slots' states of the same moment."""
+
+    state: Any
+    """A reference; None stands for the initial state."""
+    snapshots: list[Any]
+    """A reference for each worker."""
 
 
 class RayLearner:
     """A learner in its own process, on a GPU if the cluster has one to give.
 
-    Its state after each update is an object outside of it. A process that restores it and repeats
-    the update on the same rollouts ends in the same weights, bit for bit.
+    Its state after each update is an object on its node. A process that restores it and repeats the
+    update on the same rollouts ends in the same weights, bit for bit. If the node is lost, too, all
+    iterations since the last saved state are repeated.
     """
 
     def __init__(
         self, config: Config, obs_spec: ObsSpec, action_spec: ActionSpec, restarts: Restarts
     ) -> None:
-        """Start the process; `placement` waits for it."""
+        """Start the process; `placement` waits for it, and `attach` has to follow."""
         self.timeout_s = config.phase_timeout
         self.arguments = (config, obs_spec, action_spec)
         self.restarts = restarts
-        self.replay: Callable[[Sequence[Any]], Sequence[Any]] | None = None
-        """Collects those of the last rollouts again that were lost with a node."""
         self.num_restarts = 0
         self.last_state: Any = None
         """A reference to the state after the last update, or to the state that was loaded."""
         self.current: Any = None
         """A reference to the current weights."""
+        self.acting: Any = None
+        """A reference to the weights that the next batch is collected with."""
+        self.next_update = 0
+        """The iteration whose rollouts are next."""
+        self.unsaved_updates = 0
         self.restored = True
         """Whether the process has the last state."""
         self._start()
+
+    def attach(self, workers: RayWorkers) -> None:
+        """Take the workers that collect again what was lost with a node."""
+        self.workers = workers
+        self.saved = Saved(None, [*workers.snapshots])
 
     def _start(self, num_cpus: int = 1) -> None:
         gpus = learner_gpus(self.arguments[0])
@@ -64,12 +87,47 @@ class RayLearner:
         def restored() -> Result:
             if not self.restored:
                 self._wait(self.actor.placement.remote(), "starting")
-                if self.last_state is not None:
-                    self._wait(self.actor.load.remote(self.last_state), "loading its state")
+                self._restore()
                 self.restored = True
             return attempt()
 
         return self.restarts.retry(restored, self._replace)
+
+    def _restore(self) -> None:
+        """Load the last state, or repeat the iterations that led to it if it was lost."""
+        if self.last_state is None:
+            return
+        try:
+            self._wait(self.actor.load.remote(self.last_state), "loading its state")
+        except ObjectLostError:
+            try:
+                self._repeat()
+            except ObjectLostError as error:
+                raise ProcessLostError(str(error)) from error
+
+    def _repeat(self) -> None:
+        """Collect and update again from the saved state on."""
+        iterations = range(self.next_update - self.unsaved_updates, self.next_update)
+        self.restarts.say(
+            f"the learner's state was lost with its node; repeating {len(iterations)} iterations"
+        )
+        if self.saved.state is not None:
+            self._wait(self.actor.load.remote(self.saved.state), "loading its state")
+        self.workers.rewind(self.saved.snapshots)
+        state, weights = self.saved.state, self.actor.weights.remote()
+        acting = self.actor.acting_weights.remote()
+        for iteration in iterations:
+            rollouts = self.workers.collect(acting, iteration).result().rollouts
+            before = weights
+            weights, state, _ = self._update(rollouts)
+            acting = before if self.arguments[0].overlap else weights
+        self.last_state, self.current, self.acting = state, weights, acting
+
+    def _save(self) -> None:
+        """Copy the state to the driver's node, from which it can be restored after any loss."""
+        ray.wait([self.last_state], timeout=self.timeout_s)
+        self.unsaved_updates = 0
+        self.saved = Saved(self.last_state, [*self.workers.snapshots])
 
     def _call(self, method: str, *arguments: Any, doing: str) -> Any:
         return self._retry(
@@ -96,42 +154,65 @@ class RayLearner:
 
     def update(self, rollouts: Sequence[Any]) -> tuple[Any, Update]:
         """Improve the policy by one batch of references; return one to the new weights."""
+        self.next_update = self.workers.next_iteration - 1
 
         def attempt() -> tuple[Any, Any, Update]:
-            call = self.actor.update.options(num_returns=3)
-            weights, state, update = call.remote(*rollouts)
-            return weights, state, self._wait(update, "updating the policy")
+            nonlocal rollouts
+            if self.workers.next_iteration == self.next_update:
+                # the iterations before were repeated, so the slots stand before this one
+                collecting = self.workers.collect(self.acting, self.next_update)
+                rollouts = collecting.result().rollouts
+            return self._update(rollouts)
 
         while True:
             try:
-                weights, state, update = self._retry(attempt)
+                self.current, self.last_state, update = self._retry(attempt)
                 break
             except ObjectLostError:
-                if self.replay is None:
-                    raise
-                rollouts = self.replay(rollouts)
-        # to this machine, since the learner's may be lost
-        ray.wait([weights, state], num_returns=2, timeout=self.timeout_s)
-        self.last_state, self.current = state, weights
-        return weights, update
+                rollouts = self.workers.replay(rollouts)
+        self.next_update += 1
+        self.unsaved_updates += 1
+        if self.unsaved_updates >= SAVE_EVERY or not self.workers.repeatable():
+            self._save()
+        return self.current, update
+
+    def _update(self, rollouts: Sequence[Any]) -> tuple[Any, Any, Update]:
+        """Return references to weights and state, and what was measured."""
+        call = self.actor.update.options(num_returns=3)
+        weights, state, update = call.remote(*rollouts)
+        measured = self._wait(update, "updating the policy")
+        # to the driver's node, since the learner's may be lost
+        ray.wait([weights], timeout=self.timeout_s)
+        return weights, state, measured
 
     def state(self) -> LearnerState:
-        """Fetch the learner's state."""
+        """Fetch the learner's state to this process."""
         if self.last_state is None:
             return self._call("state", doing="copying its state")
-        return self._wait(self.last_state, "copying its state")
+
+        def attempt() -> LearnerState:
+            try:
+                return self._wait(self.last_state, "copying its state")
+            except ObjectLostError as error:
+                raise ProcessLostError(str(error), with_its_node=True) from error
+
+        state = self._retry(attempt)
+        self._save()
+        return state
 
     def load(self, state: LearnerState) -> None:
         """Continue from a state."""
         self.last_state = ray.put(state)
         self._call("load", self.last_state, doing="loading a checkpoint")
         self.current = self.actor.weights.remote()
+        self._save()
 
     def start_from(self, state: LearnerState) -> None:
         """Take over another run's networks."""
         self._call("start_from", ray.put(state), doing="loading another run's policy")
         self.last_state = self.actor.state.remote()
         self.current = self.actor.weights.remote()
+        self._save()
 
     def faults(self) -> ProcessFaults:
         """Count the processes that were replaced."""

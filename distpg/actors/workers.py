@@ -58,7 +58,7 @@ class RayRollouts:
             refs, stats = self.workers.answer(worker, request, self, began)
             rollouts |= zip(self.workers.shares[worker], refs, strict=True)
             by_worker.append(stats)
-        self.workers.last = self
+        self.workers.last, self.workers.next_iteration = self, self.iteration + 1
         self.by_worker = by_worker
         return Collection([rollouts[slot] for slot in sorted(rollouts)], by_worker).checked()
 
@@ -102,12 +102,15 @@ class RayWorkers:
         """Slots that collected again."""
         self.last: RayRollouts | None = None
         """The last rollouts that were waited for."""
+        self.next_iteration = 0
+        """The iteration after those."""
         slots = list(states) or [None] * config.slots
         self.incarnations = [state.incarnation if state else 0 for state in slots]
         self.snapshots: list[Any] = [
             ray.put([slots[slot] for slot in share]) for share in self.shares
         ]
         """Of each worker, a reference to its slots' states after the last rollouts."""
+        self._repeatable: bool | None = None
         self.actors = [self._start(worker) for worker in range(config.num_workers)]
 
     def faults(self) -> ProcessFaults:
@@ -248,6 +251,20 @@ class RayWorkers:
         self.restarts.lost_with_node += 1
         self.restarts.say(f"rollouts lost with a node were collected again: slots {again}")
         return [found[slot] for slot in sorted(found)]
+
+    def rewind(self, snapshots: Sequence[Any]) -> None:
+        """Continue from earlier states of all slots, a reference for each worker."""
+        for worker, snapshot in enumerate(snapshots):
+            self.snapshots[worker] = snapshot
+            self._replace(worker)
+
+    def repeatable(self) -> bool:
+        """Return whether slots can collect again, bit for bit, from an earlier state."""
+        if self.config.episodes:
+            return True
+        if self._repeatable is None and self.last is not None:
+            self._repeatable = None not in self.states_of(0)
+        return bool(self._repeatable)
 
     def _is_lost(self, rollouts: Mapping[int, Any], share: Sequence[int]) -> bool:
         try:

@@ -256,7 +256,7 @@ def workers_and_learner(
             stack.callback(learner.close)
             workers = RayWorkers(config, plan.source, restarts, states)
             stack.callback(workers.close)
-            learner.replay = workers.replay
+            learner.attach(workers)
             workers.wait_until_ready()
         device, threads = learner.placement()
         if plan.resume:
