@@ -20,7 +20,7 @@ from distpg.doctor.process import Report
 from distpg.doctor.trace import KEPT, SECONDS, SEED, STEPS, Moment, play, same, sample
 from distpg.envs.make import EnvSource, find_env, make_unchecked, make_vector_env
 from distpg.envs.masks import find_masks
-from distpg.envs.single import single
+from distpg.envs.single import make_single_env
 from distpg.envs.vector_env import Step, VectorEnv
 from distpg.rollout.slot_state import SlotState, slots_from_bytes, slots_to_bytes
 from distpg.spaces import MASK, ActionSpec, ObsSpec
@@ -43,7 +43,7 @@ class Subject:
     @cached_property
     def source(self) -> EnvSource:
         """How a copy is made whose action mask, if it tells one, stands in its observation."""
-        env = single(self.unmasked)
+        env = make_single_env(self.unmasked)
         _, info = env.reset(seed=SEED)
         found = replace(self.unmasked, masks=find_masks(env, info))
         env.close()
@@ -52,7 +52,7 @@ class Subject:
     @cached_property
     def env(self) -> Any:
         """One copy."""
-        return single(self.source)
+        return make_single_env(self.source)
 
     @cached_property
     def moments(self) -> list[Moment]:
@@ -172,7 +172,7 @@ def row(step: Step, index: int) -> trace.Obs:
 def repeatable(subject: Subject) -> Check:
     """Play the first steps again on another copy, with the same seed and actions."""
     obs_spec, _ = subject.specs
-    again = play(single(subject.source), subject.specs, num_steps=KEPT, keep=KEPT)
+    again = play(make_single_env(subject.source), subject.specs, num_steps=KEPT, keep=KEPT)
     for number, (one, other) in enumerate(zip(subject.moments, again, strict=False)):
         obs = (obs_spec.flatten(moment.obs) for moment in (one, other))
         felt = ((x.reward, x.terminated, x.truncated) for x in (one, other))

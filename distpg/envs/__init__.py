@@ -1,4 +1,4 @@
-"""The world: one door to gymnasium's, ALE's and the user's environments, and a game of our own."""
+"""Environments: one vector-env interface over gymnasium, ALE and EnvPool; the DiamondHill game."""
 
 import gymnasium as gym
 
