@@ -1,4 +1,4 @@
-"""Environments: one vector-env interface over gymnasium, ALE and EnvPool; the DiamondHill game."""
+"""The world: one door to gymnasium's, ALE's and the user's environments, and a game of our own."""
 
 import gymnasium as gym
 
