@@ -127,7 +127,7 @@ def test_other_spaces_lie_within_themselves(kind: str) -> None:
         ("tests.faulty:Crashing-v0", "{}", "steps", "died with exit code 7"),
         ("tests.faulty:Hanging-v0", "{}", "steps", "hangs: no answer within 6 s"),
         ("tests.faulty:Unmakeable-v0", "{}", "made", "OSError: no such level"),
-        ("tests.environments:AnyKind-v0", '{"kind": "text obs"}', "spaces", "obs of Text"),
+        ("tests.environments:AnyKind-v0", '{"kind": "text obs"}', "spaces", "obs: Text"),
         ("CartPole-v1", '{"gravitas": 1}', "made", "gravitas"),
     ],
 )
