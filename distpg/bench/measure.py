@@ -36,7 +36,7 @@ def measure(
     Raises:
         InputError: the environment cannot be made, or the device is missing.
     """
-    # without what only some updates do
+    # all updates must do the same work
     config = replace(config, gradient_stats_every=0, target_kl=None)
     worker = RolloutWorker(config, source, slot=0)
     specs = (worker.envs.obs_spec, worker.envs.action_spec)
@@ -50,7 +50,7 @@ def measure(
     collected = [worker.collect(weights, iteration) for iteration in repeat_for(seconds)]
     stepping_per_s = statistics.median(replay(worker, first) for _ in repeat_for(seconds))
     worker.envs.close()
-    # the rollouts of one slot stand for those of the others
+    # one slot's rollouts are used for all slots, which differ only in their RNG seeds
     batch = [
         replace(one.rollout, slot=slot)
         for slot, one in zip(range(config.slots), itertools.cycle(collected), strict=False)

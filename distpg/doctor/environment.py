@@ -1,4 +1,4 @@
-"""Checks of an environment: its random steps, then what a run relies on."""
+"""Checks of an environment: first its random steps, then what a run needs besides."""
 
 import copy
 import pickle
@@ -43,7 +43,7 @@ REPEATED_STEPS = 100
 
 
 class Subject:
-    """The environment under test, with what several checks share; made on first use."""
+    """The environment under test, and objects that several checks share, made on first use."""
 
     def __init__(self, unmasked: EnvSource) -> None:
         """Take a source that has not been checked for action masks."""

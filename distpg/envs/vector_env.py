@@ -194,7 +194,7 @@ def fits(space: gym.Space[Any], obs: Any) -> bool:
 
 
 def faults_in(info: dict[str, Any]) -> dict[int, str]:
-    """Return what copies raised, by copy, from the info of a vector env."""
+    """Return the faults in the info of a vector env, by copy."""
     if FAULT not in info:
         return {}
     return {int(n): str(info[FAULT][n]) for n in np.flatnonzero(info[f"_{FAULT}"])}

@@ -73,7 +73,7 @@ class Expert(Protocol):
         ...
 
     def demonstrator(self, context: ImitationContext) -> Demonstrator:
-        """Return what collects its own rounds."""
+        """Return the workers of the expert's rounds, and how to relabel their rollouts."""
         ...
 
 

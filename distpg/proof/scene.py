@@ -32,7 +32,7 @@ BEHAVIOUR = (0.7, 0.4, 0.8)
 TARGET = (0.6, 0.5, 0.7)
 """P(left) of the target policy, if it differs: its gradient needs importance weights."""
 WRONG_VALUES = (3.0, -1.0, 5.0)
-"""Values of a critic that knows nothing."""
+"""Values of a critic that is wrong in every node."""
 VALUE_AFTER_END = -20.0
 """What the critic returns after a terminal step: it must have no effect."""
 
