@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from distpg import Config, train
-from distpg.bench.measure import within
+from distpg.bench.measure import repeat_for
 from distpg.cli import main
 
 SMALL = ["--hidden-sizes", "8", "--num-envs", "2", "--seconds", "0.01"]
@@ -138,4 +138,4 @@ def test_bad_input_is_refused(
 
 
 def test_one_always_fits_into_the_time() -> None:
-    assert list(within(0)) == [1]
+    assert list(repeat_for(0)) == [1]

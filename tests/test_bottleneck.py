@@ -111,24 +111,24 @@ VERDICTS: list[tuple[dict[str, Any], str]] = [
         {"num_workers": 4, "update_s": {"cpu": 0.1}},
         "collection-bound: collecting takes 1.1 s of an iteration, updating 100 ms; more workers "
         "need more slots: --num-slots 7 --num-workers 7 (this machine has 8 cores) would collect "
-        "1.75 times the steps in as many seconds",
+        "1.75 times the steps in the same time",
     ),
     (
         {"num_workers": 2, "cores": 4},
         "collection-bound: collecting takes 2.2 s of an iteration, updating 400 ms; more workers "
         "need more slots: --num-slots 6 --num-workers 3 (this machine has 4 cores) would collect "
-        "1.5 times the steps in as many seconds",
+        "1.5 times the steps in the same time",
     ),
     (
         {"cores": 2},
-        f"collection-bound: {FACTS}; workers and learner have all cores of this machine (2): a "
+        f"collection-bound: {FACTS}; workers and learner use all cores of this machine (2): a "
         "cluster (--address) adds workers",
     ),
     (
         {"cores": 2, "num_workers": 4},
         "collection-bound: collecting takes 2.2 s of an iteration, updating 400 ms; workers and "
-        "learner have all cores of this machine (2): a cluster (--address) adds workers, and more "
-        "--num-slots for them",
+        "learner use all cores of this machine (2): a cluster (--address) adds workers, which "
+        "need more --num-slots",
     ),
     (UPDATING, f"{BOUND_BY_UPDATE}fewer --num-epochs (now 10)"),
     (
@@ -163,7 +163,7 @@ VERDICTS: list[tuple[dict[str, Any], str]] = [
         # 0.2 s of 5 s are no reason to change the device
         {"update_s": {"cpu": 0.4, "cuda": 0.6}, "device": "cuda", "cores": 2},
         "collection-bound: collecting takes 4.4 s of an iteration, updating 600 ms; workers and "
-        "learner have all cores of this machine (2): a cluster (--address) adds workers",
+        "learner use all cores of this machine (2): a cluster (--address) adds workers",
     ),
 ]
 

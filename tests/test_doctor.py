@@ -23,7 +23,7 @@ from tests.test_import_floors import imported
 
 HERE = ["versions", "resources", "shared memory", "temp folder", "open files", "GPU"]
 DRIVER = ["runs folder", "loopback"]
-WALK = [*environment.ALONE, *environment.BUILT_ON]
+WALK = [*environment.BASIC_CHECKS, *environment.RUN_CHECKS]
 
 
 @pytest.fixture(autouse=True)
@@ -63,26 +63,26 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
     "NanObs": [("FAIL", "finite", "obs has nan after 5 steps")],
     "InfiniteReward": [("FAIL", "finite", "the reward has inf after 1 steps")],
     "TextReward": [("FAIL", "rewards", "'1' of type str")],
-    "WrongDtype": [("WARN", "observations", "float64; its space says float32")],
-    "WrongShape": [("FAIL", "observations", "shape [1]; its space says [2]")],
+    "WrongDtype": [("WARN", "observations", "float64; its space has float32")],
+    "WrongShape": [("FAIL", "observations", "shape [1]; its space has [2]")],
     "OutOfSpace": [("WARN", "observations", "outside of Box(-1.0, 1.0, (2,), float32)")],
     "OutOfCategories": [("FAIL", "observations", "obs is 3, which is not in Discrete(3)")],
     "Endless": [("WARN", "episode ends", "no time limit")],
     "LimitAsTermination": [("WARN", "episode ends", "after 20 to 20 steps")],
     "NumberAsFlag": [("WARN", "episode ends", "of type int as terminated or truncated")],
-    "Mutating": [("WARN", "aliasing", "changes an observation that was returned")],
-    "Slow": [("WARN", "speed", "the slowest 1.")],
+    "Mutating": [("WARN", "aliasing", "modifies an observation that was returned")],
+    "Slow": [("WARN", "speed", "slowest 1.")],
     "Leaking": [("WARN", "memory", "MB per 1,000 steps")],
-    "Forgetful": [("FAIL", "state", "goes another way after 1 steps")],
-    "Stateless": [("WARN", "state", "a resume is inexact")],
+    "Forgetful": [("FAIL", "state", "gives different results after 1 steps")],
+    "Stateless": [("WARN", "state", "resume is inexact")],
     "Unseeded": [
-        ("WARN", "repeatable", "went another way at step 1"),
-        ("WARN", "state", "a resume is inexact"),
+        ("WARN", "repeatable", "give different results at step 1"),
+        ("WARN", "state", "resume is inexact"),
     ],
     "Unpicklable": [("FAIL", "pickle", "cannot pickle '_thread.lock' object")],
     "SameStep": [
-        ("FAIL", "autoreset", "the step after an end paid 1"),
-        ("WARN", "state", "a resume is inexact"),
+        ("FAIL", "autoreset", "the step after an end returned reward 1"),
+        ("WARN", "state", "resume is inexact"),
     ],
 }
 
@@ -127,7 +127,7 @@ def test_other_spaces_lie_within_themselves(kind: str) -> None:
         ("tests.faulty:Crashing-v0", "{}", "steps", "died with exit code 7"),
         ("tests.faulty:Hanging-v0", "{}", "steps", "hangs: no answer within 6 s"),
         ("tests.faulty:Unmakeable-v0", "{}", "made", "OSError: no such level"),
-        ("tests.environments:AnyKind-v0", '{"kind": "text obs"}', "spaces", "obs of Text"),
+        ("tests.environments:AnyKind-v0", '{"kind": "text obs"}', "spaces", "obs: Text"),
         ("CartPole-v1", '{"gravitas": 1}', "made", "gravitas"),
     ],
 )
@@ -153,10 +153,10 @@ def test_what_raises_crashes_or_hangs_is_a_line_and_the_last(
 def test_a_program_reads_the_same_as_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_main(["doctor", "--env-id", "tests.faulty:NanObs-v0", "--json"]) == 1
     told = json.loads(capsys.readouterr().out)
-    assert [check["name"] for check in told["checks"]] == list(environment.ALONE)
+    assert [check["name"] for check in told["checks"]] == list(environment.BASIC_CHECKS)
     (failed,) = (check for check in told["checks"] if check["status"] == "FAIL")
     assert failed.keys() == {"status", "name", "found", "advice"}
-    assert (told["FAIL"], told["PASS"]) == (1, len(environment.ALONE) - 1)
+    assert (told["FAIL"], told["PASS"]) == (1, len(environment.BASIC_CHECKS) - 1)
 
 
 @pytest.mark.parametrize(
@@ -220,9 +220,9 @@ NO_DISTPG = {**VERSIONS, "distpg": None}
         ({"temp_writable": False}, "FAIL", "temp folder", "/tmp cannot be written on two"),
         ({"temp_free": GB // 10}, "FAIL", "temp folder", "/tmp has 0.1 GB free on two"),
         ({"temp_free": 2 * GB}, "WARN", "temp folder", "/tmp has 2.0 GB free on two"),
-        ({"open_files": 4096}, "WARN", "open files", "at most 4096 a process on two"),
-        ({"open_files": 256}, "FAIL", "open files", "at most 256 a process on two"),
-        ({"gpus": 2}, "WARN", "GPU", "2 there, but torch sees none"),
+        ({"open_files": 4096}, "WARN", "open files", "at most 4096 per process on two"),
+        ({"open_files": 256}, "FAIL", "open files", "at most 256 per process on two"),
+        ({"gpus": 2}, "WARN", "GPU", "2 present, but torch sees none"),
         ({"torch_error": "libc"}, "FAIL", "GPU", "torch cannot be imported: libc on two"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,

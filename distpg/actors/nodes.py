@@ -9,7 +9,7 @@ from distpg.actors.cluster import QUIET, environment, joined_ray, own_ray
 from distpg.config.config import Config
 from distpg.doctor import facts
 from distpg.doctor.check import Check
-from distpg.doctor.machine import Node, judge, named
+from distpg.doctor.machine import Node, judge, list_hosts
 from distpg.doctor.process import Report
 
 JOIN_S, ANSWER_S = 10.0, 60.0
@@ -52,9 +52,11 @@ def joined(address: str) -> Iterator[Report]:
         nodes, silent = survey()
         if silent:
             advice = "look at `ray status`; run `ray stop` and `ray start` there again"
-            yield Check("FAIL", "nodes", f"no answer from {named(silent)}", advice)
+            yield Check("FAIL", "nodes", f"no answer from {list_hosts(silent)}", advice)
         else:
-            yield Check("PASS", "nodes", f"{len(nodes)} answer: {named([x.host for x in nodes])}")
+            yield Check(
+                "PASS", "nodes", f"{len(nodes)} answer: {list_hosts([x.host for x in nodes])}"
+            )
         if nodes:
             yield from judge(nodes, joined=True)
 

@@ -1,9 +1,10 @@
-"""What limits a run: from measured speeds to a predicted iteration, and one sentence of advice.
+"""Predict an iteration from measured speeds, and advise on what limits the run.
 
-Slots are what workers share out: a worker plays its slots one after the other, so the one with the
-most decides when collecting ends. Then the learner updates, and the workers wait.
+Each worker collects its slots one after the other, so the worker with the most slots determines
+when collecting ends. Then the workers wait while the learner updates.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -11,114 +12,114 @@ from typing import Literal
 Device = Literal["cpu", "cuda"]
 NAMES: dict[Device, str] = {"cpu": "CPU", "cuda": "GPU"}
 DOMINANT = 2.0
-"""Times that the longer part of an iteration takes the shorter, where it is what limits the run."""
+"""Ratio of collecting to updating, or the reverse, from which the longer one limits the run."""
 NOTICEABLE = 0.05
-"""Share of an iteration that a change to the update must save to be worth a word."""
+"""Fraction of an iteration that a change to the update must save to be recommended."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """One slot's speeds and a batch's update, on this machine."""
+    """Speeds of one slot and of an update, on this machine."""
 
     cores: int
-    """Of this machine, that the process may use."""
+    """Cores of this machine that the process may use."""
     num_workers: int
     num_slots: int
     overlap: bool
-    """Whether rollouts are played during the update."""
+    """Whether rollouts are collected during the update."""
     may_overlap: bool
-    """Whether they may be: there are workers, and what is learned from them may be older."""
+    """Whether --overlap is legal for these settings."""
     may_compile: bool
-    """Whether the update's gradient is not compiled, but may be."""
+    """Whether --compile is off, but legal for these settings."""
     num_epochs: int
     value_epochs: int
     minibatch_size: int | None
     batch_steps: int
-    """Env steps of an iteration, all slots together; each is a sample of the update."""
+    """Env steps of an iteration over all slots, which are the samples of an update."""
     batch_bytes: int
     stepping_per_s: float
-    """Env steps/s of a slot whose envs alone are stepped, without a policy."""
+    """Env steps/s of a slot that only steps its envs, without a policy."""
     acting_per_s: float
-    """Env steps/s of a slot that collects: policy, envs, and what is noted of both."""
+    """Env steps/s of a slot that collects: policy inference, stepping, and buffer writes."""
     transfer_s: float
-    """Seconds in which one process writes and reads the rollouts of all slots."""
+    """Seconds that one process needs to write and read the rollouts of all slots."""
     device: Device
-    """Where the learner is to compute."""
+    """The learner's device."""
     update_s: Mapping[Device, float]
-    """Seconds of an update on each device that there is."""
+    """Seconds of an update on each available device."""
     doubled_s: float | None
-    """Seconds of one with minibatches of twice the size, or None where the batch holds no two."""
+    """Seconds of an update with twice the minibatch size; None if the batch is too small."""
 
     @property
     def policy_share(self) -> float:
-        """Return the share of collecting that stepping alone would not take."""
+        """Fraction of collecting that is not stepping."""
         return max(0.0, 1 - self.acting_per_s / self.stepping_per_s)
 
     @property
     def passes(self) -> int:
-        """Return how often an update goes over its batch."""
+        """Number of passes over the batch in an update."""
         return self.num_epochs + self.value_epochs
 
     @property
     def samples_per_s(self) -> Mapping[Device, float]:
-        """Return the samples/s of an update on each device, counted anew in each pass."""
+        """Samples/s of an update on each device; a sample counts once per pass."""
         samples = self.batch_steps * self.passes
         return {device: samples / update_s for device, update_s in self.update_s.items()}
 
     def saves(self, update_s: float) -> bool:
-        """Whether an iteration would be noticeably shorter if an update took so long."""
+        """Return whether updates of `update_s` would make iterations noticeably shorter."""
         return self.update_s[self.device] - update_s > NOTICEABLE * predict(self).seconds
 
 
 @dataclass(frozen=True)
-class Iteration:
-    """An iteration as the measurements predict it."""
+class Prediction:
+    """The predicted seconds and speed of an iteration."""
 
     collect_s: float
     transfer_s: float
     update_s: float
     seconds: float
-    """Of it all: one after the other, or with overlap the longer of the two."""
+    """Of the iteration: the sum of the above; with overlap, the longer of collecting and update."""
     steps_per_s: float
     limit_per_s: float
-    """Env steps/s if nothing but stepping, on as many workers, took time."""
+    """Env steps/s if only stepping took time, with as many workers."""
     limit_share: float
-    """Share of that limit that is reached."""
+    """Fraction of that limit that is reached."""
 
     @property
     def gather_s(self) -> float:
-        """Seconds until the learner has the rollouts; workers shorten them."""
+        """Seconds until the learner has the rollouts."""
         return self.collect_s + self.transfer_s
 
 
-def predict(measured: Measurement) -> Iteration:
-    """Put an iteration together from its parts."""
-    in_turn = slots_in_turn(measured)
+def predict(measured: Measurement) -> Prediction:
+    """Predict an iteration from the measured speeds."""
+    sequential = sequential_slots(measured)
     slot_steps = measured.batch_steps / measured.num_slots
-    collect_s = in_turn * slot_steps / measured.acting_per_s
-    # in one process rollouts stay where they are
-    moving = in_turn if measured.num_workers else 0
-    transfer_s = moving * measured.transfer_s / measured.num_slots
+    collect_s = sequential * slot_steps / measured.acting_per_s
+    # rollouts are not transferred within one process
+    transferred = sequential if measured.num_workers else 0
+    transfer_s = transferred * measured.transfer_s / measured.num_slots
     update_s = measured.update_s[measured.device]
     parts = (collect_s + transfer_s, update_s)
     seconds = max(parts) if measured.overlap else sum(parts)
     steps_per_s = measured.batch_steps / seconds
-    limit_per_s = measured.num_slots / in_turn * measured.stepping_per_s
+    limit_per_s = measured.num_slots / sequential * measured.stepping_per_s
     share = steps_per_s / limit_per_s
-    return Iteration(collect_s, transfer_s, update_s, seconds, steps_per_s, limit_per_s, share)
+    return Prediction(collect_s, transfer_s, update_s, seconds, steps_per_s, limit_per_s, share)
 
 
-def slots_in_turn(measured: Measurement) -> float:
-    """Count the slots that one follows the other: the busiest worker's, or those of a core.
+def sequential_slots(measured: Measurement) -> float:
+    """Return the number of slots collected one after the other, by a worker or on a core.
 
-    More workers than cores take turns, so that all of them together are what a core is shared by.
+    With more workers than cores, it is the number of slots per core.
     """
-    busiest = -(-measured.num_slots // max(1, measured.num_workers))
-    return max(busiest, measured.num_slots / measured.cores)
+    busiest_worker = math.ceil(measured.num_slots / max(1, measured.num_workers))
+    return max(busiest_worker, measured.num_slots / measured.cores)
 
 
 def verdict(measured: Measurement) -> str:
-    """Say in one line what limits the run, and what to change about it."""
+    """Return one line: what limits the run, and what to change."""
     iteration = predict(measured)
     gather_s, update_s = iteration.gather_s, iteration.update_s
     here, fastest = measured.device, min(measured.update_s, key=measured.update_s.__getitem__)
@@ -134,43 +135,44 @@ def verdict(measured: Measurement) -> str:
     if gather_s >= DOMINANT * update_s:
         return f"collection-bound: {facts}; {more or no_more_workers(measured)}"
     if update_s >= DOMINANT * gather_s:
-        return f"update-bound: {facts}; {less_to_learn(measured)}"
+        return f"update-bound: {facts}; {cheaper_update(measured)}"
     if measured.may_overlap and not measured.overlap:
         more = more or "--overlap does both at once"
     return f"balanced: {facts}" + (f"; {more}" if more else "")
 
 
 def more_workers(measured: Measurement) -> str:
-    """Advise workers for the cores that have none, one core being the learner's."""
-    slots, workers, most = measured.num_slots, max(1, measured.num_workers), measured.cores - 1
-    if workers >= most:
+    """Advise to use idle cores for workers, leaving one to the learner; empty if none is idle."""
+    slots, workers = measured.num_slots, max(1, measured.num_workers)
+    max_workers = measured.cores - 1
+    if workers >= max_workers:
         return ""
     machine = f"this machine has {measured.cores} cores"
-    each = -(-slots // most)
-    # the fewest of which none has more slots
-    enough = -(-slots // each)
+    slots_each = math.ceil(slots / max_workers)
+    # as fast as with all of them
+    enough = math.ceil(slots / slots_each)
     if enough > workers:
         gather_s = predict(replace(measured, num_workers=enough)).gather_s
         return f"--num-workers {enough} ({machine}) would collect in {duration(gather_s)}"
-    grown = most * each
+    more_slots = max_workers * slots_each
     return (
-        f"more workers need more slots: --num-slots {grown} --num-workers {most} ({machine}) would "
-        f"collect {grown / slots:.3g} times the steps in as many seconds"
+        f"more workers need more slots: --num-slots {more_slots} --num-workers {max_workers} "
+        f"({machine}) would collect {more_slots / slots:.3g} times the steps in the same time"
     )
 
 
 def no_more_workers(measured: Measurement) -> str:
-    """Say where workers are to come from when this machine has no core for one."""
-    unshared = measured.num_slots <= max(1, measured.num_workers)
-    slots = ", and more --num-slots for them" if unshared else ""
+    """Advise a cluster when all cores of this machine are in use."""
+    one_slot_each = measured.num_slots <= max(1, measured.num_workers)
+    slots = ", which need more --num-slots" if one_slot_each else ""
     return (
-        f"workers and learner have all cores of this machine ({measured.cores}): a cluster "
+        f"workers and learner use all cores of this machine ({measured.cores}): a cluster "
         f"(--address) adds workers{slots}"
     )
 
 
-def less_to_learn(measured: Measurement) -> str:
-    """Name the settings that there is something to take from."""
+def cheaper_update(measured: Measurement) -> str:
+    """List settings that make an update shorter."""
     options = ["--compile, for a run of many minutes"] if measured.may_compile else []
     if measured.num_epochs > 1:
         options.append(f"fewer --num-epochs (now {measured.num_epochs})")
@@ -183,5 +185,5 @@ def less_to_learn(measured: Measurement) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Write seconds, or milliseconds below one."""
+    """Write seconds, or milliseconds if below one."""
     return f"{seconds:.3g} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"

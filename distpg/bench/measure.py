@@ -1,6 +1,6 @@
-"""The speeds of one slot and one learner, measured on this machine, in this process.
+"""Measure the speeds of one slot and one learner, in this process.
 
-Each is the median of what fits into its seconds, and of one at least; what comes first warms up.
+Each is the median of the repetitions that fit into its time, at least one; a first one warms up.
 """
 
 import itertools
@@ -25,7 +25,7 @@ from distpg.rollout.worker import Collected, RolloutWorker
 def measure(
     config: Config, source: EnvSource, seconds: float, *, start_from: LearnerState | None = None
 ) -> Measurement:
-    """Play and learn as the configuration says, and keep nothing of it.
+    """Collect and update with a configuration, and time both; nothing is written.
 
     Args:
         config: The settings.
@@ -34,9 +34,9 @@ def measure(
         start_from: Networks of another run.
 
     Raises:
-        InputError: the environment cannot be made, or the device is not there.
+        InputError: the environment cannot be made, or the device is missing.
     """
-    # what only some updates do is left out
+    # all updates must do the same work
     config = replace(config, gradient_stats_every=0, target_kl=None)
     worker = RolloutWorker(config, source, slot=0)
     specs = (worker.envs.obs_spec, worker.envs.action_spec)
@@ -44,37 +44,37 @@ def measure(
     if start_from is not None:
         learner.start_from(start_from)
     weights, state = learner.weights(), learner.state()
-    # as in a worker's process
+    # as in a worker process
     torch.set_num_threads(1)
     first = worker.collect(weights, 0)
-    played = [worker.collect(weights, iteration) for iteration in within(seconds)]
-    stepping_per_s = statistics.median(replay(worker, first) for _ in within(seconds))
+    collected = [worker.collect(weights, iteration) for iteration in repeat_for(seconds)]
+    stepping_per_s = statistics.median(replay(worker, first) for _ in repeat_for(seconds))
     worker.envs.close()
-    # slots differ in their random streams alone
+    # one slot's rollouts are used for all slots, which differ only in their RNG seeds
     batch = [
         replace(one.rollout, slot=slot)
-        for slot, one in zip(range(config.slots), itertools.cycle(played), strict=False)
+        for slot, one in zip(range(config.slots), itertools.cycle(collected), strict=False)
     ]
-    batch_bytes, transfer_s = transfer(batch, seconds)
+    batch_bytes, transfer_s = time_transfer(batch, seconds)
     devices: list[Device] = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
-    def updating(**changes: Any) -> float:
-        there = Learner(replace(config, **changes), *specs)
-        # with --compile, the second one may compile, too
+    def median_update_s(**changes: Any) -> float:
+        changed = Learner(replace(config, **changes), *specs)
+        # with --compile the second update may compile, too
         for _ in range(1 + config.compile):
-            update(there, state, batch)
-        return statistics.median(update(there, state, batch) for _ in within(seconds))
+            time_update(changed, state, batch)
+        return statistics.median(time_update(changed, state, batch) for _ in repeat_for(seconds))
 
-    update_s: dict[Device, float] = {device: updating(device=device) for device in devices}
+    update_s: dict[Device, float] = {device: median_update_s(device=device) for device in devices}
     batch_steps = sum(int(rollout.valid.sum()) for rollout in batch)
     doubled_s, size = None, config.minibatch_size
     if size is not None and 2 * size <= batch_steps:
-        doubled_s = updating(minibatch_size=2 * size)
+        doubled_s = median_update_s(minibatch_size=2 * size)
     return Measurement(
         cores=cores(),
         num_workers=config.num_workers,
         num_slots=config.slots,
-        # in one process they take turns all the same
+        # one process cannot overlap
         overlap=config.overlap and config.num_workers > 0,
         may_compile=not config.compile and config.recurrent == "none",
         may_overlap=config.num_workers > 0 and not config.requires_on_policy,
@@ -84,7 +84,7 @@ def measure(
         batch_steps=batch_steps,
         batch_bytes=batch_bytes,
         stepping_per_s=stepping_per_s,
-        acting_per_s=statistics.median(x.stats.env_steps / x.stats.collect_s for x in played),
+        acting_per_s=statistics.median(x.stats.env_steps / x.stats.collect_s for x in collected),
         transfer_s=transfer_s,
         device="cuda" if learner.device.type == "cuda" else "cpu",
         update_s=update_s,
@@ -92,8 +92,8 @@ def measure(
     )
 
 
-def within(seconds: float) -> Iterator[int]:
-    """Count from 1 until the time is up; 1 always comes."""
+def repeat_for(seconds: float) -> Iterator[int]:
+    """Count from 1 until the time is up, at least to 1."""
     end = time.perf_counter() + seconds
     for count in itertools.count(1):
         yield count
@@ -102,49 +102,49 @@ def within(seconds: float) -> Iterator[int]:
 
 
 def replay(worker: RolloutWorker, first: Collected) -> float:
-    """Take the steps of a slot's first rollout again, without a policy; return them per second.
+    """Repeat the steps of a slot's first rollout without the policy; return env steps/s.
 
-    The same actions from the same reset lead through the same episodes.
+    The same actions after the same reset give the same episodes.
     """
     began = time.perf_counter()
     worker.reset(0)
     if not worker.config.episodes:
-        # a segment goes on where the last one ended
+        # only whole episodes reset in every rollout
         began = time.perf_counter()
     for actions in first.rollout.actions:
         worker.envs.step(worker.policy.to_bounds(actions))
     return first.stats.env_steps / (time.perf_counter() - began)
 
 
-def transfer(batch: Sequence[Rollout], seconds: float) -> tuple[int, float]:
-    """Write and read rollouts as Ray does between processes of a machine, but in this one.
+def time_transfer(batch: Sequence[Rollout], seconds: float) -> tuple[int, float]:
+    """Write and read rollouts in this process, as Ray does between processes of a machine.
 
-    Arrays are pickled out of band, copied into memory once, and read where they lie. What Ray's
-    store, its processes and a network add is not in it.
+    Arrays are pickled out of band, copied into memory once, and read in place. The overhead of
+    Ray's object store, its processes and a network is not included.
 
     Returns:
-        Bytes of the batch, and the median of the seconds that it takes.
+        The bytes of the batch, and the median seconds.
     """
 
-    def move(rollout: Rollout) -> int:
+    def copy(rollout: Rollout) -> int:
         buffers: list[pickle.PickleBuffer] = []
-        head = pickle.dumps(rollout, protocol=5, buffer_callback=buffers.append)
+        header = pickle.dumps(rollout, protocol=5, buffer_callback=buffers.append)
         stored = [bytes(buffer.raw()) for buffer in buffers]
-        pickle.loads(head, buffers=stored)
-        return len(head) + sum(map(len, stored))
+        pickle.loads(header, buffers=stored)
+        return len(header) + sum(map(len, stored))
 
-    size = sum(move(rollout) for rollout in batch)
-    taken: list[float] = []
-    for _ in within(seconds):
+    size = sum(copy(rollout) for rollout in batch)
+    taken_s: list[float] = []
+    for _ in repeat_for(seconds):
         began = time.perf_counter()
         for rollout in batch:
-            move(rollout)
-        taken.append(time.perf_counter() - began)
-    return size, statistics.median(taken)
+            copy(rollout)
+        taken_s.append(time.perf_counter() - began)
+    return size, statistics.median(taken_s)
 
 
-def update(learner: Learner, state: LearnerState, batch: Sequence[Rollout]) -> float:
-    """Make an update from a state, always the same one; return its seconds."""
+def time_update(learner: Learner, state: LearnerState, batch: Sequence[Rollout]) -> float:
+    """Make one update from a given state; return its seconds."""
     learner.load(state)
     began = time.perf_counter()
     learner.update(batch)

@@ -19,7 +19,7 @@ from distpg.proof.estimators import (
     quick,
     variations,
 )
-from distpg.proof.verify import Row, verify
+from distpg.proof.verify import EstimatorReport, verify
 
 HEAD = """\
 Each row: an estimator of the policy gradient on DiamondHill, in batches of 4 episodes.
@@ -57,7 +57,7 @@ def main(arguments: list[str], program: str, started: float) -> int:
     return 0 if passed == len(estimators) else 1
 
 
-def rows_of(estimators: Sequence[Estimator]) -> Iterator[Row]:
+def rows_of(estimators: Sequence[Estimator]) -> Iterator[EstimatorReport]:
     """Verify on all cores, in order."""
     cores = min(len(os.sched_getaffinity(0)), len(estimators))
     context = multiprocessing.get_context("spawn")
@@ -67,7 +67,7 @@ def rows_of(estimators: Sequence[Estimator]) -> Iterator[Row]:
         yield from pool.map(verify, estimators, chunksize=together)
 
 
-def line(row: Row) -> str:
+def line(row: EstimatorReport) -> str:
     """Write a row for people."""
     bias = "0" if row.bias < 1e-10 else f"{row.bias:.4f}"
     if row.theory is None:

@@ -1,11 +1,10 @@
-"""What a check came to."""
+"""The result of a check."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 Status = Literal["PASS", "WARN", "FAIL"]
-"""WARN: a run works, but is the worse for it. FAIL: it does not start, or it learns
-what is wrong."""
+"""WARN: the run works but is degraded. FAIL: it does not start, or trains on wrong data."""
 
 
 @dataclass(frozen=True)
@@ -16,4 +15,4 @@ class Check:
     name: str
     found: str
     advice: str = ""
-    """What to do; empty where it passed."""
+    """What to do about a WARN or FAIL; empty for a PASS."""

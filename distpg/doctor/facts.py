@@ -1,7 +1,7 @@
-"""What a machine has and has installed, as plain values.
+"""Hardware and software of a machine, as plain values.
 
-This file is carried to the nodes of a cluster, where distpg may be missing, so it imports the
-standard library alone, and torch where it is.
+This module is sent to the nodes of a cluster, where distpg may be missing, so it imports only the
+standard library, and torch if it is installed.
 """
 
 import importlib
@@ -21,16 +21,17 @@ MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limi
 
 
 def gather() -> dict[str, Any]:
-    """Look at this machine; the keys are the fields of `machine.Node`."""
+    """Return the facts about this machine; the keys are the fields of `machine.Node`."""
     temp = tempfile.gettempdir()
     return {
         "host": socket.gethostname(),
-        "versions": {"python": platform.python_version()} | {x: version(x) for x in PACKAGES},
+        "versions": {"python": platform.python_version()}
+        | {package: version(package) for package in PACKAGES},
         "cores": cores(),
         "memory": memory(),
-        "shared_memory": free(Path("/dev/shm")),
+        "shared_memory": free_bytes(Path("/dev/shm")),
         "temp": temp,
-        "temp_free": free(Path(temp)),
+        "temp_free": free_bytes(Path(temp)),
         "temp_writable": os.access(temp, os.W_OK),
         "open_files": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
         "gpus": len(list(Path("/proc/driver/nvidia/gpus").glob("*"))),
@@ -39,7 +40,7 @@ def gather() -> dict[str, Any]:
 
 
 def version(package: str) -> str | None:
-    """Return the version of an installed package."""
+    """Return the version of a package, or None if it is not installed."""
     with suppress(metadata.PackageNotFoundError):
         return metadata.version(package)
     return None
@@ -52,7 +53,7 @@ def cores() -> int:
 
 
 def memory() -> int:
-    """Return bytes of memory: the container's, if it is limited."""
+    """Return the bytes of memory: the container's limit, if it has one."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for path in MEMORY_LIMITS:
         with suppress(OSError, ValueError):
@@ -60,16 +61,16 @@ def memory() -> int:
     return total
 
 
-def free(folder: Path) -> int | None:
-    """Return bytes free where a folder is, or None where there is no such folder."""
+def free_bytes(folder: Path) -> int | None:
+    """Return the free bytes of a folder's file system, or None if there is no such folder."""
     with suppress(OSError):
         return shutil.disk_usage(folder).free
     return None
 
 
 def torch_gpus() -> dict[str, Any]:
-    """Count the GPUs that torch sees, or say why it cannot be imported."""
-    # Ray hides GPUs from a task that asks for none
+    """Return the number of GPUs that torch sees, or the error if it cannot be imported."""
+    # Ray hides GPUs from a task that requests none
     if not os.environ.get("CUDA_VISIBLE_DEVICES", "all"):
         del os.environ["CUDA_VISIBLE_DEVICES"]
     try:

@@ -1,4 +1,4 @@
-"""Checks made in a process of their own: if they raise, hang or crash, that is what was found."""
+"""Run checks in a subprocess, so that exceptions, hangs and crashes become findings."""
 
 import multiprocessing
 import os
@@ -16,35 +16,35 @@ from distpg.doctor.check import Check
 from distpg.errors import InputError
 
 DEADLINE_S = 30.0
-"""For a check, from its announcement to its result."""
+"""For one check, from its announcement to its result."""
 Report = str | Check
-"""The name of the check that begins, or what a check came to."""
-REPAIR = "repair that, then run doctor again for the checks that were not made"
+"""The name of a check that begins, or its result."""
+ADVICE = "fix this, then run doctor again for the remaining checks"
 
 
 def in_subprocess(
     reports: Callable[..., Iterable[Report]], *arguments: Any, deadline_s: float | None = None
 ) -> Iterator[Check]:
-    """Make checks in a process that is killed, with its children, when it is late.
+    """Run checks in a process, which is killed with its children when a check is late.
 
     Args:
-        reports: A function of a module; it announces each check by its name.
+        reports: A module-level function that yields the name of each check before its result.
         arguments: Its arguments.
         deadline_s: For each check; by default `DEADLINE_S`.
 
     Raises:
-        InputError: it was raised before the first announcement.
+        InputError: `reports` raised it before the first check.
     """
     deadline_s = DEADLINE_S if deadline_s is None else deadline_s
     spawn = multiprocessing.get_context("spawn")
-    here, there = spawn.Pipe(duplex=False)
-    process = spawn.Process(target=_report, args=(there, reports, arguments))
+    receiver, sender = spawn.Pipe(duplex=False)
+    process = spawn.Process(target=_send_reports, args=(sender, reports, arguments))
     process.start()
-    there.close()
+    sender.close()
     name = "start"
     try:
-        while here.poll(deadline_s):
-            message = here.recv()
+        while receiver.poll(deadline_s):
+            message = receiver.recv()
             if message is None:
                 return
             if isinstance(message, InputError):
@@ -53,33 +53,36 @@ def in_subprocess(
                 yield message
             else:
                 name = message
-        yield Check("FAIL", name, f"hangs: no answer within {deadline_s:g} s", REPAIR)
+        yield Check("FAIL", name, f"hangs: no answer within {deadline_s:g} s", ADVICE)
     except EOFError:
         process.join()
         code = process.exitcode
-        yield Check("FAIL", name, f"the process that made it died with exit code {code}", REPAIR)
+        yield Check("FAIL", name, f"the process of this check died with exit code {code}", ADVICE)
     finally:
         _kill(process.pid)
         process.join()
 
 
-def _report(there: Connection, reports: Callable[..., Iterable[Report]], arguments: Any) -> None:
-    # what an environment prints is no part of the report; Ctrl-C is for the process that waits
+def _send_reports(
+    sender: Connection, reports: Callable[..., Iterable[Report]], arguments: Any
+) -> None:
+    # the output of an environment is not part of the report; Ctrl-C is handled by the parent
     os.dup2(2, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     name = ""
     try:
         for report in reports(*arguments):
             name = report if isinstance(report, str) else name
-            there.send(report)
+            sender.send(report)
     except Exception as error:
-        asked = isinstance(error, InputError) and not name
-        there.send(error if asked else Check("FAIL", name or "start", quote(error), REPAIR))
-    there.send(None)
+        is_bad_input = isinstance(error, InputError) and not name
+        failed = Check("FAIL", name or "start", format_with_location(error), ADVICE)
+        sender.send(error if is_bad_input else failed)
+    sender.send(None)
 
 
-def quote(error: Exception) -> str:
-    """Write an exception in a line, with the place that raised it if it is none of our own."""
+def format_with_location(error: Exception) -> str:
+    """Write an exception on one line, with the file and line that raised it."""
     text = " ".join(str(error).split())
     if isinstance(error, InputError):
         return text
@@ -89,7 +92,7 @@ def quote(error: Exception) -> str:
 
 def _kill(pid: int | None) -> None:
     with suppress(psutil.NoSuchProcess):
-        process = psutil.Process(pid)
-        for one in (*process.children(recursive=True), process):
+        parent = psutil.Process(pid)
+        for process in (*parent.children(recursive=True), parent):
             with suppress(psutil.NoSuchProcess):
-                one.kill()
+                process.kill()

@@ -1,4 +1,4 @@
-"""From gymnasium's spaces to the project's own description of observations and actions."""
+"""Convert gymnasium spaces to `ObsSpec` and `ActionSpec`."""
 
 from typing import Any, TypeGuard
 
@@ -9,18 +9,18 @@ from distpg.errors import InputError
 from distpg.spaces import ActionSpec, Leaf, ObsSpec
 
 SUPPORTED_OBS = "Box, Discrete, MultiDiscrete, MultiBinary, and Dict or Tuple of these"
-SUPPORTED_ACTIONS = "Discrete, MultiDiscrete, MultiBinary and Box"
+SUPPORTED_ACTIONS = "Discrete, MultiDiscrete, MultiBinary, and Box of floats"
 
 
 def describe_obs(space: Space[Any], env_id: str) -> ObsSpec:
-    """List the leaves of an observation space.
+    """Return the leaves of an observation space.
 
     Raises:
-        InputError: a part of it is of an unsupported kind, or holds nothing.
+        InputError: the space is empty, or a part of it is empty or not supported.
     """
-    leaves = list(_leaves(space, (), env_id))
+    leaves = _leaves(space, (), env_id)
     if not leaves:
-        raise InputError(f"--env-id: {env_id} observes nothing: its observation space is {space}")
+        raise InputError(f"--env-id: {env_id} has an empty observation space: {space}")
     return ObsSpec(tuple(leaves))
 
 
@@ -35,17 +35,17 @@ def _leaves(space: Space[Any], path: tuple[str | int, ...], env_id: str) -> list
     if isinstance(space, spaces.Box):
         if 0 in space.shape:
             raise InputError(f"--env-id: {env_id} has an empty observation {name}: {space}")
-        image = space.dtype == np.uint8 and len(space.shape) in (2, 3)
+        is_image = space.dtype == np.uint8 and len(space.shape) in (2, 3)
         dtype = "float32" if space.dtype == np.float64 else str(space.dtype)
-        return [Leaf(name, path, space.shape, dtype, "image" if image else "vector")]
+        return [Leaf(name, path, space.shape, dtype, "image" if is_image else "vector")]
     if isinstance(space, spaces.MultiBinary):
         return [Leaf(name, path, space.shape, "int8", "vector")]
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
         sizes, starts = _choices(space)
         return [Leaf(name, path, space.shape or (), "int64", "categories", sizes, starts)]
     raise InputError(
-        f"--env-id: {env_id} has an observation {name} of {type(space).__name__}, which is not "
-        f"supported; supported are {SUPPORTED_OBS}"
+        f"--env-id: {env_id} has an unsupported observation {name}: {type(space).__name__}; "
+        f"supported: {SUPPORTED_OBS}"
     )
 
 
@@ -57,7 +57,7 @@ def _choices(
     return sizes, tuple(int(start) for start in np.ravel(space.start))
 
 
-def _real(space: Space[Any]) -> TypeGuard[spaces.Box]:
+def _is_continuous(space: Space[Any]) -> TypeGuard[spaces.Box]:
     return (
         isinstance(space, spaces.Box)
         and np.issubdtype(space.dtype, np.floating)
@@ -66,10 +66,10 @@ def _real(space: Space[Any]) -> TypeGuard[spaces.Box]:
 
 
 def describe_action(space: Space[Any], env_id: str) -> ActionSpec:
-    """Describe an action space.
+    """Return the description of an action space.
 
     Raises:
-        InputError: it is of an unsupported kind, or holds nothing.
+        InputError: the space is empty or not supported.
     """
     if isinstance(space, spaces.Discrete):
         sizes, starts = _choices(space)
@@ -79,10 +79,10 @@ def describe_action(space: Space[Any], env_id: str) -> ActionSpec:
         return ActionSpec("multi_categorical", space.shape, str(space.dtype), sizes, starts)
     if isinstance(space, spaces.MultiBinary):
         return ActionSpec("binary", space.shape, str(space.dtype))
-    if _real(space):
+    if _is_continuous(space):
         low, high = (tuple(map(float, side.ravel())) for side in (space.low, space.high))
         return ActionSpec("continuous", space.shape, str(space.dtype), low=low, high=high)
     raise InputError(
-        f"--env-id: {env_id} has the action space {space}, which is not supported; supported are "
-        f"{SUPPORTED_ACTIONS} of real numbers"
+        f"--env-id: {env_id} has an unsupported action space: {space}; supported: "
+        f"{SUPPORTED_ACTIONS}"
     )

@@ -1,13 +1,13 @@
-"""DiamondHill: a game of four positions, small enough that everything about it is known exactly.
+"""DiamondHill: a game of four positions, small enough to be solved exactly by enumeration.
 
     fire 0   slope 1   hilltop 2   flag 3         start: on the hilltop, the diamond on the slope
 
 Right from the hilltop reaches the flag: +10 and the end. Left reaches the slope and takes the
 diamond if it is there: +3. From the slope, left falls into the fire: -10 and the end; right climbs
-back with probability 0.9 and slips into the fire with probability 0.1. The third step is the last:
-left from the hilltop then ends on the slope with 0.
+back with probability 0.9 and slips into the fire with probability 0.1. The third step always ends
+the episode, so going left from the hilltop ends it on the slope with reward 0.
 
-Always going right earns 10; the optimum, left then right and right, 3 + 0.9 * 10 - 0.1 * 10 = 11.
+Always going right returns 10. The optimum is left, right, right: 3 + 0.9 * 10 - 0.1 * 10 = 11.
 """
 
 from typing import Any, NamedTuple
@@ -22,17 +22,17 @@ MAX_STEPS = 3
 
 
 class Node(NamedTuple):
-    """A state of the game that an action is chosen in."""
+    """A state of the game."""
 
     position: int
     diamond: int
-    """1 while it lies on the slope."""
+    """1 while the diamond is on the slope."""
     elapsed: int
-    """Steps taken."""
+    """Steps since the start of the episode."""
 
 
 class Transition(NamedTuple):
-    """One way in which a step may go."""
+    """A possible outcome of a step."""
 
     probability: float
     successor: Node
@@ -44,7 +44,7 @@ START = Node(HILLTOP, 1, 0)
 
 
 def transitions(node: Node, action: int) -> list[Transition]:
-    """List how a step from a node may go; the probabilities sum to 1."""
+    """Return all possible outcomes of an action in a node; their probabilities sum to 1."""
     elapsed = node.elapsed + 1
     last = elapsed == MAX_STEPS
     if node.position == HILLTOP and action == RIGHT:
@@ -59,26 +59,26 @@ def transitions(node: Node, action: int) -> list[Transition]:
 
 
 def observe(node: Node) -> np.ndarray:
-    """Return what the player sees, [position, diamond present]."""
+    """Return the observation [position, diamond present]."""
     return np.array([node.position, node.diamond], np.float32)
 
 
 def number(node: Node) -> np.int64:
-    """Return what the player sees as one number from 0 to 7."""
+    """Return the tabular observation, from 0 to 7: 2 * position + diamond present."""
     return np.int64(2 * node.position + node.diamond)
 
 
 class DiamondHill(gym.Env[Any, np.int64]):
-    """The game as an environment; observes [position, diamond present].
+    """The game as a gymnasium environment; observes [position, diamond present].
 
-    With `tabular` it observes their number instead, 2 * position + diamond present, so that a
-    policy without hidden layers is a table.
+    With `tabular=True` it observes 2 * position + diamond present as a Discrete(8), so that a
+    policy without hidden layers is tabular.
     """
 
     action_space = spaces.Discrete(2)
 
     def __init__(self, *, tabular: bool = False) -> None:
-        """Choose what is observed."""
+        """Set the observation space."""
         self.tabular = tabular
         self.observation_space = (
             spaces.Discrete(8) if tabular else spaces.Box(0, 3, (2,), np.float32)
@@ -94,19 +94,19 @@ class DiamondHill(gym.Env[Any, np.int64]):
 
     def step(self, action: np.int64) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Go left or right."""
-        ways = transitions(self.node, int(action))
-        draw = self.np_random.random() if len(ways) > 1 else 0.0
-        way = ways[0] if draw < ways[0].probability else ways[1]
-        self.node = way.successor
-        return self._observe(), way.reward, way.terminated, False, {}
+        outcomes = transitions(self.node, int(action))
+        draw = self.np_random.random() if len(outcomes) > 1 else 0.0
+        outcome = outcomes[0] if draw < outcomes[0].probability else outcomes[1]
+        self.node = outcome.successor
+        return self._observe(), outcome.reward, outcome.terminated, False, {}
 
     def _observe(self) -> Any:
         return number(self.node) if self.tabular else observe(self.node)
 
     def get_state(self) -> dict[str, Any]:
-        """Return where the game stands."""
+        """Return the state of the game."""
         return {"node": np.array(self.node)}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Put the game where it stood."""
+        """Restore the state of the game."""
         self.node = Node(*(int(value) for value in state["node"]))

@@ -1,9 +1,9 @@
-"""EnvPool's environments, written in C++, as vector envs of gymnasium's kind.
+"""EnvPool's C++ environments as gymnasium vector envs, in NEXT_STEP mode.
 
-They run in NEXT_STEP mode as they come. What differs is made good here, or said: a pool takes its
-seeds when it is made, so a reset makes another; Atari counts lives, but ends nothing when one is
-lost; and an episode that ends by itself in the very step of its time limit is reported as truncated
-alone.
+They differ from gymnasium's in three ways. A pool is seeded only when it is made, so `reset` makes
+a new one. Atari games report lives, but do not terminate when one is lost; `step` adds that. An
+episode that terminates in the same step that its time limit is reached is reported as truncated
+only.
 """
 
 import importlib
@@ -20,39 +20,39 @@ from distpg.config.values import misfit, nearest, one_of
 from distpg.errors import InputError
 
 ATARI = "envpool.atari"
-# what the slot decides, what the id does, and what would end the game with a lost life
-OWNED = (
+# set by the slot or by the env id, or would end the game with a lost life
+RESERVED_KWARGS = (
     *("num_envs", "batch_size", "num_threads", "thread_affinity_offset", "max_num_players"),
     *("seed", "env_seed", "gym_reset_return_info", "base_path", "task", "episodic_life"),
 )
 
 
 def check_env_id(env_id: str) -> None:
-    """Refuse an id that EnvPool does not have.
+    """Check that EnvPool has an environment.
 
     Raises:
-        InputError: suggests the nearest; or EnvPool is missing.
+        InputError: EnvPool does not have the id, or is not installed.
     """
-    if env_id not in _names():
+    if env_id not in _names_by_id():
         raise InputError(
-            f"--env-id: {env_id!r} is not in EnvPool; take --env-backend gymnasium, or an id that "
-            f"EnvPool has{nearest(env_id, _names())}"
+            f"--env-id: {env_id!r} is not in EnvPool; use --env-backend gymnasium, or an id that "
+            f"EnvPool has{nearest(env_id, _names_by_id())}"
         )
 
 
-def _package() -> Any:
+def _import_envpool() -> Any:
     try:
         return importlib.import_module("envpool")
     except ImportError as error:
         raise InputError(
             f"--env-backend: envpool cannot be imported ({error}); run: pip install "
-            "'distpg[envpool]', or take --env-backend gymnasium"
+            "'distpg[envpool]', or use --env-backend gymnasium"
         ) from error
 
 
-def _names() -> dict[str, str]:
-    """From ids to EnvPool's own: Atari games have gymnasium's, ALE/Pong-v5 for Pong-v5."""
-    registered = _package().registration.registry.specs
+def _names_by_id() -> dict[str, str]:
+    """Map env ids to EnvPool's own: Atari games have gymnasium's, ALE/Pong-v5 for Pong-v5."""
+    registered = _import_envpool().registration.registry.specs
     return {
         f"ALE/{name}" if module == ATARI else name: name
         for name, (module, *_) in registered.items()
@@ -60,52 +60,52 @@ def _names() -> dict[str, str]:
 
 
 class EnvPoolVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
-    """N copies of one of EnvPool's environments, stepped by one thread."""
+    """N copies of an EnvPool environment, stepped by one thread."""
 
     def __init__(self, env_id: str, kwargs: EnvKwargs, num_envs: int) -> None:
-        """Make one copy, so that what EnvPool refuses is said at once; `reset` makes all.
+        """Make one copy, to raise errors early; `reset` makes all N.
 
         Raises:
-            InputError: EnvPool does not take the keyword arguments, or cannot make the environment.
+            InputError: EnvPool rejects the keyword arguments, or cannot make the environment.
         """
-        self.name = _names()[env_id]
+        self.name = _names_by_id()[env_id]
         self.is_atari = env_id != self.name
-        # gymnasium's id repeats an action one time in four; EnvPool's would not
-        own = {"repeat_action_probability": 0.25} if self.is_atari else {}
-        self.kwargs = {**own, **kwargs}
+        # sticky actions, the default of gymnasium's ALE ids but not of EnvPool
+        defaults = {"repeat_action_probability": 0.25} if self.is_atari else {}
+        self.kwargs = {**defaults, **kwargs}
         self.num_envs = num_envs
         self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
         try:
-            spec = _package().make_spec(self.name)
+            spec = _import_envpool().make_spec(self.name)
             _check_kwargs(env_id, kwargs, spec.config._asdict())
             self.pool: Any = self._make([0])
             self.pool.reset()
         except InputError:
             raise
         except (AssertionError, ImportError, RuntimeError, TypeError, ValueError) as error:
-            where = f"--env-kwargs: {kwargs}: " if kwargs else "--env-id: "
+            flag = f"--env-kwargs: {kwargs}: " if kwargs else "--env-id: "
             reason = str(error).partition("\n")[0]
-            raise InputError(f"{where}EnvPool cannot make {env_id}: {reason}") from error
+            raise InputError(f"{flag}EnvPool cannot make {env_id}: {reason}") from error
         players = self.pool.config["max_num_players"]
         if players > 1:
-            raise InputError(f"--env-id: {env_id} is for {players} players; 1 is supported")
+            raise InputError(f"--env-id: {env_id} has {players} players; only 1 is supported")
         self.single_observation_space = self.pool.observation_space
-        self.single_action_space = _single_precision(self.pool.action_space)
+        self.single_action_space = _to_float32(self.pool.action_space)
 
     def _make(self, seeds: list[int]) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            pool = _package().make_gymnasium(
+            pool = _import_envpool().make_gymnasium(
                 self.name, num_envs=len(seeds), num_threads=1, seed=seeds, **self.kwargs
             )
-            # every pool describes its observations anew, and warns of their bounds
+            # the first access warns about the bounds
             _ = pool.observation_space
             return pool
 
     def reset(
         self, *, seed: list[int] | int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Make all copies anew, one seed a copy: the only way to seed them."""
+        """Make a new pool, with one seed for each copy: a pool cannot be reseeded."""
         assert isinstance(seed, list), "one seed for each env"
         self.pool = self._make([value % 2**31 for value in seed])
         obs, info = self.pool.reset()
@@ -113,25 +113,25 @@ class EnvPoolVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         return obs, {}
 
     def step(self, actions: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, Any]:
-        """Step all copies; an Atari game terminates with each lost life, and plays on."""
+        """Step all copies; an Atari game terminates with each lost life, but is not reset."""
         obs, rewards, terminated, truncated, info = self.pool.step(actions)
         if not self.is_atari:
             return obs, rewards, terminated, truncated, {}
-        lost = info["lives"] < self.lives
+        lost_life = info["lives"] < self.lives
         self.lives = np.where(terminated | truncated, 0, info["lives"])
-        return obs, rewards, terminated | lost, truncated, {"lives": self.lives}
+        return obs, rewards, terminated | lost_life, truncated, {"lives": self.lives}
 
     def close_extras(self, **kwargs: Any) -> None:
-        """End the thread of the pool."""
+        """Delete the pool, which ends its thread."""
         self.pool = None
 
 
 def _check_kwargs(env_id: str, kwargs: EnvKwargs, defaults: dict[str, Any]) -> None:
-    allowed = sorted(defaults.keys() - set(OWNED))
+    allowed = sorted(defaults.keys() - set(RESERVED_KWARGS))
     for name, value in kwargs.items():
         if name not in allowed:
             raise InputError(
-                f"--env-kwargs: {name} cannot be given to {env_id} in EnvPool, which takes "
+                f"--env-kwargs: {name} is not allowed for {env_id} in EnvPool; allowed: "
                 f"{one_of(allowed)}"
             )
         kind = type(defaults[name])
@@ -140,8 +140,8 @@ def _check_kwargs(env_id: str, kwargs: EnvKwargs, defaults: dict[str, Any]) -> N
             raise InputError(f"--env-kwargs: {name}: {value!r} is not {problem}")
 
 
-def _single_precision(space: gym.Space[Any]) -> gym.Space[Any]:
-    """Take real actions as gymnasium's MuJoCo does, in float32."""
+def _to_float32(space: gym.Space[Any]) -> gym.Space[Any]:
+    """Convert a float64 Box to float32, as in gymnasium's MuJoCo envs."""
     if isinstance(space, spaces.Box) and space.dtype == np.float64:
         return spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32))
     return space

@@ -1,4 +1,4 @@
-"""An environment that raises costs its episode, and nothing else."""
+"""Contain the exceptions of an environment: each costs one episode and nothing else."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -11,86 +11,86 @@ import numpy as np
 from distpg.errors import describe
 
 FAULT = "distpg_fault"
-"""Key of the info in which a raised exception is told."""
+"""Key of the info that holds the description of an exception."""
 ATTEMPTS = 3
-"""How often a new environment is tried before what it raises is passed on."""
+"""New environments to try before their exception propagates."""
 
 
 class Guard(gym.Wrapper[Any, Any, Any, Any]):
-    """Ends the episode where `step` raises, and goes on with a new environment.
+    """Truncates the episode when `step` raises, and replaces the environment.
 
-    New ones are seeded from the last seed that was given, so that the same fault gives the same
-    run. They are reset at once: an environment that was not has no state to tell.
+    Replacements are seeded from the last seed passed to `reset`, so the same fault gives the same
+    run. They are reset at once, since an environment has no state to save before its first reset.
     """
 
     def __init__(self, make: Callable[[], gym.Env[Any, Any]], *, drop_bad: bool = False) -> None:
-        """Make the first environment; `drop_bad` takes NaN and infinity for a fault, too."""
+        """Make the first environment; `drop_bad` treats NaN and inf as exceptions."""
         super().__init__(make())
         self.make = make
         self.drop_bad = drop_bad
         self.seeds = np.random.default_rng(0)
-        self.last: Any = None
+        self.last_obs: Any = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Reset, by a new environment where the old one raises; its fault is in the info.
+        """Reset; if that raises, replace the environment and put the fault into the info.
 
         Raises:
-            Exception: what the last of several new environments raised.
+            Exception: what the last of `ATTEMPTS` replacements raised.
         """
         if seed is not None:
             self.seeds = np.random.default_rng(seed)
         try:
-            self.last, info = self._first(seed, options)
+            self.last_obs, info = self._reset(seed, options)
         except Exception as error:
-            self.last, info = self._renew(options)
+            self.last_obs, info = self._replace_env(options)
             info = {**info, FAULT: describe(error)}
-        return self.last, info
+        return self.last_obs, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Step; where that raises, stand still and end the episode, with the fault in the info."""
+        """Step; if that raises, return the last observation again, truncated, with the fault."""
         try:
             obs, reward, terminated, truncated, info = self.env.step(action)
             reward = float(reward)
             if self.drop_bad:
-                check_finite(obs, reward)
+                refuse_non_finite(obs, reward)
         except Exception as error:
-            self._renew()
-            return self.last, 0.0, False, True, {FAULT: describe(error)}
-        self.last = obs
+            self._replace_env()
+            return self.last_obs, 0.0, False, True, {FAULT: describe(error)}
+        self.last_obs = obs
         return obs, reward, terminated, truncated, info
 
-    def _first(
+    def _reset(
         self, seed: int | None, options: dict[str, Any] | None
     ) -> tuple[Any, dict[str, Any]]:
         obs, info = self.env.reset(seed=seed, options=options)
         if self.drop_bad:
-            check_finite(obs, 0.0)
+            refuse_non_finite(obs, 0.0)
         return obs, info
 
     def close(self) -> None:
-        """Close the environment, whatever it makes of it."""
+        """Close the environment, ignoring errors."""
         with suppress(Exception):
             self.env.close()
 
-    def _renew(self, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        for left in reversed(range(ATTEMPTS)):
+    def _replace_env(self, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        for attempts_left in reversed(range(ATTEMPTS)):
             self.close()
             try:
                 self.env = self.make()
-                return self._first(int(self.seeds.integers(2**31)), options)
+                return self._reset(int(self.seeds.integers(2**31)), options)
             except Exception:
-                if not left:
+                if not attempts_left:
                     raise
         raise AssertionError("the last attempt returns or raises")
 
 
-def check_finite(obs: Any, rewards: Any) -> None:
-    """Refuse NaN and infinity.
+def refuse_non_finite(obs: Any, rewards: Any) -> None:
+    """Raise on NaN or inf.
 
     Raises:
-        ValueError: names the field.
+        ValueError: a reward or the observation is not finite.
     """
     if not np.isfinite(rewards).all():
         raise ValueError(f"the reward is {rewards}")
@@ -99,7 +99,7 @@ def check_finite(obs: Any, rewards: Any) -> None:
 
 
 def is_finite(obs: Any) -> bool:
-    """Tell whether all numbers in nested dicts and tuples are."""
+    """Return whether all numbers in nested dicts and tuples are finite."""
     if isinstance(obs, Mapping):
         return all(map(is_finite, cast("Mapping[str, Any]", obs).values()))
     if isinstance(obs, tuple):

@@ -1,4 +1,4 @@
-"""From an id or a callable to a vector env, and to one message where that cannot be."""
+"""Make a vector env from an id or a callable, or raise one InputError."""
 
 import importlib
 import logging
@@ -23,14 +23,12 @@ from distpg.user_code import format_user_error
 
 MakeEnv = Callable[..., gym.Env[Any, Any]]
 EXTRAS = {"mujoco": "mujoco", "box2d": "box2d", "swig": "box2d", "ale": "atari", "atari": "atari"}
+"""Extra of distpg by a word in gymnasium's error about a missing dependency."""
 
 
 @dataclass(frozen=True)
 class EnvSource:
-    """How to make an environment in any process.
-
-    By a registered spec, the user's callable, or, in EnvPool, its name.
-    """
+    """How to make an environment in any process: from a spec, a callable, or its EnvPool name."""
 
     name: str
     kwargs: EnvKwargs
@@ -38,39 +36,39 @@ class EnvSource:
     make_env: MakeEnv | None = None
     backend: EnvBackend = "gymnasium"
     drop_bad: bool = False
-    """NaN and infinity are faults, at the cost of an episode; else the learner refuses them."""
+    """Treat NaN and inf as exceptions, which drop the episode; else the learner refuses them."""
     masks: MaskSource = "none"
-    """How a copy tells its action mask, if not in its observation."""
+    """Where the action mask comes from, if not from the observation."""
 
 
 def find_source(settings: EnvSettings, make_env: MakeEnv | None) -> EnvSource:
-    """Take the user's callable if there is one, else the id.
+    """Return the source for the user's callable if there is one, else for the env id.
 
     Raises:
-        InputError: no such environment.
+        InputError: there is no such environment.
     """
     if make_env is None:
         source = find_env(settings.env_id, settings.env_kwargs, settings.env_backend)
         return replace(source, drop_bad=settings.on_bad_value == "drop")
     if settings.env_backend != "gymnasium":
         raise InputError(
-            f"--env-backend: {settings.env_backend} has environments of its own and steps no "
-            "callable; take --env-backend gymnasium, or an --env-id instead of make_env"
+            f"--env-backend: {settings.env_backend} has its own environments and cannot step a "
+            "callable; use --env-backend gymnasium, or --env-id instead of make_env"
         )
     source = source_of(make_env, settings.env_kwargs)
     return replace(source, drop_bad=settings.on_bad_value == "drop")
 
 
 def find_env(env_id: str, kwargs: EnvKwargs, backend: EnvBackend = "gymnasium") -> EnvSource:
-    """Look an id up, importing what registers it.
+    """Look up an env id, after importing the module that registers it.
 
     Raises:
-        InputError: no such environment.
+        InputError: there is no such environment.
     """
     if env_id.startswith("<"):
         raise InputError(
-            f"--env-id: {env_id} was a callable given in Python, which no file keeps; use "
-            "distpg.evaluate or distpg.resume with make_env"
+            f"--env-id: {env_id} was a Python callable, which is not saved; use distpg.evaluate or "
+            "distpg.resume with make_env"
         )
     if backend == "envpool":
         check_env_id(env_id)
@@ -96,34 +94,33 @@ def find_env(env_id: str, kwargs: EnvKwargs, backend: EnvBackend = "gymnasium") 
 
 
 def source_of(make_env: MakeEnv, kwargs: EnvKwargs) -> EnvSource:
-    """Take a user's callable as the source; its name in brackets stands for the id."""
+    """Return the source for a callable; its name in angle brackets replaces the env id."""
     name = getattr(make_env, "__qualname__", type(make_env).__qualname__)
     return EnvSource(f"<{name}>", kwargs, make_env=make_env)
 
 
 def missing_extra(env_id: str, extra: str) -> InputError:
-    """Name the packages that an environment needs."""
+    """Return the error that names the extra to install for an environment."""
     return InputError(
         f"--env-id: {env_id} needs packages that are missing; run: pip install 'distpg[{extra}]'"
     )
 
 
 def make_vector_env(source: EnvSource, num_envs: int) -> VectorEnv:
-    """Make N copies: by the id's own vector implementation, or one after the other.
+    """Make N copies, with the vector implementation registered for the id or `SyncVectorEnv`.
 
     Raises:
-        InputError: a package is missing, the keyword arguments do not fit, or a space is
-        unsupported.
+        InputError: a package is missing, a keyword argument is wrong, or a space is not supported.
     """
     make = partial(make_unchecked, source, num_envs)
     return VectorEnv(make, source.name, drop_bad=source.drop_bad)
 
 
 def make_unchecked(source: EnvSource, num_envs: int) -> gym.vector.VectorEnv:
-    """Make N copies as gymnasium's vector env, whatever their spaces.
+    """Make N copies as a gymnasium vector env, without checking their spaces.
 
     Raises:
-        InputError: a package is missing, or the keyword arguments do not fit.
+        InputError: a package is missing, or a keyword argument is wrong.
     """
     silence_mujoco(source)
     try:
@@ -133,22 +130,21 @@ def make_unchecked(source: EnvSource, num_envs: int) -> gym.vector.VectorEnv:
     except InputError:
         raise
     except gym.error.DependencyNotInstalled as error:
-        extra = next((name for word, name in EXTRAS.items() if word in str(error).lower()), None)
+        extra = next((extra for word, extra in EXTRAS.items() if word in str(error).lower()), None)
         if extra is None:
             raise InputError(f"--env-id: {source.name} needs a missing package: {error}") from error
         raise missing_extra(source.name, extra) from error
     except (Exception, SystemExit) as error:
-        problem = f"{source.name} cannot be made"
-        if source.kwargs:
-            problem = f"--env-kwargs: {problem} with {source.kwargs}"
-        else:
-            problem = f"--env-id: {problem}"
-        raise InputError(f"{problem}: {format_user_error(error)}") from error
+        flag = "--env-kwargs" if source.kwargs else "--env-id"
+        given = f" with {source.kwargs}" if source.kwargs else ""
+        raise InputError(
+            f"{flag}: {source.name} cannot be made{given}: {format_user_error(error)}"
+        ) from error
     mode = envs.metadata.get("autoreset_mode")
     if mode != AutoresetMode.NEXT_STEP:
         raise InputError(
-            f"--env-id: the vector implementation of {source.name} declares the autoreset mode "
-            f"{mode}; NEXT_STEP is needed"
+            f"--env-id: the vector implementation of {source.name} has autoreset mode {mode}; "
+            "NEXT_STEP is required"
         )
     return envs
 
@@ -160,13 +156,13 @@ def _make(source: EnvSource, num_envs: int) -> gym.vector.VectorEnv:
     kwargs: dict[str, Any] = dict(source.kwargs)
     if spec is not None and spec.vector_entry_point is not None and not spec.additional_wrappers:
         if spec.namespace == "ALE":
-            owned = kwargs.keys() & {"episodic_life", "autoreset_mode", "life_loss_info"}
-            if owned:
+            reserved = kwargs.keys() & {"episodic_life", "autoreset_mode", "life_loss_info"}
+            if reserved:
                 raise InputError(
-                    f"--env-kwargs: {', '.join(sorted(owned))} cannot be chosen: lost lives end an "
-                    "episode for learning, and the game plays on"
+                    f"--env-kwargs: {', '.join(sorted(reserved))} cannot be set: a lost life "
+                    "terminates the episode for the learner, but does not reset the game"
                 )
-            # life_loss_info ends an episode for learning only: the game plays on
+            # life_loss_info terminates on a lost life without resetting the game
             kwargs = {"life_loss_info": True, "reward_clipping": False, "num_threads": 1, **kwargs}
         mode = gym.VectorizeMode.VECTOR_ENTRY_POINT
         return gym.make_vec(spec, num_envs, vectorization_mode=mode, **kwargs)
@@ -179,13 +175,13 @@ def _make(source: EnvSource, num_envs: int) -> gym.vector.VectorEnv:
             env = gym.make(spec, disable_env_checker=True, **kwargs)
         return env if source.masks == "none" else MaskedObservation(env, source.masks)
 
-    # the copies write into one array, which the rollout worker copies into its own
+    # no copy needed: the rollout worker copies observations into its buffer
     guarded = [partial(Guard, make_one, drop_bad=source.drop_bad)] * num_envs
     return SyncVectorEnv(guarded, copy=False, autoreset_mode=AutoresetMode.NEXT_STEP)
 
 
 def silence_mujoco(source: EnvSource) -> None:
-    """Send MuJoCo's warnings to the log, not to stderr and a file in the working directory."""
+    """Send MuJoCo's warnings to the log instead of stderr and a file in the working directory."""
     entry_point = source.spec.entry_point if source.spec else None
     if isinstance(entry_point, str) and "mujoco" in entry_point:
         try:

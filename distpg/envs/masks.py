@@ -1,8 +1,8 @@
 """Action masks: which actions a state allows, as a leaf of the observation.
 
-An environment says it in one of three ways: as `action_mask` in a Dict observation, as
-`info["action_mask"]` of each reset and step, or by a method `action_masks()`. The last two are
-turned into the first.
+An environment provides its mask in one of three ways: as `action_mask` in a Dict observation, as
+`info["action_mask"]` of each reset and step, or by a method `action_masks()`. `MaskedObservation`
+converts the last two to the first.
 """
 
 from dataclasses import replace
@@ -20,10 +20,10 @@ MaskSource = Literal["none", "info", "method"]
 
 
 class MaskedObservation(gym.Wrapper[Any, Any, Any, Any]):
-    """An environment whose mask stands beside its observation."""
+    """Adds the action mask to the observation, as a Dict with the key `action_mask`."""
 
     def __init__(self, env: gym.Env[Any, Any], source: MaskSource) -> None:
-        """Wrap one that tells its mask in its info, or by a method."""
+        """Wrap an environment that provides its mask in the info or by a method."""
         super().__init__(env)
         self.source = source
         self.num_actions = count_choices(env.action_space)
@@ -34,31 +34,30 @@ class MaskedObservation(gym.Wrapper[Any, Any, Any, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Reset."""
+        """Reset, and add the mask."""
         obs, info = self.env.reset(seed=seed, options=options)
         return self._masked(obs, self._mask(info)), without_mask(info)
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
-        """Step; where the episode ends, no mask is needed."""
+        """Step, and add the mask; at the end of an episode all actions are allowed."""
         obs, reward, terminated, truncated, info = self.env.step(action)
         needs_reset = terminated or truncated
         mask = np.ones(self.num_actions, np.int8) if needs_reset else self._mask(info)
         return self._masked(obs, mask), reward, terminated, truncated, without_mask(info)
 
     def _mask(self, info: dict[str, Any]) -> np.ndarray:
-        """Read the mask.
+        """Return the mask, [n] int8.
 
         Raises:
-            ValueError: there is none, or of another size.
+            ValueError: the mask is missing, or has the wrong size.
         """
         if self.source == "info" and MASK not in info:
-            raise ValueError(f"the info has no {MASK}, which it had at the first reset")
+            raise ValueError(f"the info has no {MASK}, but had one at the first reset")
         mask = info[MASK] if self.source == "info" else self.env.get_wrapper_attr(METHOD)()
         flat = np.ravel(join_masks(mask)) != 0
         if len(flat) != self.num_actions:
             raise ValueError(
-                f"the action mask has {len(flat)} entries, where there are {self.num_actions} "
-                "actions"
+                f"the action mask has {len(flat)} entries, but there are {self.num_actions} actions"
             )
         return flat.astype(np.int8)
 
@@ -68,12 +67,15 @@ class MaskedObservation(gym.Wrapper[Any, Any, Any, Any]):
 
 
 def without_mask(info: dict[str, Any]) -> dict[str, Any]:
-    """Leave the mask out, which gymnasium would slowly gather from all copies."""
+    """Return the info without the mask, which gymnasium would slowly collect from all copies."""
     return {key: value for key, value in info.items() if key != MASK}
 
 
 def find_masks(env: gym.Env[Any, Any], info: dict[str, Any]) -> MaskSource:
-    """Find out from the info of a reset how an environment tells a mask, if not as a leaf."""
+    """Return where an environment provides its mask, given the info of a reset.
+
+    "none" if it has no mask, or has it in the observation.
+    """
     space = env.observation_space
     if isinstance(space, spaces.Dict) and MASK in space.spaces:
         return "none"
@@ -85,27 +87,27 @@ def find_masks(env: gym.Env[Any, Any], info: dict[str, Any]) -> MaskSource:
 
 
 def count_choices(space: gym.Space[Any]) -> int:
-    """Count the entries of a mask: of all choices, side by side."""
+    """Return the size of a mask: the sum of the sizes of all choices."""
     assert isinstance(space, spaces.Discrete | spaces.MultiDiscrete), "only choices are masked"
     return int(space.n if isinstance(space, spaces.Discrete) else space.nvec.sum())
 
 
 def mark_mask(spec: ObsSpec, actions: ActionSpec, env_id: str) -> ObsSpec:
-    """Take the leaf `action_mask` for what it is.
+    """Mark the leaf `action_mask`, if there is one, as the mask.
 
     Raises:
-        InputError: the actions are no choices, the leaf has not an entry for each, or there is no
-            other.
+        InputError: the actions are not discrete, the leaf does not have one entry for each choice,
+            or there is no other leaf.
     """
     leaves = {leaf.name: leaf for leaf in spec.leaves}
     if MASK not in leaves:
         return spec
     leaf = leaves.pop(MASK)
     if leaf.shape != (sum(actions.sizes),):
-        takes = f"of {sum(actions.sizes)} choices" if actions.sizes else f"{actions.kind}"
+        kind = f"{sum(actions.sizes)} choices" if actions.sizes else actions.kind
         raise InputError(
-            f"--env-id: {env_id} has an observation {MASK} of shape {leaf.shape}, and its actions "
-            f"are {takes}; a mask has an entry for each choice of a Discrete or MultiDiscrete"
+            f"--env-id: {env_id} has an observation {MASK} of shape {leaf.shape}, but its actions "
+            f"are {kind}; a mask needs one entry for each choice of a Discrete or MultiDiscrete"
         )
     if not leaves:
         raise InputError(f"--env-id: {env_id} observes nothing but its {MASK}")
@@ -114,7 +116,7 @@ def mark_mask(spec: ObsSpec, actions: ActionSpec, env_id: str) -> ObsSpec:
 
 
 def some_action(spec: ActionSpec, obs: Obs) -> np.ndarray:
-    """Return an action as stored, [] or [A], that is allowed where {leaf: [*O]} was observed."""
+    """Return the first allowed action for one observation {leaf: [*O]}, as stored: [] or [A]."""
     if MASK not in obs:
         return np.zeros(spec.stored_shape, spec.stored_dtype)
     choices = np.split(obs[MASK] != 0, np.cumsum(spec.sizes[:-1]))

@@ -1,8 +1,4 @@
-"""One copy of an environment as it is by itself: unguarded, its values not cast.
-
-The user's own where copies are stepped one after the other; else the only row of a vector
-implementation.
-"""
+"""A single copy of an environment, unguarded and with its values as returned, for `doctor`."""
 
 import copy
 from typing import Any
@@ -16,51 +12,50 @@ from distpg.envs.make import EnvSource, make_vector_env
 from distpg.envs.vector_env import VectorEnv
 
 
-def single(source: EnvSource) -> gym.Env[Any, Any]:
-    """Make one copy.
+def make_single_env(source: EnvSource) -> gym.Env[Any, Any]:
+    """Make one copy: the environment itself, or a `SingleEnv` if it is natively vectorized.
 
     Raises:
         InputError: it cannot be made.
     """
     vector = make_vector_env(source, 1)
     if not isinstance(vector.envs, gym.vector.SyncVectorEnv):
-        return Row(vector)
+        return SingleEnv(vector)
     (guard,) = vector.envs.envs
-    assert isinstance(guard, Guard), "copies that are stepped one after the other are guarded"
+    assert isinstance(guard, Guard), "the copies of a SyncVectorEnv are guarded"
     return guard.env
 
 
-class Row(gym.Env[Any, Any]):
+class SingleEnv(gym.Env[Any, Any]):
     """A vector env of one copy as an env; a reset without a seed is the step that resets."""
 
     def __init__(self, vector: VectorEnv) -> None:
-        """Take over a vector env of one copy."""
+        """Wrap a vector env of one copy."""
         self.vector = vector
         self.observation_space = vector.envs.single_observation_space
         self.action_space = vector.envs.single_action_space
-        self.rows = batch_space(self.observation_space, 1)
+        self.batch_space = batch_space(self.observation_space, 1)
         self.spec = vector.envs.spec
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Reset; after a life lost in an ALE game, which plays on, take a step."""
+        """Reset; after a lost life in an ALE game, which is not over, take a step instead."""
         if seed is None:
             obs, *_ = self.step(self.action_space.sample())
             return obs, {}
-        return self._row(self.vector.reset_nested([seed])), {}
+        return self._first_row(self.vector.reset_nested([seed])), {}
 
     def step(self, action: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Step."""
-        outcome = self.vector.envs.step(np.asarray([action]))
-        obs, rewards, terminated, truncated, _ = outcome
-        return self._row(obs), rewards[0], terminated[0], truncated[0], {}
+        """Step the one copy."""
+        obs, rewards, terminated, truncated, _ = self.vector.envs.step(np.asarray([action]))
+        return self._first_row(obs), rewards[0], terminated[0], truncated[0], {}
 
     def close(self) -> None:
         """Close the vector env."""
         self.vector.close()
 
-    def _row(self, obs: Any) -> Any:
+    def _first_row(self, obs: Any) -> Any:
         # a vector implementation may write the next observations into the same arrays
-        (row,) = iterate(self.rows, copy.deepcopy(obs))
+        (row,) = iterate(self.batch_space, copy.deepcopy(obs))
         return row

@@ -1,8 +1,8 @@
-"""How labels turn into a policy: maximum likelihood on all that an expert has said so far.
+"""Fit the student to all labels so far, by maximum likelihood.
 
-Where the expert acted, it is behavioural cloning (Pomerleau 1991); where the student did, DAgger
-(Ross et al. 2011). The loss is that of the policy gradient with Psi = 1, and the expert's actions
-in place of the policy's own. B labels.
+On states of the expert this is behavioural cloning (Pomerleau 1991), on states of the student
+DAgger (Ross et al. 2011). The loss is that of the policy gradient with Psi = 1, for the expert's
+actions. B labels.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from distpg.config.config import Config
 from distpg.gradient.losses import log_prob_loss
-from distpg.imitation.labels import goes_on
+from distpg.imitation.labels import continues
 from distpg.iteration import Update
 from distpg.learner import on_policy
 from distpg.learner.means import Means
@@ -30,43 +30,43 @@ from distpg.spaces import ActionSpec, ObsSpec
 
 @dataclass(frozen=True)
 class Labels(Rows):
-    """What an expert would do, and where."""
+    """The expert's actions, and the observations that they belong to."""
 
     obs: dict[str, Tensor]
-    """{leaf: [B, *O]} normalized; of a recurrent student with its memory and sequences"""
+    """{leaf: [B, *O]} normalized; with recurrent state and sequence numbers if recurrent"""
     actions: Tensor
     """[B] or [B, A] as the student samples them"""
 
     def __len__(self) -> int:
-        """Count them."""
+        """Count the labels."""
         return len(self.actions)
 
 
 class Cloner(TrainState):
-    """A learner that makes the actions in its rollouts likely, and forgets none of them."""
+    """A learner that maximizes the likelihood of the actions in all rollouts so far."""
 
     def __init__(
         self, config: Config, obs_spec: ObsSpec, action_spec: ActionSpec, num_rounds: int
     ) -> None:
-        """Initialize the networks; schedules run over so many rounds."""
+        """Initialize the networks; learning-rate schedules run over `num_rounds`."""
         super().__init__(config, obs_spec, action_spec)
         self.num_rounds = num_rounds
-        # an expert says nothing of what a state is worth
+        # labels have no value targets
         self.optimizer.frozen = {"critic"}
         self.batches: list[Batch] = []
-        """Of each round, what was played, with the expert's actions."""
+        """The rollouts of each round, with the expert's actions."""
 
     def improve(self, rollouts: Sequence[Rollout]) -> Update:
-        """Add the labels of one round, and fit the policy to all of them.
+        """Add the labels of one round, and fit the policy to all labels.
 
-        Observation statistics are updated first: what is learned under others would be lost when
-        the student acts.
+        Observation statistics are updated first: the student acts with these, so it must be
+        trained with them.
 
         Args:
-            rollouts: With the expert's actions where steps are valid.
+            rollouts: With the expert's actions at valid steps.
 
         Returns:
-            Scalars, including how far the student agreed with the new labels before the update.
+            Scalars, including the student's agreement with the new labels before the update.
 
         Raises:
             RunError: an observation is not finite.
@@ -78,10 +78,10 @@ class Cloner(TrainState):
         batches, fresh = [*self.batches, batch], int(batch.valid.sum())
         # the recurrent state in this batch may continue from those before
         context = batches if self.policy.recurrent_state_size else [batch]
-        scalars = self.agreement(self.gathered(context), fresh)
-        seen = {name: leaf[:-1] for name, leaf in batch.obs.items()}
-        self.policy.normalizer.merge(seen, batch.valid)
-        labels = self.gathered(batches)
+        scalars = self.agreement(self.gather(context), fresh)
+        obs = {name: leaf[:-1] for name, leaf in batch.obs.items()}
+        self.policy.normalizer.merge(obs, batch.valid)
+        labels = self.gather(batches)
         prepare_s = time.perf_counter() - began
         scalars |= self._fit(labels)
         on_policy.check_update_finite(scalars, self.version, finite=self.optimizer.finite())
@@ -91,48 +91,48 @@ class Cloner(TrainState):
         return Update(scalars, prepare_s=prepare_s)
 
     @torch.no_grad()
-    def gathered(self, batches: Sequence[Batch]) -> Labels:
-        """Take the labels out of all batches, as the networks see them now.
+    def gather(self, batches: Sequence[Batch]) -> Labels:
+        """Return the labels of all batches, with the inputs of the current networks.
 
-        A recurrent student's memory is worked out anew, since the one that it acted from is that of
-        other weights, or of the expert; it goes on from one batch to the next where the env does.
+        The recurrent state is recomputed, since the recorded one is of older weights or of the
+        expert. It carries over between batches if the episode does.
         """
         parts: list[dict[str, Tensor]] = []
-        before, recurrent_state, count = None, torch.zeros(0), 0
+        before, recurrent_state, num_sequences = None, torch.zeros(0), 0
         for batch in batches:
             valid = batch.valid
             state = torch.zeros(
                 valid.shape[1], self.policy.recurrent_state_size, device=self.device
             )
             if before is not None and self.policy.recurrent_state_size:
-                going = goes_on(before, batch)
-                state[going] = recurrent_state[going]
+                same_episode = continues(before, batch)
+                state[same_episode] = recurrent_state[same_episode]
             rows = network_inputs(
                 self.policy, dataclasses.replace(batch, state=state), self.config.sequence_length
             )
             if self.policy.recurrent_state_size:
                 recurrent_state = rows[RECURRENT_STATE].unflatten(0, (len(valid) + 1, -1))[-1]
-                rows[SEQUENCE] = rows[SEQUENCE] + count
-                count = int(rows[SEQUENCE].max()) + 1
+                rows[SEQUENCE] = rows[SEQUENCE] + num_sequences
+                num_sequences = int(rows[SEQUENCE].max()) + 1
             parts.append({name: x[: valid.numel()][valid.flatten()] for name, x in rows.items()})
             before = batch
         obs = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         return Labels(obs, torch.cat([batch.actions[batch.valid] for batch in batches]))
 
     def _fit(self, labels: Labels) -> dict[str, float]:
-        """Run the epochs of minibatches."""
-        config, means, own = self.config, Means(), list(self.policy.parameters())
-        share_done = self.version / self.num_rounds
-        _, self.optimizer.rate = self.schedules.now(int(share_done * config.total_steps))
+        """Run the epochs of minibatches; return means by TensorBoard tag."""
+        config, means, parameters = self.config, Means(), list(self.policy.parameters())
+        progress = self.version / self.num_rounds
+        _, self.optimizer.rate = self.schedules.now(int(progress * config.total_steps))
         keys = {"seed": config.seed, "iteration": self.version}
         epochs = range(config.num_epochs)
         for rows in minibatches(labels, config.minibatch_size, epochs=epochs, **keys):
             loss = self.loss(labels[rows.to(self.device)])
-            loss.backward(inputs=own)
+            loss.backward(inputs=parameters)
             norm = self.optimizer.step(config.max_grad_norm)
             self.num_updates += 1
             if self.policy.log_std is not None:
-                # no narrower than a state's own may be, for the same reason
+                # as for a state-dependent log_std; a deterministic expert drives it to -inf
                 with torch.no_grad():
                     self.policy.log_std.clamp_(min=LOG_STD_LOW)
             means.add({"train/loss": loss.detach(), "gradient/norm": norm}, len(rows))
@@ -143,29 +143,30 @@ class Cloner(TrainState):
         }
 
     def loss(self, labels: Labels) -> Tensor:
-        """Return -mean(log pi(a|s)) of a minibatch."""
+        """Return -mean(log pi(a|s)) over a minibatch."""
         logprobs = self.policy(labels.obs).log_prob(labels.actions)
         return log_prob_loss(logprobs, torch.ones_like(logprobs))
 
     @torch.no_grad()
     def agreement(self, labels: Labels, fresh: int) -> dict[str, float]:
-        """Compare the student's most likely actions with the last labels, so many of them.
+        """Compare the modes of the student's distributions with the last `fresh` labels.
 
         Returns:
-            imitation/agreement: the share that is the same, where actions are discrete.
-            imitation/distance: the root of the mean squared distance, in the env's units, where
-            they are continuous.
+            imitation/agreement: fraction of equal actions, if they are discrete.
+            imitation/distance: root mean squared distance, in units of the env, if continuous.
         """
         labels = labels[torch.arange(len(labels) - fresh, len(labels), device=self.device)]
         modes = self.policy.rebuild(in_chunks(self.policy.parameters_at, labels.obs)).mode()
         if self.policy.action_spec.kind != "continuous":
             same = (modes == labels.actions).view(len(labels), -1).all(1)
             return {"imitation/agreement": float(same.double().mean())}
-        done, said = (self.policy.to_bounds(x.numpy(force=True)) for x in (modes, labels.actions))
-        return {"imitation/distance": float(((done - said) ** 2).mean() ** 0.5)}
+        actions, targets = (
+            self.policy.to_bounds(x.numpy(force=True)) for x in (modes, labels.actions)
+        )
+        return {"imitation/distance": float(((actions - targets) ** 2).mean() ** 0.5)}
 
     def snapshot(self) -> LearnerState:
-        """Copy out what training can start from; of the labels, their number."""
+        """Copy out the state, with the number of labels but not the labels themselves."""
         state = super().snapshot()
         counters = {**state.counters, "labels": self.trained_steps}
         return dataclasses.replace(state, counters=counters)

@@ -1,6 +1,6 @@
-"""Demonstrations in Minari's format: an expert that has acted already, and cannot be asked.
+"""Minari datasets as experts that cannot be queried.
 
-`minari` is imported here alone, and only where a dataset is asked for.
+`minari` is imported only here, and only when a dataset is loaded.
 """
 
 import importlib
@@ -15,28 +15,28 @@ from distpg.envs.make import EnvSource
 from distpg.envs.masks import mark_mask
 from distpg.errors import InputError, describe
 from distpg.imitation.expert import Demonstrator, ImitationContext, check_spaces
-from distpg.imitation.labels import as_it_is
-from distpg.iteration import Collection
+from distpg.imitation.labels import unchanged
+from distpg.iteration import Collection, ProcessFaults
 from distpg.policy.actor_critic import Policy
 from distpg.records import Rollout, RolloutStats
 from distpg.rollout.in_process import CompletedRollouts
 
 MALFORMED = (AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError)
-"""What reading an episode may raise that is not of its spaces."""
+"""What reading an episode may raise if it does not fit its spaces."""
 
 
 def load_dataset(name: str) -> "Dataset":
-    """Open a dataset by its id, or by its folder.
+    """Open a dataset by its id or folder.
 
     Raises:
-        InputError: Minari is not installed, or the dataset not there.
+        InputError: Minari is not installed, or the dataset is missing or cannot be read.
     """
     try:
         minari: Any = importlib.import_module("minari")
     except ImportError as error:
         raise InputError(
-            f"--expert: {name} is a dataset in Minari's format, whose package is missing; run: "
-            "pip install 'distpg[minari]'"
+            f"--expert: {name} is a Minari dataset, but minari is not installed; run: pip install "
+            "'distpg[minari]'"
         ) from error
     folder = Path(name) / "data"
     try:
@@ -51,7 +51,7 @@ def load_dataset(name: str) -> "Dataset":
 
 
 class Dataset:
-    """Whole episodes, dealt out over the rounds."""
+    """Whole episodes, split evenly over the rounds."""
 
     by_workers = False
 
@@ -61,16 +61,17 @@ class Dataset:
         self.data = data
 
     def check(self, source: EnvSource, student: Policy) -> None:
-        """Refuse other spaces than the dataset's."""
-        acts = describe_action(self.data.action_space, self.name)
-        sees = mark_mask(describe_obs(self.data.observation_space, self.name), acts, self.name)
-        check_spaces(self.name, (sees, acts), source, student)
+        """Check that the dataset has the spaces of the environment."""
+        action_spec = describe_action(self.data.action_space, self.name)
+        obs_spec = describe_obs(self.data.observation_space, self.name)
+        obs_spec = mark_mask(obs_spec, action_spec, self.name)
+        check_spaces(self.name, (obs_spec, action_spec), source, student)
 
     def demonstrator(self, context: ImitationContext) -> Demonstrator:
         """Read all episodes, each as a slot of its own.
 
         Raises:
-            InputError: one is not what it should be, or they are fewer than the rounds.
+            InputError: an episode does not fit the spaces, or there are fewer than rounds.
         """
         rollouts: list[Rollout] = []
         for number, episode in enumerate(self.data.iterate_episodes()):
@@ -82,32 +83,31 @@ class Dataset:
         if len(rollouts) < context.expert_rounds:
             raise InputError(
                 f"--expert-rounds: {context.expert_rounds} for the {len(rollouts)} episodes of "
-                f"{self.name}; give at most as many rounds"
+                f"{self.name}; use at most one round per episode"
             )
         rounds = np.array_split(np.arange(len(rollouts)), context.expert_rounds)
-        return Demonstrator(
-            DatasetWorkers([[rollouts[k] for k in numbers] for numbers in rounds]), as_it_is
-        )
+        workers = DatasetWorkers([[rollouts[k] for k in numbers] for numbers in rounds])
+        return Demonstrator(workers, unchanged)
 
 
 def as_rollout(episode: Any, number: int, student: Policy) -> Rollout:
-    """Read a `minari.EpisodeData` of T steps as the rollout of a slot with one env.
+    """Convert a `minari.EpisodeData` of T steps to the rollout of a slot with one env.
 
     Raises:
-        InputError, or one of STRANGE: it is not of the student's spaces.
+        InputError, or one of MALFORMED: it does not fit the student's spaces.
     """
     actions = student.from_env(episode.actions)
     steps = (len(actions), 1)
 
-    def column(values: Any, kind: type[Any]) -> np.ndarray:
-        return np.array(values, kind).reshape(steps)
+    def column(values: Any, dtype: type[Any]) -> np.ndarray:
+        return np.array(values, dtype).reshape(steps)
 
-    seen = student.obs_spec.read(episode.observations)
-    before = {name: leaf[:-1] for name, leaf in seen.items()}
+    obs = student.obs_spec.read(episode.observations)
+    before = {name: leaf[:-1] for name, leaf in obs.items()}
     if not (allowed := student.action_spec.allows(before, actions)).all():
-        raise InputError(f"its action at step {allowed.argmin()} is one that the mask forbids")
+        raise InputError(f"the action mask forbids the action at step {allowed.argmin()}")
     return Rollout(
-        obs={name: leaf[:, None] for name, leaf in seen.items()},
+        obs={name: leaf[:, None] for name, leaf in obs.items()},
         state=np.zeros((1, 0), np.float32),
         actions=actions[:, None],
         logprobs=np.zeros(steps, np.float32),
@@ -121,25 +121,28 @@ def as_rollout(episode: Any, number: int, student: Policy) -> Rollout:
 
 
 class DatasetWorkers:
-    """In the place of rollout workers, hands out what was recorded."""
-
-    restarts = reissued = lost_with_node = 0
+    """Returns recorded rollouts in place of rollout workers."""
 
     def __init__(self, rounds: Sequence[Sequence[Rollout]]) -> None:
         """Take the rollouts of each round."""
         self.rounds = rounds
 
     def collect(self, weights: object, iteration: int) -> CompletedRollouts:
-        """Return those of a round, whoever the student is by now."""
+        """Return the rollouts of a round; the weights are not used."""
         rollouts = self.rounds[iteration]
-        return CompletedRollouts(Collection(rollouts, [[scored(rollout) for rollout in rollouts]]))
+        stats = [episode_stats(rollout) for rollout in rollouts]
+        return CompletedRollouts(Collection(rollouts, [stats]))
+
+    def faults(self) -> ProcessFaults:
+        """Count no restarts: there are no processes."""
+        return ProcessFaults()
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: there are no envs to close."""
 
 
-def scored(rollout: Rollout) -> RolloutStats:
-    """Tell of a whole episode what a rollout worker would."""
+def episode_stats(rollout: Rollout) -> RolloutStats:
+    """Return the statistics of a whole episode, as from a rollout worker."""
     return RolloutStats(
         slot=rollout.slot,
         env_steps=len(rollout.rewards),

@@ -1,4 +1,4 @@
-"""What a person sees of an imitation: a line for each round."""
+"""The display of an imitation run: one line per round."""
 
 import dataclasses
 
@@ -8,10 +8,10 @@ from distpg.report.display import Display
 
 
 class RoundDisplay(Display):
-    """Shows rounds, where a training run shows env steps."""
+    """Shows progress in rounds; that of a training run is in env steps."""
 
     def __init__(self, config: Config, expert_rounds: int, rounds: int, *, quiet: bool) -> None:
-        """Take how many rounds there are, and in how many the expert acts."""
+        """Take the number of rounds, and in how many of them the expert acts."""
         super().__init__(dataclasses.replace(config, total_steps=rounds), quiet=quiet)
         self.expert_rounds, self.rounds = expert_rounds, rounds
 
@@ -27,7 +27,7 @@ class RoundDisplay(Display):
         if "imitation/agreement" in scalars:
             parts.append(f"agreed {scalars['imitation/agreement']:.1%}")
         if "imitation/distance" in scalars:
-            parts.append(f"off by {scalars['imitation/distance']:.3g}")
+            parts.append(f"distance {scalars['imitation/distance']:.3g}")
         parts.append(f"loss {scalars['train/loss']:.3f}")
         if iteration.evaluation is not None:
             parts.append(f"evaluation {iteration.evaluation.mean_return:.1f}")

@@ -1,4 +1,4 @@
-"""What an expert is: somebody who acts in rounds of its own, and may be asked about others'."""
+"""Expert interfaces: one that only demonstrates, and one that can be queried (Oracle)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,14 +7,35 @@ from typing import Any, Protocol, runtime_checkable
 from distpg.config.config import Config
 from distpg.envs.make import EnvSource
 from distpg.errors import InputError
+from distpg.iteration import ProcessFaults
 from distpg.policy.actor_critic import Policy
 from distpg.records import Rollout, Weights
 from distpg.spaces import ActionSpec, ObsSpec
+from distpg.train import PendingRollouts
+
+Relabel = Callable[[Rollout], Rollout]
+"""Replaces the actions of a rollout by the expert's."""
+
+
+class RoundWorkers(Protocol):
+    """Collects the rollouts of a round: rollout workers, or a dataset."""
+
+    def collect(self, weights: Any, iteration: int) -> PendingRollouts:
+        """Start a rollout of every slot with the given weights."""
+        ...
+
+    def faults(self) -> ProcessFaults:
+        """Count the processes that were replaced so far."""
+        ...
+
+    def close(self) -> None:
+        """Close the envs, and end the processes."""
+        ...
 
 
 @dataclass(frozen=True)
 class ImitationContext:
-    """What it takes to act."""
+    """What experts and student share."""
 
     config: Config
     source: EnvSource
@@ -22,71 +43,69 @@ class ImitationContext:
     """For its spaces, and how it stores actions."""
     expert_rounds: int
     """Rounds in which the expert acts."""
-    make_workers: Callable[[Config], Any]
+    make_workers: Callable[[Config], RoundWorkers]
     """Starts rollout workers for the policy of some settings."""
 
 
 @dataclass(frozen=True)
 class Demonstrator:
-    """Who acts."""
+    """Who acts in a round, expert or student, and how the rollouts are labelled."""
 
-    workers: Any
-    """Play the slots."""
-    label: Callable[[Rollout], Rollout]
-    """Puts the expert's actions in the place of those that were taken."""
+    workers: RoundWorkers
+    relabel: Relabel
     weights: Weights | None = None
-    """What the workers act with, where that is not the student's."""
+    """What the workers act with; None means the student's weights."""
 
 
 class Expert(Protocol):
-    """Somebody to imitate."""
+    """An expert to imitate."""
 
     name: str
     by_workers: bool
-    """Whether rollout workers play its rounds."""
+    """Whether its rounds are collected by rollout workers."""
 
     def check(self, source: EnvSource, student: Policy) -> None:
-        """Refuse an environment that is not the expert's.
+        """Check that the expert fits the environment.
 
         Raises:
-            InputError: names both.
+            InputError: it does not.
         """
         ...
 
     def demonstrator(self, context: ImitationContext) -> Demonstrator:
-        """Say how its own rounds are played."""
+        """Return the workers of the expert's rounds, and how to relabel their rollouts."""
         ...
 
 
 @runtime_checkable
 class Oracle(Expert, Protocol):
-    """An expert that can be asked."""
+    """An expert that can be queried at the student's states."""
 
-    def relabeler(self, context: ImitationContext) -> Callable[[Rollout], Rollout]:
-        """Return what puts its actions in the place of those that were taken."""
+    def relabeler(self, context: ImitationContext) -> Relabel:
+        """Return a function that replaces the actions of a rollout by the expert's."""
         ...
 
 
 def check_spaces(
-    name: str, own: tuple[ObsSpec, ActionSpec], source: EnvSource, student: Policy
+    name: str, expert: tuple[ObsSpec, ActionSpec], source: EnvSource, student: Policy
 ) -> None:
-    """Refuse an expert of other spaces than the environment's.
+    """Check that the expert has the spaces of the environment.
 
     Raises:
-        InputError: names both.
+        InputError: they differ.
     """
     specs = (student.obs_spec, student.action_spec)
-    if own != specs:
+    if expert != specs:
         raise InputError(
-            f"--expert: {name} {spelt(*own)}, but {source.name} {spelt(*specs)}; give the --env-id "
-            "and --env-kwargs that it knows"
+            f"--expert: {name} has {format_spaces(*expert)}, but {source.name} has "
+            f"{format_spaces(*specs)}; use the --env-id and --env-kwargs of the expert"
         )
 
 
-def spelt(obs: ObsSpec, action: ActionSpec) -> str:
-    """Write spaces in a line."""
-    seen = ", ".join(f"{leaf.name} {leaf.dtype} {list(leaf.shape)}" for leaf in obs.leaves)
+def format_spaces(obs: ObsSpec, action: ActionSpec) -> str:
+    """Write both spaces on one line."""
+    leaves = ", ".join(f"{leaf.name} {leaf.dtype} {list(leaf.shape)}" for leaf in obs.leaves)
     limits = f"of {list(action.sizes)}" if action.sizes else f"{list(action.shape)}"
     if action.low:
         limits += f" from {list(action.low)} to {list(action.high)}"
-    return f"observes {seen} and acts {action.kind} {limits}"
+    return f"observations {leaves} and {action.kind} actions {limits}"

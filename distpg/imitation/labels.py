@@ -1,12 +1,10 @@
-"""How an expert is asked, and how what it says takes the place of what was done.
+"""Query an expert, and relabel rollouts with its actions.
 
 T steps, N envs of a slot, B observations, A action size, *O the shape of an observation's leaf.
 """
 
 import dataclasses
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -14,169 +12,150 @@ import torch
 from torch import Generator, Tensor
 
 from distpg.errors import InputError, RunError
+from distpg.imitation.expert import Relabel
 from distpg.learner.minibatches import CHUNK
 from distpg.policy.acting import ActingPolicy
 from distpg.policy.actor_critic import Policy
-from distpg.policy.architecture import Architecture
-from distpg.policy.normalizer import Constants
-from distpg.records import Batch, Rollout, Weights
+from distpg.records import Batch, Rollout
 from distpg.spaces import Obs
 
-Played = TypeVar("Played", Rollout, Batch)
+Steps = TypeVar("Steps", Rollout, Batch)
 
 
 class Queryable(Protocol):
-    """Somebody who says what to do in a state, whatever was before it."""
+    """An expert whose actions depend on the current observation only."""
 
     name: str
 
     def act(self, obs: Any) -> Any:
-        """Choose actions for a batch of observations, both as the env has them."""
+        """Choose actions for a batch of observations, both in the env's own format."""
         ...
 
 
-def ask(expert: Queryable, student: Policy, obs: Obs) -> np.ndarray:
-    """Ask an expert what it would do at {leaf: [B, *O]}; return it as the student samples it.
+def query(expert: Queryable, student: Policy, obs: Obs) -> np.ndarray:
+    """Return an expert's actions at {leaf: [B, *O]} as the student samples them, [B] or [B, A].
 
     Raises:
-        RunError: it raised, or what it returned are no actions.
+        RunError: the expert raised, or did not return valid actions.
     """
-    count = len(next(iter(obs.values())))
-    answers: list[np.ndarray] = []
-    for start in range(0, count, CHUNK):
-        # copies, since an expert may do with them what it likes
-        seen = {name: leaf[start : start + CHUNK].copy() for name, leaf in obs.items()}
-        given = expert.act(student.obs_spec.nest(seen))
+    batch_size = len(next(iter(obs.values())))
+    chunks: list[np.ndarray] = []
+    for start in range(0, batch_size, CHUNK):
+        chunk = {name: leaf[start : start + CHUNK] for name, leaf in obs.items()}
+        # copies, since the expert may write into them
+        copies = {name: leaf.copy() for name, leaf in chunk.items()}
+        returned = expert.act(student.obs_spec.nest(copies))
         try:
-            answer = student.from_env(given)
+            actions = student.from_env(returned)
         except InputError as error:
             raise RunError(f"the expert {expert.name}: {error}") from error
-        if len(answer) != (asked := min(CHUNK, count - start)):
+        if len(actions) != (expected := min(CHUNK, batch_size - start)):
             raise RunError(
-                f"the expert {expert.name} gave {len(answer)} actions for {asked} observations"
-                f"{dict_of(student)}"
+                f"the expert {expert.name} returned {len(actions)} actions for {expected} "
+                f"observations{dict_hint(student)}"
             )
-        masks = {name: leaf[start : start + CHUNK] for name, leaf in obs.items()}
-        if not (allowed := student.action_spec.allows(masks, answer)).all():
-            forbidden = answer[int(allowed.argmin())]
+        if not (allowed := student.action_spec.allows(chunk, actions)).all():
+            forbidden = actions[int(allowed.argmin())]
             raise RunError(
                 f"the expert {expert.name} took action {forbidden}, which the action mask forbids"
             )
-        answers.append(answer)
-    return np.concatenate(answers)
+        chunks.append(actions)
+    return np.concatenate(chunks)
 
 
-def dict_of(student: Policy) -> str:
-    """Say that observations come as a dict, where they do."""
+def dict_hint(student: Policy) -> str:
+    """Return the end of a message: that observations are a dict, if they are."""
     names = [leaf.name for leaf in student.obs_spec.leaves if leaf.path]
-    return f", which came as a dict of {', '.join(names)}" if names else ""
+    return f", which were passed as a dict of {', '.join(names)}" if names else ""
 
 
-def query_relabeler(expert: Queryable, student: Policy) -> Callable[[Rollout], Rollout]:
-    """Return what puts an expert's actions into a rollout, at the steps that are valid."""
+def unchanged(rollout: Rollout) -> Rollout:
+    """Return a rollout whose actions are the expert's already."""
+    return rollout
+
+
+def query_relabeler(expert: Queryable, student: Policy) -> Relabel:
+    """Return a function that queries an expert at the valid steps of a rollout."""
 
     def relabel(rollout: Rollout) -> Rollout:
         torch.set_num_threads(1)
         valid, actions = rollout.valid, rollout.actions.copy()
         if valid.any():
-            seen = {name: leaf[:-1][valid] for name, leaf in rollout.obs.items()}
-            actions[valid] = ask(expert, student, seen)
+            obs = {name: leaf[:-1][valid] for name, leaf in rollout.obs.items()}
+            actions[valid] = query(expert, student, obs)
         return dataclasses.replace(rollout, actions=actions)
 
     return relabel
 
 
 class RecurrentRelabeler:
-    """Labels as an expert with a memory, which follows each slot from rollout to rollout."""
+    """Relabels with a recurrent expert, whose state carries over between rollouts of a slot."""
 
     def __init__(self, expert: Policy, student: Policy) -> None:
-        """Take the expert's network, and how the student stores actions."""
+        """Take the expert's network, and the student for how it stores actions."""
         self.expert = expert
         self.student = student
         self.last: dict[int, tuple[Rollout, Tensor]] = {}
-        """By slot, its last rollout, and what the expert then remembered."""
+        """By slot, its last rollout, and the expert's recurrent state after it."""
 
     @torch.no_grad()
     def __call__(self, rollout: Rollout) -> Rollout:
-        """Put its most likely actions into a rollout, at the steps that are valid."""
+        """Replace the actions of valid steps by the modes of the expert's distributions."""
         torch.set_num_threads(1)
         policy, actions = self.expert, rollout.actions.copy()
         recurrent_state = torch.zeros(rollout.valid.shape[1], policy.recurrent_state_size)
         if rollout.slot in self.last:
-            before, remembered = self.last[rollout.slot]
-            going = torch.from_numpy(goes_on(before, rollout))
-            recurrent_state[going] = remembered[going]
+            last_rollout, last_state = self.last[rollout.slot]
+            same_episode = torch.from_numpy(continues(last_rollout, rollout))
+            recurrent_state[same_episode] = last_state[same_episode]
         acting = ActingPolicy(policy, recurrent_state)
-        for step, kept in enumerate(rollout.valid):
-            seen = {name: leaf[step] for name, leaf in rollout.obs.items()}
-            modes, _ = acting.act(seen, ~kept)
-            answer = self.student.from_env(policy.action_spec.to_env(policy.to_bounds(modes)))
-            actions[step, kept] = answer[kept]
+        for step, valid in enumerate(rollout.valid):
+            obs = {name: leaf[step] for name, leaf in rollout.obs.items()}
+            modes, _ = acting.act(obs, ~valid)
+            labels = self.student.from_env(policy.action_spec.to_env(policy.to_bounds(modes)))
+            actions[step, valid] = labels[valid]
         self.last[rollout.slot] = rollout, acting.recurrent_state
         return dataclasses.replace(rollout, actions=actions)
 
 
-def goes_on(before: Played, after: Played) -> Any:
-    """Tell which envs [N] go on with the episode that was open where the rollout before ended."""
-    still_open = before.valid[-1] & ~(before.terminated | before.truncated)[-1]
+def continues(before: Steps, after: Steps) -> Any:
+    """Return in which envs, [N] bool, the episode at the end of `before` continues in `after`."""
+    same_episode = before.valid[-1] & ~(before.terminated | before.truncated)[-1]
     for name, leaf in after.obs.items():
         last = before.obs[name][-1]
         if last.shape != leaf[0].shape:
-            return still_open & False
-        still_open = still_open & (last == leaf[0]).reshape(len(last), -1).all(-1)
-    return still_open
+            return same_episode & False
+        same_episode = same_episode & (last == leaf[0]).reshape(len(last), -1).all(-1)
+    return same_episode
 
 
-def as_it_is(rollout: Rollout) -> Rollout:
-    """Return a rollout in which the expert did what it says."""
-    return rollout
+class ActingExpert:
+    """A `BehaviourPolicy` that takes an expert's actions."""
 
-
-class ExpertPolicy(Policy):
-    """Stands in a rollout worker where a policy does, and does what an expert says."""
-
-    def __init__(self, expert: Queryable, student: Policy, parts: Architecture) -> None:
-        """Take the expert, and how the student stores actions."""
-        super().__init__(student.obs_spec, student.action_spec, parts)
+    def __init__(self, expert: Queryable, student: Policy, recurrent_state: Tensor) -> None:
+        """Take the expert, and the student for its spaces; the recurrent state stays as it is."""
         self.expert = expert
-        self.num_outputs = math.prod(self.action_spec.stored_shape)
+        self.student = student
+        self.recurrent_state = recurrent_state
 
-    def load(self, weights: Weights) -> None:
-        """Do nothing: an expert is as it is."""
+    def act(
+        self,
+        obs: Mapping[str, np.ndarray],
+        needs_reset: np.ndarray,
+        generator: Generator | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the expert's actions, [N] or [N, A], and zeros as outputs.
 
-    def step(
-        self, obs: Mapping[str, Tensor], recurrent_state: Tensor, constants: Mapping[str, Constants]
-    ) -> tuple[Tensor, Tensor]:
-        """Return what the expert does, [N, A], where a network would have its outputs.
-
-        It is not asked where nothing is allowed: an episode is over there.
+        The expert is not queried if the action mask allows nothing: that env needs a reset.
         """
-        seen = {name: leaf.numpy() for name, leaf in obs.items()}
-        asked = ~self.action_spec.forbidden(seen)
-        actions = np.zeros((len(asked), self.num_outputs), np.float32)
-        if asked.any():
-            said = ask(self.expert, self, {name: leaf[asked] for name, leaf in seen.items()})
-            actions[asked] = said.reshape(len(said), -1)
-        return torch.from_numpy(actions), recurrent_state
+        spec = self.student.action_spec
+        queried = ~spec.forbidden(dict(obs))
+        actions = np.zeros((len(queried), *spec.stored_shape), spec.stored_dtype)
+        if queried.any():
+            rows = {name: leaf[queried] for name, leaf in obs.items()}
+            actions[queried] = query(self.expert, self.student, rows)
+        return actions, np.zeros((len(queried), self.student.num_outputs), np.float32)
 
-    def distribution_of(self, outputs: Tensor) -> Any:
-        """Return what draws just that."""
-        spec = self.action_spec
-        kind = torch.float32 if spec.kind == "continuous" else torch.int64
-        return Deterministic(outputs.reshape(*outputs.shape[:-1], *spec.stored_shape).to(kind))
-
-
-@dataclass(frozen=True)
-class Deterministic:
-    """The distribution of actions that are known."""
-
-    actions: Tensor
-    """[N] or [N, A]"""
-
-    def sample(self, generator: Generator) -> Tensor:
-        """Return them."""
-        return self.actions
-
-    def log_prob(self, actions: Tensor) -> Tensor:
-        """Return log 1, [T, N], for [T, N] or [T, N, A] of them."""
-        return torch.zeros(actions.shape[:2])
+    def log_prob(self, actions: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+        """Return log 1 for [T, N] or [T, N, A] actions: the expert is deterministic."""
+        return np.zeros(actions.shape[:2], np.float32)

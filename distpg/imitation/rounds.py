@@ -1,4 +1,4 @@
-"""Who acts when: the expert in the first rounds, the student in those of DAgger."""
+"""Collect the rounds: by the expert first, then by the student (DAgger)."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from distpg.train import StopCondition, StopReason
 
 @dataclass
 class AfterRounds(StopCondition):
-    """Ends an imitation after so many rounds."""
+    """Ends an imitation after a number of rounds."""
 
     num_rounds: int = 0
 
@@ -30,57 +30,56 @@ class AfterRounds(StopCondition):
 
 
 class Rounds:
-    """The workers of an imitation: they collect for whoever acts, and the expert labels the steps.
+    """The workers of an imitation: collects with the expert or the student, and labels all steps.
 
-    Returns of the expert's own episodes are kept apart from the student's.
+    The returns of the expert's episodes are kept separate from the student's.
     """
 
     def __init__(
         self, expert: Expert, context: ImitationContext, evaluator: Evaluator | None
     ) -> None:
-        """Prepare the first to act; take what evaluates the student, if anything does."""
+        """Start the workers of the first round; the evaluator is for the student, None if off."""
         self.expert = expert
         self.context = context
         self.evaluator = evaluator
         self.last_evaluation: float | None = None
         self.expert_returns: list[float] = []
         self.num_labels = 0
-        self.earlier = ProcessFaults()
+        self.earlier_faults = ProcessFaults()
         """Of workers that are closed."""
         self.acting = expert.demonstrator(context) if context.expert_rounds else self._student()
 
     def _student(self) -> Demonstrator:
-        assert isinstance(self.expert, Oracle), "where the student acts, the expert is asked"
+        assert isinstance(self.expert, Oracle), "DAgger queries the expert"
         workers = self.context.make_workers(self.context.config)
         return Demonstrator(workers, self.expert.relabeler(self.context))
 
     def collect(self, weights: Weights, iteration: int) -> CompletedRollouts:
-        """Collect a round, and label it."""
+        """Collect and label a round."""
         if iteration == self.context.expert_rounds and iteration:
-            self._hand_over()
+            self._switch_to_student()
         acting = self.acting
         collection = acting.workers.collect(acting.weights or weights, iteration).result()
-        rollouts = [acting.label(rollout) for rollout in collection.rollouts]
+        rollouts = [acting.relabel(rollout) for rollout in collection.rollouts]
         self.num_labels += sum(int(rollout.valid.sum()) for rollout in rollouts)
         by_worker = collection.by_worker
         if iteration < self.context.expert_rounds:
-            self.expert_returns += [x for slot in collection.stats for x in slot.episode_returns]
+            self.expert_returns += [g for slot in collection.stats for g in slot.episode_returns]
             by_worker = [[without_episodes(slot) for slot in worker] for worker in by_worker]
         return CompletedRollouts(collection._replace(rollouts=rollouts, by_worker=by_worker))
 
-    def _hand_over(self) -> None:
-        """Let the student act from here on."""
-        # nodes that were lost are counted over all workers
-        self.earlier = dataclasses.replace(self.faults(), lost_with_node=0)
+    def _switch_to_student(self) -> None:
+        # the next workers have the same `Restarts`, and report its lost_with_node again
+        self.earlier_faults = dataclasses.replace(self.faults(), lost_with_node=0)
         self.acting.workers.close()
         self.acting = self._student()
 
     def faults(self) -> ProcessFaults:
-        """Count the processes that were replaced."""
-        return self.earlier + self.acting.workers.faults()
+        """Count the processes that were replaced so far."""
+        return self.earlier_faults + self.acting.workers.faults()
 
     def states(self) -> list[None]:
-        """Return no states: an imitation cannot be resumed, since its labels are not saved."""
+        """Return an empty list: an imitation cannot be resumed, since labels are not saved."""
         return []
 
     def fetch(self, rollouts: Sequence[Rollout]) -> Sequence[Rollout]:
@@ -104,5 +103,5 @@ class Rounds:
 
 
 def without_episodes(stats: RolloutStats) -> RolloutStats:
-    """Leave the returns out: they are not the student's."""
+    """Return the statistics without returns and lengths, which are not the student's."""
     return replace(stats, episode_returns=np.zeros(0), episode_lengths=np.zeros(0, np.int64))

@@ -1,4 +1,4 @@
-"""An imitation put together: an ordinary run, but for who acts, who learns, and when it ends."""
+"""Imitation as a run: replaces the workers, the learner and the stop condition."""
 
 import dataclasses
 from collections.abc import Callable, Generator
@@ -10,7 +10,7 @@ from distpg.config.config import Config
 from distpg.errors import concerning
 from distpg.imitation.cloner import Cloner
 from distpg.imitation.display import RoundDisplay
-from distpg.imitation.expert import Expert, ImitationContext
+from distpg.imitation.expert import Expert, ImitationContext, RoundWorkers
 from distpg.imitation.rounds import AfterRounds, Rounds
 from distpg.rollout.evaluation import Evaluator
 from distpg.rollout.in_process import InProcessWorkers
@@ -32,15 +32,15 @@ class Imitation(Plan):
 
     @property
     def rounds(self) -> int:
-        """How many in all."""
+        """Number of rounds."""
         return self.expert_rounds + self.dagger_rounds
 
     def display(self) -> RoundDisplay:
-        """Make what a person sees of it."""
+        """Return the display: one line per round."""
         return RoundDisplay(self.config, self.expert_rounds, self.rounds, quiet=self.quiet)
 
     def stop(self, config: Config) -> AfterRounds:
-        """Return when it ends."""
+        """Return the stop condition: after the last round."""
         return AfterRounds(config.total_steps, num_rounds=self.rounds)
 
     def overlaps(self, config: Config) -> bool:
@@ -53,8 +53,8 @@ class Imitation(Plan):
     ) -> Generator[tuple[Rounds, Cloner, Config]]:
         """Context manager: the rounds, the cloner, and the configuration as they resolved it.
 
-        The cloner is in this process even if workers are not: the expert may be any Python
-        callable, and all labels stay in one place.
+        The cloner runs in this process even if workers do not, since the expert may be any Python
+        callable and needs all rollouts.
         """
         config = self.config.resolved()
         with ExitStack() as stack:
@@ -63,8 +63,8 @@ class Imitation(Plan):
                 with concerning(f"--init-from {config.init_from}"):
                     cloner.start_from(self.start_from)
             self.expert.check(self.source, cloner.policy)
-            make = self._maker(stack, config, display)
-            # the student is evaluated here, whoever acts
+            make = self._worker_factory(stack, config, display)
+            # evaluations run in this process, not in the workers
             acting = dataclasses.replace(config, eval_every=0, rollback_on_collapse=None)
             context = ImitationContext(acting, self.source, cloner.policy, self.expert_rounds, make)
             evaluator = Evaluator(config, self.source) if config.eval_every else None
@@ -74,10 +74,10 @@ class Imitation(Plan):
             resolved = dataclasses.replace(config, device=device, learner_threads=threads)
             yield workers, cloner, resolved
 
-    def _maker(
+    def _worker_factory(
         self, stack: ExitStack, config: Config, display: "Display"
-    ) -> Callable[[Config], Any]:
-        """Return what makes rollout workers; start Ray if they need it."""
+    ) -> Callable[[Config], RoundWorkers]:
+        """Return a function that starts rollout workers; start Ray if they need it."""
         if not config.num_workers or not (self.dagger_rounds or self.expert.by_workers):
             return lambda settings: InProcessWorkers(settings, self.source)
         from distpg.actors.cluster import check_travels, ray_session
@@ -101,7 +101,7 @@ class Imitation(Plan):
         return make
 
     def summary(self, workers: Rounds) -> dict[str, Any]:
-        """Return what the result tells besides a training run's."""
+        """Return the keys of the result that a training run does not have."""
         returns = workers.expert_returns
         return {
             "expert": self.expert.name,
@@ -113,15 +113,15 @@ class Imitation(Plan):
         }
 
     def headline(self, result: dict[str, Any]) -> str:
-        """Say how it ended."""
-        known = {"evaluation": "evaluation", "expert_return": "the expert's own episodes"}
-        scores = [
-            f"{said} {result[name]:.1f}" for name, said in known.items() if result[name] is not None
-        ]
-        labels = f"{result['stop_reason']}: {result['labels']:,} labels"
-        return f"{'; '.join([labels, *scores])}; {result['wall_s']:.1f} s"
+        """Return one line on how the run ended."""
+        parts = [f"{result['stop_reason']}: {result['labels']:,} labels"]
+        if result["evaluation"] is not None:
+            parts.append(f"evaluation {result['evaluation']:.1f}")
+        if result["expert_return"] is not None:
+            parts.append(f"the expert's own episodes {result['expert_return']:.1f}")
+        return "; ".join([*parts, f"{result['wall_s']:.1f} s"])
 
     def resume_hint(self, *changes: str) -> str:
-        """Say how to go on from it."""
+        """Return the command that continues with reinforcement learning from this run."""
         words = ("train", "--config", str(self.run.config), "--init-from", str(self.run.path))
-        return f"go on:        {command_line(*words)}"
+        return f"continue:     {command_line(*words)}"

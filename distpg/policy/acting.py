@@ -1,12 +1,33 @@
 """A policy with the recurrent state of each env, for acting step after step."""
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
 from distpg.policy.actor_critic import Policy
+
+
+class BehaviourPolicy(Protocol):
+    """What a rollout worker acts with: an `ActingPolicy`, or an expert."""
+
+    recurrent_state: Tensor
+    """[N, S] before the next step."""
+
+    def act(
+        self,
+        obs: Mapping[str, np.ndarray],
+        needs_reset: np.ndarray,
+        generator: Generator | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the actions of N envs as sampled, and the outputs that `log_prob` needs."""
+        ...
+
+    def log_prob(self, actions: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+        """Return log pi(a|s) of actions, given the outputs of their steps."""
+        ...
 
 
 class ActingPolicy:
@@ -44,9 +65,17 @@ class ActingPolicy:
         actions = distribution.mode() if generator is None else distribution.sample(generator)
         return actions.numpy(), outputs.numpy()
 
-    def first_stuck(self, obs: Mapping[str, np.ndarray], needs_reset: np.ndarray) -> int | None:
-        """Return an env whose action mask allows no action, if there is one."""
-        if not self.policy.is_masked:
-            return None
-        stuck = self.policy.action_spec.forbidden(dict(obs)) & ~needs_reset
-        return int(stuck.argmax()) if stuck.any() else None
+    def log_prob(self, actions: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+        """Return log pi(a|s), [*B], of actions as sampled given outputs [*B, num_outputs]."""
+        distribution = self.policy.distribution_of(torch.from_numpy(outputs))
+        return distribution.log_prob(torch.from_numpy(actions)).numpy()
+
+
+def first_stuck(
+    policy: Policy, obs: Mapping[str, np.ndarray], needs_reset: np.ndarray
+) -> int | None:
+    """Return an env whose action mask allows no action, if there is one."""
+    if not policy.is_masked:
+        return None
+    stuck = policy.action_spec.forbidden(dict(obs)) & ~needs_reset
+    return int(stuck.argmax()) if stuck.any() else None

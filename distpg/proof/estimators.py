@@ -1,4 +1,4 @@
-"""The list of what is proven: every legal combination, and what shows the cost of a choice."""
+"""The estimators to verify: every legal combination of settings, and variations of some."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -40,28 +40,28 @@ PLAIN = {"surrogate": "log_prob", "loss_average": "per_episode", "normalize_adva
 
 @dataclass(frozen=True)
 class Estimator:
-    """A row: an estimator of the policy gradient, and where it is tried."""
+    """An estimator of the policy gradient, and the scene that it is verified on."""
 
     settings: dict[str, Any]
     scene: Scene = field(default_factory=Scene)
 
     @property
     def config(self) -> Config:
-        """The whole configuration."""
+        """The configuration of a learner with this estimator."""
         return self.scene.config(**self.settings)
 
     @property
     def plain(self) -> "Estimator":
-        """The same before any statistic of the batch scales it."""
-        kept = {name: PLAIN[name] for name in ("loss_average", "normalize_advantages")}
-        return Estimator({**self.settings, **kept}, self.scene)
+        """The same estimator without scaling by batch statistics."""
+        unscaled = {name: PLAIN[name] for name in ("loss_average", "normalize_advantages")}
+        return Estimator({**self.settings, **unscaled}, self.scene)
 
     @property
-    def credited_alike(self) -> "Estimator":
-        """One that credits steps alike.
+    def with_same_targets(self) -> "Estimator":
+        """An estimator with the same `Targets`, to share their computation.
 
-        At the parameters that acted all surrogates do, but for importance weights; the exact
-        gradients are computed without taking that for granted.
+        At the behaviour policy's parameters they depend on the surrogate only for importance
+        weights. Exact gradients are computed without this assumption.
         """
         if self.settings["surrogate"] == "importance":
             return self
@@ -69,13 +69,13 @@ class Estimator:
 
     @property
     def is_scaled(self) -> bool:
-        """Whether a statistic of the batch scales it: normalized, or averaged over its steps."""
+        """Whether batch statistics scale it: normalized advantages, or an average over steps."""
         return self.settings != self.plain.settings
 
     @property
     def name(self) -> str:
-        """Name what is chosen."""
-        chosen, config = self.settings, self.config
+        """A short name of the settings and the scene."""
+        settings, config = self.settings, self.config
         psi = {
             "n_step": f"n_step({config.bootstrap_steps})",
             "gae": f"gae({config.gae_lambda:g})",
@@ -87,9 +87,9 @@ class Estimator:
                 words.append(f"weights<={config.importance_clip:g}")
         if config.advantage == "vtrace" and min(config.rho_bar, config.c_bar) < 100:
             words.append("bars 1" if self.scene.off_policy else "")
-        if chosen["normalize_advantages"]:
+        if settings["normalize_advantages"]:
             words.append("normalized")
-        if chosen["loss_average"] == "per_step":
+        if settings["loss_average"] == "per_step":
             words.append("per_step")
         if self.scene.truncated:
             words.append("truncated")
@@ -101,9 +101,9 @@ class Estimator:
 
 
 def combinations() -> Iterator[Estimator]:
-    """List every legal combination of Psi, baseline, surrogate and scaling.
+    """Yield every legal combination of Psi, baseline, surrogate and scaling.
 
-    Importance weights are tried where they matter: off the acting policy.
+    Importance weights are verified off-policy, where they matter.
     """
     for psi, surrogate, scaling in product(PSI_AND_BASELINE, SURROGATES, SCALINGS):
         off_policy = surrogate["surrogate"] == "importance"
@@ -111,12 +111,12 @@ def combinations() -> Iterator[Estimator]:
 
 
 def variations() -> Iterator[Estimator]:
-    """List what else theory speaks of: other n and lambda, wrong critics, limits, cuts, gamma."""
-    v = {"baseline": "value"}
+    """Yield variations: other n and lambda, wrong critics, truncation, clipped weights, gamma."""
+    critic = {"baseline": "value"}
     bootstrapped: list[dict[str, Any]] = [
-        *({"advantage": "n_step", "bootstrap_steps": n, **v} for n in (1, 2, 3, "inf")),
-        *({"advantage": "gae", "gae_lambda": decay, **v} for decay in (0.0, 0.5, 1.0)),
-        {"advantage": "vtrace", **v},
+        *({"advantage": "n_step", "bootstrap_steps": n, **critic} for n in (1, 2, 3, "inf")),
+        *({"advantage": "gae", "gae_lambda": decay, **critic} for decay in (0.0, 0.5, 1.0)),
+        {"advantage": "vtrace", **critic},
     ]
     names = ("total_return", "reward_to_go")
     returns = [psi for psi in PSI_AND_BASELINE if psi["advantage"] in names]
@@ -133,13 +133,13 @@ def variations() -> Iterator[Estimator]:
     for kind in ("trajectory", "per_decision", "per_step"):
         weights = {"surrogate": "importance", "importance": kind, "importance_clip": 1.0}
         yield Estimator({**to_go, **weights}, Scene(off_policy=True))
-    off = {"surrogate": "importance", "importance": "per_decision"}
-    yield Estimator({"advantage": "vtrace", **v, **PLAIN, **off}, Scene(off_policy=True))
+    weights = {"surrogate": "importance", "importance": "per_decision"}
+    yield Estimator({"advantage": "vtrace", **critic, **PLAIN, **weights}, Scene(off_policy=True))
     yield Estimator(to_go, Scene(gamma=0.9))
 
 
 def quick() -> Iterator[Estimator]:
-    """List a part that every Psi, baseline, surrogate and scaling is in."""
+    """Yield a subset that covers every Psi, baseline, surrogate and scaling at least once."""
     for psi in PSI_AND_BASELINE:
         yield Estimator({**psi, **PLAIN})
     gae = next(psi for psi in PSI_AND_BASELINE if psi["advantage"] == "gae")

@@ -1,6 +1,7 @@
-"""What the learner makes of batches: of every one there is, exactly, and of those workers play.
+"""The learner's gradients of all possible batches, in float64, and of batches that workers collect.
 
-Much is shared between estimators, so most functions remember what they have computed.
+Many estimators share intermediate results, so most functions are cached. K possible batches, M
+collected batches, P parameters, S decision nodes, A actions.
 """
 
 from collections.abc import Generator, Mapping, Sequence
@@ -24,15 +25,15 @@ from distpg.proof.scene import NUM_EPISODES, Scene
 from distpg.records import Batch, Rollout
 
 CPU = torch.device("cpu")
+Observed = Sequence[tuple[Samples, Trajectories]]
+"""What `Learner.observe` returns, for each batch."""
+Key = tuple[tuple[str, Any], ...]
+"""Settings of an estimator, hashable."""
 
 
 def exact_gradients(estimator: Estimator) -> Tensor:
-    """Return the learner's gradient of every batch, in float64, [K, P]."""
+    """Return the learner's gradient of every possible batch, in float64, [K, P]."""
     return gradients_by_settings(key_of(estimator), estimator.scene)
-
-
-Key = tuple[tuple[str, Any], ...]
-"""Settings of an estimator as a value that can be remembered."""
 
 
 def key_of(estimator: Estimator) -> Key:
@@ -42,25 +43,26 @@ def key_of(estimator: Estimator) -> Key:
 
 @lru_cache(maxsize=16)
 def gradients_by_settings(key: Key, scene: Scene) -> Tensor:
-    """Return the same for settings as a key."""
+    """Return `exact_gradients` of settings given as a key."""
     estimator = Estimator(dict(key), scene)
-    observed, _ = every_observed(scene, has_critic(estimator))
+    observed, _ = observe_all(scene, has_critic(estimator))
     with double_precision():
-        return gradients_of(estimator, observed, credits_of(estimator, observed))
+        return gradients_of(estimator, observed, targets_of(estimator, observed))
 
 
 def scaled_gradients(estimator: Estimator) -> Tensor:
-    """Return what the scaling should make of the gradient of every batch without it, [K, P].
+    """Return what scaling must give for the unscaled gradient of every possible batch, [K, P].
 
-    Without it, a batch's gradient is the sum over its steps of Psi times score, over its episodes.
-    Normalized, it is (that - mean Psi * sum of scores) / deviation of Psi; averaged per step, the
-    sum is divided by the number of steps.
+    Without scaling, a batch's gradient is the sum over its steps of Psi * score, divided by the
+    number of episodes; a score is grad log pi. With normalized advantages it is
+    (gradient - mean(Psi) * sum of scores) / std(Psi). Averaged per step, the sum is divided by the
+    number of steps.
     """
     plain = estimator.plain
-    lengths, means, deviations, scores = plain_statistics(key_of(plain), plain.scene)
+    lengths, means, stds, scores = plain_statistics(key_of(plain), plain.scene)
     gradients = exact_gradients(plain)
     if estimator.settings["normalize_advantages"]:
-        gradients = (gradients - means * scores) / (deviations + 1e-8)
+        gradients = (gradients - means * scores) / (stds + 1e-8)
     if estimator.settings["loss_average"] == "per_step":
         gradients = gradients / lengths
     return gradients
@@ -68,53 +70,53 @@ def scaled_gradients(estimator: Estimator) -> Tensor:
 
 @lru_cache(maxsize=16)
 def plain_statistics(key: Key, scene: Scene) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Measure every batch of an estimator without scaling, as columns [K, 1] and [K, P].
+    """Compute statistics of every possible batch for an estimator without scaling.
 
-    Steps over episodes, mean and deviation of Psi, and the gradient if every Psi were 1.
+    Returns:
+        lengths: [K, 1] steps per episode.
+        means: [K, 1] of Psi.
+        stds: [K, 1] of Psi.
+        scores: [K, P] the gradient if Psi were 1 for every step.
     """
     plain, rows = Estimator(dict(key), scene), list[tuple[Tensor, ...]]()
-    observed, _ = every_observed(scene, has_critic(plain))
+    observed, _ = observe_all(scene, has_critic(plain))
     with double_precision():
         learner = scene.learner(plain.config)
         for samples, trajectories in observed:
-            credit, length = (
-                compute_targets(learner.config, learner.policy, samples, trajectories),
-                len(samples) / NUM_EPISODES,
-            )
-            psi = credit.advantages / length
-            ones = replace(credit, advantages=torch.full_like(psi, length))
-            scores = tabular(policy_gradient(learner, samples, ones), scene)
+            targets = compute_targets(learner.config, learner.policy, samples, trajectories)
+            length = len(samples) / NUM_EPISODES
+            psi = targets.advantages / length
+            ones = replace(targets, advantages=torch.full_like(psi, length))
+            scores = in_tabular_logits(policy_gradient(learner, samples, ones), scene)
             statistics = (psi.new_tensor(length), psi.mean(), psi.std(correction=0))
             rows.append((*(value.view(1) for value in statistics), scores))
-    lengths, means, deviations, scores = (torch.stack(x) for x in zip(*rows, strict=True))
-    return lengths, means, deviations, scores
+    lengths, means, stds, scores = (torch.stack(x) for x in zip(*rows, strict=True))
+    return lengths, means, stds, scores
 
 
-def sampled_gradients(estimator: Estimator, batches: int) -> Tensor:
-    """Return the learner's gradients of the first batches that the workers played, [M, P]."""
-    places = plays(estimator.scene.truncated).first(batches)
-    observed = sampled_observed(estimator.scene, has_critic(estimator), max(places) + 1)
-    credits = sampled_credits(key_of(estimator.credited_alike), estimator.scene, len(observed))
-    return gradients_of(estimator, observed, credits).double()[places]
+def sampled_gradients(estimator: Estimator, num_batches: int) -> Tensor:
+    """Return the learner's gradients of the first batches that workers collect, [M, P]."""
+    indices = sampled_batches(estimator.scene.truncated).first(num_batches)
+    observed = observe_sampled(estimator.scene, has_critic(estimator), max(indices) + 1)
+    same = estimator.with_same_targets
+    targets = sampled_targets(key_of(same), estimator.scene, len(observed))
+    return gradients_of(estimator, observed, targets).double()[indices]
 
 
 @lru_cache(maxsize=8)
-def sampled_credits(key: Key, scene: Scene, count: int) -> Sequence[Targets]:
-    """Credit the first of the different batches that workers played."""
+def sampled_targets(key: Key, scene: Scene, count: int) -> Sequence[Targets]:
+    """Compute the targets of the first `count` distinct batches that workers collect."""
     estimator = Estimator(dict(key), scene)
-    return credits_of(estimator, sampled_observed(scene, has_critic(estimator), count))
+    return targets_of(estimator, observe_sampled(scene, has_critic(estimator), count))
 
 
 def has_critic(estimator: Estimator) -> bool:
-    """Tell whether V is there to stand in where an episode is cut."""
+    """Return whether the estimator has a critic."""
     return estimator.config.baseline == "value"
 
 
-Observed = Sequence[tuple[Samples, Trajectories]]
-
-
-def credits_of(estimator: Estimator, observed: Observed) -> Sequence[Targets]:
-    """Credit each batch."""
+def targets_of(estimator: Estimator, observed: Observed) -> Sequence[Targets]:
+    """Compute the targets of each batch."""
     learner = estimator.scene.learner(estimator.config)
     return [
         compute_targets(learner.config, learner.policy, samples, trajectories)
@@ -122,85 +124,90 @@ def credits_of(estimator: Estimator, observed: Observed) -> Sequence[Targets]:
     ]
 
 
-def gradients_of(estimator: Estimator, observed: Observed, credits: Sequence[Targets]) -> Tensor:
+def gradients_of(estimator: Estimator, observed: Observed, targets: Sequence[Targets]) -> Tensor:
     """Compute each batch's gradient in tabular logits, [M, S * A]."""
     learner = estimator.scene.learner(estimator.config)
     rows = [
-        tabular(policy_gradient(learner, samples, credit), estimator.scene)
-        for (samples, _), credit in zip(observed, credits, strict=True)
+        in_tabular_logits(policy_gradient(learner, samples, own_targets), estimator.scene)
+        for (samples, _), own_targets in zip(observed, targets, strict=True)
     ]
     return torch.stack(rows)
 
 
-def tabular(gradient: Mapping[str, Tensor], scene: Scene) -> Tensor:
-    """Return the gradient in the logits of the nodes, [S * A]."""
+def in_tabular_logits(gradient: Mapping[str, Tensor], scene: Scene) -> Tensor:
+    """Return a gradient by parameter as one in the logits of the decision nodes, [S * A]."""
     return gradient["head.weight"][:, scene.numbers].T.flatten()
 
 
 @cache
-def every_observed(scene: Scene, critic: bool) -> tuple[Observed, Tensor]:
-    """Value and sort every batch, once for all estimators, in float64."""
+def observe_all(scene: Scene, critic: bool) -> tuple[Observed, Tensor]:
+    """Observe every possible batch in float64, once for all estimators.
+
+    Returns:
+        What the learner observes of each of the K batches, and their probabilities [K].
+    """
     rollouts, probabilities = scene.every_batch()
     with double_precision():
         learner = observer(scene, critic)
         return [learner.observe(Batch.join([rollout], CPU)) for rollout in rollouts], probabilities
 
 
-class Plays:
-    """Batches that rollout workers play, as many as have been asked for.
+class SampledBatches:
+    """Batches that rollout workers collect, as many as needed so far.
 
-    The game is small, so many are alike, to the last bit; one of them is kept, and learned from.
+    The game is small, so many batches are equal to the last bit; only distinct ones are kept.
     """
 
     def __init__(self, scene: Scene) -> None:
-        """Play nothing yet."""
-        self.source = scene.play()
-        self.different: dict[bytes, list[Rollout]] = {}
-        self.places: list[int] = []
+        """Make the source of batches; nothing is collected yet."""
+        self.source = scene.collect()
+        self.distinct: dict[bytes, list[Rollout]] = {}
+        self.indices: list[int] = []
+        """Of each batch collected so far, its index among the distinct ones."""
 
     def first(self, count: int) -> list[int]:
-        """Return which of the different ones each of the first so many batches is."""
-        numbers = {key: place for place, key in enumerate(self.different)}
-        for rollouts in islice(self.source, max(0, count - len(self.places))):
+        """Return the indices of the first `count` batches among the distinct ones."""
+        index_of = {key: index for index, key in enumerate(self.distinct)}
+        for rollouts in islice(self.source, max(0, count - len(self.indices))):
             key = b"".join(content(rollout) for rollout in rollouts)
-            self.different.setdefault(key, rollouts)
-            self.places.append(numbers.setdefault(key, len(numbers)))
-        return self.places[:count]
+            self.distinct.setdefault(key, rollouts)
+            self.indices.append(index_of.setdefault(key, len(index_of)))
+        return self.indices[:count]
 
 
 def content(rollout: Rollout) -> bytes:
-    """Return everything that means something in a rollout: the valid steps and where they led."""
+    """Return the bytes of everything that is valid in a rollout, with the last observations."""
     valid = rollout.valid
-    seen = np.pad(valid, ((0, 1), (0, 0))) | np.pad(valid, ((1, 0), (0, 0)))
+    observed = np.pad(valid, ((0, 1), (0, 0))) | np.pad(valid, ((1, 0), (0, 0)))
     arrays = [*(array * valid for array in (rollout.actions, rollout.logprobs, rollout.rewards))]
     arrays += [rollout.terminated, rollout.truncated, valid]
-    arrays += [leaf * seen for leaf in rollout.obs.values()]
+    arrays += [leaf * observed for leaf in rollout.obs.values()]
     return b"|".join(array.tobytes() for array in arrays)
 
 
 @cache
-def plays(truncated: bool) -> Plays:
-    """Have each game played once for all estimators."""
-    return Plays(Scene(truncated=truncated))
+def sampled_batches(truncated: bool) -> SampledBatches:
+    """Return the batches of one of the two games, collected once for all estimators."""
+    return SampledBatches(Scene(truncated=truncated))
 
 
 @cache
-def sampled_observed(scene: Scene, critic: bool, count: int) -> Observed:
-    """Value and sort the first of the different batches that workers played."""
+def observe_sampled(scene: Scene, critic: bool, count: int) -> Observed:
+    """Observe the first `count` distinct batches that workers collect."""
     learner = observer(scene, critic)
-    different = islice(plays(scene.truncated).different.values(), count)
-    return [learner.observe(Batch.join(rollouts, CPU)) for rollouts in different]
+    distinct = islice(sampled_batches(scene.truncated).distinct.values(), count)
+    return [learner.observe(Batch.join(rollouts, CPU)) for rollouts in distinct]
 
 
 def observer(scene: Scene, critic: bool) -> Learner:
-    """Make a learner that notes everything that an estimator may ask for."""
+    """Return a learner whose `observe` computes everything that any estimator needs."""
     settings = {"advantage": "reward_to_go", "baseline": "value" if critic else "none"}
     return scene.learner(scene.config(**settings, surrogate="kl_fixed"))
 
 
 @contextmanager
 def double_precision() -> Generator[None]:
-    """Make networks in float64 within the block."""
+    """Context manager: make networks in float64."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:

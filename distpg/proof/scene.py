@@ -1,4 +1,4 @@
-"""What an estimator is proven on: a game, who acts, whose gradient is asked for, what V says."""
+"""What an estimator is verified on: the game, behaviour and target policy, and the critic."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -23,21 +23,22 @@ from distpg.spaces import ActionSpec, ObsSpec
 NUM_SLOTS, EPISODES_PER_ENV = 2, 2
 NUM_EPISODES = NUM_SLOTS * EPISODES_PER_ENV
 NUM_ENVS = 512
-"""Episodes of a batch: some follow another in the same env, so that credit could leak; shorter ones
-are padded. A rollout worker plays `NUM_ENVS` batches at a time, one in each env.
+"""A rollout worker collects `NUM_ENVS` batches at a time, one per env. A batch has `NUM_EPISODES`
+episodes, several in a row per env, so that advantages could leak between episodes; shorter ones are
+padded.
 """
-ACTING = (0.7, 0.4, 0.8)
-"""P(left) at the start, on the slope, on the hilltop without the diamond."""
-OTHER = (0.6, 0.5, 0.7)
-"""The policy whose gradient importance weights estimate from what the acting one played."""
-WRONG = (3.0, -1.0, 5.0)
-"""Values of a critic that knows nothing."""
-BEYOND = -20.0
-"""What the critic says where the game is over: nothing must come of it."""
+BEHAVIOUR = (0.7, 0.4, 0.8)
+"""P(left) of the behaviour policy: at the start, on the slope, on the hilltop without diamond."""
+TARGET = (0.6, 0.5, 0.7)
+"""P(left) of the target policy, if it differs: its gradient needs importance weights."""
+WRONG_VALUES = (3.0, -1.0, 5.0)
+"""Values of a critic that is wrong in every node."""
+VALUE_AFTER_END = -20.0
+"""What the critic returns after a terminal step: it must have no effect."""
 
 
-def table(left: Sequence[float]) -> Tensor:
-    """Return the policy [S, 2] that goes left with these probabilities, in float64."""
+def tabular_policy(left: Sequence[float]) -> Tensor:
+    """Return the policy [S, 2] with these probabilities of going left, in float64."""
     return torch.tensor([[p, 1 - p] for p in left], dtype=torch.float64)
 
 
@@ -46,20 +47,20 @@ class Scene:
     """A game of S decision nodes, two policies and a critic."""
 
     truncated: bool = False
-    """Whether the game is cut after 2 steps by a time limit."""
+    """Whether a time limit truncates episodes after 2 steps."""
     off_policy: bool = False
-    """Whether the gradient is that of another policy than the one that acts."""
+    """Whether target and behaviour policy differ."""
     wrong_critic: bool = False
     gamma: float = 1.0
 
     @cached_property
     def solver(self) -> Solver:
-        """The game without its time limit."""
+        """The game without a time limit."""
         return Solver(self._game(None))
 
     @cached_property
     def limited(self) -> Solver:
-        """The game as it is played."""
+        """The game with its time limit, as episodes are collected."""
         return Solver(self._game(self.horizon))
 
     def _game(self, time_limit: int | None) -> Game:
@@ -68,24 +69,24 @@ class Scene:
 
     @property
     def horizon(self) -> int:
-        """Steps that an episode may have."""
+        """Maximum steps of an episode."""
         return 2 if self.truncated else diamond_hill.MAX_STEPS
 
     @property
-    def acting(self) -> Tensor:
-        """The policy that plays, [S, A]."""
-        return table(ACTING)
+    def behaviour(self) -> Tensor:
+        """The policy that collects, [S, A]."""
+        return tabular_policy(BEHAVIOUR)
 
     @property
     def policy(self) -> Tensor:
-        """The policy whose gradient is asked for, [S, A]."""
-        return table(OTHER if self.off_policy else ACTING)
+        """The target policy, whose gradient is estimated, [S, A]."""
+        return tabular_policy(TARGET if self.off_policy else BEHAVIOUR)
 
     @cached_property
     def values(self) -> Tensor:
-        """What the critic says of each node, [S]; the exact values are those of the uncut game."""
+        """The critic's values, [S]: exact for the game without a time limit, or wrong."""
         if self.wrong_critic:
-            return torch.tensor(WRONG, dtype=torch.float64)
+            return torch.tensor(WRONG_VALUES, dtype=torch.float64)
         return self.solver.values(self.policy, self.gamma)
 
     @property
@@ -94,7 +95,7 @@ class Scene:
         return "distpg/DiamondHillTruncated-v0" if self.truncated else "distpg/DiamondHill-v0"
 
     def config(self, **estimator: Any) -> Config:
-        """Make the configuration of an estimator on this game."""
+        """Return the configuration of an estimator on this game."""
         settings: dict[str, Any] = {
             "env_id": self.env_id,
             "env_kwargs": {"tabular": True},
@@ -111,18 +112,18 @@ class Scene:
         return Config(**{**settings, **estimator})
 
     def learner(self, config: Config) -> Learner:
-        """Make a learner that has this scene's policy and critic; in torch's default precision."""
+        """Return a learner with this scene's target policy and critic, in torch's default dtype."""
         learner = Learner(config, *self._specs)
         self._write(learner.policy.head, self.policy.log(), elsewhere=0)
         if learner.model.critic:
             values = self.values.unsqueeze(1)
-            self._write(learner.model.critic["head"], values, elsewhere=BEYOND)
+            self._write(learner.model.critic["head"], values, elsewhere=VALUE_AFTER_END)
         learner.published = learner.snapshot()
         return learner
 
     @torch.no_grad()
     def _write(self, head: nn.Module, rows: Tensor, *, elsewhere: float) -> None:
-        """Put a table's rows [S, K] where one-hot observations find them, [K, 8]."""
+        """Write rows [S, K] into the weight [K, 8] of a layer whose inputs are one-hot."""
         (weight,) = head.parameters()
         weight.fill_(elsewhere)
         weight[:, self.numbers] = rows.T.to(weight.dtype)
@@ -137,8 +138,8 @@ class Scene:
         envs = make_vector_env(find_env(self.env_id, self.config().env_kwargs), num_envs=1)
         return envs.obs_spec, envs.action_spec
 
-    def play(self) -> Iterator[list[Rollout]]:
-        """Have rollout workers play batches with the acting policy, without end."""
+    def collect(self) -> Iterator[list[Rollout]]:
+        """Yield batches that rollout workers collect with the behaviour policy, without end."""
         config = self.config(num_envs=NUM_ENVS)
         source = find_env(config.env_id, config.env_kwargs)
         workers = [RolloutWorker(config, source, slot) for slot in range(NUM_SLOTS)]
@@ -146,29 +147,29 @@ class Scene:
         for iteration in count():
             rollouts = [worker.collect(weights, iteration).rollout for worker in workers]
             for env in range(NUM_ENVS):
-                yield [of_one_env(rollout, env) for rollout in rollouts]
+                yield [rollout_of_env(rollout, env) for rollout in rollouts]
 
     def every_batch(self) -> tuple[list[Rollout], Tensor]:
-        """List every batch that the acting policy may play, up to the order of its episodes.
+        """Enumerate all batches of the behaviour policy, up to the order of their episodes.
 
         Returns:
-            rollouts: K of them in float64, an episode in each env.
+            rollouts: K of them in float64, one episode per env.
             probabilities: [K].
         """
-        episodes = self.limited.episodes(self.acting)
+        episodes = self.limited.episodes(self.behaviour)
         rollouts: list[Rollout] = []
         probabilities: list[float] = []
         for chosen in combinations_with_replacement(range(len(episodes)), NUM_EPISODES):
             counts = [chosen.count(number) for number in set(chosen)]
-            orders = factorial(NUM_EPISODES) / prod(factorial(count) for count in counts)
+            num_orders = factorial(NUM_EPISODES) / prod(factorial(count) for count in counts)
             batch = [episodes[number] for number in chosen]
-            probabilities.append(orders * prod(float(e.probability) for e in batch))
-            rollouts.append(rollout_of(batch, self.acting))
+            probabilities.append(num_orders * prod(float(e.probability) for e in batch))
+            rollouts.append(rollout_of(batch, self.behaviour))
         return rollouts, torch.tensor(probabilities, dtype=torch.float64)
 
 
-def of_one_env(rollout: Rollout, env: int) -> Rollout:
-    """Take an env's part of a rollout, to the end of its last episode."""
+def rollout_of_env(rollout: Rollout, env: int) -> Rollout:
+    """Return one env of a rollout, up to the end of its last episode."""
     rows, column = int(rollout.valid[:, env].nonzero()[0][-1]) + 1, slice(env, env + 1)
     names = ("actions", "logprobs", "rewards", "terminated", "truncated", "valid")
     steps = {name: getattr(rollout, name)[:rows, column] for name in names}
@@ -176,8 +177,8 @@ def of_one_env(rollout: Rollout, env: int) -> Rollout:
     return replace(rollout, obs=obs, state=rollout.state[column], **steps)
 
 
-def rollout_of(episodes: Sequence[Episode], acting: Tensor) -> Rollout:
-    """Lay episodes side by side, as if a worker had played them in float64."""
+def rollout_of(episodes: Sequence[Episode], behaviour: Tensor) -> Rollout:
+    """Return a float64 rollout with one episode per env, collected with a policy [S, A]."""
     rows, num_envs = max(len(episode.actions) for episode in episodes), len(episodes)
     arrays = {
         name: np.zeros((rows, num_envs), dtype)
@@ -195,7 +196,7 @@ def rollout_of(episodes: Sequence[Episode], acting: Tensor) -> Rollout:
         length = len(episode.actions)
         obs[: length + 1, env] = episode.observations
         arrays["actions"][:length, env] = episode.actions
-        arrays["logprobs"][:length, env] = acting[episode.nodes, episode.actions].log()
+        arrays["logprobs"][:length, env] = behaviour[episode.nodes, episode.actions].log()
         arrays["rewards"][:length, env] = episode.rewards
         arrays["valid"][:length, env] = True
         arrays["truncated" if episode.truncated else "terminated"][length - 1, env] = True

@@ -1,12 +1,12 @@
-"""Everything about a small game, exactly: values, optimal values, episodes, the policy's gradient.
+"""Solve a small game exactly: values, optimal values, all episodes, and the policy gradient.
 
-For any environment whose transitions can be listed and whose episodes end. Float64 throughout, by
-enumeration; nothing is sampled. S decision nodes, A actions. A policy is a table of probabilities
-[S, A]; results are differentiable in it, so the gradient with respect to logits, or to a network's
-parameters that the table was computed from, is one call of autograd.
+For any environment whose transitions can be listed and whose episodes end. All results are float64,
+by enumeration; nothing is sampled. S decision nodes, A actions. A policy is a table of
+probabilities [S, A]. Results are differentiable in it, so autograd gives their gradient with
+respect to its logits, or to the parameters of a network that computed them.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,11 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Node = Hashable
 
-
-class Way(Protocol):
-    """One way in which a step may go."""
+class Transition(Protocol):
+    """A possible outcome of a step."""
 
     @property
     def probability(self) -> float: ...  # noqa: D102
@@ -32,12 +30,12 @@ class Way(Protocol):
 
 @dataclass(frozen=True)
 class Game:
-    """An environment with listed transitions, whose nodes never come back within an episode."""
+    """An environment with listed transitions; no node occurs twice in an episode."""
 
-    start: Node
+    start: Hashable
     num_actions: int
-    transitions: Callable[[Any, int], list[Any]]
-    """From (node, action) to the ways that a step may go; their probabilities sum to 1."""
+    transitions: Callable[[Any, int], Sequence[Transition]]
+    """From (node, action) to all outcomes of the step; their probabilities sum to 1."""
     observe: Callable[[Any], Any]
     time_limit: int | None = None
     """Steps after which an episode is truncated."""
@@ -45,38 +43,38 @@ class Game:
 
 @dataclass(frozen=True)
 class Episode:
-    """One way in which an episode may go; T steps."""
+    """A possible episode of T steps."""
 
     probability: Tensor
     """Under the policy; differentiable."""
     nodes: list[int]
-    """[T] number of the node that each action was chosen in."""
+    """[T] index of the node of each action."""
     actions: list[int]
     rewards: list[float]
     truncated: bool
-    """Whether it was cut, rather than ended."""
+    """Whether the time limit ended it."""
     observations: list[Any]
-    """[T+1] of the nodes, the last one's included."""
+    """[T+1], the one after the last step included."""
 
 
 class Solver:
-    """The game's decision nodes, numbered from the start, and what is exact about them."""
+    """Enumerates a game; its decision nodes are numbered from the start."""
 
     def __init__(self, game: Game) -> None:
-        """Find every node that an episode without a time limit may reach."""
+        """Find every node that an episode without a time limit can reach."""
         self.game = game
         self.nodes: list[Any] = []
         self._discover(game.start)
         self.index = {node: number for number, node in enumerate(self.nodes)}
 
-    def _discover(self, node: Node) -> None:
+    def _discover(self, node: Hashable) -> None:
         if node in self.nodes:
             return
         self.nodes.append(node)
         for action in range(self.game.num_actions):
-            for way in self.game.transitions(node, action):
-                if not way.terminated:
-                    self._discover(way.successor)
+            for transition in self.game.transitions(node, action):
+                if not transition.terminated:
+                    self._discover(transition.successor)
 
     def observations(self) -> np.ndarray:
         """Return the observation of each node, [S, *O]."""
@@ -87,55 +85,56 @@ class Solver:
         rows: list[Tensor] = []
         for node in self.nodes:
             for action in range(self.game.num_actions):
-                total = values.new_zeros(())
-                for way in self.game.transitions(node, action):
-                    ahead = 0.0 if way.terminated else values[self.index[way.successor]]
-                    total = total + way.probability * (way.reward + gamma * ahead)
-                rows.append(total)
+                q = values.new_zeros(())
+                for t in self.game.transitions(node, action):
+                    next_value = 0.0 if t.terminated else values[self.index[t.successor]]
+                    q = q + t.probability * (t.reward + gamma * next_value)
+                rows.append(q)
         return torch.stack(rows).view(len(self.nodes), self.game.num_actions)
 
     def values(self, policy: Tensor, gamma: float = 1.0) -> Tensor:
-        """Return V [S] of a policy [S, A], as if there were no time limit."""
+        """Return V [S] of a policy [S, A], without the time limit."""
         values = policy.new_zeros(len(self.nodes))
+        # exact after S sweeps, since no node occurs twice in an episode
         for _ in self.nodes:
             values = (policy * self.action_values(values, gamma)).sum(1)
         return values
 
     def optimal_action_values(self, gamma: float = 1.0) -> Tensor:
-        """Return Q* [S, A], as if there were no time limit."""
+        """Return Q* [S, A], without the time limit."""
         values = torch.zeros(len(self.nodes), dtype=torch.float64)
         for _ in self.nodes:
             values = self.action_values(values, gamma).amax(1)
         return self.action_values(values, gamma)
 
     def episodes(self, policy: Tensor) -> list[Episode]:
-        """List every episode that a policy [S, A] may play, within the time limit."""
-        found: list[Episode] = []
+        """Return all possible episodes of a policy [S, A], with the time limit."""
+        complete: list[Episode] = []
 
-        def play(node: Any, so_far: Episode) -> None:
+        def extend(episode: Episode, node: Any) -> None:
             number = self.index[node]
             for action in range(self.game.num_actions):
-                for way in self.game.transitions(node, action):
-                    steps = len(so_far.actions) + 1
-                    episode = Episode(
-                        so_far.probability * policy[number, action] * way.probability,
-                        [*so_far.nodes, number],
-                        [*so_far.actions, action],
-                        [*so_far.rewards, way.reward],
-                        steps == self.game.time_limit and not way.terminated,
-                        [*so_far.observations, self.game.observe(way.successor)],
+                for t in self.game.transitions(node, action):
+                    num_steps = len(episode.actions) + 1
+                    longer = Episode(
+                        episode.probability * policy[number, action] * t.probability,
+                        [*episode.nodes, number],
+                        [*episode.actions, action],
+                        [*episode.rewards, t.reward],
+                        num_steps == self.game.time_limit and not t.terminated,
+                        [*episode.observations, self.game.observe(t.successor)],
                     )
-                    if way.terminated or episode.truncated:
-                        found.append(episode)
+                    if t.terminated or longer.truncated:
+                        complete.append(longer)
                     else:
-                        play(way.successor, episode)
+                        extend(longer, t.successor)
 
-        first = self.game.observe(self.game.start)
-        play(self.game.start, Episode(policy.new_ones(()), [], [], [], False, [first]))
-        return found
+        first_obs = self.game.observe(self.game.start)
+        extend(Episode(policy.new_ones(()), [], [], [], False, [first_obs]), self.game.start)
+        return complete
 
     def expected_return(self, policy: Tensor, gamma: float = 1.0) -> Tensor:
-        """Return the expected discounted sum of an episode's rewards, the time limit included."""
+        """Return the expected discounted return of an episode, with the time limit."""
         episodes = self.episodes(policy)
         returns = [sum(gamma**t * r for t, r in enumerate(e.rewards)) for e in episodes]
         return torch.stack(
@@ -143,7 +142,7 @@ class Solver:
         ).sum()
 
     def gradient(self, logits: Tensor, gamma: float = 1.0) -> Tensor:
-        """Return the gradient of the expected return in tabular softmax logits [S, A]."""
+        """Return the gradient of the expected return in the logits [S, A] of a tabular softmax."""
         leaf = logits.detach().double().requires_grad_()
         (gradient,) = torch.autograd.grad(self.expected_return(leaf.softmax(1), gamma), leaf)
         return gradient

@@ -1,4 +1,4 @@
-"""One estimator against theory: its exact expectation, and what real workers and learner sample."""
+"""Verify an estimator against theory: its exact expectation, and samples of workers and learner."""
 
 import math
 from dataclasses import dataclass, replace
@@ -9,30 +9,31 @@ from torch import Tensor
 
 from distpg.proof.estimators import PLAIN, Estimator
 from distpg.proof.gradients import (
-    every_observed,
     exact_gradients,
     has_critic,
+    observe_all,
     sampled_gradients,
     scaled_gradients,
 )
 from distpg.proof.scene import Scene
-from distpg.proof.theory import aim, expectation
+from distpg.proof.theory import expectation, true_gradient
 
-EXACT = 1e-10
-"""Distance that counts as none."""
-SCALED_EXACT = 1e-6
-"""The same where Psi that is all equal, but for float64's rounding, was divided by 1e-8."""
+TOLERANCE = 1e-10
+"""Maximum distance between equal gradients."""
+SCALED_TOLERANCE = 1e-6
+"""The same with normalized advantages: if all Psi are equal, their float64 rounding error is
+divided by 1e-8."""
 MAX_Z = 4.0
 MAX_STANDARD_ERROR = 0.02
 """Of the sampled mean, relative to the norm of the exact one."""
 MIN_COSINE = 0.9
-"""Between the true gradient and one that statistics of the batch have scaled."""
+"""Between the true gradient and the expectation of one that batch statistics scale."""
 MAX_BATCHES = 40_000
 
 
 @dataclass(frozen=True)
-class Row:
-    """What was found of an estimator; numbers of a batch of 4 episodes."""
+class EstimatorReport:
+    """The verification of an estimator; numbers are for batches of 4 episodes."""
 
     estimator: str
     verdict: Literal["PASS", "FAIL"]
@@ -41,7 +42,7 @@ class Row:
     bias: float
     """Distance of the exact expectation from the true gradient, relative to its norm."""
     theory: float | None
-    """What theory says the bias is; None where statistics of the batch scale the gradient."""
+    """The bias that theory predicts; None if batch statistics scale the gradient."""
     cosine: float
     """Between the exact expectation and the true gradient."""
     z: float
@@ -49,7 +50,7 @@ class Row:
     standard_error: float
     """Of the sampled mean, relative to the norm of the exact one."""
     variance: float
-    """Of a batch's gradient, exactly: the trace of the covariance."""
+    """Exact variance of a batch's gradient: the trace of the covariance."""
     sampled_variance: float
     variance_z: float
     """|z| of the sampled variance."""
@@ -59,17 +60,19 @@ class Row:
     """Variance of plain REINFORCE on the same game over this one's, each relative to its squared
     expectation."""
     batches: int
-    """Sampled."""
+    """Number of sampled batches."""
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Exact moments of a batch's gradient [P]."""
+    """Exact moments of a batch's gradient."""
 
     mean: Tensor
+    """[P]"""
     variance: float
+    """Mean squared distance from the mean."""
     fourth: float
-    """Of the distance from the mean."""
+    """Mean fourth power of that distance."""
 
     @property
     def noise(self) -> float:
@@ -77,31 +80,31 @@ class Moments:
         return self.variance / float(self.mean.square().sum())
 
 
-def verify(estimator: Estimator) -> Row:
-    """Prove an estimator, or find where it fails."""
-    truth = aim(estimator).flatten()
+def verify(estimator: Estimator) -> EstimatorReport:
+    """Check an estimator against theory and against samples."""
+    truth = true_gradient(estimator).flatten()
     exact = moments(estimator)
     bias = float((exact.mean - truth).norm() / truth.norm())
     cosine = float(torch.cosine_similarity(exact.mean, truth, dim=0))
     theory = None
     reasons: list[str] = []
-    stated = expectation(estimator.plain).flatten()
-    distance = float((moments(estimator.plain).mean - stated).norm())
-    if not distance < EXACT:
-        reasons.append(f"the expectation is {distance:.2g} from what theory says")
+    expected = expectation(estimator.plain).flatten()
+    distance = float((moments(estimator.plain).mean - expected).norm())
+    if not distance < TOLERANCE:
+        reasons.append(f"the expectation differs from theory by {distance:.2g}")
     if estimator.is_scaled:
         off = float((exact_gradients(estimator) - scaled_gradients(estimator)).abs().max())
-        if not off < SCALED_EXACT:
-            reasons.append(f"a batch's gradient is {off:.2g} from what its scaling makes of it")
+        if not off < SCALED_TOLERANCE:
+            reasons.append(f"a batch's gradient differs from the scaled plain one by {off:.2g}")
         if not cosine > MIN_COSINE:
-            reasons.append(f"the expectation points elsewhere: cosine {cosine:.3f}")
+            reasons.append(f"the expectation has the wrong direction: cosine {cosine:.3f}")
     else:
-        theory = float((stated - truth).norm() / truth.norm())
+        theory = float((expected - truth).norm() / truth.norm())
 
     batches = math.ceil(min(MAX_BATCHES, exact.noise / (0.95 * MAX_STANDARD_ERROR) ** 2))
     sampled = sampled_gradients(estimator, batches)
     error = sampled.std(0) / math.sqrt(batches)
-    # what never moves differs by float32's rounding alone
+    # constant components differ by float32 rounding only
     z = float(((sampled.mean(0) - exact.mean).abs() / error.clamp(min=1e-7)).max())
     standard_error = math.sqrt(exact.noise / batches)
     variance = float(sampled.var(0).sum())
@@ -113,7 +116,7 @@ def verify(estimator: Estimator) -> Row:
         reasons.append(f"the standard error of the sampled mean is {standard_error:.1%}")
     if not variance_z < MAX_Z:
         reasons.append(f"the sampled variance has |z| {variance_z:.1f}")
-    return Row(
+    return EstimatorReport(
         estimator=estimator.name,
         verdict="FAIL" if reasons else "PASS",
         reasons=reasons,
@@ -132,15 +135,15 @@ def verify(estimator: Estimator) -> Row:
 
 
 def reinforce_noise(scene: Scene) -> float:
-    """Return the relative variance of plain REINFORCE: total return, no baseline, own actions."""
-    played = replace(scene, off_policy=False, wrong_critic=False)
+    """Return the relative variance of plain REINFORCE: total return, no baseline, on-policy."""
+    on_policy = replace(scene, off_policy=False, wrong_critic=False)
     plain = {"advantage": "total_return", "baseline": "none", **PLAIN}
-    return moments(Estimator(plain, played)).noise
+    return moments(Estimator(plain, on_policy)).noise
 
 
 def moments(estimator: Estimator) -> Moments:
-    """Weigh every batch with its probability, in float64."""
-    _, probabilities = every_observed(estimator.scene, has_critic(estimator))
+    """Compute the moments over all possible batches, weighted by probability, in float64."""
+    _, probabilities = observe_all(estimator.scene, has_critic(estimator))
     gradients = exact_gradients(estimator)
     mean = probabilities @ gradients
     distances = (gradients - mean).square().sum(1)

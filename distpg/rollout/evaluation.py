@@ -11,7 +11,7 @@ from distpg.envs.make import EnvSource, make_vector_env
 from distpg.envs.vector_env import VectorEnv
 from distpg.errors import RunError
 from distpg.iteration import Evaluation
-from distpg.policy.acting import ActingPolicy
+from distpg.policy.acting import ActingPolicy, first_stuck
 from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
 from distpg.records import Weights
@@ -46,7 +46,7 @@ def run_episodes(
     faults: list[str] = []
     finished: list[list[tuple[float, int]]] = [[] for _ in range(num_envs)]
     while any(len(own) < share for own, share in zip(finished, shares, strict=True)):
-        if (env := acting.first_stuck(obs, needs_reset)) is not None:
+        if (env := first_stuck(policy, obs, needs_reset)) is not None:
             raise RunError(
                 f"in an evaluation, env {env}: at step {lengths[env]} of its episode the action "
                 "mask allows no action"

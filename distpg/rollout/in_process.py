@@ -1,15 +1,18 @@
 """Run all slots sequentially in this process, without Ray: the same loop for a debugger."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from distpg.config.config import Config
 from distpg.envs.make import EnvSource
 from distpg.errors import LateError, RunError
 from distpg.iteration import Collection, Evaluation, ProcessFaults
+from distpg.policy.acting import ActingPolicy, BehaviourPolicy
+from distpg.policy.actor_critic import Policy
 from distpg.records import Rollout, Weights
 from distpg.rollout.evaluation import Evaluator
 from distpg.rollout.slot_state import SlotState
@@ -58,13 +61,18 @@ class InProcessWorkers:
     """Collects the rollouts of the slots one after the other."""
 
     def __init__(
-        self, config: Config, source: EnvSource, states: Sequence[SlotState | None] = ()
+        self,
+        config: Config,
+        source: EnvSource,
+        states: Sequence[SlotState | None] = (),
+        *,
+        make_behaviour: Callable[[Policy, Tensor], BehaviourPolicy] = ActingPolicy,
     ) -> None:
         """Make a rollout worker for each slot, from its state if there is one."""
         self.timeout_s = config.phase_timeout
         self.stood = list(states) or [None] * config.slots
         self.slots = [
-            RolloutWorker(config, source, slot, state=state)
+            RolloutWorker(config, source, slot, state=state, make_behaviour=make_behaviour)
             for slot, state in enumerate(self.stood)
         ]
         self.evaluator = Evaluator(config, source) if config.eval_every else None

@@ -5,15 +5,17 @@ rollouts but its recurrent state. T steps, N envs.
 """
 
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from distpg.config.config import Config
 from distpg.envs.make import EnvSource, make_vector_env
 from distpg.errors import RunError
-from distpg.policy.acting import ActingPolicy
+from distpg.policy.acting import ActingPolicy, BehaviourPolicy, first_stuck
 from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
 from distpg.records import Rollout, RolloutStats, Weights
@@ -44,6 +46,7 @@ class RolloutWorker:
         *,
         incarnation: int = 0,
         state: SlotState | None = None,
+        make_behaviour: Callable[[Policy, Tensor], BehaviourPolicy] = ActingPolicy,
     ) -> None:
         """Make the envs, fresh or restored.
 
@@ -53,8 +56,11 @@ class RolloutWorker:
             slot: Place in the batch, from 0.
             incarnation: How often this slot was started with fresh envs before; a state knows.
             state: What to restore.
+            make_behaviour: Makes what acts in a rollout, from a policy with the given weights and
+                a recurrent state [N, S].
         """
         self.config = config
+        self.make_behaviour = make_behaviour
         self.incarnation = state.incarnation if state else incarnation
         self.key = (config.seed, slot, self.incarnation)
         self.slot = slot
@@ -90,17 +96,17 @@ class RolloutWorker:
         episodes_left = np.full(self.config.num_envs, self.config.episodes)
         buffer = RolloutBuffer.of(self.policy, self.config)
         buffer.put_obs(0, self.obs)
-        acting = ActingPolicy(self.policy, torch.from_numpy(self.recurrent_state))
+        behaviour = self.make_behaviour(self.policy, torch.from_numpy(self.recurrent_state))
         first_resets, t, step_faults = self.needs_reset, 0, dict[tuple[int, int], str]()
         while episodes_left.any() if whole_episodes else t < self.config.num_steps:
             buffer.make_room(t)
             obs = buffer.row(t)
-            if (env := acting.first_stuck(obs, self.needs_reset)) is not None:
+            if (env := first_stuck(self.policy, obs, self.needs_reset)) is not None:
                 raise RunError(
                     f"slot {self.slot}, env {env}: at step {t} of the rollout its action mask "
                     "allows no action"
                 )
-            actions, outputs = acting.act(obs, self.needs_reset, generator)
+            actions, outputs = behaviour.act(obs, self.needs_reset, generator)
             step_began = time.perf_counter()
             step = self.envs.step(self.policy.to_bounds(actions))
             step_s += time.perf_counter() - step_began
@@ -124,8 +130,7 @@ class RolloutWorker:
         steps["rewards"] = np.where(valid, steps["rewards"], np.float32(0))
         for name in ("terminated", "truncated"):
             steps[name] = steps[name] & valid
-        distribution = self.policy.distribution_of(torch.from_numpy(steps.pop("outputs")))
-        steps["logprobs"] = distribution.log_prob(torch.from_numpy(steps["actions"])).numpy()
+        steps["logprobs"] = behaviour.log_prob(steps["actions"], steps.pop("outputs"))
         rollout = Rollout(
             obs=obs,
             state=self.recurrent_state,
@@ -134,7 +139,7 @@ class RolloutWorker:
             **steps,
         )
         # a view would keep the buffers of all previous rollouts alive
-        self.recurrent_state = acting.recurrent_state.numpy().copy()
+        self.recurrent_state = behaviour.recurrent_state.numpy().copy()
         returns, lengths = self.episodes.finish(steps["rewards"], valid, needs_reset)
         env_steps = int(np.count_nonzero(valid))
         resets = np.concatenate([first_resets[None], needs_reset[:-1]])

@@ -116,7 +116,7 @@ def test_bounds_are_kept_infinite_or_not() -> None:
     ids=str,
 )
 def test_an_unsupported_observation_is_named_with_what_is_supported(space: gym.Space[Any]) -> None:
-    with pytest.raises(InputError, match=r"--env-id: Env-v0 .*(Text|Sequence).*supported are Box"):
+    with pytest.raises(InputError, match=r"--env-id: Env-v0 .*(Text|Sequence).*supported: Box"):
         describe_obs(space, "Env-v0")
 
 
@@ -126,7 +126,7 @@ def test_an_unsupported_observation_is_named_with_what_is_supported(space: gym.S
     ids=str,
 )
 def test_an_unsupported_action_is_named_with_what_is_supported(space: gym.Space[Any]) -> None:
-    with pytest.raises(InputError, match=r"--env-id: Env-v0 .*supported are Discrete"):
+    with pytest.raises(InputError, match=r"--env-id: Env-v0 .*supported: Discrete"):
         describe_action(space, "Env-v0")
 
 

@@ -15,7 +15,7 @@ from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 
 from distpg import Config, InputError, RunError, evaluate, load_policy, train
 from distpg.doctor.check import Check
-from distpg.doctor.environment import ALONE, BUILT_ON, checks
+from distpg.doctor.environment import BASIC_CHECKS, RUN_CHECKS, checks
 from distpg.envs.make import EnvSource, find_env, make_vector_env, source_of
 from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
@@ -232,8 +232,8 @@ class MaskedBox(gym.Env[Any, Any]):
 @pytest.mark.parametrize(
     ("make_env", "problem"),
     [
-        (WrongMask, "the action mask has 4 entries, where there are 5 actions"),
-        (lambda: MaskedBox("box"), "a mask has an entry for each choice"),
+        (WrongMask, "the action mask has 4 entries, but there are 5 actions"),
+        (lambda: MaskedBox("box"), "a mask needs one entry for each choice"),
         (lambda: MaskedBox("alone"), "observes nothing but its action_mask"),
     ],
 )
@@ -288,7 +288,7 @@ class ToldOfAll(CartPoleVectorEnv):
 def test_a_mask_that_a_vector_implementation_tells_in_its_info_is_not_ignored() -> None:
     gym.register("ToldOfAll-v0", vector_entry_point="tests.envs.test_masks:ToldOfAll")
     try:
-        with pytest.raises(InputError, match="ToldOfAll-v0: its vector implementation tells"):
+        with pytest.raises(InputError, match="ToldOfAll-v0: its vector implementation has an action_mask"):
             check_env(find_env("ToldOfAll-v0", {}), 60)
     finally:
         gym.registry.pop("ToldOfAll-v0")
@@ -319,7 +319,7 @@ def test_an_environment_with_masks_is_examined_by_what_they_allow() -> None:
         found = {one.name: one for one in checks(name, way) if isinstance(one, Check)}
         assert "FAIL" not in {check.status for check in found.values()}, found
         assert found["masks"].found.startswith("allow ")
-        assert list(found) == [*ALONE, *BUILT_ON]
+        assert list(found) == [*BASIC_CHECKS, *RUN_CHECKS]
     stuck = [one for one in checks(name, {"stuck_at": 7}) if isinstance(one, Check)]
     (failure,) = (check for check in stuck if check.status == "FAIL")
     assert failure.name == "masks"

@@ -162,7 +162,7 @@ def test_demonstrations_may_have_masks_and_one_of_what_is_forbidden_is_named(
     make_env = partial(Strict, tells="leaf")
     minari.datasets[NAME] = demonstrated([3, 3, 0])
     message = refused(NAME, tmp_path, make_env=make_env)
-    assert f"episode 0 of {NAME}: its action at step 1 is one that the mask forbids" in message
+    assert f"episode 0 of {NAME}: the action mask forbids the action at step 1" in message
     minari.datasets[NAME] = demonstrated([3, 2, 0])
     outcome = imitate(tiny(), NAME, make_env=make_env, run_dir=tmp_path / "run", quiet=True)
     assert outcome.result["labels"] == 3

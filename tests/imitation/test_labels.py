@@ -8,7 +8,7 @@ import torch
 
 from distpg.imitation import labels
 from distpg.imitation.cloner import Cloner
-from distpg.imitation.labels import RecurrentRelabeler, ask
+from distpg.imitation.labels import RecurrentRelabeler, query
 from distpg.imitation.sources import FunctionExpert
 from distpg.policy.actor_critic import Policy
 from distpg.policy.recurrent import SEQUENCE
@@ -34,7 +34,7 @@ def test_an_expert_may_write_into_what_it_is_shown() -> None:
         return said
 
     before = SEEN["obs"].copy()
-    assert ask(FunctionExpert("wipes", wipes), table().policy, SEEN).tolist() == [0, 1, 1, 0, 1]
+    assert query(FunctionExpert("wipes", wipes), table().policy, SEEN).tolist() == [0, 1, 1, 0, 1]
     np.testing.assert_array_equal(SEEN["obs"], before)
 
 
@@ -46,7 +46,7 @@ def test_many_observations_are_asked_about_in_parts(monkeypatch: pytest.MonkeyPa
         sizes.append(len(obs))
         return on_diamond_hill(obs)
 
-    assert ask(FunctionExpert("counts", counts), table().policy, SEEN).tolist() == [0, 1, 1, 0, 1]
+    assert query(FunctionExpert("counts", counts), table().policy, SEEN).tolist() == [0, 1, 1, 0, 1]
     assert sizes == [2, 2, 1]
 
 
@@ -105,7 +105,7 @@ def test_a_students_memory_is_worked_out_anew_and_goes_on_from_round_to_round() 
     student = Cloner(run.config, envs.obs_spec, envs.action_spec, num_rounds=3)
     rounds = played(run, 3)
     batches = [Batch.join(rollouts, student.device) for rollouts in rounds]
-    labels = student.gathered(batches)
+    labels = student.gather(batches)
     with torch.no_grad():
         modes = student.policy(labels.obs).mode().numpy()
         columns = [

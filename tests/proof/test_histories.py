@@ -14,7 +14,7 @@ from distpg.envs import diamond_hill
 from distpg.learner.diagnosis import policy_gradient
 from distpg.learner.learner import Learner
 from distpg.proof.gradients import double_precision
-from distpg.proof.scene import rollout_of, table
+from distpg.proof.scene import rollout_of, tabular_policy
 from distpg.proof.solver import Episode, Game, Solver
 from distpg.records import Batch, Rollout
 from distpg.spaces import MASK, ActionSpec, Leaf, ObsSpec
@@ -60,7 +60,7 @@ def forbidden(observation: int) -> list[int]:
 
 
 def played(learner: Learner, episode: Episode) -> Rollout:
-    rollout = rollout_of([episode], table([CHANCES] * 3))
+    rollout = rollout_of([episode], tabular_policy([CHANCES] * 3))
     obs = dict(rollout.obs)
     if learner.policy.is_masked:
         obs[MASK] = np.array([[forbidden(int(o))] for o in obs["obs"][:, 0]], np.int8)
@@ -86,7 +86,7 @@ def test_the_mean_gradient_over_all_episodes_is_that_of_the_expected_return(
 ) -> None:
     hill = diamond_hill
     solver = Solver(Game(hill.START, 2, hill.transitions, hill.number))
-    episodes = solver.episodes(table([CHANCES] * 3))
+    episodes = solver.episodes(tabular_policy([CHANCES] * 3))
     with double_precision():
         learner = make_learner(**case)
         names = dict(learner.policy.named_parameters())
@@ -113,7 +113,7 @@ def test_an_episode_that_is_forbidden_has_no_chance() -> None:
     hill = diamond_hill
     solver = Solver(Game(hill.START, 2, hill.transitions, hill.number))
     learner = make_learner(masked=True, recurrent="lstm")
-    fallen = [e for e in solver.episodes(table([CHANCES] * 3)) if e.actions[:2] == [0, 0]]
+    fallen = [e for e in solver.episodes(tabular_policy([CHANCES] * 3)) if e.actions[:2] == [0, 0]]
     assert fallen
     with double_precision():
         assert all(float(chance(make_learner(True), played(learner, e))) == 0 for e in fallen)

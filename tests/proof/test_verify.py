@@ -49,7 +49,7 @@ def nothing_is_remembered() -> Iterator[None]:
     remembering = (
         gradients.gradients_by_settings,
         gradients.plain_statistics,
-        gradients.sampled_credits,
+        gradients.sampled_targets,
     )
     for function in remembering:
         function.cache_clear()
@@ -92,7 +92,7 @@ def test_fault_a_baseline_that_depends_on_the_action(
         return trajectories.values + 0.2 * (credit - trajectories.values)
 
     monkeypatch.setitem(baselines.BASELINES, "value", shrinks_the_credit)
-    assert "from what theory says" in reasons(TO_GO | {"baseline": "value"} | scaling)
+    assert "differs from theory" in reasons(TO_GO | {"baseline": "value"} | scaling)
 
 
 def test_fault_returns_that_leak_into_the_episode_before(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +146,7 @@ def test_fault_a_truncation_that_counts_as_a_termination(monkeypatch: pytest.Mon
         return right(rewards, values, next_values, terminated | truncated, truncated, **decays)
 
     monkeypatch.setattr(advantages, "gae", ends)
-    assert "from what theory says" in reasons(GAE, Scene(truncated=True))
+    assert "differs from theory" in reasons(GAE, Scene(truncated=True))
 
 
 @SCALED
@@ -159,7 +159,7 @@ def test_fault_a_mean_with_the_samples_own_return_in_it(
 
     settings = TO_GO | {"advantage": "total_return", "baseline": "mean"}
     monkeypatch.setattr(baselines, "mean_of_others", of_all)
-    assert "from what theory says" in reasons(settings | scaling)
+    assert "differs from theory" in reasons(settings | scaling)
     # the gradient is shrunk by 1 - 1/N
     assert verify(Estimator(settings)).bias == pytest.approx(1 / 4, abs=1e-6)
 
@@ -187,7 +187,7 @@ def test_fault_advantages_that_are_normalized_wrongly(
 ) -> None:
     monkeypatch.setattr(learner, "normalize", wrong)
     found = reasons(TO_GO | {"normalize_advantages": True, "loss_average": average})
-    assert "from what its scaling makes of it" in found
+    assert "differs from the scaled plain one" in found
 
 
 def test_fault_an_average_over_more_steps_than_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,7 +196,7 @@ def test_fault_an_average_over_more_steps_than_are_valid(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(losses, "ratio_loss", padded)
     settings = {**TO_GO, "surrogate": "detached_ratio", "loss_average": "per_step"}
-    assert "from what theory says" in reasons(settings)
+    assert "differs from theory" in reasons(settings)
 
 
 @pytest.mark.parametrize("critic", ["exact", "wrong"])
@@ -213,7 +213,7 @@ def test_fault_a_bootstrap_off_by_one(monkeypatch: pytest.MonkeyPatch, critic: s
 
     # with the exact V, a step more or less changes no expectation
     monkeypatch.setattr(advantages, "n_step", state_before if critic == "exact" else step_more)
-    assert "from what theory says" in reasons(ONE_STEP, Scene(wrong_critic=critic == "wrong"))
+    assert "differs from theory" in reasons(ONE_STEP, Scene(wrong_critic=critic == "wrong"))
 
 
 def test_the_combinations_are_all_that_the_configuration_allows() -> None:
