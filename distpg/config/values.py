@@ -52,7 +52,7 @@ def check_value(name: str, value: object, hint: Any) -> None:
     Raises:
         InputError: names the flag, the value and what is allowed.
     """
-    problem = misfit(value, hint)
+    problem = describe_mismatch(value, hint)
     if problem:
         raise InputError(f"{flag(name)}: {value!r} is not {problem}")
 
@@ -64,26 +64,28 @@ def check_fields(kind: type, fields: Mapping[str, object]) -> None:
         InputError: names the field.
     """
     for name, hint in typing.get_type_hints(kind, include_extras=True).items():
-        problem = misfit(fields[name], hint) if name in fields else ""
+        problem = describe_mismatch(fields[name], hint) if name in fields else ""
         if problem:
             raise InputError(f"{name}: {fields[name]!r} is not {problem}")
 
 
-def misfit(value: object, hint: Any) -> str:
+def describe_mismatch(value: object, hint: Any) -> str:
     """Say what a value should have been, or nothing where it fits its annotation."""
     if typing.get_origin(hint) is Annotated:
         kind, limits = typing.get_args(hint)
-        return misfit(value, kind) or ("" if value in limits else str(limits))
+        return describe_mismatch(value, kind) or ("" if value in limits else str(limits))
     origin, options = typing.get_origin(hint), typing.get_args(hint)
     if origin is types.UnionType or origin is typing.Union:
-        problems = [misfit(value, option) for option in options]
+        problems = [describe_mismatch(value, option) for option in options]
         return "" if "" in problems else " or ".join(problems)
     if origin is Literal:
         return "" if value in options else "one of " + one_of(options)
     if origin is tuple:
         if not isinstance(value, tuple):
             return "a list of numbers"
-        problems = [misfit(item, options[0]) for item in typing.cast("tuple[object, ...]", value)]
+        problems = [
+            describe_mismatch(item, options[0]) for item in typing.cast("tuple[object, ...]", value)
+        ]
         return next((f"a list of numbers, each {problem}" for problem in problems if problem), "")
     if hint is float:
         fits = isinstance(value, int | float) and not isinstance(value, bool)

@@ -16,7 +16,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 
 from distpg.config.settings import EnvKwargs
-from distpg.config.values import misfit, nearest, one_of
+from distpg.config.values import describe_mismatch, nearest, one_of
 from distpg.errors import InputError
 
 ATARI = "envpool.atari"
@@ -135,7 +135,7 @@ def _check_kwargs(env_id: str, kwargs: EnvKwargs, defaults: dict[str, Any]) -> N
                 f"{one_of(allowed)}"
             )
         kind = type(defaults[name])
-        problem = misfit(value, kind) if kind in (int, float, str, bool) else ""
+        problem = describe_mismatch(value, kind) if kind in (int, float, str, bool) else ""
         if problem:
             raise InputError(f"--env-kwargs: {name}: {value!r} is not {problem}")
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
-from distpg.config.values import Range, misfit
+from distpg.config.values import Range, describe_mismatch
 from distpg.errors import InputError, RunError, concerning
 from distpg.policy.architecture import Architecture
 from distpg.policy.encoders import Encoder, ObsEncoder
@@ -73,7 +73,7 @@ class CustomEncoder(Encoder):
             count: Any = getattr(self.module, "num_features", None)
         except (Exception, SystemExit) as error:
             raise InputError(f"it cannot be made: {format_user_error(error)}") from error
-        if misfit(count, Annotated[int, Range(1, 10**6)]):
+        if describe_mismatch(count, Annotated[int, Range(1, 10**6)]):
             raise InputError(f"its num_features is {count!r}; set it to how many features it gives")
         self.num_features = count
         try:

@@ -19,7 +19,7 @@ import safetensors
 import safetensors.numpy
 
 from distpg.config.config import Config
-from distpg.config.values import Range, misfit
+from distpg.config.values import Range, describe_mismatch
 from distpg.errors import InputError, concerning
 from distpg.policy.architecture import Architecture
 from distpg.policy.file import check_finite, policy_bytes, read_policy
@@ -159,7 +159,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         with concerning(str(folder / MANIFEST)):
             progress = Progress.from_json(manifest["progress"])
             best_return = manifest["best_return"]
-            if misfit(best_return, float | None):
+            if describe_mismatch(best_return, float | None):
                 raise InputError(f"best_return is {best_return!r}, which is no number")
         return Checkpoint(learner, progress, slots, best_return, folder, origin)
     except (OSError, safetensors.SafetensorError) as error:
@@ -203,7 +203,7 @@ def check_counts(counts: Any) -> dict[str, int]:
         ValueError, AttributeError: names it.
     """
     for name, count in counts.items():
-        if misfit(count, Annotated[int, Range(0, 2**63)]):
+        if describe_mismatch(count, Annotated[int, Range(0, 2**63)]):
             raise ValueError(f"{name} is {count!r:.30}")
     return dict(counts)
 
