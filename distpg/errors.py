@@ -48,7 +48,7 @@ class ObjectLostError(RunError):
 
 
 @contextmanager
-def concerning(what: str) -> Generator[None]:
+def prefix_errors(what: str) -> Generator[None]:
     """Name what input an error is about, which is raised where that is not known.
 
     Raises:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from distpg.envs.make import EnvSource, make_vector_env
-from distpg.errors import InputError, RunError, concerning
+from distpg.errors import InputError, RunError, prefix_errors
 from distpg.imitation.dataset import load_dataset
 from distpg.imitation.expert import Demonstrator, Expert, ImitationContext, check_spaces
 from distpg.imitation.labels import ExpertPolicy, RecurrentRelabeler, as_it_is, ask, query_relabeler
@@ -148,7 +148,7 @@ def function_expert(name: str) -> FunctionExpert:
     Raises:
         InputError: there is no such function.
     """
-    with concerning(f"--expert {name:.200}"):
+    with prefix_errors(f"--expert {name:.200}"):
         found = import_object(name)
         if not callable(found):
             raise InputError(f"it is {found!r:.60}, which is no function")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from distpg.config.values import Range, describe_mismatch
-from distpg.errors import InputError, RunError, concerning
+from distpg.errors import InputError, RunError, prefix_errors
 from distpg.policy.architecture import Architecture
 from distpg.policy.encoders import Encoder, ObsEncoder
 from distpg.spaces import Leaf, ObsSpec
@@ -27,7 +27,7 @@ def make_encoder(obs_spec: ObsSpec, parts: Architecture) -> Encoder:
     """
     if parts.encoder is None:
         return ObsEncoder(obs_spec, parts)
-    with concerning(f"--encoder {name_of(parts.encoder)}"):
+    with prefix_errors(f"--encoder {name_of(parts.encoder)}"):
         return CustomEncoder(obs_spec, parts)
 
 

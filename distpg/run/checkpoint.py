@@ -20,7 +20,7 @@ import safetensors.numpy
 
 from distpg.config.config import Config
 from distpg.config.values import Range, describe_mismatch
-from distpg.errors import InputError, concerning
+from distpg.errors import InputError, prefix_errors
 from distpg.policy.architecture import Architecture
 from distpg.policy.file import check_finite, policy_bytes, read_policy
 from distpg.progress import Progress
@@ -156,7 +156,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         check_finite(folder / LEARNER, learner.arrays)
         slots = read_slots(folder / SLOTS, contents[SLOTS]) if SLOTS in contents else ()
         origin = f"{folder}, written by distpg {version}"
-        with concerning(str(folder / MANIFEST)):
+        with prefix_errors(str(folder / MANIFEST)):
             progress = Progress.from_json(manifest["progress"])
             best_return = manifest["best_return"]
             if describe_mismatch(best_return, float | None):

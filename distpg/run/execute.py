@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from distpg.config.config import Config
 from distpg.envs.make import EnvSource
-from distpg.errors import RunError, concerning
+from distpg.errors import RunError, prefix_errors
 from distpg.policy.architecture import Architecture
 from distpg.policy.file import policy_bytes
 from distpg.progress import Progress
@@ -203,7 +203,7 @@ def check(plan: Plan) -> tuple[Plan, tuple[ObsSpec, ActionSpec]]:
 
         make_encoder(obs_spec, parts)
     if plan.resume:
-        with concerning(plan.resume.origin):
+        with prefix_errors(plan.resume.origin):
             check_slots(source, plan.config, plan.resume.slots)
     return dataclasses.replace(plan, source=source), (obs_spec, action_spec)
 
@@ -260,10 +260,10 @@ def workers_and_learner(
             workers.wait_until_ready()
         device, threads = learner.placement()
         if plan.resume:
-            with concerning(plan.resume.origin):
+            with prefix_errors(plan.resume.origin):
                 learner.load(plan.resume.learner)
         elif plan.start_from:
-            with concerning(f"--init-from {config.init_from}"):
+            with prefix_errors(f"--init-from {config.init_from}"):
                 learner.start_from(plan.start_from)
         yield workers, learner, dataclasses.replace(config, device=device, learner_threads=threads)
 

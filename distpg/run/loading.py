@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from distpg.config.config import Config
-from distpg.errors import InputError, concerning
+from distpg.errors import InputError, prefix_errors
 from distpg.policy.file import PolicyFile, read_policy
 from distpg.records import LearnerState
 from distpg.run.checkpoint import POLICY, Checkpoint, list_checkpoints, load_checkpoint
@@ -46,7 +46,7 @@ def first_networks(config: Config) -> tuple[LearnerState | None, list[str]]:
     """
     if config.init_from is None:
         return None, []
-    with concerning("--init-from"):
+    with prefix_errors("--init-from"):
         return load_networks(RunDir.open(Path(config.init_from)))
 
 

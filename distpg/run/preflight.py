@@ -12,7 +12,7 @@ from distpg.envs.guard import ATTEMPTS, FAULT
 from distpg.envs.make import EnvSource, make_vector_env
 from distpg.envs.masks import MaskSource, find_masks, some_action
 from distpg.envs.vector_env import VectorEnv
-from distpg.errors import InputError, LateError, RunError, concerning
+from distpg.errors import InputError, LateError, RunError, prefix_errors
 from distpg.policy.architecture import Architecture
 from distpg.rollout.slot_state import SlotState, slots_to_bytes
 from distpg.signals import deadline
@@ -42,7 +42,7 @@ def check_env(source: EnvSource, timeout_s: float) -> tuple[EnvSource, ObsSpec, 
         raise InputError(
             f"--env-id: {source.name} was not made within --phase-timeout {timeout_s:g} s"
         ) from None
-    with closing(made) as envs, concerning(f"--env-id: {source.name}"):
+    with closing(made) as envs, prefix_errors(f"--env-id: {source.name}"):
         try:
             with deadline(timeout_s):
                 masks = play(envs)
