@@ -60,6 +60,6 @@ def prefix_errors(what: str) -> Generator[None]:
         raise InputError(f"{what}: {error}") from error
 
 
-def describe(error: BaseException) -> str:
+def format_error(error: BaseException) -> str:
     """Write an exception in a line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

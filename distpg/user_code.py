@@ -6,7 +6,7 @@ import traceback
 from pathlib import Path
 
 from distpg.config.values import nearest
-from distpg.errors import InputError, describe
+from distpg.errors import InputError, format_error
 
 CALLERS = ("distpg", "gymnasium", "importlib", "torch")
 """Packages that an exception may pass through on its way out of the user's code."""
@@ -37,4 +37,4 @@ def format_user_error(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     places = [frame for frame in frames if not frame.filename.startswith(not_the_users)]
     place = f" ({Path(places[-1].filename).name}, line {places[-1].lineno})" if places else ""
-    return describe(error) + place
+    return format_error(error) + place

@@ -13,7 +13,7 @@ import psutil
 from distpg.actors.head import monitoring, ping
 from distpg.config.config import Config
 from distpg.envs.make import EnvSource
-from distpg.errors import InputError, describe
+from distpg.errors import InputError, format_error
 from distpg.signals import held_back
 
 QUIET = {
@@ -48,7 +48,7 @@ def check_travels(source: EnvSource) -> None:
         cloudpickle.dumps(source)  # pyright: ignore[reportPrivateImportUsage]
     except Exception as error:
         raise InputError(
-            f"--env-id: {source.name} cannot be sent to a worker: {describe(error)}; have it made "
+            f"--env-id: {source.name} cannot be sent to a worker: {format_error(error)}; have it made "
             "of what can be pickled, or take --num-workers 0"
         ) from error
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 import gymnasium as gym
 import numpy as np
 
-from distpg.errors import describe
+from distpg.errors import format_error
 
 FAULT = "distpg_fault"
 """Key of the info in which a raised exception is told."""
@@ -45,7 +45,7 @@ class Guard(gym.Wrapper[Any, Any, Any, Any]):
             self.last, info = self._first(seed, options)
         except Exception as error:
             self.last, info = self._renew(options)
-            info = {**info, FAULT: describe(error)}
+            info = {**info, FAULT: format_error(error)}
         return self.last, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
@@ -57,7 +57,7 @@ class Guard(gym.Wrapper[Any, Any, Any, Any]):
                 check_finite(obs, reward)
         except Exception as error:
             self._renew()
-            return self.last, 0.0, False, True, {FAULT: describe(error)}
+            return self.last, 0.0, False, True, {FAULT: format_error(error)}
         self.last = obs
         return obs, reward, terminated, truncated, info
 
