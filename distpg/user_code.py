@@ -5,7 +5,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from distpg.config.values import nearest
+from distpg.config.values import did_you_mean
 from distpg.errors import InputError, format_error
 
 CALLERS = ("distpg", "gymnasium", "importlib", "torch")
@@ -26,7 +26,7 @@ def import_object(name: str) -> object:
     except (Exception, SystemExit) as error:
         raise InputError(f"it cannot be imported: {format_user_error(error)}") from error
     if attribute not in names:
-        raise InputError(f"{module} has no {attribute}{nearest(attribute, names)}")
+        raise InputError(f"{module} has no {attribute}{did_you_mean(attribute, names)}")
     return names[attribute]
 
 

@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 
 from distpg.config.combinations import check_combinations
 from distpg.config.derived import DerivedSettings
-from distpg.config.values import check_value, flag, is_toml, nearest, one_of
+from distpg.config.values import check_value, did_you_mean, flag, is_toml, one_of
 from distpg.errors import InputError
 
 Settings = TypeVar("Settings", bound=DerivedSettings)
@@ -113,11 +113,11 @@ def check_names(names: Iterable[str]) -> None:
     """Refuse what is not the name of a setting.
 
     Raises:
-        InputError: suggests the nearest name.
+        InputError: suggests the did_you_mean name.
     """
     for name in names:
         if name not in hints():
-            raise InputError(f"{name}: no such setting{nearest(name, hints())}")
+            raise InputError(f"{name}: no such setting{did_you_mean(name, hints())}")
 
 
 def check_algo(algo: object) -> None:

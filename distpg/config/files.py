@@ -13,7 +13,7 @@ from typing import Any
 import tomli_w
 
 from distpg.config.config import Config, check_algo, from_toml, hints
-from distpg.config.values import check_value, nearest, one_of
+from distpg.config.values import check_value, did_you_mean, one_of
 from distpg.errors import InputError
 
 
@@ -46,7 +46,7 @@ def read_settings(source: str) -> dict[str, Any]:
         else:
             raise InputError(
                 f"--config: {source!r} is neither a file nor a recipe; the recipes are "
-                f"{one_of(recipes())}{nearest(source, recipes())}"
+                f"{one_of(recipes())}{did_you_mean(source, recipes())}"
             )
         settings = from_toml(tomllib.loads(text))
         check_algo(settings.get("algo", "ppo"))

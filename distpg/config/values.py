@@ -40,7 +40,7 @@ def one_of(names: typing.Iterable[str]) -> str:
     return ", ".join(names)
 
 
-def nearest(name: str, names: typing.Iterable[str]) -> str:
+def did_you_mean(name: str, names: typing.Iterable[str]) -> str:
     """Suggest the names closest to a misspelt one, as the end of a message."""
     close = difflib.get_close_matches(name, list(names), n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(close)}?" if close else ""

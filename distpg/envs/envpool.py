@@ -16,7 +16,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 
 from distpg.config.settings import EnvKwargs
-from distpg.config.values import describe_mismatch, nearest, one_of
+from distpg.config.values import describe_mismatch, did_you_mean, one_of
 from distpg.errors import InputError
 
 ATARI = "envpool.atari"
@@ -31,12 +31,12 @@ def check_env_id(env_id: str) -> None:
     """Refuse an id that EnvPool does not have.
 
     Raises:
-        InputError: suggests the nearest; or EnvPool is missing.
+        InputError: suggests the did_you_mean; or EnvPool is missing.
     """
     if env_id not in _names():
         raise InputError(
             f"--env-id: {env_id!r} is not in EnvPool; take --env-backend gymnasium, or an id that "
-            f"EnvPool has{nearest(env_id, _names())}"
+            f"EnvPool has{did_you_mean(env_id, _names())}"
         )
 
 
