@@ -30,7 +30,7 @@ def at_once(number: int, frame: object) -> None:
 
 
 @contextmanager
-def held_back() -> Generator[None]:
+def defer_signals() -> Generator[None]:
     """Let no signal interrupt the block: what has half started could not be ended."""
     came: list[int] = []
     with handled(lambda number, frame: came.append(number)):

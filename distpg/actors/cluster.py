@@ -14,7 +14,7 @@ from distpg.actors.head import monitoring, ping
 from distpg.config.config import Config
 from distpg.envs.make import EnvSource
 from distpg.errors import InputError, format_error
-from distpg.signals import held_back
+from distpg.signals import defer_signals
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -120,7 +120,7 @@ def own_ray(config: Config, say: Callable[[str], None]) -> Generator[None]:
     with environment(LOOPBACK | TOKEN | FORGETFUL), loopback, ExitStack() as stack:
         try:
             # logical CPUs: a worker that is never scheduled would only be waited for
-            with held_back(), changed(Node, **dict.fromkeys(SERVICES, nothing)):
+            with defer_signals(), changed(Node, **dict.fromkeys(SERVICES, nothing)):
                 ray.init(address="local", num_cpus=wanted, include_dashboard=False, **SILENT)
                 stack.callback(agents_guard().communicate)
             yield

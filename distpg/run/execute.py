@@ -26,7 +26,7 @@ from distpg.run.preflight import check_env, check_slots
 from distpg.run.safeguard import Rollback, SaveAnomalies
 from distpg.run.summary import command_line, continue_flags, next_steps, summarize
 from distpg.run.unused_settings import idle_settings
-from distpg.signals import at_once, handled, held_back
+from distpg.signals import at_once, defer_signals, handled
 from distpg.spaces import ActionSpec, ObsSpec
 from distpg.train import LearnerProtocol, StopCondition, Watcher, Workers, train_loop
 
@@ -116,7 +116,7 @@ def execute(plan: Plan) -> Outcome:
         plan, specs = check(plan)
         # if the run does not start, no empty run directory stays
         unstarted = stack.enter_context(ExitStack())
-        with held_back():
+        with defer_signals():
             made = [] if plan.resume else plan.run.claim(overwrite=plan.overwrite)
             unstarted.callback(plan.run.disclaim, made)
         stack.enter_context(plan.run.locked())
