@@ -11,8 +11,8 @@ NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 @contextmanager
-def handled(handle: Callable[[int, object], None]) -> Generator[None]:
-    """Have the signals handled within the block, where this is the main thread."""
+def handle_signals(handle: Callable[[int, object], None]) -> Generator[None]:
+    """Have the signals handle_signals within the block, where this is the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -33,7 +33,7 @@ def at_once(number: int, frame: object) -> None:
 def defer_signals() -> Generator[None]:
     """Let no signal interrupt the block: what has half started could not be ended."""
     came: list[int] = []
-    with handled(lambda number, frame: came.append(number)):
+    with handle_signals(lambda number, frame: came.append(number)):
         yield
     if came:
         signal.raise_signal(came[0])

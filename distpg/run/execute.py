@@ -26,7 +26,7 @@ from distpg.run.preflight import check_env, check_slots
 from distpg.run.safeguard import Rollback, SaveAnomalies
 from distpg.run.summary import command_line, continue_flags, next_steps, summarize
 from distpg.run.unused_settings import idle_settings
-from distpg.signals import at_once, defer_signals, handled
+from distpg.signals import at_once, defer_signals, handle_signals
 from distpg.spaces import ActionSpec, ObsSpec
 from distpg.train import LearnerProtocol, StopCondition, Watcher, Workers, train_loop
 
@@ -112,7 +112,7 @@ def execute(plan: Plan) -> Outcome:
 
     with ExitStack() as stack:
         # there is nothing to save yet
-        stack.enter_context(handled(at_once))
+        stack.enter_context(handle_signals(at_once))
         plan, specs = check(plan)
         # if the run does not start, no empty run directory stays
         unstarted = stack.enter_context(ExitStack())
@@ -278,5 +278,5 @@ def interruptible(stop: StopCondition, display: "Display") -> Generator[None]:
         stop.signal = number
         display.interject("stopping after this iteration; signal again to abort immediately")
 
-    with handled(handle):
+    with handle_signals(handle):
         yield

@@ -85,7 +85,7 @@ SIGNALLED = """
 import signal
 from distpg import Config
 from distpg.report.display import Display
-from distpg.signals import handled
+from distpg.signals import handle_signals
 
 display = Display(Config(env_id="CartPole-v1"), quiet=False)
 count = 0
@@ -97,7 +97,7 @@ def handle(number, frame):
     display.interject(f"signal {count}")
 
 
-with handled(handle):
+with handle_signals(handle):
     signal.signal(signal.SIGALRM, signal.getsignal(signal.SIGUSR1))
     signal.setitimer(signal.ITIMER_REAL, 0.0003, 0.0003)
     lines = 0
