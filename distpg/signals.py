@@ -24,7 +24,7 @@ def handle_signals(handle: Callable[[int, object], None]) -> Generator[None]:
             signal.signal(number, handler)
 
 
-def at_once(number: int, frame: object) -> None:
+def interrupt(number: int, frame: object) -> None:
     """Handle a signal as Python does Ctrl-C."""
     raise KeyboardInterrupt
 

@@ -26,7 +26,7 @@ from distpg.run.preflight import check_env, check_slots
 from distpg.run.safeguard import Rollback, SaveAnomalies
 from distpg.run.summary import command_line, continue_flags, next_steps, summarize
 from distpg.run.unused_settings import idle_settings
-from distpg.signals import at_once, defer_signals, handle_signals
+from distpg.signals import defer_signals, handle_signals, interrupt
 from distpg.spaces import ActionSpec, ObsSpec
 from distpg.train import LearnerProtocol, StopCondition, Watcher, Workers, train_loop
 
@@ -112,7 +112,7 @@ def execute(plan: Plan) -> Outcome:
 
     with ExitStack() as stack:
         # there is nothing to save yet
-        stack.enter_context(handle_signals(at_once))
+        stack.enter_context(handle_signals(interrupt))
         plan, specs = check(plan)
         # if the run does not start, no empty run directory stays
         unstarted = stack.enter_context(ExitStack())
