@@ -26,7 +26,7 @@ from distpg.policy.file import check_finite, policy_bytes, read_policy
 from distpg.progress import Progress
 from distpg.records import LearnerState
 from distpg.rollout.slot_state import SlotState, slots_from_bytes, slots_to_bytes
-from distpg.run.directory import RunDir, sync_folder, write_whole
+from distpg.run.directory import RunDir, sync_folder, write_atomically
 from distpg.spaces import spaces_to_json
 
 FORMAT = 4
@@ -74,7 +74,7 @@ def save_checkpoint(run: RunDir, checkpoint: Checkpoint, config: Config) -> None
     if stood and len(stood) == len(checkpoint.slots):
         files[SLOTS] = slots_to_bytes(stood)
     for name, content in files.items():
-        write_whole(partial / name, content)
+        write_atomically(partial / name, content)
     manifest = {
         "format": FORMAT,
         "best_return": checkpoint.best_return,
@@ -86,7 +86,7 @@ def save_checkpoint(run: RunDir, checkpoint: Checkpoint, config: Config) -> None
             for name, content in files.items()
         },
     }
-    write_whole(partial / MANIFEST, json.dumps(manifest, indent=2).encode())
+    write_atomically(partial / MANIFEST, json.dumps(manifest, indent=2).encode())
     sync_folder(partial)
     if target.exists():
         # of the same steps: an update between them was taken back

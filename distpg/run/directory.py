@@ -189,7 +189,7 @@ class RunDir:
 
     def write_config(self, config: Config) -> None:
         """Keep the resolved configuration."""
-        write_whole(self.config, to_toml(config).encode())
+        write_atomically(self.config, to_toml(config).encode())
 
     def read_config(self, **changes: Any) -> Config:
         """Read the configuration back, with some settings changed."""
@@ -197,10 +197,10 @@ class RunDir:
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Keep how the run ended."""
-        write_whole(self.result, (json.dumps(result, indent=2) + "\n").encode())
+        write_atomically(self.result, (json.dumps(result, indent=2) + "\n").encode())
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole or not at all, also after a power cut."""
     temporary = path.with_name(path.name + ".tmp")
     temporary.unlink(missing_ok=True)

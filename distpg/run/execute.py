@@ -21,7 +21,7 @@ from distpg.report.faults import FaultCounter
 from distpg.report.improvement import Improvement
 from distpg.run.checkpoint import Checkpoint, list_checkpoints
 from distpg.run.checkpointer import Checkpointer
-from distpg.run.directory import RunDir, write_whole
+from distpg.run.directory import RunDir, write_atomically
 from distpg.run.preflight import check_env, check_slots
 from distpg.run.safeguard import Rollback, SaveAnomalies
 from distpg.run.summary import command_line, continue_flags, next_steps, summarize
@@ -176,7 +176,7 @@ def execute(plan: Plan) -> Outcome:
         state = checkpointer.save(progress)
         checkpointer.finish()
         content = policy_bytes(state.policy, state.spaces, Architecture.of(config))
-        write_whole(plan.run.policy, content)
+        write_atomically(plan.run.policy, content)
         result = summarize(config, progress, reason, clock, state)
         result |= {**faults.summary(), **plan.summary(workers)}
         plan.run.write_result(result)

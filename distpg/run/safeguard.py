@@ -18,7 +18,7 @@ from distpg.errors import RunError
 from distpg.iteration import Iteration
 from distpg.records import Rollout
 from distpg.run.checkpointer import Checkpointer
-from distpg.run.directory import RunDir, write_whole
+from distpg.run.directory import RunDir, write_atomically
 from distpg.train import LearnerProtocol
 
 IN_A_ROW = 10
@@ -76,8 +76,8 @@ class SaveAnomalies:
         scalars = {name: str(value) for name, value in iteration.update.scalars.items()}
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            write_whole(folder / "batch.safetensors", safetensors.numpy.save(arrays))
-            write_whole(folder / "statistics.json", json.dumps(scalars, indent=2).encode())
+            write_atomically(folder / "batch.safetensors", safetensors.numpy.save(arrays))
+            write_atomically(folder / "statistics.json", json.dumps(scalars, indent=2).encode())
         except OSError as error:
             return f"its batch could not be written: {error}"
         return f"its batch is in {folder}"

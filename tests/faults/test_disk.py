@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from distpg.run.loading import load_newest
 
 from distpg import Config, InputError, RunError, evaluate, load_policy, resume, train
 from distpg.cli import main
@@ -25,7 +24,8 @@ from distpg.run.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from distpg.run.directory import RunDir, write_whole
+from distpg.run.directory import RunDir, write_atomically
+from distpg.run.loading import load_newest
 from tests.faults.injection import Faulty, FaultyWithState
 from tests.faults.test_processes import SHAPE
 
@@ -206,7 +206,7 @@ def test_a_second_writer_is_refused_with_the_pid_of_the_first(tmp_path: Path) ->
     script = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from distpg.run_dir import RunDir, write_whole\n"
+        "from distpg.run_dir import RunDir, write_atomically\n"
         "with RunDir(Path(sys.argv[1])).locked():\n"
         "    print('locked', flush=True)\n"
         "    time.sleep(60)\n"
@@ -238,9 +238,9 @@ def test_a_full_disk_is_said_and_counted_and_training_goes_on(
         # the files of the second and third checkpoint
         if 4 < written <= 6:
             raise OSError(28, "No space left on device")
-        write_whole(path, content)
+        write_atomically(path, content)
 
-    monkeypatch.setattr("distpg.run.checkpoint.write_whole", nearly_full)
+    monkeypatch.setattr("distpg.run.checkpoint.write_atomically", nearly_full)
     config: Config = Config(**{**SHAPE, "num_workers": 0, "checkpoint_every": 1})
     outcome = train(config, make_env=FaultyWithState, run_dir=tmp_path / "run")
     assert outcome.result["checkpoint_failures"] == 2
@@ -255,7 +255,7 @@ def test_a_last_checkpoint_that_cannot_be_written_ends_the_run_with_the_reason(
     def full(*arguments: object, **more: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("distpg.run.checkpoint.write_whole", full)
+    monkeypatch.setattr("distpg.run.checkpoint.write_atomically", full)
     with pytest.raises(RunError, match=r"a checkpoint could not be written: .*No space left"):
         trained(tmp_path / "run")
 
