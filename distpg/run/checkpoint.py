@@ -26,7 +26,7 @@ from distpg.policy.file import check_finite, policy_bytes, read_policy
 from distpg.progress import Progress
 from distpg.records import LearnerState
 from distpg.rollout.slot_state import SlotState, slots_from_bytes, slots_to_bytes
-from distpg.run.directory import RunDir, sync_folder, write_atomically
+from distpg.run.directory import RunDir, fsync_directory, write_atomically
 from distpg.spaces import spaces_to_json
 
 FORMAT = 4
@@ -87,7 +87,7 @@ def save_checkpoint(run: RunDir, checkpoint: Checkpoint, config: Config) -> None
         },
     }
     write_atomically(partial / MANIFEST, json.dumps(manifest, indent=2).encode())
-    sync_folder(partial)
+    fsync_directory(partial)
     if target.exists():
         # of the same steps: an update between them was taken back
         target.rename(target.with_name(target.name + ".old.tmp"))
@@ -113,7 +113,7 @@ def point(run: RunDir, name: str, target: Path) -> None:
         # a copy of the run may have followed the link
         remove(place)
     link.rename(place)
-    sync_folder(run.checkpoints)
+    fsync_directory(run.checkpoints)
 
 
 def remove(path: Path) -> None:

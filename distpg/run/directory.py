@@ -211,10 +211,10 @@ def write_atomically(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.rename(path)
-    sync_folder(path.parent)
+    fsync_directory(path.parent)
 
 
-def sync_folder(folder: Path) -> None:
+def fsync_directory(folder: Path) -> None:
     """Have the names in a folder outlast a power cut."""
     number = os.open(folder, os.O_RDONLY)
     try:
