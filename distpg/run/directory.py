@@ -92,7 +92,7 @@ class RunDir:
         """Make the directory, or see that it may be overwritten; nothing in it is touched yet.
 
         Returns:
-            The folders that were made, innermost first, for `disclaim`.
+            The folders that were made, innermost first, for `undo_claim`.
 
         Raises:
             InputError: it exists and is not to be overwritten, is no run, or cannot be written.
@@ -168,7 +168,7 @@ class RunDir:
             path.unlink(missing_ok=True)
             file.close()
 
-    def disclaim(self, made: list[Path]) -> None:
+    def undo_claim(self, made: list[Path]) -> None:
         """Remove the folders that `claim` made, for a run that did not start."""
         if made:
             (self.path / "lock").unlink(missing_ok=True)

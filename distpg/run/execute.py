@@ -118,7 +118,7 @@ def execute(plan: Plan) -> Outcome:
         unstarted = stack.enter_context(ExitStack())
         with defer_signals():
             made = [] if plan.resume else plan.run.claim(overwrite=plan.overwrite)
-            unstarted.callback(plan.run.disclaim, made)
+            unstarted.callback(plan.run.undo_claim, made)
         stack.enter_context(plan.run.locked())
         display = plan.display()
         stack.callback(display.close)
