@@ -12,7 +12,7 @@ from distpg.config.settings import Positive
 from distpg.config.values import check_value
 from distpg.envs.make import find_source
 from distpg.errors import InputError
-from distpg.run.loading import first_networks
+from distpg.run.loading import load_init_from
 from distpg.run.preflight import check_env
 
 
@@ -52,7 +52,7 @@ def bench(config: Config, seconds: float) -> Measurement:
         )
     source = find_source(config, None)
     source, *_ = check_env(source, config.phase_timeout)
-    start_from, problems = first_networks(config)
+    start_from, problems = load_init_from(config)
     for problem in problems:
         print(problem, file=sys.stderr)
     from distpg.bench.measure import measure

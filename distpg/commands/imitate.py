@@ -16,7 +16,7 @@ from distpg.envs.make import MakeEnv, find_source
 from distpg.errors import InputError
 from distpg.run.directory import RunDir
 from distpg.run.execute import Outcome, execute
-from distpg.run.loading import first_networks
+from distpg.run.loading import load_init_from
 
 CLONING_ROUNDS = 10
 """Rounds of the expert's where it alone acts, and acts anew in each."""
@@ -104,7 +104,7 @@ def imitate(
     check_value("expert_rounds", expert_rounds, CountOrZero | None)
     source = find_source(config, make_env)
     config = dataclasses.replace(config, env_id=source.name)
-    start_from, problems = first_networks(config)
+    start_from, problems = load_init_from(config)
     found = find_expert(expert, problems.append)
     can_be_asked = isinstance(found, Oracle)
     if dagger_rounds and not can_be_asked:

@@ -9,7 +9,7 @@ from distpg.config.flags import RunFlags, read_flags
 from distpg.envs.make import MakeEnv, find_source
 from distpg.run.directory import RunDir
 from distpg.run.execute import Outcome, Plan, execute
-from distpg.run.loading import first_networks
+from distpg.run.loading import load_init_from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ def train(
     """
     source = find_source(config, make_env)
     config = dataclasses.replace(config, env_id=source.name)
-    start_from, problems = first_networks(config)
+    start_from, problems = load_init_from(config)
     run = RunDir.default(config) if run_dir is None else RunDir(Path(run_dir))
     plan = Plan(config, source, run, overwrite, quiet, start_from, notes=tuple(problems))
     if started is not None:

@@ -35,7 +35,7 @@ def load_newest(run: RunDir) -> tuple[Checkpoint, list[str]]:
     raise InputError(f"{run.path} has no checkpoint that is whole; the newest: {problems[0]}")
 
 
-def first_networks(config: Config) -> tuple[LearnerState | None, list[str]]:
+def load_init_from(config: Config) -> tuple[LearnerState | None, list[str]]:
     """Load the networks that `--init-from` names, if any.
 
     Returns:
