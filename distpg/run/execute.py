@@ -25,7 +25,7 @@ from distpg.run.directory import RunDir, write_atomically
 from distpg.run.preflight import check_env, check_slots
 from distpg.run.safeguard import Rollback, SaveAnomalies
 from distpg.run.summary import command_line, continue_flags, next_steps, summarize
-from distpg.run.unused_settings import idle_settings
+from distpg.run.unused_settings import unused_settings
 from distpg.signals import defer_signals, handle_signals, interrupt
 from distpg.spaces import ActionSpec, ObsSpec
 from distpg.train import LearnerProtocol, StopCondition, Watcher, Workers, train_loop
@@ -211,7 +211,7 @@ def check(plan: Plan) -> tuple[Plan, tuple[ObsSpec, ActionSpec]]:
 def notes(plan: Plan, config: Config, specs: tuple[ObsSpec, ActionSpec]) -> Iterator[str]:
     """List what should be known of a run before it starts."""
     yield from plan.notes
-    yield from idle_settings(config, *specs)
+    yield from unused_settings(config, *specs)
     if config.compile:
         yield "the first updates compile the gradient, which takes up to a minute"
     if config.baseline != "value":

@@ -8,7 +8,7 @@ from distpg.config.values import flag
 from distpg.spaces import ActionSpec, ObsSpec
 
 
-def idle_settings(config: Config, obs_spec: ObsSpec, action_spec: ActionSpec) -> list[str]:
+def unused_settings(config: Config, obs_spec: ObsSpec, action_spec: ActionSpec) -> list[str]:
     """Say of each setting that differs from its preset, and has no effect, what it would need."""
     preset = Config(algo=config.algo, num_workers=0, num_envs=2)
     return [
