@@ -1,1 +1,1 @@
-"""TODO."""
+"""Settings: declaration, validation, presets, TOML files and command-line flags."""

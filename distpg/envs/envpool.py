@@ -16,7 +16,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 
 from distpg.config.settings import EnvKwargs
-from distpg.config.values import describe_mismatch, did_you_mean, one_of
+from distpg.config.values import describe_mismatch, did_you_mean
 from distpg.errors import InputError
 
 ATARI = "envpool.atari"
@@ -31,7 +31,7 @@ def check_env_id(env_id: str) -> None:
     """Refuse an id that EnvPool does not have.
 
     Raises:
-        InputError: suggests the did_you_mean; or EnvPool is missing.
+        InputError: suggests similar ids; or EnvPool is missing.
     """
     if env_id not in _names():
         raise InputError(
@@ -132,7 +132,7 @@ def _check_kwargs(env_id: str, kwargs: EnvKwargs, defaults: dict[str, Any]) -> N
         if name not in allowed:
             raise InputError(
                 f"--env-kwargs: {name} cannot be given to {env_id} in EnvPool, which takes "
-                f"{one_of(allowed)}"
+                f"{', '.join(allowed)}"
             )
         kind = type(defaults[name])
         problem = describe_mismatch(value, kind) if kind in (int, float, str, bool) else ""

@@ -86,7 +86,8 @@ def find_env(env_id: str, kwargs: EnvKwargs, backend: EnvBackend = "gymnasium") 
         spec = gym.spec(env_id.rpartition(":")[2])
     except gym.error.Error as error:
         raise InputError(
-            f"--env-id: {env_id!r} is not registered in Gymnasium{did_you_mean(env_id, gym.registry)}"
+            f"--env-id: {env_id!r} is not registered in Gymnasium"
+            f"{did_you_mean(env_id, gym.registry)}"
         ) from error
     except (Exception, SystemExit) as error:
         raise InputError(
