@@ -48,8 +48,8 @@ def check_travels(source: EnvSource) -> None:
         cloudpickle.dumps(source)  # pyright: ignore[reportPrivateImportUsage]
     except Exception as error:
         raise InputError(
-            f"--env-id: {source.name} cannot be sent to a worker: {format_error(error)}; make it of "
-            "picklable objects, or use --num-workers 0"
+            f"--env-id: {source.name} cannot be sent to a worker: {format_error(error)}; make it "
+            "of picklable objects, or use --num-workers 0"
         ) from error
 
 

@@ -112,7 +112,7 @@ def observations(moments: Sequence[Moment], space: Any, spec: ObsSpec) -> Check:
         for moment in moments
         if moment.returned is not None
         for leaf in spec.leaves
-        if (problem := misfit(leaf, leaf.of(space), leaf.of(moment.obs)))
+        if (problem := misfit(leaf, leaf.get(space), leaf.get(moment.obs)))
     ]
     if not problems:
         held = ", ".join(f"{x.name} {list(x.shape)} of {x.dtype}" for x in spec.leaves)
