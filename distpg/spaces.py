@@ -185,7 +185,7 @@ class ActionSpec:
         """Bounds of continuous actions: low and high, [A] each."""
         return np.array(self.low), np.array(self.high)
 
-    def forbidden(self, obs: Obs) -> np.ndarray:
+    def fully_masked(self, obs: Obs) -> np.ndarray:
         """Return which rows of {leaf: [N, *O]} have a mask that allows no action, [N] bool."""
         if MASK not in obs or not self.sizes:
             return np.zeros(len(next(iter(obs.values()))), dtype=bool)

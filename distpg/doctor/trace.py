@@ -95,7 +95,7 @@ def play(
 
 def allows_nothing(obs: Any, obs_spec: ObsSpec, spec: ActionSpec) -> bool:
     """Tell whether an observation has an action mask that allows no action."""
-    return obs_spec.is_masked and bool(spec.forbidden({MASK: obs[MASK][None]})[0])
+    return obs_spec.is_masked and bool(spec.fully_masked({MASK: obs[MASK][None]})[0])
 
 
 def steps(moments: Sequence[Moment]) -> Check:

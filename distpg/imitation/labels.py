@@ -152,7 +152,7 @@ class ExpertPolicy(Policy):
         It is not asked where nothing is allowed: an episode is over there.
         """
         seen = {name: leaf.numpy() for name, leaf in obs.items()}
-        asked = ~self.action_spec.forbidden(seen)
+        asked = ~self.action_spec.fully_masked(seen)
         actions = np.zeros((len(asked), self.num_outputs), np.float32)
         if asked.any():
             said = ask(self.expert, self, {name: leaf[asked] for name, leaf in seen.items()})

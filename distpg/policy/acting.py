@@ -48,5 +48,5 @@ class ActingPolicy:
         """Return an env whose action mask allows no action, if there is one."""
         if not self.policy.is_masked:
             return None
-        stuck = self.policy.action_spec.forbidden(dict(obs)) & ~needs_reset
+        stuck = self.policy.action_spec.fully_masked(dict(obs)) & ~needs_reset
         return int(stuck.argmax()) if stuck.any() else None
