@@ -78,7 +78,7 @@ def test_a_hostile_file_is_refused_by_name_though_its_checksum_is_right(
     replace(newest, name, HOSTILE[kind])
     if (kind, name) == ("nothing in it", "learner.safetensors"):
         # well-formed, and refused where the learner misses its arrays
-        with pytest.raises(InputError, match="is missing"):
+        with pytest.raises(InputError, match="is absent"):
             resume(run.path, make_env=FaultyWithState, total_steps=500, quiet=True)
     else:
         with pytest.raises(InputError, match=str(newest)):
