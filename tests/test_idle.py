@@ -26,7 +26,10 @@ IMAGE = ObsSpec((Leaf("obs", (), (84, 84, 3), "uint8", "image"),))
             {"importance_clip": 1.0},
             ["--importance-clip has no effect without --surrogate importance"],
         ),
-        ({"kl_target": 1.0}, ["--kl-target has no effect without anything kl_adaptive"]),
+        (
+            {"kl_target": 1.0},
+            ["--kl-target has no effect without a kl_adaptive --surrogate or schedule"],
+        ),
         ({"kl_target": 1.0, "lr_schedule": "kl_adaptive"}, []),
         ({"algo": "ppo_kl", "kl_target": 1.0, "kl_coef": 2.0}, []),
         (
@@ -46,11 +49,11 @@ IMAGE = ObsSpec((Leaf("obs", (), (84, 84, 3), "uint8", "image"),))
         ({"algo": "trpo", "max_kl": 0.1, "learning_rate": 1e-2}, []),
         (
             {"algo": "trpo", "advantage": "reward_to_go", "baseline": "mean", "optimizer": "sgd"},
-            ["--optimizer has no effect without a critic or another surrogate"],
+            ["--optimizer has no effect without --baseline value or another --surrogate"],
         ),
         (
             {"algo": "a2c", "target_kl": 0.1},
-            ["--target-kl has no effect without several steps a batch"],
+            ["--target-kl has no effect without several optimizer steps per batch"],
         ),
     ],
     ids=str,
@@ -64,10 +67,10 @@ def test_a_setting_without_effect_is_named_with_what_it_needs(
 def test_what_sees_decides_what_has_an_effect() -> None:
     config = Config(precision="bf16", image_encoder="impala", hidden_sizes=(8,))
     assert unused_settings(config, VECTOR, BOX) == [
-        "--image-encoder has no effect without images",
-        "--precision has no effect without images",
+        "--image-encoder has no effect without image observations",
+        "--precision has no effect without image observations",
     ]
-    besides = "--hidden-sizes has no effect without observations besides images"
+    besides = "--hidden-sizes has no effect without observations other than images"
     assert unused_settings(config, IMAGE, BOX) == [besides]
     assert unused_settings(config, ObsSpec((*VECTOR.leaves, *IMAGE.leaves)), BOX) == []
 
@@ -86,7 +89,9 @@ def test_what_is_done_decides_what_has_an_effect() -> None:
         "--log-std has no effect without continuous actions",
     ]
     config = Config(action_distribution="beta", log_std="state")
-    assert unused_settings(config, VECTOR, BOX) == ["--log-std has no effect without a Gaussian"]
+    assert unused_settings(config, VECTOR, BOX) == [
+        "--log-std has no effect without a Gaussian --action-distribution"
+    ]
 
 
 @pytest.mark.parametrize("algo", presets())

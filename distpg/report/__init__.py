@@ -1,1 +1,1 @@
-"""What a run tells while it trains."""
+"""Reporting during training: progress display, TensorBoard, timing and fault counters."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""A run: its directory, checkpoints, set-up, execution and end-of-run summary."""

@@ -138,11 +138,11 @@ def of_text(arrays: dict[str, np.ndarray], slots: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (without_place, r"slot 0 is no state of <FaultyWithState>: KeyError: 'place' \(injection"),
-        (of_more_envs, "slot 0 is no state of .*: it is not of 2 envs"),
+        (without_place, r"slot 0 is not a valid state of .*: KeyError: 'place' \(injection"),
+        (of_more_envs, "slot 0 is not a valid state of .*: it is not a state of 2 envs"),
         (without_a_slot, "it has 1 slots; 2 are expected"),
-        (without_a_field, "slots.safetensors holds no slots: .*score"),
-        (of_text, "slot 1 is no state of"),
+        (without_a_field, "slots.safetensors does not contain slot states: .*score"),
+        (of_text, "slot 1 is not a valid state of"),
     ],
 )
 def test_slots_that_the_environment_cannot_go_on_from_are_refused(
