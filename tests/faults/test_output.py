@@ -70,7 +70,7 @@ def test_a_directory_that_vanishes_is_said_once_and_is_there_again_at_the_end(
     outcome = train(config, make_env=Removes, run_dir=tmp_path / "run")
     said = capsys.readouterr().out
     assert (tmp_path / "fired").exists()
-    assert said.count("TensorBoard's events cannot be written: ") == 1
+    assert said.count("TensorBoard events cannot be written: ") == 1
     assert outcome.result["checkpoint_failures"] == failures
     assert outcome.result["env_faults"] == 0
     assert json.loads((tmp_path / "run/result.json").read_text()) == outcome.result
