@@ -330,7 +330,7 @@ COMBINED: list[tuple[str, list[str]]] = [
     ("TRAIN", ["TRAIN", "train, imitate"]),
     ("--algo ppo", ["--algo"]),
     ("''", ["''", "train, imitate"]),
-    ("x" * 10000, ["no command"]),
+    ("x" * 10000, ["unknown command"]),
 ]
 
 
@@ -434,15 +434,15 @@ def take_encoder(name: str) -> Callable[[Path], None]:
 GO_ON = "resume RUN --total-steps 1000"
 FROM = "train --num-workers 0 --hidden-sizes 8 --init-from RUN --run-dir new"
 RUNS: list[tuple[str, Callable[[Path], None] | None, list[str]]] = [
-    ("evaluate nowhere", None, ["nowhere", "no run directory"]),
-    ("resume nowhere", None, ["nowhere", "no run directory"]),
-    ("resume .", None, ["no run directory"]),
-    ("resume ''", None, ["no run directory"]),
-    ("resume " + "x" * 5000, None, ["no run directory", "too long"]),
-    ("evaluate " + "x" * 300, None, ["no run directory", "too long"]),
-    ("resume RUN/policy.safetensors", None, ["RUN/policy.safetensors", "no run directory"]),
-    ("evaluate RUN/policy.safetensors", None, ["RUN/policy.safetensors", "no run directory"]),
-    ("resume RUN/checkpoints", None, ["RUN/checkpoints", "no run directory"]),
+    ("evaluate nowhere", None, ["nowhere", "not a run directory"]),
+    ("resume nowhere", None, ["nowhere", "not a run directory"]),
+    ("resume .", None, ["not a run directory"]),
+    ("resume ''", None, ["not a run directory"]),
+    ("resume " + "x" * 5000, None, ["not a run directory", "too long"]),
+    ("evaluate " + "x" * 300, None, ["not a run directory", "too long"]),
+    ("resume RUN/policy.safetensors", None, ["RUN/policy.safetensors", "not a run directory"]),
+    ("evaluate RUN/policy.safetensors", None, ["RUN/policy.safetensors", "not a run directory"]),
+    ("resume RUN/checkpoints", None, ["RUN/checkpoints", "not a run directory"]),
     ("train --run-dir RUN", None, ["--run-dir", "RUN", "--overwrite", "resume"]),
     ("train --run-dir RUN --num-workers 0 --overwrite", write("notes", "dear"), ["RUN", "notes"]),
     ("train --run-dir RUN/config.toml", None, ["--run-dir", "RUN/config.toml"]),
@@ -460,7 +460,7 @@ RUNS: list[tuple[str, Callable[[Path], None] | None, list[str]]] = [
     (GO_ON, edit_manifest(counters={"policy_version": "1"}), ["policy_version is '1'"]),
     ("evaluate RUN", cut("policy.safetensors"), ["RUN/policy.safetensors"]),
     ("evaluate RUN", write("policy.safetensors", ""), ["RUN/policy.safetensors"]),
-    ("evaluate RUN", write("config.toml", 'env_id = "Acrobot-v1"'), ["RUN", "other spaces"]),
+    ("evaluate RUN", write("config.toml", 'env_id = "Acrobot-v1"'), ["RUN", "spaces that differ"]),
     ("evaluate RUN", write("config.toml", 'env_id = "Own-v0"'), ["--env-id", "Own-v0"]),
     ("evaluate RUN", write("config.toml", 'env_id = "<Own>"'), ["--env-id", "<Own>", "make_env"]),
     ("evaluate RUN", remove("policy.safetensors", "checkpoints"), ["RUN", "no policy yet"]),
@@ -554,7 +554,7 @@ MISBEHAVING: list[tuple[str, dict[str, str], list[str]]] = [
     ("Odd-v0", {"fault": "exits when made"}, ["SystemExit: 7"]),
     ("Odd-v0", {"fault": "raises in reset"}, ["no licence", "misbehaving.py, line"]),
     ("Odd-v0", {"fault": "raises in step"}, ["no licence"]),
-    ("Odd-v0", {"fault": "reset without info"}, ["no dict"]),
+    ("Odd-v0", {"fault": "reset without info"}, ["not a dict"]),
     ("Odd-v0", {"fault": "returns four"}, ["expected 5, got 4"]),
     ("Odd-v0", {"fault": "category out of range", "obs": "two"}, ["7", "out of range"]),
     ("Odd-v0", {"strange": "1"}, ["--env-kwargs", "strange"]),

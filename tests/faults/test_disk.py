@@ -60,7 +60,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_gone_on_from(
     assert [str(newest) in problem for problem in problems] == [True]
     capsys.readouterr()
     outcome = resume(run.path, make_env=FaultyWithState, total_steps=400)
-    assert f"passed over: {newest}" in capsys.readouterr().out
+    assert f"skipped: {newest}" in capsys.readouterr().out
     assert outcome.result["env_steps"] >= 400
     assert run.policy.read_bytes() == whole.policy.read_bytes()
 
@@ -95,7 +95,7 @@ def test_whatever_is_wrong_with_the_newest_the_one_before_it_is_loaded(
     damage(newest / f"{name}.safetensors")
     checkpoint, (problem,) = load_newest(run)
     assert checkpoint.progress.env_steps == int(before.name)
-    assert problem.startswith("passed over: ")
+    assert problem.startswith("skipped: ")
     assert str(newest) in problem
 
 
@@ -106,7 +106,7 @@ def test_whoever_starts_from_a_run_takes_the_one_before_a_damaged_checkpoint_lou
     run.policy.unlink()
     *_, before, newest = list_checkpoints(run)
     spoil(newest / "policy.safetensors")
-    said = f"passed over: {newest / 'policy.safetensors'} is damaged"
+    said = f"skipped: {newest / 'policy.safetensors'} is damaged"
     with pytest.warns(UserWarning, match=re.escape(said)):
         policy = load_policy(run.path)
     weights = load_checkpoint(before).learner.policy
@@ -134,7 +134,7 @@ def test_where_every_checkpoint_is_damaged_nothing_starts(
     assert main(["resume", str(run.path), "--total-steps", "400"]) == 2
     said = capsys.readouterr()
     assert not said.out
-    assert "has no checkpoint that is whole; the newest: " in said.err
+    assert "has no intact checkpoint; the newest: " in said.err
     assert sorted(run.path.rglob("*")) == before
 
 
@@ -278,7 +278,7 @@ def test_an_env_without_a_state_resumes_inexactly_and_says_so(
     outcome = train(config, make_env=Faulty, run_dir=tmp_path / "run", quiet=True)
     capsys.readouterr()
     resume(outcome.run_dir, make_env=Faulty, total_steps=400)
-    assert "resumed inexactly: <Faulty> does not tell its state" in capsys.readouterr().out
+    assert "inexact resume: <Faulty> does not expose its state" in capsys.readouterr().out
 
 
 def test_the_policy_that_plays_is_of_the_newest_checkpoint_where_a_resumed_run_was_cut_off(
