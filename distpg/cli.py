@@ -1,4 +1,4 @@
-"""The command line: dispatch to sub-commands, and turn errors into a message and an exit code."""
+"""The command line: finds the sub-command and turns errors into one message and an exit code."""
 
 import importlib
 import sys
@@ -27,11 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a sub-command.
 
     Returns:
-        Exit code: 0 on success, 1 if a run could not continue or a check failed, 2 for invalid
-        input, 128 + the signal number after a signal.
+        0 when it did what it is for, 1 when a run could not go on, 2 for input that cannot be used,
+        128 + the signal's number after a signal.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    # so that --env-id, --encoder and --expert can name modules in the current folder
+    # modules of the user's own folder can be named in --env-id
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     program = "launch.py" if sys.argv[0].endswith("launch.py") else "distpg"
@@ -44,9 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         if words[0] not in COMMANDS:
             hint = did_you_mean(words[0], COMMANDS)
-            raise InputError(
-                f"unknown command {words[0]!r}; choose from {', '.join(COMMANDS)}{hint}"
-            )
+            raise InputError(f"{words[0]!r} is no command; choose {', '.join(COMMANDS)}{hint}")
         command = importlib.import_module(f"distpg.commands.{words[0]}")
         return command.main(words[1:], f"{program} {words[0]}", process_start())
     except InputError as error:
@@ -61,17 +59,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def process_start() -> float:
-    """Return the Unix time at which this process started."""
+    """Return the Unix time at which this process began."""
     started = psutil.Process().create_time()
     if hasattr(time, "CLOCK_BOOTTIME"):
-        # on Linux, create_time() is based on a boot time rounded to seconds
+        # on Linux it counts from a boot time in whole seconds
         booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
         started += booted - psutil.boot_time()
     return started
 
 
 def usage(program: str) -> str:
-    """Return the help text that lists the sub-commands."""
+    """List the sub-commands."""
     lines = [f"  {name:10} {purpose}" for name, purpose in COMMANDS.items()]
     head = f"usage: {program} COMMAND ...\n\nDistributed on-policy policy gradients.\n"
     return "\n".join([head, *lines, "", f"{program} COMMAND --help lists a command's flags."])

@@ -20,7 +20,7 @@ def import_object(name: str) -> object:
     """
     module, _, attribute = name.partition(":")
     if not module or not attribute:
-        raise InputError("is not of the form module:name")
+        raise InputError("must be of the form module:name")
     try:
         names = vars(importlib.import_module(module))
     except (Exception, SystemExit) as error:

@@ -1,4 +1,4 @@
-"""`bench`: measure env, policy and learner on this machine, and report the bottleneck of a run."""
+"""`bench`: measure env, policy and learner on this machine, and say what limits a run of them."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ from distpg.run.preflight import check_env
 
 @dataclass(frozen=True, kw_only=True)
 class BenchFlags(ConfigFlags):
-    """Measure env, policy and learner without Ray, and report what limits a run."""
+    """Measure env, policy and learner, without Ray, and say what limits a run of these settings."""
 
     seconds: float = 2.0
     """Time for each measurement; a rollout and an update are always measured whole."""

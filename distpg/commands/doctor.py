@@ -35,16 +35,16 @@ class DoctorFlags:
 
 
 def main(arguments: list[str], program: str, started: float) -> int:
-    """Run the sub-command; return its exit code, 1 if a check FAILs."""
+    """Run the sub-command; return its exit code: 1 if a check FAILs."""
     flags = tyro.cli(DoctorFlags, prog=program, args=arguments, registry=registry)
-    checks: list[Check] = []
+    made: list[Check] = []
     for check in run_checks(flags):
-        checks.append(check)
+        made.append(check)
         if not flags.json:
             print(format_check(check), flush=True)
-    count = Counter(check.status for check in checks)
+    count = Counter(check.status for check in made)
     if flags.json:
-        print(json.dumps({"checks": [asdict(check) for check in checks], **count}))
+        print(json.dumps({"checks": [asdict(check) for check in made], **count}))
     else:
         print(f"{count['PASS']} PASS, {count['WARN']} WARN, {count['FAIL']} FAIL")
     return 1 if count["FAIL"] else 0

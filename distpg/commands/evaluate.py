@@ -1,4 +1,4 @@
-"""`evaluate`: run evaluation episodes with a trained policy."""
+"""`evaluate`: play whole episodes with a trained policy."""
 
 import json
 import sys
@@ -24,7 +24,7 @@ MAX_ENVS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateFlags:
-    """Run evaluation episodes with a trained policy."""
+    """Play whole episodes with a trained policy."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """The run directory."""

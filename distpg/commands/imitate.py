@@ -1,4 +1,4 @@
-"""`imitate`: learn from an expert, by behaviour cloning or DAgger."""
+"""`imitate`: learn from an expert, by behavioural cloning or DAgger."""
 
 import dataclasses
 import time
@@ -25,11 +25,11 @@ CLONING_ROUNDS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class ImitateFlags(RunFlags):
-    """Learn from an expert, by behaviour cloning or DAgger.
+    """Learn from an expert what to do.
 
-    A round collects a batch of --num-slots x --num-envs x --num-steps labels, or of whole episodes;
-    then the student trains on all labels so far for --num-epochs. Estimator and stopping settings
-    are stored for reinforcement learning that continues from the run.
+    A round is a batch of --num-slots x --num-envs x --num-steps labels, or of whole episodes, after
+    which the student learns from all labels so far, in --num-epochs. Settings of the estimator and
+    of when to stop are kept for the reinforcement learning that goes on from the run.
     """
 
     expert: str = tyro.MISSING
@@ -73,7 +73,7 @@ def imitate(
     quiet: bool = False,
     started: float | None = None,
 ) -> Outcome:
-    """Learn from an expert, by behaviour cloning or DAgger.
+    """Learn from an expert, by behavioural cloning or DAgger.
 
     Args:
         config: The settings, as for `train`; a round collects one batch.

@@ -1,4 +1,4 @@
-"""`resume`: continue a run from its newest checkpoint."""
+"""`resume`: go on with a run where its newest checkpoint left it."""
 
 import time
 from dataclasses import dataclass, fields, replace
@@ -17,7 +17,7 @@ from distpg.run.loading import load_newest
 
 @dataclass(frozen=True, kw_only=True)
 class ResumeFlags:
-    """Continue a run from its newest checkpoint."""
+    """Go on with a run."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """The run directory."""

@@ -1,4 +1,4 @@
-"""`verify`: check every policy-gradient estimator against its exact expectation."""
+"""`verify`: prove every estimator of the policy gradient on a game that is known exactly."""
 
 import json
 import multiprocessing
@@ -34,7 +34,7 @@ COLUMNS = f"{'estimator':56} {'bias':>8} {'theory':>10} {'z':>5} {'var':>15} {'s
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyFlags:
-    """Check every policy-gradient estimator against its exact expectation on a solved game."""
+    """Prove every estimator of the policy gradient on a game that is known exactly."""
 
     quick: bool = False
     """Only a part, that every Psi, baseline, surrogate and scaling is in."""

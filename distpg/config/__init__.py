@@ -1,1 +1,1 @@
-"""Settings: declaration, validation, presets, TOML files and command-line flags."""
+"""TODO."""

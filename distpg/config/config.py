@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 
 from distpg.config.combinations import check_combinations
 from distpg.config.derived import DerivedSettings
-from distpg.config.values import check_value, did_you_mean, flag, is_toml
+from distpg.config.values import check_value, did_you_mean, flag, is_toml, one_of
 from distpg.errors import InputError
 
 Settings = TypeVar("Settings", bound=DerivedSettings)
@@ -128,6 +128,4 @@ def check_algo(algo: object) -> None:
         InputError: there is none; the message lists the presets.
     """
     if not isinstance(algo, str) or algo not in presets():
-        raise InputError(
-            f"--algo: {algo!r} is not an algorithm; choose from {', '.join(presets())}"
-        )
+        raise InputError(f"--algo: {algo!r} is not an algorithm; choose from {one_of(presets())}")

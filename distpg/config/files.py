@@ -13,7 +13,7 @@ from typing import Any
 import tomli_w
 
 from distpg.config.config import Config, check_algo, from_toml, hints
-from distpg.config.values import check_value, did_you_mean
+from distpg.config.values import check_value, did_you_mean, one_of
 from distpg.errors import InputError, prefix_errors
 
 
@@ -65,7 +65,7 @@ def read_text(source: str) -> str:
         raise InputError(f"--config: {source!r} is a folder; pass the config.toml in it")
     raise InputError(
         f"--config: {source!r} is neither a file nor a recipe; the recipes are "
-        f"{', '.join(recipes())}{did_you_mean(source, recipes())}"
+        f"{one_of(recipes())}{did_you_mean(source, recipes())}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Command-line flags of the settings: defaults < preset of --algo < --config < flags."""
+"""Every setting as a command-line flag: defaults < preset of --algo < --config < flags."""
 
 import argparse
 import json
@@ -21,7 +21,7 @@ registry = ConstructorRegistry()
 
 @registry.primitive_rule
 def json_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[EnvKwargs] | None:
-    """Parse a dict from a JSON object."""
+    """Read a table from JSON on the command line."""
     if info.type_origin is not dict:
         return None
 
@@ -45,7 +45,7 @@ def json_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[EnvKwargs] | 
 
 @registry.primitive_rule
 def list_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[tuple[int, ...]] | None:
-    """Parse a tuple of integers; an error shows how to write one."""
+    """Read a list of whole numbers, and say how one is written where it is not."""
     if info.type_origin is not tuple:
         return None
 
@@ -53,9 +53,7 @@ def list_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[tuple[int, ..
         try:
             return tuple(map(int, words))
         except ValueError:
-            raise ValueError(
-                f"{' '.join(words)!r} is not a list of integers such as 64 64"
-            ) from None
+            raise ValueError(f"{' '.join(words)!r} is no list such as 64 64") from None
 
     return PrimitiveConstructorSpec(
         nargs="*",
@@ -68,7 +66,7 @@ def list_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[tuple[int, ..
 
 @registry.primitive_rule
 def none_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[None] | None:
-    """Parse None from the word none, as in TOML files."""
+    """Spell None as configuration files do."""
     if info.type is not type(None):
         return None
     return PrimitiveConstructorSpec(
@@ -83,23 +81,23 @@ def none_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[None] | None:
 
 @dataclass(frozen=True, kw_only=True)
 class ConfigFlags(DerivedSettings):
-    """All settings, and --config; sub-commands add their own flags."""
+    """The settings, and the file that they may come from; a sub-command adds flags of its own."""
 
     config: str | None = None
     """A configuration file, or the name of a recipe that comes with the package."""
 
     def checked(self) -> Config:
-        """Return the settings as a validated `Config`.
+        """Return the settings alone.
 
         Raises:
-            InputError: a value is out of range, or a combination is illegal.
+            InputError: a value is out of range, or a combination illegal.
         """
         return Config(**{name: getattr(self, name) for name in hints()})
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunFlags(ConfigFlags):
-    """All settings, and where to write the new run."""
+    """The settings, and where the new run is kept."""
 
     run_dir: Path | None = None
     """Where the run is kept. Default: runs/ENV/ALGO-sSEED-TIME, or imitate-sSEED-TIME."""
@@ -113,27 +111,18 @@ Flags = TypeVar("Flags", bound=ConfigFlags)
 
 
 def read_flags(kind: type[Flags], arguments: Sequence[str], program: str) -> Flags:
-    """Parse a sub-command's flags; --config and --algo set their defaults.
-
-    Raises:
-        InputError: --config or --algo is invalid, or they conflict.
-        SystemExit: tyro printed help or an error.
-    """
+    """Read a sub-command's flags, on top of what --config and --algo say."""
     return tyro.cli(
         kind,
         prog=program,
         args=arguments,
-        default=kind(**with_preset(base_settings(arguments))),
+        default=kind(**with_preset(settings_before_flags(arguments))),
         registry=registry,
     )
 
 
-def base_settings(arguments: Sequence[str]) -> dict[str, Any]:
-    """Return the settings of --config, with --algo, before any other flag.
-
-    Raises:
-        InputError: the file is invalid, or sets another algorithm than --algo.
-    """
+def settings_before_flags(arguments: Sequence[str]) -> dict[str, Any]:
+    """Read what --config and --algo say, which decide the defaults of all other flags."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--algo", nargs="?")
     parser.add_argument("--config", nargs="?")
@@ -143,8 +132,7 @@ def base_settings(arguments: Sequence[str]) -> dict[str, Any]:
         algo = settings.get("algo", early.algo)
         if algo != early.algo:
             raise InputError(
-                f"--algo: {early.algo}, but --config {early.config} sets algo = {algo}; omit one "
-                "of them"
+                f"--algo: {early.algo}, but {early.config} configures {algo}; leave one out"
             )
         settings["algo"] = early.algo
     return settings

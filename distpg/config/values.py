@@ -44,6 +44,11 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def one_of(names: typing.Iterable[str]) -> str:
+    """Return names as a list for a message."""
+    return ", ".join(names)
+
+
 def did_you_mean(name: str, names: typing.Iterable[str]) -> str:
     """Return a suggestion of similar names, to append to a message; empty if there is none."""
     close = difflib.get_close_matches(name, list(names), n=3, cutoff=0.5)
@@ -83,8 +88,8 @@ def describe_mismatch(value: object, hint: Any) -> str:
         mismatches = [describe_mismatch(value, option) for option in options]
         return "" if "" in mismatches else " or ".join(mismatches)
     if origin is Literal:
-        names = ", ".join(options)
-        return "" if value in options else f"one of {names}" if len(options) > 1 else names
+        allowed = one_of(options) if len(options) == 1 else f"one of {one_of(options)}"
+        return "" if value in options else allowed
     if origin is tuple:
         if not isinstance(value, tuple):
             return "a list of numbers"

@@ -16,7 +16,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 
 from distpg.config.settings import EnvKwargs
-from distpg.config.values import describe_mismatch, did_you_mean
+from distpg.config.values import describe_mismatch, did_you_mean, one_of
 from distpg.errors import InputError
 
 ATARI = "envpool.atari"
@@ -132,7 +132,7 @@ def _check_kwargs(env_id: str, kwargs: EnvKwargs, defaults: dict[str, Any]) -> N
         if name not in allowed:
             raise InputError(
                 f"--env-kwargs: {name} cannot be given to {env_id} in EnvPool, which takes "
-                f"{', '.join(allowed)}"
+                f"{one_of(allowed)}"
             )
         kind = type(defaults[name])
         problem = describe_mismatch(value, kind) if kind in (int, float, str, bool) else ""

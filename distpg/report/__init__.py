@@ -1,1 +1,1 @@
-"""Reporting during training: progress display, TensorBoard, timing and fault counters."""
+"""What a run tells while it trains."""

@@ -1,4 +1,4 @@
-"""Predicted improvement of the surrogate, next to the measured one of the next batch."""
+"""Predicted and measured improvement: the surrogate's gain, and the return of the next batch."""
 
 from distpg.iteration import Iteration, Scalars
 

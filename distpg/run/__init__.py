@@ -1,1 +1,1 @@
-"""A run: its directory, checkpoints, set-up, execution and end-of-run summary."""
+"""TODO."""
