@@ -1,6 +1,6 @@
-"""Distributed on-policy policy gradients: Ray rollout workers, one learner, one loop to read.
+"""Distributed on-policy policy gradients: Ray rollout workers, one learner, one readable loop.
 
-The names below are the Python API; they do what the command line does.
+The names in `__all__` are the Python API; it mirrors the command line.
 """
 
 import warnings
@@ -39,16 +39,19 @@ __all__ = [
 def load_policy(
     run: Path | str, *, seed: int = 0, encoder: "type[nn.Module] | str | None" = None
 ) -> "SavedPolicy":
-    """Load a run's policy, to play without Ray.
+    """Load the newest policy of a run, for inference without Ray.
 
     Args:
-        run: The run directory, or a policy file.
-        seed: Of the actions that are drawn with `act(obs, stochastic=True)`.
-        encoder: The class, or module:Class, of a run with `--encoder`: loading imports none by
-            itself.
+        run: A run directory, or a policy file.
+        seed: Random seed of actions sampled with `act(obs, stochastic=True)`.
+        encoder: The encoder class, or module:Class, of a run with `--encoder`; loading a policy
+            never imports code by itself.
+
+    Returns:
+        The policy; call its `act(obs)`.
 
     Raises:
-        InputError: there is no policy, it cannot be read, or it has another encoder.
+        InputError: there is no policy, it cannot be read, or its encoder is another one.
     """
     from distpg.policy.file import read_policy
     from distpg.policy.play import SavedPolicy

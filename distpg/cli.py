@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from distpg.config.values import nearest
+from distpg.config.values import did_you_mean
 from distpg.errors import InputError, RunError
 
 COMMANDS = {
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"distpg {metadata.version('distpg')}")
             return 0
         if words[0] not in COMMANDS:
-            hint = nearest(words[0], COMMANDS)
+            hint = did_you_mean(words[0], COMMANDS)
             raise InputError(f"{words[0]!r} is no command; choose {', '.join(COMMANDS)}{hint}")
         command = importlib.import_module(f"distpg.commands.{words[0]}")
         return command.main(words[1:], f"{program} {words[0]}", process_start())

@@ -1,65 +1,68 @@
-"""The two ways a command ends badly: the user's input, or something that happened to the run."""
+"""The two kinds of failure: bad user input (exit code 2), and a run that cannot continue (1)."""
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
-LONGEST = 700
-"""Characters of a message about input, which may quote what it was given."""
+MAX_LENGTH = 700
+"""Characters of an InputError's message, which may quote long input."""
 
 
 class InputError(ValueError):
-    """What the user gave cannot be used: one short message that names it; exit code 2."""
+    """The user's input is invalid; the message is short and names it."""
 
     def __init__(self, message: str) -> None:
-        """Take the message, without its middle where it is very long."""
-        half = LONGEST // 2
-        short = len(message) <= LONGEST
+        """Store the message; a long one is shortened in the middle."""
+        half = MAX_LENGTH // 2
+        short = len(message) <= MAX_LENGTH
         super().__init__(message if short else f"{message[:half]} ... {message[-half:]}")
 
 
 class RunError(RuntimeError):
-    """The run cannot go on (an env raised, a process died, a deadline passed); exit code 1."""
+    """The run cannot continue, e.g. because an env kept raising or restarts were used up."""
 
 
 class ProcessLostError(RunError):
-    """A process died or is past its deadline; another may do again what it was doing."""
+    """A process died or exceeded its deadline; a replacement may repeat its work."""
 
     def __init__(self, message: str, *, with_its_node: bool = False) -> None:
-        """Say whether its machine was lost, which says nothing against the process."""
+        """Store the message, and whether the process was lost because its node was."""
         super().__init__(message)
         self.with_its_node = with_its_node
 
 
+class ObjectLostError(RunError):
+    """The result of a process was lost with its node."""
+
+
 class AnomalyError(RunError):
-    """An update came to losses, gradients or weights that are no numbers."""
+    """An update produced non-finite losses, gradients or weights."""
 
     def __init__(self, message: str, stats: Mapping[str, float]) -> None:
-        """Say what it came to, and what else was measured of it."""
+        """Store the message, and the statistics of the update."""
         super().__init__(message)
         self.stats = stats
 
 
 class LateError(BaseException):
-    """A deadline passed in this process; no guard and no environment takes it for a fault."""
+    """A deadline expired in this process.
 
-
-class ObjectLostError(RunError):
-    """What a process had made was lost with its machine."""
+    A BaseException, so that `except Exception` in an environment does not swallow it.
+    """
 
 
 @contextmanager
-def concerning(what: str) -> Generator[None]:
-    """Name what input an error is about, which is raised where that is not known.
+def prefix_errors(prefix: str) -> Generator[None]:
+    """Context manager: prefix an InputError raised in the block with the input it concerns.
 
     Raises:
-        InputError: the same, with the name.
+        InputError: with the prefix.
     """
     try:
         yield
     except InputError as error:
-        raise InputError(f"{what}: {error}") from error
+        raise InputError(f"{prefix}: {error}") from error
 
 
-def describe(error: BaseException) -> str:
-    """Write an exception in a line."""
+def format_error(error: BaseException) -> str:
+    """Format an exception as one line, "Type: message"."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -1,4 +1,4 @@
-"""How far a run is: counters, and the last 100 finished episodes."""
+"""Progress of a run: counters, and the returns and lengths of the last 100 episodes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -10,12 +10,12 @@ from distpg.errors import InputError
 from distpg.records import RolloutStats
 
 WINDOW = 100
-"""Episodes that the reported mean return is taken over."""
+"""Number of episodes in the reported mean return and length."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """The state of a run as the driver counts it."""
+    """The counters of a run, kept by the driver."""
 
     iteration: int = 0
     env_steps: int = 0
@@ -23,20 +23,21 @@ class Progress:
     dropped: Mapping[str, int] = field(default_factory=dict[str, int])
     """Transitions simulated but not trained on, by reason."""
     env_faults: int = 0
-    """Exceptions that environments raised, each at the cost of an episode."""
+    """Exceptions that environments raised; each drops an episode."""
     last_fault: str | None = None
-    """The last one, and where."""
+    """The last of these exceptions, and where it was raised."""
     rolled_back_updates: int = 0
-    """Updates that produced NaN or inf."""
+    """Updates that produced NaN or inf, and were rolled back."""
     episodes: int = 0
     batch_return: float | None = None
-    """Mean return of the episodes that finished in the last iteration, if any did."""
+    """Mean return of the episodes that finished in the last iteration, or None."""
     returns: tuple[float, ...] = ()
-    """Returns of the last finished episodes, at most 100, newest last."""
+    """Undiscounted returns of the last finished episodes, at most 100, newest last."""
     lengths: tuple[int, ...] = ()
+    """Their lengths in env steps."""
 
     def after(self, slots: Sequence[RolloutStats], *, rolled_back: bool = False) -> Self:
-        """Count one more iteration; slots in slot order."""
+        """Return the progress after one more iteration, given its statistics in slot order."""
         returns = [float(value) for slot in slots for value in slot.episode_returns]
         lengths = [int(length) for slot in slots for length in slot.episode_lengths]
         faults = [fault for slot in slots for fault in slot.faults]
@@ -63,13 +64,13 @@ class Progress:
         )
 
     def dropping(self, slots: Sequence[RolloutStats]) -> Self:
-        """Count what was collected ahead, and is not trained on because the run stops."""
+        """Return the progress with rollouts counted as dropped because the run stops."""
         ahead = sum(slot.env_steps + slot.dropped_steps for slot in slots)
         return replace(self, dropped=self._with({"stopped": ahead}))
 
     def _with(self, dropped: Mapping[str, int]) -> dict[str, int]:
-        more = {reason: self.dropped.get(reason, 0) + steps for reason, steps in dropped.items()}
-        return {**self.dropped, **more}
+        sums = {reason: self.dropped.get(reason, 0) + steps for reason, steps in dropped.items()}
+        return {**self.dropped, **sums}
 
     @property
     def dropped_steps(self) -> int:
@@ -78,37 +79,40 @@ class Progress:
 
     @property
     def mean_return(self) -> float | None:
-        """Mean return of the window, or None before the first episode has finished."""
+        """Mean return of the last 100 episodes, or None before the first has finished."""
         return sum(self.returns) / len(self.returns) if self.returns else None
 
     @property
     def mean_length(self) -> float | None:
-        """Mean length of the window in env steps."""
+        """Mean length of the last 100 episodes in env steps, or None."""
         return sum(self.lengths) / len(self.lengths) if self.lengths else None
 
-    def reached(self, wanted: float | None) -> bool:
-        """Tell whether a full window has at least the wanted mean return."""
+    def reached(self, threshold: float | None) -> bool:
+        """Return whether the mean return of a full window of episodes reaches the threshold."""
         mean = self.mean_return
         full = len(self.returns) == WINDOW
-        return wanted is not None and mean is not None and full and mean >= wanted
+        return threshold is not None and mean is not None and full and mean >= threshold
 
     def to_json(self) -> dict[str, Any]:
-        """Write as JSON values."""
+        """Return the fields as JSON values."""
         return asdict(self)
 
     @classmethod
-    def from_json(cls, described: dict[str, Any]) -> Self:
-        """Read back.
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Read what `to_json` returned.
 
         Raises:
-            InputError: a value is not of its field's kind.
+            InputError: a field is missing, has the wrong type or is out of range.
+            AttributeError, KeyError, TypeError, ValueError: this is not serialized progress.
         """
-        lists = {key: tuple(described[key]) for key in ("returns", "lengths")}
-        dropped = {reason: int(steps) for reason, steps in described["dropped"].items()}
-        missing = {field.name for field in fields_of(cls)} - described.keys()
+        lists = {key: tuple(values[key]) for key in ("returns", "lengths")}
+        dropped = {reason: int(steps) for reason, steps in values["dropped"].items()}
+        missing = {field.name for field in fields_of(cls)} - values.keys()
+        if missing:
+            raise InputError(f"{min(missing)} is missing")
         counts = ("iteration", "env_steps", "env_faults", "rolled_back_updates", "episodes")
-        if missing or min(described[name] for name in counts) < 0:
-            raise InputError(f"{min(missing)} is absent" if missing else "a count is negative")
-        fields: dict[str, Any] = {**described, **lists, "dropped": dropped}
+        if min(values[name] for name in counts) < 0:
+            raise InputError("a counter is negative")
+        fields: dict[str, Any] = {**values, **lists, "dropped": dropped}
         check_fields(cls, fields)
         return cls(**fields)

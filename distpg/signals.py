@@ -1,4 +1,4 @@
-"""Signals: who hears SIGINT, SIGTERM and SIGUSR1, and when; and the alarm of a deadline."""
+"""Handle SIGINT, SIGTERM and SIGUSR1, and interrupt code that exceeds a deadline."""
 
 import signal
 import threading
@@ -7,56 +7,58 @@ from contextlib import contextmanager
 
 from distpg.errors import LateError
 
-NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 @contextmanager
-def handled(handle: Callable[[int, object], None]) -> Generator[None]:
-    """Have the signals handled within the block, where this is the main thread."""
+def handle_signals(handler: Callable[[int, object], None]) -> Generator[None]:
+    """Context manager: set a handler for all three signals; a no-op outside the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, handle) for number in NUMBERS}
+    previous = {number: signal.signal(number, handler) for number in SIGNALS}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, before in previous.items():
+            signal.signal(number, before)
 
 
-def at_once(number: int, frame: object) -> None:
-    """Handle a signal as Python does Ctrl-C."""
+def interrupt(number: int, frame: object) -> None:
+    """Signal handler that raises KeyboardInterrupt, as Python does on Ctrl-C."""
     raise KeyboardInterrupt
 
 
 @contextmanager
-def held_back() -> Generator[None]:
-    """Let no signal interrupt the block: what has half started could not be ended."""
-    came: list[int] = []
-    with handled(lambda number, frame: came.append(number)):
+def defer_signals() -> Generator[None]:
+    """Context manager: defer signals until the block has finished."""
+    received: list[int] = []
+    with handle_signals(lambda number, frame: received.append(number)):
         yield
-    if came:
-        signal.raise_signal(came[0])
+    if received:
+        signal.raise_signal(received[0])
 
 
 @contextmanager
 def deadline(timeout_s: float) -> Generator[None]:
-    """Interrupt what takes longer, where that can be done: in the main thread, in Python.
+    """Context manager: interrupt the block after `timeout_s`.
+
+    Works in the main thread only, and cannot interrupt native code.
 
     Raises:
-        LateError: it did.
+        LateError: the deadline expired.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def give_up(number: int, frame: object) -> None:
+    def expire(number: int, frame: object) -> None:
         raise LateError
 
-    before = signal.signal(signal.SIGALRM, give_up)
-    timer = signal.setitimer(signal.ITIMER_REAL, min(timeout_s, 1e8))
+    previous = signal.signal(signal.SIGALRM, expire)
+    outer_timer = signal.setitimer(signal.ITIMER_REAL, min(timeout_s, 1e8))
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, *timer)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, *outer_timer)
+        signal.signal(signal.SIGALRM, previous)

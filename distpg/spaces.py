@@ -1,7 +1,7 @@
-"""What an observation and an action look like, as plain values that need no gymnasium.
+"""Observation and action specs: plain values that describe an env's spaces without gymnasium.
 
-An observation is always a dict of leaves, whatever the env's own nesting. `envs/describe.py` makes
-these from an environment's spaces; the networks are built from them; a saved policy carries them.
+An observation is always a flat dict of leaves, however the env nests it. `envs/describe.py` makes
+specs from an env's spaces, networks are built from them, and a policy file contains them.
 """
 
 from dataclasses import asdict, dataclass
@@ -17,13 +17,13 @@ Size = Annotated[int, Range(1)]
 Part = TypeVar("Part", "Leaf", "ActionSpec")
 Obs = dict[str, np.ndarray]
 MASK = "action_mask"
-"""Name of the leaf that says which actions are allowed."""
+"""Name of the leaf that marks the allowed actions."""
 
 
 def join_masks(mask: Any) -> Any:
-    """Lay the masks of several choices side by side, [n] or [B, n], where they come apart."""
-    apart = isinstance(mask, tuple | list) and any(np.ndim(part) for part in mask)
-    return np.concatenate([np.asarray(part) for part in mask], -1) if apart else mask
+    """Concatenate a mask given as one array per choice, to [n] or [B, n]; return others as is."""
+    separate = isinstance(mask, tuple | list) and any(np.ndim(part) for part in mask)
+    return np.concatenate([np.asarray(part) for part in mask], -1) if separate else mask
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Leaf:
     """One array of an observation.
 
     `path` leads to it through the env's nested dicts and tuples. A `vector` is any real array; an
-    `image` is uint8 with three axes, or two; `categories` are whole numbers, entry k of them in
-    [starts[k], starts[k] + sizes[k]). A `mask` says of each action whether it is allowed.
+    `image` is uint8 with two or three axes; `categories` are integers, entry k of them in
+    [starts[k], starts[k] + sizes[k]). A `mask` has an entry for each action: whether it is allowed.
     """
 
     name: str
@@ -43,27 +43,27 @@ class Leaf:
     sizes: tuple[Size, ...] = ()
     starts: tuple[int, ...] = ()
 
-    def of(self, obs: Any) -> Any:
-        """Follow the path through an env's observation."""
+    def get(self, obs: Any) -> Any:
+        """Return the part of an env's observation that the path leads to."""
         return reduce(lambda part, key: part[key], self.path, obs)
 
     def cast(self, part: Any) -> np.ndarray:
-        """Turn what may be no array of this leaf's into one.
+        """Convert a value to a C-contiguous array of the leaf's dtype.
 
         Raises:
-            InputError: it holds no numbers, or such as the type does not, as 0.5 or 256 in uint8.
+            InputError: it is not numeric, or the dtype cannot represent it, as 0.5 or 256 in uint8.
         """
         try:
             given = np.asarray(part)
-            kept = np.require(given, self.dtype, "C")
+            array = np.require(given, self.dtype, "C")
         except (OverflowError, TypeError, ValueError) as error:
             raise InputError(f"observation {self.name!r} is {part!r:.60}: {error}") from error
-        if kept.dtype.kind != "f" and given.dtype != kept.dtype and (kept != given).any():
+        if array.dtype.kind != "f" and given.dtype != array.dtype and (array != given).any():
             raise InputError(
-                f"observation {self.name!r} holds {given[kept != given][0]}, as {given.dtype}; "
-                f"{self.dtype} is expected, as the env has it"
+                f"observation {self.name!r} contains {given[array != given][0]} as {given.dtype}; "
+                f"{self.dtype} is expected, as in the env's space"
             )
-        return kept
+        return array
 
 
 @dataclass(frozen=True)
@@ -74,33 +74,33 @@ class ObsSpec:
 
     @property
     def inputs(self) -> tuple[Leaf, ...]:
-        """What the networks see: all but the mask."""
+        """The network inputs: all leaves but the mask."""
         return tuple(leaf for leaf in self.leaves if leaf.kind != "mask")
 
     @property
     def is_masked(self) -> bool:
-        """Whether the environment says which actions are allowed."""
+        """Whether the environment has an action mask."""
         return len(self.inputs) < len(self.leaves)
 
     def flatten(self, obs: Any) -> Obs:
-        """Take the leaves out of an env's observation, single or batched."""
-        return {leaf.name: np.require(leaf.of(obs), leaf.dtype, "C") for leaf in self.leaves}
+        """Flatten an env's observation, single or batched, without checks."""
+        return {leaf.name: np.require(leaf.get(obs), leaf.dtype, "C") for leaf in self.leaves}
 
     def read(self, obs: Any) -> Obs:
-        """Take the leaves out of what may be no observation of the env's.
+        """Flatten an observation from an untrusted source, with checks.
 
         Raises:
-            InputError: a part is missing, is of another shape, or holds numbers that its type or
-                its space does not.
+            InputError: a leaf is missing, has the wrong shape, or has values outside its dtype or
+                space.
         """
         flat: Obs = {}
         for leaf in self.leaves:
             try:
-                part = leaf.of(obs)
+                part = leaf.get(obs)
             except (IndexError, KeyError, TypeError) as error:
                 names = ", ".join(repr(each.name) for each in self.leaves)
                 raise InputError(
-                    f"{obs!r:.100} is no observation: {leaf.name!r} is missing, of {names}"
+                    f"{obs!r:.100} is not an observation: {leaf.name!r} is missing, of {names}"
                 ) from error
             flat[leaf.name] = leaf.cast(part)
         self.batch_shape(flat)
@@ -109,27 +109,27 @@ class ObsSpec:
                 codes = flat[leaf.name] - np.reshape(leaf.starts, leaf.shape)
                 if (codes < 0).any() or (codes >= np.reshape(leaf.sizes, leaf.shape)).any():
                     raise InputError(
-                        f"observation {leaf.name!r} is {flat[leaf.name]}, which is out of its range"
+                        f"observation {leaf.name!r} is {flat[leaf.name]}, which is out of range"
                     )
         return flat
 
     def nest(self, obs: Obs) -> Any:
-        """Put leaves back as the env nests them: what `flatten` takes them out of."""
+        """Nest leaves as the env does: the inverse of `flatten`."""
         tree: dict[str | int, Any] = {}
         for leaf in self.leaves:
             node = tree
-            # an observation that is one array has the empty path
-            *way, last = ("", *leaf.path)
-            for key in way:
+            # the path of an observation that is a single array is empty
+            *parents, last = ("", *leaf.path)
+            for key in parents:
                 node = node.setdefault(key, {})
             node[last] = obs[leaf.name]
         return _with_tuples(tree[""])
 
     def batch_shape(self, obs: Obs) -> tuple[int, ...]:
-        """Return the axes in front of the leaves' own, which all leaves must share.
+        """Return the leading (batch) axes, which all leaves must share.
 
         Raises:
-            InputError: an array is not of its leaf's shape.
+            InputError: an array does not have its leaf's shape, or batch axes differ.
         """
         leading = set[tuple[int, ...]]()
         for leaf in self.leaves:
@@ -138,16 +138,16 @@ class ObsSpec:
             if split < 0 or shape[split:] != leaf.shape:
                 raise InputError(
                     f"observation {leaf.name!r} has shape {shape}; {leaf.shape} is expected, "
-                    "after any batch axis"
+                    "after any batch axes"
                 )
             leading.add(shape[:split])
         if len(leading) != 1:
-            raise InputError(f"the observation's parts differ in their batch axes: {leading}")
+            raise InputError(f"the leaves of the observation have different batch axes: {leading}")
         return leading.pop()
 
 
 def _with_tuples(tree: Any) -> Any:
-    """Make tuples of those levels of nested dicts that are numbered."""
+    """Turn those dicts of a nested dict whose keys are integers into tuples."""
     if not isinstance(tree, dict):
         return tree
     parts: dict[str | int, Any] = {key: _with_tuples(part) for key, part in tree.items()}
@@ -156,7 +156,7 @@ def _with_tuples(tree: Any) -> Any:
 
 @dataclass(frozen=True)
 class ActionSpec:
-    """What an action is.
+    """The actions of an env.
 
     `categorical` is one of n actions, `multi_categorical` one of sizes[k] for each k, `binary` n
     bits, `continuous` a real array within [low, high], which may be infinite.
@@ -172,21 +172,21 @@ class ActionSpec:
 
     @property
     def stored_shape(self) -> tuple[int, ...]:
-        """Shape of one action in a rollout: () for one choice, else (A,)."""
+        """Shape of one action in a rollout: () if categorical, else (A,)."""
         return () if self.kind == "categorical" else (int(np.prod(self.shape)),)
 
     @property
     def stored_dtype(self) -> np.dtype[Any]:
-        """Type of an action in a rollout."""
+        """Dtype of actions in a rollout."""
         return np.dtype(np.float32 if self.kind == "continuous" else np.int64)
 
     @cached_property
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """Lowest and highest continuous actions, [A] each."""
+        """Bounds of continuous actions: low and high, [A] each."""
         return np.array(self.low), np.array(self.high)
 
-    def forbidden(self, obs: Obs) -> np.ndarray:
-        """Say of each row of {leaf: [N, *O]} whether its mask allows no action, [N] bool."""
+    def fully_masked(self, obs: Obs) -> np.ndarray:
+        """Return which rows of {leaf: [N, *O]} have a mask that allows no action, [N] bool."""
         if MASK not in obs or not self.sizes:
             return np.zeros(len(next(iter(obs.values()))), dtype=bool)
         firsts = np.cumsum([0, *self.sizes[:-1]])
@@ -194,18 +194,18 @@ class ActionSpec:
         return np.logical_not(allowed.all(-1))
 
     def allows(self, obs: Obs, actions: np.ndarray) -> np.ndarray:
-        """Say of each action as stored, [N] or [N, A], whether its row's mask allows it, [N]."""
+        """Return which stored actions, [N] or [N, A], the mask of their row allows, [N] bool."""
         if MASK not in obs or not self.sizes:
             return np.ones(len(actions), dtype=bool)
-        places = actions.reshape(len(actions), -1) + np.cumsum([0, *self.sizes[:-1]])
-        return np.asarray(np.take_along_axis(obs[MASK] != 0, places, -1).all(-1))
+        entries = actions.reshape(len(actions), -1) + np.cumsum([0, *self.sizes[:-1]])
+        return np.asarray(np.take_along_axis(obs[MASK] != 0, entries, -1).all(-1))
 
     def to_env(self, actions: np.ndarray) -> np.ndarray:
-        """Turn a policy's actions, [*B] or [*B, A], into ones that the env accepts, [*B, *shape].
+        """Convert stored actions, [*B] or [*B, A], to actions that the env accepts, [*B, *shape].
 
-        Continuous actions are clipped to the bounds here and nowhere else: what is stored, and
-        scored by the policy, is the action as sampled. Of those that the policy laid out between
-        the bounds, this takes the rounding.
+        Continuous actions are clipped to the bounds only here: stored actions and their
+        log-probabilities are those of the sample. Bounded distributions exceed the bounds only by
+        rounding.
         """
         if self.kind == "continuous":
             actions = np.clip(actions, *self.bounds)
@@ -216,12 +216,12 @@ class ActionSpec:
         return actions.astype(self.dtype).reshape(*actions.shape[:-1], *self.shape)
 
     def from_env(self, actions: Any) -> np.ndarray:
-        """Turn actions that the env accepts, [B, *shape], into what `to_env` takes, [B] or [B, A].
+        """Convert env actions, [B, *shape], to stored actions, [B] or [B, A].
 
-        Continuous ones are cut to the bounds, as `to_env` does.
+        Continuous actions are clipped to the bounds, as in `to_env`.
 
         Raises:
-            InputError: they are of another shape, out of range, or no numbers.
+            InputError: they have the wrong shape, or are out of range, not numeric or not finite.
         """
         given = np.asarray(actions)
         if given.dtype.kind not in "biuf" or not np.isfinite(given).all():
@@ -239,39 +239,40 @@ class ActionSpec:
         sizes = np.reshape(self.sizes, self.shape) if self.sizes else 2
         wrong = (codes != given) | (codes < starts) | (codes >= starts + sizes)
         if wrong.any():
-            raise InputError(f"{given[wrong][0]} is no action of the env")
+            raise InputError(f"{given[wrong][0]} is not an action of the env")
         return (codes - starts).reshape(stored)
 
 
 def spaces_to_json(obs: ObsSpec, action: ActionSpec) -> dict[str, Any]:
-    """Write both as JSON values; infinite bounds become the words inf and -inf."""
-    described: dict[str, Any] = {
+    """Return both specs as JSON values; bounds are strings, since JSON has no infinity."""
+    spaces: dict[str, Any] = {
         "obs": [asdict(leaf) for leaf in obs.leaves],
         "action": asdict(action),
     }
     for side in ("low", "high"):
-        described["action"][side] = [str(bound) for bound in described["action"][side]]
-    return described
+        spaces["action"][side] = [str(bound) for bound in spaces["action"][side]]
+    return spaces
 
 
-def spaces_from_json(described: dict[str, Any]) -> tuple[ObsSpec, ActionSpec]:
-    """Read back what `spaces_to_json` wrote.
+def spaces_from_json(spaces: dict[str, Any]) -> tuple[ObsSpec, ActionSpec]:
+    """Read what `spaces_to_json` returned.
 
     Raises:
-        InputError: a value is not of its field's kind.
+        InputError: a field has the wrong type or is out of range.
+        AttributeError, KeyError, TypeError, ValueError: these are not serialized specs.
     """
 
-    def made(kind: type[Part], described: dict[str, Any]) -> Part:
+    def make(kind: type[Part], table: dict[str, Any]) -> Part:
         fields: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value
-            for key, value in described.items()
+            key: tuple(value) if isinstance(value, list) else value for key, value in table.items()
         }
         check_fields(kind, fields)
+        # raises TypeError if there is no such dtype
         np.dtype(fields["dtype"])
         return kind(**fields)
 
-    action = dict(described["action"])
+    action = dict(spaces["action"])
     for side in ("low", "high"):
         action[side] = [float(bound) for bound in action[side]]
-    leaves = tuple(made(Leaf, leaf) for leaf in described["obs"])
-    return ObsSpec(leaves), made(ActionSpec, action)
+    leaves = tuple(make(Leaf, leaf) for leaf in spaces["obs"])
+    return ObsSpec(leaves), make(ActionSpec, action)

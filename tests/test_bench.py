@@ -124,7 +124,7 @@ def test_for_people_the_verdict_comes_last(capsys: pytest.CaptureFixture[str]) -
         (["--address", "auto"], "--address: auto, but bench measures this machine alone"),
         (["--config", "cartpol-ppo"], "did you mean"),
         (["--env-id", "CartPol-v1"], "CartPole-v1"),
-        (["--init-from", "nowhere"], "no run directory"),
+        (["--init-from", "nowhere"], "not a run directory"),
     ],
     ids=" ".join,
 )

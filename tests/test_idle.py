@@ -6,7 +6,7 @@ import pytest
 
 from distpg.config.config import Config, presets
 from distpg.config.files import read_settings, recipes
-from distpg.run.unused_settings import idle_settings
+from distpg.run.unused_settings import unused_settings
 from distpg.spaces import ActionSpec, Leaf, ObsSpec
 
 VECTOR = ObsSpec((Leaf("obs", (), (6,), "float32", "vector"),))
@@ -26,7 +26,10 @@ IMAGE = ObsSpec((Leaf("obs", (), (84, 84, 3), "uint8", "image"),))
             {"importance_clip": 1.0},
             ["--importance-clip has no effect without --surrogate importance"],
         ),
-        ({"kl_target": 1.0}, ["--kl-target has no effect without anything kl_adaptive"]),
+        (
+            {"kl_target": 1.0},
+            ["--kl-target has no effect without a kl_adaptive --surrogate or schedule"],
+        ),
         ({"kl_target": 1.0, "lr_schedule": "kl_adaptive"}, []),
         ({"algo": "ppo_kl", "kl_target": 1.0, "kl_coef": 2.0}, []),
         (
@@ -46,11 +49,11 @@ IMAGE = ObsSpec((Leaf("obs", (), (84, 84, 3), "uint8", "image"),))
         ({"algo": "trpo", "max_kl": 0.1, "learning_rate": 1e-2}, []),
         (
             {"algo": "trpo", "advantage": "reward_to_go", "baseline": "mean", "optimizer": "sgd"},
-            ["--optimizer has no effect without a critic or another surrogate"],
+            ["--optimizer has no effect without --baseline value or another --surrogate"],
         ),
         (
             {"algo": "a2c", "target_kl": 0.1},
-            ["--target-kl has no effect without several steps a batch"],
+            ["--target-kl has no effect without several optimizer steps per batch"],
         ),
     ],
     ids=str,
@@ -58,43 +61,45 @@ IMAGE = ObsSpec((Leaf("obs", (), (84, 84, 3), "uint8", "image"),))
 def test_a_setting_without_effect_is_named_with_what_it_needs(
     settings: dict[str, Any], expected: list[str]
 ) -> None:
-    assert idle_settings(Config(**settings), VECTOR, BOX) == expected
+    assert unused_settings(Config(**settings), VECTOR, BOX) == expected
 
 
 def test_what_sees_decides_what_has_an_effect() -> None:
     config = Config(precision="bf16", image_encoder="impala", hidden_sizes=(8,))
-    assert idle_settings(config, VECTOR, BOX) == [
-        "--image-encoder has no effect without images",
-        "--precision has no effect without images",
+    assert unused_settings(config, VECTOR, BOX) == [
+        "--image-encoder has no effect without image observations",
+        "--precision has no effect without image observations",
     ]
-    besides = "--hidden-sizes has no effect without observations besides images"
-    assert idle_settings(config, IMAGE, BOX) == [besides]
-    assert idle_settings(config, ObsSpec((*VECTOR.leaves, *IMAGE.leaves)), BOX) == []
+    besides = "--hidden-sizes has no effect without observations other than images"
+    assert unused_settings(config, IMAGE, BOX) == [besides]
+    assert unused_settings(config, ObsSpec((*VECTOR.leaves, *IMAGE.leaves)), BOX) == []
 
 
 @pytest.mark.parametrize("seen", [VECTOR, IMAGE], ids=["vector", "image"])
 def test_an_encoder_of_the_users_may_take_any_setting_of_networks(seen: ObsSpec) -> None:
     config = Config(encoder="own:Net", precision="bf16", image_encoder="impala", hidden_sizes=(8,))
-    assert idle_settings(config, seen, BOX) == []
+    assert unused_settings(config, seen, BOX) == []
 
 
 def test_what_is_done_decides_what_has_an_effect() -> None:
     config = Config(action_distribution="squashed_gaussian", log_std="state")
-    assert idle_settings(config, VECTOR, BOX) == []
-    assert idle_settings(config, VECTOR, CHOICE) == [
+    assert unused_settings(config, VECTOR, BOX) == []
+    assert unused_settings(config, VECTOR, CHOICE) == [
         "--action-distribution has no effect without continuous actions",
         "--log-std has no effect without continuous actions",
     ]
     config = Config(action_distribution="beta", log_std="state")
-    assert idle_settings(config, VECTOR, BOX) == ["--log-std has no effect without a Gaussian"]
+    assert unused_settings(config, VECTOR, BOX) == [
+        "--log-std has no effect without a Gaussian --action-distribution"
+    ]
 
 
 @pytest.mark.parametrize("algo", presets())
 def test_a_preset_has_nothing_idle_of_its_own(algo: str) -> None:
-    assert idle_settings(Config(algo=algo), VECTOR, CHOICE) == []
+    assert unused_settings(Config(algo=algo), VECTOR, CHOICE) == []
 
 
 @pytest.mark.parametrize("recipe", recipes())
 def test_no_recipe_sets_what_has_no_effect(recipe: str) -> None:
     config: Config = Config(**read_settings(recipe))
-    assert idle_settings(config, IMAGE if config.env_id.startswith("ALE/") else VECTOR, BOX) == []
+    assert unused_settings(config, IMAGE if config.env_id.startswith("ALE/") else VECTOR, BOX) == []

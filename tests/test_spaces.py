@@ -219,13 +219,13 @@ def test_from_env_cuts_to_the_bounds() -> None:
 
 
 BAD_ACTIONS: list[tuple[str, Any, str]] = [
-    ("categorical", [2], "2 is no action"),
-    ("categorical", [-3], "-3 is no action"),
-    ("categorical", [0.5], "0.5 is no action"),
+    ("categorical", [2], "2 is not an action"),
+    ("categorical", [-3], "-3 is not an action"),
+    ("categorical", [0.5], "0.5 is not an action"),
     ("categorical", 1, r"shape \[\]; .* \[B\] is expected"),
     ("categorical", [[1]], r"shape \[1, 1\]; .* \[B\] is expected"),
-    ("multi_categorical", [[[1], [1]]], "1 is no action"),
-    ("binary", [[0, 2, 0]], "2 is no action"),
+    ("multi_categorical", [[[1], [1]]], "1 is not an action"),
+    ("binary", [[0, 2, 0]], "2 is not an action"),
     ("continuous", [[0.0]], r"shape \[1, 1\]; .* \[B, 2\] is expected"),
     ("continuous", [[0.0, float("nan")]], "finite"),
     ("continuous", [["a", "b"]], "finite"),
@@ -265,14 +265,14 @@ def test_what_the_type_of_an_observation_holds_is_read(changes: dict[str, Any]) 
 @pytest.mark.parametrize(
     ("obs", "said"),
     [
-        ({**SEEN, "cam": SEEN["cam"] / 255}, "'cam' holds 0.78.*, as float64; uint8 is expected"),
-        ({**SEEN, "cam": SEEN["cam"].astype(np.int64) + 100}, "'cam' holds 300, as int64; uint8"),
-        ({**SEEN, "gear": 0.5}, "'gear' holds 0.5"),
-        ({**SEEN, "gear": 3}, "'gear' is 3, which is out of its range"),
+        ({**SEEN, "cam": SEEN["cam"] / 255}, "'cam' contains 0.78.* as float64; uint8 is expected"),
+        ({**SEEN, "cam": SEEN["cam"].astype(np.int64) + 100}, "'cam' contains 300 as int64; uint8"),
+        ({**SEEN, "gear": 0.5}, "'gear' contains 0.5"),
+        ({**SEEN, "gear": 3}, "'gear' is 3, which is out of range"),
         ({**SEEN, "speed": ["fast"]}, "'speed' is .'fast'.: could not convert"),
         ({"cam": SEEN["cam"], "gear": 0}, "'speed' is missing, of 'cam', 'gear', 'speed'"),
-        (SEEN["cam"], "is no observation: 'cam' is missing, of 'cam', 'gear', 'speed'"),
-        (None, "None is no observation"),
+        (SEEN["cam"], "is not an observation: 'cam' is missing, of 'cam', 'gear', 'speed'"),
+        (None, "None is not an observation"),
     ],
 )
 def test_what_is_no_observation_is_refused_by_the_part_that_is_wrong(obs: Any, said: str) -> None:

@@ -13,8 +13,8 @@ import psutil
 from distpg.actors.head import monitoring, ping
 from distpg.config.config import Config
 from distpg.envs.make import EnvSource
-from distpg.errors import InputError, describe
-from distpg.signals import held_back
+from distpg.errors import InputError, format_error
+from distpg.signals import defer_signals
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -48,8 +48,8 @@ def check_travels(source: EnvSource) -> None:
         cloudpickle.dumps(source)  # pyright: ignore[reportPrivateImportUsage]
     except Exception as error:
         raise InputError(
-            f"--env-id: {source.name} cannot be sent to a worker: {describe(error)}; have it made "
-            "of what can be pickled, or take --num-workers 0"
+            f"--env-id: {source.name} cannot be sent to a worker: {format_error(error)}; make it "
+            "of picklable objects, or use --num-workers 0"
         ) from error
 
 
@@ -120,7 +120,7 @@ def own_ray(config: Config, say: Callable[[str], None]) -> Generator[None]:
     with environment(LOOPBACK | TOKEN | FORGETFUL), loopback, ExitStack() as stack:
         try:
             # logical CPUs: a worker that is never scheduled would only be waited for
-            with held_back(), changed(Node, **dict.fromkeys(SERVICES, nothing)):
+            with defer_signals(), changed(Node, **dict.fromkeys(SERVICES, nothing)):
                 ray.init(address="local", num_cpus=wanted, include_dashboard=False, **SILENT)
                 stack.callback(agents_guard().communicate)
             yield

@@ -12,7 +12,7 @@ from distpg.config.settings import Positive
 from distpg.config.values import check_value
 from distpg.envs.make import find_source
 from distpg.errors import InputError
-from distpg.run.loading import first_networks
+from distpg.run.loading import load_init_from
 from distpg.run.preflight import check_env
 
 
@@ -32,36 +32,36 @@ def main(arguments: list[str], program: str, started: float) -> int:
     config = flags.checked()
     measured = bench(config, flags.seconds)
     if flags.json:
-        print(json.dumps(summarize(config, measured)))
+        print(json.dumps(bench_summary(config, measured)))
     else:
-        print("\n".join(table(config, measured)))
+        print("\n".join(bench_table(config, measured)))
     return 0
 
 
 def bench(config: Config, seconds: float) -> Measurement:
-    """Measure what a run of these settings would do; nothing is written.
+    """Measure what limits a run of these settings, without writing anything.
 
     Raises:
-        InputError: the settings cannot be.
+        InputError: the settings or the environment are invalid.
     """
     check_value("seconds", seconds, Positive)
     if config.address is not None:
         raise InputError(
-            f"--address: {config.address}, but bench measures this machine alone; leave it out, or "
-            "take --address none where a file sets it"
+            f"--address: {config.address}, but bench measures only this machine; omit it, or use "
+            "--address none if a file sets it"
         )
     source = find_source(config, None)
     source, *_ = check_env(source, config.phase_timeout)
-    start_from, problems = first_networks(config)
-    for problem in problems:
-        print(problem, file=sys.stderr)
+    start_from, warnings = load_init_from(config)
+    for warning in warnings:
+        print(warning, file=sys.stderr)
     from distpg.bench.measure import measure
 
     return measure(config, source, seconds, start_from=start_from)
 
 
-def summarize(config: Config, measured: Measurement) -> dict[str, object]:
-    """Write everything down for programs."""
+def bench_summary(config: Config, measured: Measurement) -> dict[str, object]:
+    """Return measurements and prediction as JSON values."""
     return {
         "algo": config.algo,
         "env_id": config.env_id,
@@ -73,36 +73,40 @@ def summarize(config: Config, measured: Measurement) -> dict[str, object]:
     }
 
 
-def table(config: Config, measured: Measurement) -> Iterator[str]:
-    """Write everything down for people, the verdict last."""
-    iteration, size = predict(measured), measured.batch_bytes / 1e6
+def bench_table(config: Config, measured: Measurement) -> Iterator[str]:
+    """Format measurements, prediction and verdict as lines of text."""
+    iteration, size_mb = predict(measured), measured.batch_bytes / 1e6
     yield (
         f"{config.env_id}, {config.algo}: --num-slots {measured.num_slots} x --num-envs "
-        f"{config.num_envs}, {measured.batch_steps:,} env steps an iteration; --num-workers "
+        f"{config.num_envs}, {measured.batch_steps:,} env steps per iteration; --num-workers "
         f"{measured.num_workers}, cores {measured.cores}"
     )
-    yield row("stepping", measured.stepping_per_s, "env steps/s", "one slot, without a policy")
-    share = f"one slot; {measured.policy_share:.0%} of its time is the policy's"
-    yield row("acting", measured.acting_per_s, "env steps/s", share)
-    moved = f"{duration(measured.transfer_s)} a batch of {size:.3g} MB: pickle and one copy, no Ray"
-    yield row("transfer", size / measured.transfer_s, "MB/s", moved)
+    yield bench_row("stepping", measured.stepping_per_s, "env steps/s", "one slot, no policy")
+    share = f"one slot; policy and buffer take {measured.policy_share:.0%} of the time"
+    yield bench_row("acting", measured.acting_per_s, "env steps/s", share)
+    moved = (
+        f"{duration(measured.transfer_s)} per batch of {size_mb:.3g} MB: pickle and one copy, no "
+        "Ray"
+    )
+    yield bench_row("transfer", size_mb / measured.transfer_s, "MB/s", moved)
     for device, update_s in measured.update_s.items():
-        passes = f"{duration(update_s)} a batch; passes over it: {measured.passes}"
-        yield row(f"update, {NAMES[device]}", measured.samples_per_s[device], "samples/s", passes)
+        name, rate = f"update, {NAMES[device]}", measured.samples_per_s[device]
+        passes = f"{duration(update_s)} per batch; passes over it: {measured.passes}"
+        yield bench_row(name, rate, "samples/s", passes)
     if measured.doubled_s is not None:
         rate = measured.batch_steps * measured.passes / measured.doubled_s
-        doubled = f"{duration(measured.doubled_s)} a batch, with twice the --minibatch-size"
-        yield row("minibatch x2", rate, "samples/s", doubled)
+        doubled = f"{duration(measured.doubled_s)} per batch, with twice the --minibatch-size"
+        yield bench_row("minibatch x2", rate, "samples/s", doubled)
     parts = (
         f"{duration(iteration.collect_s)} collecting + {duration(iteration.transfer_s)} transfer + "
         f"{duration(iteration.update_s)} updating"
     )
-    yield row("predicted", iteration.steps_per_s, "env steps/s", parts)
-    reached = f"if stepping alone took time; {iteration.limit_share:.0%} of it is reached"
-    yield row("limit", iteration.limit_per_s, "env steps/s", reached)
+    yield bench_row("predicted", iteration.steps_per_s, "env steps/s", parts)
+    reached = f"simulation-bound maximum; the prediction reaches {iteration.limit_share:.0%} of it"
+    yield bench_row("limit", iteration.limit_per_s, "env steps/s", reached)
     yield verdict(measured)
 
 
-def row(name: str, rate: float, unit: str, remark: str) -> str:
-    """Write a line of the table."""
+def bench_row(name: str, rate: float, unit: str, remark: str) -> str:
+    """Format a row of the table."""
     return f"{name:12} {rate:>11,.0f} {unit:12} {remark}"

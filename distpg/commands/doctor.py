@@ -38,10 +38,10 @@ def main(arguments: list[str], program: str, started: float) -> int:
     """Run the sub-command; return its exit code: 1 if a check FAILs."""
     flags = tyro.cli(DoctorFlags, prog=program, args=arguments, registry=registry)
     made: list[Check] = []
-    for check in examine(flags):
+    for check in run_checks(flags):
         made.append(check)
         if not flags.json:
-            print(line(check), flush=True)
+            print(format_check(check), flush=True)
     count = Counter(check.status for check in made)
     if flags.json:
         print(json.dumps({"checks": [asdict(check) for check in made], **count}))
@@ -50,11 +50,11 @@ def main(arguments: list[str], program: str, started: float) -> int:
     return 1 if count["FAIL"] else 0
 
 
-def examine(flags: DoctorFlags) -> Iterator[Check]:
-    """Make all checks that the flags ask for, the environment's first.
+def run_checks(flags: DoctorFlags) -> Iterator[Check]:
+    """Run the checks that the flags ask for, those of the environment first.
 
     Raises:
-        InputError: an address or an environment cannot be.
+        InputError: the address is malformed, or the environment is missing.
     """
     address = cluster_address(Config(address=flags.address))
     if address is not None and not re.fullmatch(r"auto|.+:\d+", address):
@@ -62,7 +62,7 @@ def examine(flags: DoctorFlags) -> Iterator[Check]:
     if flags.env_id is not None:
         yield from in_subprocess(environment.checks, flags.env_id, flags.env_kwargs)
     elif flags.env_kwargs:
-        raise InputError(f"--env-kwargs: {flags.env_kwargs} without an env; give its --env-id")
+        raise InputError(f"--env-kwargs: {flags.env_kwargs} without --env-id; pass both")
     if address is None:
         yield from in_subprocess(machine.local)
         yield from in_subprocess(nodes.own, deadline_s=nodes.DEADLINE_S)
@@ -74,7 +74,7 @@ def examine(flags: DoctorFlags) -> Iterator[Check]:
             yield from in_subprocess(nodes.joined, address, deadline_s=nodes.DEADLINE_S)
 
 
-def line(check: Check) -> str:
-    """Write a check for people."""
+def format_check(check: Check) -> str:
+    """Format a check as one line of text."""
     advice = f"; {check.advice}" if check.advice else ""
     return f"{check.status}  {check.name:14} {check.found}{advice}"

@@ -19,7 +19,7 @@ from distpg.run.loading import load_policy_file
 from distpg.run.preflight import check_env
 
 MAX_ENVS = 8
-"""Envs that the episodes are shared out over."""
+"""Maximum number of envs that run the episodes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +41,10 @@ class EvaluateFlags:
 def main(arguments: list[str], program: str, started: float) -> int:
     """Run the sub-command; return its exit code."""
     flags = tyro.cli(EvaluateFlags, prog=program, args=arguments)
-    played = evaluate(
+    evaluation = evaluate(
         flags.run, episodes=flags.episodes, stochastic=flags.stochastic, seed=flags.seed
     )
-    returns, lengths = np.array(played.returns), np.array(played.lengths)
+    returns, lengths = np.array(evaluation.returns), np.array(evaluation.lengths)
     if flags.json:
         summary = {
             "episodes": len(returns),
@@ -53,14 +53,14 @@ def main(arguments: list[str], program: str, started: float) -> int:
             "return_min": returns.min(),
             "return_max": returns.max(),
             "length_mean": lengths.mean(),
-            "returns": list(played.returns),
-            "lengths": list(played.lengths),
+            "returns": list(evaluation.returns),
+            "lengths": list(evaluation.lengths),
         }
         print(json.dumps(summary))
     else:
         print(
             f"{len(returns)} episodes: return {returns.mean():.1f} +- {returns.std():.1f} "
-            f"(from {returns.min():.1f} to {returns.max():.1f}), length {lengths.mean():.1f}"
+            f"(min {returns.min():.1f}, max {returns.max():.1f}), length {lengths.mean():.1f}"
         )
     return 0
 
@@ -73,36 +73,39 @@ def evaluate(
     seed: int = 0,
     make_env: MakeEnv | None = None,
 ) -> Evaluation:
-    """Play exactly so many whole episodes, each env a fixed share of them.
+    """Run whole episodes with a run's newest policy; each env runs a fixed share of them.
 
     Args:
-        run_dir: The run; its final policy plays, or that of its newest checkpoint.
-        episodes: At least 1.
-        stochastic: Draw actions from the policy; else its most likely ones are taken.
-        seed: Of the environments, and of the actions if they are drawn.
+        run_dir: The run directory.
+        episodes: Number of episodes, at least 1.
+        stochastic: Sample actions instead of using the mode of the policy.
+        seed: Random seed of the environments, and of sampled actions.
         make_env: Makes one environment, for a run that was trained with a callable.
 
+    Returns:
+        Undiscounted return and length of each episode.
+
     Raises:
-        InputError: there is no policy, or it does not fit the environment.
+        InputError: there is no policy, or its spaces differ from those of the environment.
     """
     check_value("episodes", episodes, Count)
     check_value("seed", seed, Seed)
     run = RunDir.open(Path(run_dir))
     config = run.read_config()
-    file, problems = load_policy_file(run)
-    for problem in problems:
-        print(problem, file=sys.stderr)
+    file, warnings = load_policy_file(run)
+    for warning in warnings:
+        print(warning, file=sys.stderr)
     source = find_source(config, make_env)
     source, *_ = check_env(source, config.phase_timeout)
     envs = make_vector_env(source, min(episodes, MAX_ENVS))
     if (envs.obs_spec, envs.action_spec) != (file.obs_spec, file.action_spec):
         raise InputError(
-            f"the policy of {run_dir} was trained on other spaces than {source.name} has"
+            f"the policy of {run_dir} was trained on spaces that differ from those of {source.name}"
         )
     from distpg.policy.play import SavedPolicy
     from distpg.rollout.evaluation import run_episodes
 
     policy = SavedPolicy(file, encoder=config.encoder).policy
-    played = run_episodes(policy, envs, episodes, seed=seed, stochastic=stochastic)
+    evaluation = run_episodes(policy, envs, episodes, seed=seed, stochastic=stochastic)
     envs.close()
-    return played
+    return evaluation

@@ -1,6 +1,7 @@
-"""`imitate`: learn from an expert, by cloning or by DAgger."""
+"""`imitate`: learn from an expert, by behavioural cloning or DAgger."""
 
 import dataclasses
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,10 @@ from distpg.envs.make import MakeEnv, find_source
 from distpg.errors import InputError
 from distpg.run.directory import RunDir
 from distpg.run.execute import Outcome, execute
-from distpg.run.loading import first_networks
+from distpg.run.loading import load_init_from
 
 CLONING_ROUNDS = 10
-"""Rounds of the expert's where it alone acts, and acts anew in each."""
+"""Default number of expert rounds without DAgger rounds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,7 @@ def main(arguments: list[str], program: str, started: float) -> int:
         quiet=flags.quiet,
         started=started,
     )
-    return 128 + outcome.signal if outcome.signal else 0
+    return outcome.exit_code
 
 
 def imitate(
@@ -72,30 +73,30 @@ def imitate(
     quiet: bool = False,
     started: float | None = None,
 ) -> Outcome:
-    """Learn from an expert what to do.
+    """Learn from an expert, by behavioural cloning or DAgger.
 
     Args:
-        config: The settings, as for `train`; a round is a batch of them.
-        expert: A run directory, module:function, a dataset of Minari's by id or folder, or a
-            function from a batch of observations to a batch of actions, both as the env has them;
-            where it has an action mask, that is in a dict beside what is observed.
-        dagger_rounds: Rounds in which the student acts and the expert labels.
-        expert_rounds: Rounds before, in which the expert acts; by default 10 without
+        config: The settings, as for `train`; a round collects one batch.
+        expert: A run directory, module:function, the id or folder of a Minari dataset, or a
+            function from a batch of observations to a batch of actions, both as in the env's
+            spaces; with an action mask, observations are dicts that contain `action_mask`.
+        dagger_rounds: Rounds in which the student acts and the expert labels its states.
+        expert_rounds: Initial rounds in which the expert acts; by default 10 without
             `dagger_rounds`, 1 with them or for a dataset.
         make_env: Makes one environment, instead of `env_id`; called with `env_kwargs`.
-        run_dir: Where the run is kept; by default runs/ENV/imitate-sSEED-TIME.
-        overwrite: Replace the run that `run_dir` holds.
+        run_dir: Run directory to create; by default runs/ENV/imitate-sSEED-TIME.
+        overwrite: Replace the run in `run_dir`.
         quiet: Print nothing.
-        started: Unix time from which the result's seconds are counted; by default now.
+        started: Unix time from which the times in the result are counted; by default now.
 
     Returns:
-        Where the run is and how it ended; `train` with `init_from` goes on from it.
+        The run directory and the result; `train` with `init_from` continues from it.
 
     Raises:
-        InputError: the settings or the expert cannot be; nothing was started.
-        RunError: the run could not go on; its checkpoints are kept.
+        InputError: the settings or the expert are invalid; nothing was created.
+        RunError: the run could not continue; its checkpoints are kept.
     """
-    # torch, which the driver of no other command needs
+    # imports torch, which the driver of other commands does not need
     from distpg.imitation.expert import Oracle
     from distpg.imitation.run import Imitation
     from distpg.imitation.sources import find_expert
@@ -104,31 +105,32 @@ def imitate(
     check_value("expert_rounds", expert_rounds, CountOrZero | None)
     source = find_source(config, make_env)
     config = dataclasses.replace(config, env_id=source.name)
-    start_from, problems = first_networks(config)
-    found = find_expert(expert, problems.append)
-    can_be_asked = isinstance(found, Oracle)
-    if dagger_rounds and not can_be_asked:
+    start_from, warnings = load_init_from(config)
+    found = find_expert(expert, warnings.append)
+    can_query = isinstance(found, Oracle)
+    if dagger_rounds and not can_query:
         raise InputError(
-            f"--dagger-rounds: {dagger_rounds}, but the dataset {found.name} cannot say what to do "
-            "where the student goes; take a run or a function as --expert, or leave it out"
+            f"--dagger-rounds: {dagger_rounds}, but the dataset {found.name} cannot be queried at "
+            "the student's states; use a run or a function as --expert, or omit --dagger-rounds"
         )
     if expert_rounds is None:
-        expert_rounds = 1 if dagger_rounds or not can_be_asked else CLONING_ROUNDS
+        expert_rounds = 1 if dagger_rounds or not can_query else CLONING_ROUNDS
     if not expert_rounds + dagger_rounds:
-        raise InputError("--expert-rounds: 0 without --dagger-rounds leaves nothing to learn from")
-    run = RunDir.default(config, "imitate") if run_dir is None else RunDir(Path(run_dir))
+        raise InputError(
+            "--expert-rounds: 0 without --dagger-rounds leaves nothing to learn from; use at least "
+            "1 of either"
+        )
     plan = Imitation(
         config,
         source,
-        run,
+        RunDir.default(config, "imitate") if run_dir is None else RunDir(Path(run_dir)),
         overwrite,
         quiet,
         start_from,
-        notes=tuple(problems),
+        notes=tuple(warnings),
+        started=started or time.time(),
         expert=found,
         expert_rounds=expert_rounds,
         dagger_rounds=dagger_rounds,
     )
-    if started is not None:
-        plan = dataclasses.replace(plan, started=started)
     return execute(plan)

@@ -45,7 +45,7 @@ def main(arguments: list[str], program: str, started: float) -> int:
     names = {field.name for field in fields(ResumeFlags)} - {"run", "quiet"}
     changes = {name: getattr(flags, name) for name in names if getattr(flags, name) is not None}
     outcome = resume(flags.run, quiet=flags.quiet, started=started, **changes)
-    return 128 + outcome.signal if outcome.signal else 0
+    return outcome.exit_code
 
 
 def resume(
@@ -56,18 +56,22 @@ def resume(
     started: float | None = None,
     **changes: Any,
 ) -> Outcome:
-    """Go on with a run: same directory, TensorBoard curve, counters and optimizer.
+    """Continue a run in its directory, with its TensorBoard curve, counters and optimizer.
 
     Args:
-        run_dir: The run.
+        run_dir: The run directory.
         make_env: Makes one environment, for a run that was trained with a callable.
         quiet: Print nothing.
-        started: Unix time from which the result's seconds are counted; by default now.
-        changes: Settings to go on with that differ from the run's own: `total_steps`,
-            `stop_at_return`, `num_workers`, `address`, `device`, `on_anomaly` or `max_env_faults`.
+        started: Unix time from which the times in the result are counted; by default now.
+        changes: Settings to change: `total_steps`, `stop_at_return`, `num_workers`, `address`,
+            `device`, `on_anomaly` or `max_env_faults`.
+
+    Returns:
+        The run directory and the result.
 
     Raises:
-        InputError: there is nothing to go on with, or nothing left to do.
+        InputError: there is no intact checkpoint, a setting is invalid, or the run is complete.
+        RunError: the run could not continue; its checkpoints are kept.
     """
     run = RunDir.open(Path(run_dir))
     changes = {name: None if value == "none" else value for name, value in changes.items()}
@@ -75,29 +79,29 @@ def resume(
     checkpoint, notes = load_newest(run)
     if "labels" in checkpoint.learner.counters:
         raise InputError(
-            f"{run.path} imitates an expert, whose labels are not kept; go on from it with "
-            f"train --config {run.config} --init-from {run.path}"
+            f"{run.path} is an imitation run, which cannot be resumed (labels are not saved); "
+            f"continue with train --config {run.config} --init-from {run.path}"
         )
     if not checkpoint.slots and not config.episodes:
         checkpoint = with_fresh_envs(checkpoint)
         notes.append(
-            f"resumed inexactly: {config.env_id} does not tell its state, so its envs start anew"
+            f"inexact resume: {config.env_id} does not expose its state, so its envs restart from "
+            "a reset"
         )
     progress = checkpoint.progress
     if progress.reached(config.stop_at_return):
         raise InputError(
-            f"{run.path} has reached the mean return of {config.stop_at_return:g}; give a higher "
-            "--stop-at-return, or none, to go on"
+            f"{run.path} has reached a mean return of {config.stop_at_return:g}; pass a higher "
+            "--stop-at-return, or none, to continue"
         )
     if progress.env_steps >= config.total_steps:
         raise InputError(
-            f"{run.path} has done {progress.env_steps} of {config.total_steps} steps; give a "
-            "higher --total-steps to go on"
+            f"{run.path} has done {progress.env_steps} of {config.total_steps} env steps; pass a "
+            "higher --total-steps to continue"
         )
-    source = find_source(config, make_env)
     plan = Plan(
         config,
-        source,
+        find_source(config, make_env),
         run,
         quiet=quiet,
         resume=checkpoint,
@@ -108,7 +112,7 @@ def resume(
 
 
 def with_fresh_envs(checkpoint: Checkpoint) -> Checkpoint:
-    """Forget the returns of the episodes under way: the envs of a resumed run start anew."""
+    """Drop the running returns, because the envs of the resumed run restart from a reset."""
     learner = checkpoint.learner
-    kept = {name: x for name, x in learner.arrays.items() if name != "reward_scale/running"}
-    return replace(checkpoint, learner=replace(learner, arrays=kept))
+    arrays = {name: x for name, x in learner.arrays.items() if name != "reward_scale/running"}
+    return replace(checkpoint, learner=replace(learner, arrays=arrays))

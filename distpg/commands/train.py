@@ -1,6 +1,7 @@
-"""`train`: from flags, or from Python, to a trained policy."""
+"""`train`: train a policy by reinforcement learning."""
 
 import dataclasses
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from distpg.config.flags import RunFlags, read_flags
 from distpg.envs.make import MakeEnv, find_source
 from distpg.run.directory import RunDir
 from distpg.run.execute import Outcome, Plan, execute
-from distpg.run.loading import first_networks
+from distpg.run.loading import load_init_from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,7 @@ def main(arguments: list[str], program: str, started: float) -> int:
         quiet=flags.quiet,
         started=started,
     )
-    return 128 + outcome.signal if outcome.signal else 0
+    return outcome.exit_code
 
 
 def train(
@@ -42,26 +43,32 @@ def train(
     """Train a policy.
 
     Args:
-        config: The settings; `Config(algo=..., env_id=..., ...)`.
-        make_env: Makes one environment, in whichever process needs it; instead of `env_id`. It is
-            called with `env_kwargs`.
-        run_dir: Where the run is kept; by default runs/ENV/ALGO-sSEED-TIME.
-        overwrite: Replace the run that `run_dir` holds.
+        config: The settings, e.g. `Config(algo="ppo", env_id="CartPole-v1")`.
+        make_env: Makes one environment, instead of `env_id`; called with `env_kwargs`, in every
+            process that needs an environment.
+        run_dir: Run directory to create; by default runs/ENV/ALGO-sSEED-TIME.
+        overwrite: Replace the run in `run_dir`.
         quiet: Print nothing.
-        started: Unix time from which the result's seconds are counted; by default now.
+        started: Unix time from which the times in the result are counted; by default now.
 
     Returns:
-        Where the run is and how it ended.
+        The run directory and the result.
 
     Raises:
-        InputError: the settings cannot be; nothing was started.
-        RunError: the run could not go on; its checkpoints are kept.
+        InputError: the settings or the environment are invalid; nothing was created.
+        RunError: the run could not continue; its checkpoints are kept.
     """
     source = find_source(config, make_env)
     config = dataclasses.replace(config, env_id=source.name)
-    start_from, problems = first_networks(config)
-    run = RunDir.default(config) if run_dir is None else RunDir(Path(run_dir))
-    plan = Plan(config, source, run, overwrite, quiet, start_from, notes=tuple(problems))
-    if started is not None:
-        plan = dataclasses.replace(plan, started=started)
+    start_from, warnings = load_init_from(config)
+    plan = Plan(
+        config,
+        source,
+        RunDir.default(config) if run_dir is None else RunDir(Path(run_dir)),
+        overwrite,
+        quiet,
+        start_from,
+        notes=tuple(warnings),
+        started=started or time.time(),
+    )
     return execute(plan)

@@ -22,11 +22,12 @@ from distpg.proof.estimators import (
 from distpg.proof.verify import EstimatorReport, verify
 
 HEAD = """\
-Each row: an estimator of the policy gradient on DiamondHill, in batches of 4 episodes.
-bias: distance of its exact expectation from the true gradient, relative to it; theory: what it must
-be, or the cosine between the two where batch statistics scale the expectation. z: of the mean that
-rollout workers and learner sample. var: exact and sampled. snr: signal-to-noise ratio of a batch.
-gain: by how much its noise is below plain REINFORCE's.
+Each row is an estimator of the policy gradient on DiamondHill, with batches of 4 episodes.
+bias: relative distance of its exact expectation from the true gradient. theory: the bias predicted
+by theory, or the cosine of the two gradients if batch statistics scale the estimate. z: largest
+z-score of the mean gradient sampled by rollout workers and learner. var: exact and sampled
+variance. snr: signal-to-noise ratio of a batch. gain: relative variance of plain REINFORCE over
+that of the estimator.
 """
 COLUMNS = f"{'estimator':56} {'bias':>8} {'theory':>10} {'z':>5} {'var':>15} {'snr':>5} {'gain':>5}"
 
@@ -49,26 +50,26 @@ def main(arguments: list[str], program: str, started: float) -> int:
         print(HEAD)
         print(COLUMNS)
     passed = 0
-    for row in rows_of(estimators):
+    for row in verify_all(estimators):
         passed += row.verdict == "PASS"
-        print(json.dumps(asdict(row)) if flags.json else line(row), flush=True)
+        print(json.dumps(asdict(row)) if flags.json else format_row(row), flush=True)
     if not flags.json:
         print(f"{passed} of {len(estimators)} estimators PASS")
     return 0 if passed == len(estimators) else 1
 
 
-def rows_of(estimators: Sequence[Estimator]) -> Iterator[EstimatorReport]:
-    """Verify on all cores, in order."""
+def verify_all(estimators: Sequence[Estimator]) -> Iterator[EstimatorReport]:
+    """Verify estimators on all cores; yield the rows in order."""
     cores = min(len(os.sched_getaffinity(0)), len(estimators))
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(cores, context, torch.set_num_threads, (1,)) as pool:
-        # what follows one another shares gradients and credits
-        together = len(SCALINGS) * len(SURROGATES) if len(estimators) > 100 else len(SCALINGS)
-        yield from pool.map(verify, estimators, chunksize=together)
+        # consecutive estimators share cached gradients and advantages
+        chunksize = len(SCALINGS) * len(SURROGATES) if len(estimators) > 100 else len(SCALINGS)
+        yield from pool.map(verify, estimators, chunksize=chunksize)
 
 
-def line(row: EstimatorReport) -> str:
-    """Write a row for people."""
+def format_row(row: EstimatorReport) -> str:
+    """Format a row as one line of text."""
     bias = "0" if row.bias < 1e-10 else f"{row.bias:.4f}"
     if row.theory is None:
         theory = f"cos {row.cosine:.4f}"

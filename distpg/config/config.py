@@ -1,4 +1,4 @@
-"""`Config`: the settings of a run, starting from a preset, and checked."""
+"""`Config`: the validated settings of a run."""
 
 import dataclasses
 import functools
@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 
 from distpg.config.combinations import check_combinations
 from distpg.config.derived import DerivedSettings
-from distpg.config.values import check_value, flag, is_toml, nearest, one_of
+from distpg.config.values import check_value, did_you_mean, flag, is_toml, one_of
 from distpg.errors import InputError
 
 Settings = TypeVar("Settings", bound=DerivedSettings)
@@ -20,7 +20,7 @@ Settings = TypeVar("Settings", bound=DerivedSettings)
 
 @cache
 def presets() -> dict[str, dict[str, Any]]:
-    """Read the presets that the package ships: for each algorithm's name, its settings."""
+    """Return the settings of each preset, by algorithm."""
     folder = resources.files("distpg.config") / "presets"
     return {
         file.name.removesuffix(".toml"): tomllib.loads(file.read_text("utf-8"))
@@ -30,7 +30,7 @@ def presets() -> dict[str, dict[str, Any]]:
 
 
 def with_preset(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Add what the preset of `algo` sets and the settings do not.
+    """Return the settings on top of the preset that their `algo` names.
 
     Raises:
         InputError: there is no such preset.
@@ -41,7 +41,7 @@ def with_preset(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def starting_from_preset(kind: type[Settings]) -> type[Settings]:
-    """Class decorator: the keywords override the preset that `algo` names, it the defaults."""
+    """Class decorator: make keywords override the preset, and the preset the field defaults."""
     assign = kind.__init__
 
     @functools.wraps(assign)
@@ -56,29 +56,30 @@ def starting_from_preset(kind: type[Settings]) -> type[Settings]:
 @starting_from_preset
 @dataclass(frozen=True, kw_only=True)
 class Config(DerivedSettings):
-    """The whole configuration of a run; checked when it is made.
+    """All settings of a run, validated on construction.
 
     Raises:
-        InputError: a value of the wrong type or out of range, or an illegal combination.
+        InputError: a setting is unknown, has the wrong type or is out of range, or a combination
+            is illegal.
     """
 
     def __post_init__(self) -> None:
-        """Check each value against its annotation, then the combinations."""
+        """Validate each value against its annotation, then the combinations."""
         for name, hint in hints().items():
             check_value(name, getattr(self, name), hint)
         if not is_toml(self.env_kwargs):
             raise InputError(
-                f"--env-kwargs: {self.env_kwargs} cannot be kept in a TOML file, which takes "
-                "numbers, text, true, false, and lists and tables of these, but no null"
+                f"--env-kwargs: {self.env_kwargs} cannot be stored as TOML (allowed: numbers, "
+                "strings, booleans, lists, tables; no null)"
             )
         for name in ("env_id", "address", "init_from", "encoder"):
             if getattr(self, name) == "":
-                # a shell variable that is not set, as a rule
-                raise InputError(f"{flag(name)}: '' names nothing; give a name or leave it out")
+                # most often an unset shell variable
+                raise InputError(f"{flag(name)}: '' is empty; pass a name or omit the flag")
         check_combinations(self)
 
     def resolved(self) -> Self:
-        """Write out what the defaults leave open and the settings alone decide."""
+        """Return a copy with the defaults that depend on other settings filled in."""
         return dataclasses.replace(
             self,
             num_slots=self.slots,
@@ -89,15 +90,15 @@ class Config(DerivedSettings):
 
 @cache
 def hints() -> dict[str, Any]:
-    """Annotations of all settings, with their ranges."""
+    """Return the annotation of each setting, with its range."""
     return typing.get_type_hints(DerivedSettings, include_extras=True)
 
 
 def from_toml(settings: dict[str, Any]) -> dict[str, Any]:
-    """Turn TOML's values into a setting's: lists are tuples, and "none" stands for None.
+    """Convert TOML values to setting values: lists to tuples, and "none" to None.
 
     Raises:
-        InputError: a key that is no setting.
+        InputError: a key is not a setting.
     """
     check_names(settings)
     values: dict[str, Any] = {}
@@ -110,21 +111,21 @@ def from_toml(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_names(names: Iterable[str]) -> None:
-    """Refuse what is not the name of a setting.
+    """Check that every name is a setting.
 
     Raises:
-        InputError: suggests the nearest name.
+        InputError: one is not; the message suggests similar names.
     """
     for name in names:
         if name not in hints():
-            raise InputError(f"{name}: no such setting{nearest(name, hints())}")
+            raise InputError(f"{name}: no such setting{did_you_mean(name, hints())}")
 
 
 def check_algo(algo: object) -> None:
-    """Refuse what is no preset's name.
+    """Check that there is a preset for the algorithm.
 
     Raises:
-        InputError: lists the presets.
+        InputError: there is none; the message lists the presets.
     """
     if not isinstance(algo, str) or algo not in presets():
-        raise InputError(f"--algo: {algo!r} is not an algorithm; choose {one_of(presets())}")
+        raise InputError(f"--algo: {algo!r} is not an algorithm; choose from {one_of(presets())}")

@@ -1,4 +1,4 @@
-"""What follows from the settings: properties of the estimator, and defaults that others decide."""
+"""Properties derived from the settings: of the estimator, and defaults that depend on others."""
 
 from dataclasses import dataclass
 
@@ -16,25 +16,25 @@ from distpg.config.settings import (
 class DerivedSettings(
     LearnerSettings, PolicySettings, GradientSettings, CollectSettings, EnvSettings, RunSettings
 ):
-    """All settings together, unchecked, and what they imply."""
+    """All settings, not validated, and their derived properties."""
 
     @property
     def bootstraps(self) -> bool:
-        """Whether the credit of a step contains V."""
+        """Whether advantages bootstrap from V."""
         if self.advantage == "n_step":
             return self.bootstrap_steps != "inf"
         return self.advantage in ("gae", "vtrace")
 
     @property
     def monte_carlo(self) -> bool:
-        """Whether the credit of a step needs whole episodes: V cannot stand in where one is cut."""
+        """Whether advantages need whole episodes: they cannot bootstrap where one is truncated."""
         if self.advantage == "total_return":
             return True
         return not self.bootstraps and self.baseline != "value"
 
     @property
     def one_step(self) -> bool:
-        """Whether the surrogate's gradient is right only at the parameters that acted."""
+        """Whether the surrogate's gradient is only valid at the behaviour policy's parameters."""
         return self.surrogate in ("log_prob", "detached_ratio", "trust_region")
 
     @property
@@ -44,24 +44,24 @@ class DerivedSettings(
 
     @property
     def requires_on_policy(self) -> bool:
-        """Whether the surrogate cannot learn from what an older policy played."""
+        """Whether the surrogate cannot correct for rollouts of an older policy."""
         return self.one_step or self.penalizes_kl
 
     @property
     def signed(self) -> bool:
-        """Whether to learn from the sign of rewards, its default resolved."""
+        """Whether to train on the sign of rewards, with `auto` resolved."""
         if self.sign_rewards == "auto":
             return self.env_id.startswith("ALE/")
         return self.sign_rewards == "on"
 
     @property
     def slots(self) -> int:
-        """Slots of a batch, its default resolved."""
+        """Number of slots, with the default resolved."""
         return self.num_slots if self.num_slots is not None else max(1, self.num_workers)
 
     @property
     def episodes(self) -> int:
-        """Whole episodes of each env in a rollout, or 0 for segments, its default resolved."""
+        """Whole episodes per env and rollout, or 0 for segments, with the default resolved."""
         if self.episodes_per_env is None:
             return int(self.monte_carlo)
         return self.episodes_per_env

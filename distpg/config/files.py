@@ -1,7 +1,7 @@
-"""Configurations as TOML files: a run's own, a user's, and the recipes that the package ships.
+"""Settings as TOML files: those of a run, of a user, and the recipes shipped with the package.
 
-A file holds settings by name, flat. TOML has no null, so an optional setting that is off reads
-"none". Every file goes through the same checks as the command line.
+A file is a flat table of settings. TOML has no null, so None is written as "none". Values from a
+file are validated like those from the command line.
 """
 
 import dataclasses
@@ -13,12 +13,12 @@ from typing import Any
 import tomli_w
 
 from distpg.config.config import Config, check_algo, from_toml, hints
-from distpg.config.values import check_value, nearest, one_of
-from distpg.errors import InputError
+from distpg.config.values import check_value, did_you_mean, one_of
+from distpg.errors import InputError, prefix_errors
 
 
 def recipes() -> dict[str, str]:
-    """Return the text of each recipe that the package ships, by name."""
+    """Return the TOML text of each recipe, by name."""
     folder = resources.files("distpg.config") / "recipes"
     files = sorted(folder.iterdir(), key=lambda file: file.name)
     return {
@@ -29,46 +29,61 @@ def recipes() -> dict[str, str]:
 
 
 def read_settings(source: str) -> dict[str, Any]:
-    """Read the settings of a file or, where there is no such file, of a recipe.
+    """Read the settings of a file, or of a recipe if there is no such file.
+
+    Combinations are checked later, when preset, file and flags are merged.
 
     Raises:
-        InputError: neither exists, the file is no TOML, or a setting is unknown or out of range.
-            Combinations are checked once preset, file and flags are put together.
+        InputError: neither exists, the file is not TOML, or a setting is unknown or out of range.
     """
-    path = Path(source)
     try:
-        if path.is_file():
-            text = path.read_text("utf-8-sig")
-        elif source in recipes():
-            text = recipes()[source]
-        elif path.is_dir():
-            raise InputError(f"--config: {source!r} is a folder; name the file (config.toml) in it")
-        else:
-            raise InputError(
-                f"--config: {source!r} is neither a file nor a recipe; the recipes are "
-                f"{one_of(recipes())}{nearest(source, recipes())}"
-            )
-        settings = from_toml(tomllib.loads(text))
+        table = tomllib.loads(read_text(source))
+    except InputError:
+        raise
+    except (OSError, RecursionError, ValueError) as error:
+        raise InputError(f"--config: cannot read {source}: {error}") from error
+    with prefix_errors(f"--config {source}"):
+        settings = from_toml(table)
         check_algo(settings.get("algo", "ppo"))
         for name, value in settings.items():
             check_value(name, value, hints()[name])
-    except InputError as error:
-        problem = str(error)
-        raise InputError(
-            problem if problem.startswith("--config:") else f"--config {source}: {problem}"
-        ) from error
-    except (OSError, RecursionError, ValueError) as error:
-        raise InputError(f"--config: cannot read {source}: {error}") from error
     return settings
 
 
+def read_text(source: str) -> str:
+    """Return the text of a file or recipe.
+
+    Raises:
+        InputError: neither exists.
+    """
+    path = Path(source)
+    if path.is_file():
+        return path.read_text("utf-8-sig")
+    if source in recipes():
+        return recipes()[source]
+    if path.is_dir():
+        raise InputError(f"--config: {source!r} is a folder; pass the config.toml in it")
+    raise InputError(
+        f"--config: {source!r} is neither a file nor a recipe; the recipes are "
+        f"{one_of(recipes())}{did_you_mean(source, recipes())}"
+    )
+
+
 def load_config(source: str, **changes: Any) -> Config:
-    """Make the configuration of a file or recipe, with some settings changed."""
+    """Return the configuration of a file or recipe, with some settings changed.
+
+    Args:
+        source: Path of a TOML file, or name of a recipe such as "cartpole-ppo".
+        changes: Settings that override those of the file.
+
+    Raises:
+        InputError: the file or a setting is invalid.
+    """
     return Config(**{**read_settings(source), **changes})
 
 
 def to_toml(config: Config) -> str:
-    """Write a configuration out complete, in a form that `read_settings` takes back."""
+    """Return all settings as TOML text, which `read_settings` can read back."""
     settings: dict[str, Any] = {}
     for setting in dataclasses.fields(Config):
         value = getattr(config, setting.name)

@@ -1,4 +1,4 @@
-"""What a setting's value may be, read off its annotation, and how a refusal is worded."""
+"""Validation of values against type annotations, and the wording of its error messages."""
 
 import difflib
 import math
@@ -10,10 +10,18 @@ from typing import Annotated, Any, Literal
 
 from distpg.errors import InputError
 
+TYPE_NAMES = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    type(None): "none",
+}
+
 
 @dataclass(frozen=True)
 class Range:
-    """The values that a number may take; `open_low` leaves `low` itself out."""
+    """A range of finite numbers, [low, high]; `open_low` excludes `low` itself."""
 
     low: float
     high: float = math.inf
@@ -24,79 +32,78 @@ class Range:
         return above and value <= self.high and math.isfinite(value)
 
     def __str__(self) -> str:
-        low = f"greater than {self.low}" if self.open_low else f"at least {self.low}"
         if self.high < math.inf:
-            return f"{low} and at most {self.high}"
-        return "a finite number" if self.low == -math.inf else f"a finite number {low}"
+            return f"between {self.low} and {self.high}"
+        if self.low == -math.inf:
+            return "a finite number"
+        return f"a finite number {'greater than' if self.open_low else 'at least'} {self.low}"
 
 
 def flag(name: str) -> str:
-    """Spell a setting as the command line does."""
+    """Return the command-line flag of a setting."""
     return "--" + name.replace("_", "-")
 
 
 def one_of(names: typing.Iterable[str]) -> str:
-    """List the allowed names in a message."""
+    """Return names as a list for a message."""
     return ", ".join(names)
 
 
-def nearest(name: str, names: typing.Iterable[str]) -> str:
-    """Suggest the names closest to a misspelt one, as the end of a message."""
+def did_you_mean(name: str, names: typing.Iterable[str]) -> str:
+    """Return a suggestion of similar names, to append to a message; empty if there is none."""
     close = difflib.get_close_matches(name, list(names), n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(close)}?" if close else ""
 
 
 def check_value(name: str, value: object, hint: Any) -> None:
-    """Refuse a value that does not fit its annotation.
+    """Check a setting against its annotation.
 
     Raises:
-        InputError: names the flag, the value and what is allowed.
+        InputError: it does not match; the message names the flag, the value and what is allowed.
     """
-    problem = misfit(value, hint)
-    if problem:
-        raise InputError(f"{flag(name)}: {value!r} is not {problem}")
+    allowed = describe_mismatch(value, hint)
+    if allowed:
+        raise InputError(f"{flag(name)}: {value!r} is not {allowed}")
 
 
 def check_fields(kind: type, fields: Mapping[str, object]) -> None:
-    """Refuse values, read from a file, that do not fit the annotations of a dataclass.
+    """Check values read from a file against the annotations of a dataclass.
 
     Raises:
-        InputError: names the field.
+        InputError: one does not match; the message names the field.
     """
     for name, hint in typing.get_type_hints(kind, include_extras=True).items():
-        problem = misfit(fields[name], hint) if name in fields else ""
-        if problem:
-            raise InputError(f"{name}: {fields[name]!r} is not {problem}")
+        allowed = describe_mismatch(fields[name], hint) if name in fields else ""
+        if allowed:
+            raise InputError(f"{name}: {fields[name]!r} is not {allowed}")
 
 
-def misfit(value: object, hint: Any) -> str:
-    """Say what a value should have been, or nothing where it fits its annotation."""
-    if typing.get_origin(hint) is Annotated:
-        kind, limits = typing.get_args(hint)
-        return misfit(value, kind) or ("" if value in limits else str(limits))
+def describe_mismatch(value: object, hint: Any) -> str:
+    """Return what a value should be, or an empty string if it matches the annotation."""
     origin, options = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        kind, limits = options
+        return describe_mismatch(value, kind) or ("" if value in limits else str(limits))
     if origin is types.UnionType or origin is typing.Union:
-        problems = [misfit(value, option) for option in options]
-        return "" if "" in problems else " or ".join(problems)
+        mismatches = [describe_mismatch(value, option) for option in options]
+        return "" if "" in mismatches else " or ".join(mismatches)
     if origin is Literal:
-        return "" if value in options else "one of " + one_of(options)
+        allowed = one_of(options) if len(options) == 1 else f"one of {one_of(options)}"
+        return "" if value in options else allowed
     if origin is tuple:
         if not isinstance(value, tuple):
             return "a list of numbers"
-        problems = [misfit(item, options[0]) for item in typing.cast("tuple[object, ...]", value)]
-        return next((f"a list of numbers, each {problem}" for problem in problems if problem), "")
-    if hint is float:
-        fits = isinstance(value, int | float) and not isinstance(value, bool)
-    elif hint is int:
-        fits = isinstance(value, int) and not isinstance(value, bool)
-    else:
-        fits = isinstance(value, origin or hint)
-    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-    return "" if fits else names.get(hint, "none" if hint is type(None) else "a table")
+        items = typing.cast("tuple[object, ...]", value)
+        mismatches = (describe_mismatch(item, options[0]) for item in items)
+        return next((f"a list of numbers, each {allowed}" for allowed in mismatches if allowed), "")
+    kind = int | float if hint is float else origin or hint
+    # bool is a subclass of int
+    matches = isinstance(value, kind) and (hint is bool or not isinstance(value, bool))
+    return "" if matches else TYPE_NAMES.get(hint, "a table")
 
 
 def is_toml(value: object, levels: int = 50) -> bool:
-    """Tell whether a TOML file can hold a value, within so many levels of tables and lists."""
+    """Return whether TOML can represent a value nested at most `levels` deep."""
     if isinstance(value, dict | list | tuple) and not levels:
         return False
     if isinstance(value, dict):

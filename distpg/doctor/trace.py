@@ -95,7 +95,7 @@ def random_steps(
 
 def allows_nothing(obs: Any, obs_spec: ObsSpec, spec: ActionSpec) -> bool:
     """Return whether the action mask in an observation allows no action."""
-    return obs_spec.is_masked and bool(spec.forbidden({MASK: obs[MASK][None]})[0])
+    return obs_spec.is_masked and bool(spec.fully_masked({MASK: obs[MASK][None]})[0])
 
 
 def steps(results: Sequence[StepResult]) -> Check:
@@ -113,7 +113,7 @@ def observations(results: Sequence[StepResult], space: Any, spec: ObsSpec) -> Ch
         for result in results
         if result.returned is not None
         for leaf in spec.leaves
-        if (found := mismatch(leaf, leaf.of(space), leaf.of(result.obs)))
+        if (found := mismatch(leaf, leaf.get(space), leaf.get(result.obs)))
     ]
     if not mismatches:
         leaves = ", ".join(f"{x.name} {list(x.shape)} of {x.dtype}" for x in spec.leaves)

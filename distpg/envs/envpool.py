@@ -16,7 +16,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 
 from distpg.config.settings import EnvKwargs
-from distpg.config.values import misfit, nearest, one_of
+from distpg.config.values import describe_mismatch, did_you_mean, one_of
 from distpg.errors import InputError
 
 ATARI = "envpool.atari"
@@ -36,7 +36,7 @@ def check_env_id(env_id: str) -> None:
     if env_id not in _names_by_id():
         raise InputError(
             f"--env-id: {env_id!r} is not in EnvPool; use --env-backend gymnasium, or an id that "
-            f"EnvPool has{nearest(env_id, _names_by_id())}"
+            f"EnvPool has{did_you_mean(env_id, _names_by_id())}"
         )
 
 
@@ -135,7 +135,7 @@ def _check_kwargs(env_id: str, kwargs: EnvKwargs, defaults: dict[str, Any]) -> N
                 f"{one_of(allowed)}"
             )
         kind = type(defaults[name])
-        problem = misfit(value, kind) if kind in (int, float, str, bool) else ""
+        problem = describe_mismatch(value, kind) if kind in (int, float, str, bool) else ""
         if problem:
             raise InputError(f"--env-kwargs: {name}: {value!r} is not {problem}")
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 import gymnasium as gym
 import numpy as np
 
-from distpg.errors import describe
+from distpg.errors import format_error
 
 FAULT = "distpg_fault"
 """Key of the info that holds the description of an exception."""
@@ -45,7 +45,7 @@ class Guard(gym.Wrapper[Any, Any, Any, Any]):
             self.last_obs, info = self._reset(seed, options)
         except Exception as error:
             self.last_obs, info = self._replace_env(options)
-            info = {**info, FAULT: describe(error)}
+            info = {**info, FAULT: format_error(error)}
         return self.last_obs, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
@@ -57,7 +57,7 @@ class Guard(gym.Wrapper[Any, Any, Any, Any]):
                 refuse_non_finite(obs, reward)
         except Exception as error:
             self._replace_env()
-            return self.last_obs, 0.0, False, True, {FAULT: describe(error)}
+            return self.last_obs, 0.0, False, True, {FAULT: format_error(error)}
         self.last_obs = obs
         return obs, reward, terminated, truncated, info
 

@@ -13,7 +13,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from distpg.config.settings import EnvBackend, EnvKwargs, EnvSettings
-from distpg.config.values import nearest
+from distpg.config.values import did_you_mean
 from distpg.envs.envpool import EnvPoolVectorEnv, check_env_id
 from distpg.envs.guard import Guard
 from distpg.envs.masks import MaskedObservation, MaskSource
@@ -84,7 +84,8 @@ def find_env(env_id: str, kwargs: EnvKwargs, backend: EnvBackend = "gymnasium") 
         spec = gym.spec(env_id.rpartition(":")[2])
     except gym.error.Error as error:
         raise InputError(
-            f"--env-id: {env_id!r} is not registered in Gymnasium{nearest(env_id, gym.registry)}"
+            f"--env-id: {env_id!r} is not registered in Gymnasium"
+            f"{did_you_mean(env_id, gym.registry)}"
         ) from error
     except (Exception, SystemExit) as error:
         raise InputError(

@@ -18,7 +18,7 @@ from distpg.envs.envpool import EnvPoolVectorEnv
 from distpg.envs.guard import FAULT, Guard, refuse_non_finite
 from distpg.envs.masks import mark_mask
 from distpg.envs.state import EnvState, read_state, write_state
-from distpg.errors import InputError, RunError, describe
+from distpg.errors import InputError, RunError, format_error
 from distpg.spaces import MASK, Obs
 
 
@@ -111,13 +111,13 @@ class VectorEnv:
                 refuse_non_finite(*outcome[:2])
         except Exception as error:
             if self.guards_copies:
-                problem = describe(self._explain(error))
+                problem = format_error(self._explain(error))
                 raise RunError(f"an environment kept raising: {problem}") from error
             self.close()
             self.envs = self.make()
             seeds = self.seeds.integers(2**31, size=self.num_envs)
             self.first_obs = self.reset([int(seed) for seed in seeds])
-            return self._idle_step(self.first_obs, needs_reset=True, fault=describe(error))
+            return self._idle_step(self.first_obs, needs_reset=True, fault=format_error(error))
         obs, rewards, terminated, truncated, info = outcome
         terminated = np.asarray(terminated, dtype=bool)
         truncated = np.asarray(truncated, dtype=bool)

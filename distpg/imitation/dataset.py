@@ -13,7 +13,7 @@ import numpy as np
 from distpg.envs.describe import describe_action, describe_obs
 from distpg.envs.make import EnvSource
 from distpg.envs.masks import mark_mask
-from distpg.errors import InputError, describe
+from distpg.errors import InputError, format_error
 from distpg.imitation.expert import Demonstrator, ImitationContext, check_spaces
 from distpg.imitation.labels import unchanged
 from distpg.iteration import Collection, ProcessFaults
@@ -46,7 +46,7 @@ def load_dataset(name: str) -> "Dataset":
             f"--expert: {name} is not on this machine; run: minari download {name}"
         ) from error
     except Exception as error:
-        raise InputError(f"--expert: {name} cannot be read: {describe(error)}") from error
+        raise InputError(f"--expert: {name} cannot be read: {format_error(error)}") from error
     return Dataset(name, data)
 
 
@@ -78,7 +78,7 @@ class Dataset:
             try:
                 rollouts.append(as_rollout(episode, number, context.student))
             except MALFORMED as error:
-                problem = str(error) if isinstance(error, InputError) else describe(error)
+                problem = str(error) if isinstance(error, InputError) else format_error(error)
                 raise InputError(f"--expert: episode {number} of {self.name}: {problem}") from error
         if len(rollouts) < context.expert_rounds:
             raise InputError(

@@ -149,7 +149,7 @@ class ActingExpert:
         The expert is not queried if the action mask allows nothing: that env needs a reset.
         """
         spec = self.student.action_spec
-        queried = ~spec.forbidden(dict(obs))
+        queried = ~spec.fully_masked(dict(obs))
         actions = np.zeros((len(queried), *spec.stored_shape), spec.stored_dtype)
         if queried.any():
             rows = {name: leaf[queried] for name, leaf in obs.items()}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from distpg.config.config import Config
-from distpg.errors import concerning
+from distpg.errors import prefix_errors
 from distpg.imitation.cloner import Cloner
 from distpg.imitation.display import RoundDisplay
 from distpg.imitation.expert import Expert, ImitationContext, RoundWorkers
@@ -60,7 +60,7 @@ class Imitation(Plan):
         with ExitStack() as stack:
             cloner = Cloner(config, *specs, num_rounds=self.rounds)
             if self.start_from:
-                with concerning(f"--init-from {config.init_from}"):
+                with prefix_errors(f"--init-from {config.init_from}"):
                     cloner.start_from(self.start_from)
             self.expert.check(self.source, cloner.policy)
             make = self._worker_factory(stack, config, display)

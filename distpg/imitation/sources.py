@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from distpg.envs.make import EnvSource, make_vector_env
-from distpg.errors import InputError, RunError, concerning
+from distpg.errors import InputError, RunError, prefix_errors
 from distpg.imitation.dataset import load_dataset
 from distpg.imitation.expert import Demonstrator, Expert, ImitationContext, Relabel, check_spaces
 from distpg.imitation.labels import (
@@ -153,7 +153,7 @@ def import_expert(name: str) -> FunctionExpert:
     Raises:
         InputError: there is no such function.
     """
-    with concerning(f"--expert {name:.200}"):
+    with prefix_errors(f"--expert {name:.200}"):
         found = import_object(name)
         if not callable(found):
             raise InputError(f"{found!r:.60} is not a function")

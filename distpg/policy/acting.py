@@ -77,5 +77,5 @@ def first_stuck(
     """Return an env whose action mask allows no action, if there is one."""
     if not policy.is_masked:
         return None
-    stuck = policy.action_spec.forbidden(dict(obs)) & ~needs_reset
+    stuck = policy.action_spec.fully_masked(dict(obs)) & ~needs_reset
     return int(stuck.argmax()) if stuck.any() else None

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
-from distpg.config.values import Range, misfit
-from distpg.errors import InputError, RunError, concerning
+from distpg.config.values import Range, describe_mismatch
+from distpg.errors import InputError, RunError, prefix_errors
 from distpg.policy.architecture import Architecture
 from distpg.policy.encoders import Encoder, ObsEncoder
 from distpg.spaces import Leaf, ObsSpec
@@ -27,7 +27,7 @@ def make_encoder(obs_spec: ObsSpec, parts: Architecture) -> Encoder:
     """
     if parts.encoder is None:
         return ObsEncoder(obs_spec, parts)
-    with concerning(f"--encoder {name_of(parts.encoder)}"):
+    with prefix_errors(f"--encoder {name_of(parts.encoder)}"):
         return CustomEncoder(obs_spec, parts)
 
 
@@ -73,7 +73,7 @@ class CustomEncoder(Encoder):
             count: Any = getattr(self.module, "num_features", None)
         except (Exception, SystemExit) as error:
             raise InputError(f"it cannot be made: {format_user_error(error)}") from error
-        if misfit(count, Annotated[int, Range(1, 10**6)]):
+        if describe_mismatch(count, Annotated[int, Range(1, 10**6)]):
             raise InputError(f"its num_features is {count!r}; set it to the number of its features")
         self.num_features = count
         try:

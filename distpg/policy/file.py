@@ -17,7 +17,7 @@ import safetensors
 import safetensors.numpy
 
 from distpg.config.values import check_value
-from distpg.errors import InputError, concerning
+from distpg.errors import InputError, prefix_errors
 from distpg.policy.architecture import Architecture
 from distpg.records import Weights
 from distpg.spaces import ActionSpec, ObsSpec, spaces_from_json
@@ -66,7 +66,7 @@ def read_policy(path: Path) -> PolicyFile:
                 f"{path} is a policy file of format {header['format']}, of another distpg version; "
                 f"this one reads format {FORMAT}"
             )
-        with concerning(str(path)):
+        with prefix_errors(str(path)):
             obs_spec, action_spec = spaces_from_json(header["spaces"])
             parts = Architecture.from_json(header["architecture"])
             check_value("policy_version", header["policy_version"], int)

@@ -89,7 +89,7 @@ class SavedPolicy:
         batch_shape = spec.batch_shape(leaves)
         rows = {leaf.name: leaves[leaf.name].reshape(-1, *leaf.shape) for leaf in spec.leaves}
         num_envs = math.prod(batch_shape)
-        if self.policy.action_spec.forbidden(rows).any():
+        if self.policy.action_spec.fully_masked(rows).any():
             raise InputError("an action mask allows no action")
         if self.acting is None:
             state = torch.zeros(num_envs, self.policy.recurrent_state_size)

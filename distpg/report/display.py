@@ -1,4 +1,4 @@
-"""What a person sees while a run trains: a live line on a terminal, plain lines elsewhere."""
+"""Progress display: a live line on a terminal, plain lines otherwise."""
 
 import os
 import sys
@@ -15,21 +15,22 @@ from distpg.iteration import Iteration
 from distpg.progress import Progress
 
 PLAIN_EVERY_S = 1.0
+"""Minimum seconds between plain lines."""
 
 
 class Screen(Console):
-    """rich's, without an end of the program where nobody reads its output."""
+    """A rich console that raises BrokenPipeError instead of exiting."""
 
     def on_broken_pipe(self) -> None:
-        """Pass the error on."""
-        raise  # noqa: PLE0704 (rich calls this while it handles the error)
+        """Re-raise the error that rich is handling."""
+        raise  # noqa: PLE0704 (called in an except block)
 
 
 class Display:
-    """Shows progress, and prints the run's other lines so that they do not cut through it."""
+    """Shows progress, and prints other lines of the run without breaking the live line."""
 
     def __init__(self, config: Config, *, quiet: bool) -> None:
-        """Open the display; `quiet` shows nothing."""
+        """Start the display; with `quiet` it prints nothing."""
         self.console = Screen(quiet=quiet, highlight=False, soft_wrap=True)
         self.config = config
         self.began: float | None = None
@@ -49,19 +50,20 @@ class Display:
         self.bar.start()
 
     def begin(self, progress: Progress) -> None:
-        """Note where and when training starts."""
+        """Record the start of training, from which steps per second are counted."""
         self.began, self.start_steps = time.perf_counter(), progress.env_steps
 
     def on_iteration(self, iteration: Iteration) -> None:
-        """Show one iteration."""
+        """Show the progress after an iteration."""
         progress = iteration.progress
         now = time.perf_counter()
-        assert self.began is not None, "begin comes first"
+        assert self.began is not None, "begin() was not called"
         fps = (progress.env_steps - self.start_steps) / (now - self.began)
-        mean = "no episode yet" if progress.mean_return is None else f"{progress.mean_return:.1f}"
+        mean = progress.mean_return
+        outcome = "no episode yet" if mean is None else f"return {mean:.1f}"
         line = (
-            f"iteration {progress.iteration}  {progress.env_steps:,} steps  return {mean}  "
-            f"{fps:,.0f}/s"
+            f"iteration {progress.iteration}  {progress.env_steps:,} steps  {outcome}  "
+            f"{fps:,.0f} steps/s"
         )
         self.bar.update(self.task, completed=progress.env_steps, description=line)
         self.pending = line
@@ -75,31 +77,31 @@ class Display:
         self.pending = ""
 
     def say(self, line: str) -> None:
-        """Print a line of its own."""
-        with self._leniently():
+        """Print a line."""
+        with self._ignoring_output_errors():
             self.console.print(line, markup=False)
 
     def interject(self, line: str) -> None:
-        """Print a line from a signal's handler, where locks and buffers may be in use."""
+        """Print a line from a signal handler, without the locks and buffers of the console."""
         clear = "\r\x1b[2K" if self.console.is_terminal else ""
         if not self.console.quiet:
             with suppress(OSError):
                 os.write(self.console.file.fileno(), f"{clear}{line}\n".encode())
 
     @contextmanager
-    def _leniently(self) -> Generator[None]:
-        """Go on without a display where nobody reads it any more, or its disk is full."""
+    def _ignoring_output_errors(self) -> Generator[None]:
+        """Context manager: disable the display if its pipe is closed or its disk is full."""
         try:
             yield
         except OSError as error:
             self.console.quiet = True
             with suppress(OSError):
                 sys.stderr.write(f"output disabled, training continues: {error}\n")
-                # Python would fail over what is left in its buffer when it exits
+                # otherwise Python fails at exit when it flushes its buffer
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self.console.file.fileno())
 
     def close(self) -> None:
-        """End the live line; the last iteration stays to be seen."""
-        with self._leniently():
+        """Stop the live line, and print the last iteration as a plain line."""
+        with self._ignoring_output_errors():
             self.bar.stop()
         self._print_pending()

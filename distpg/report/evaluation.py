@@ -1,4 +1,4 @@
-"""Evaluation in the course of a run: every few iterations, of the policy after the update."""
+"""Periodic evaluation of the policy during a run."""
 
 import dataclasses
 from typing import Any
@@ -8,15 +8,15 @@ from distpg.train import Workers
 
 
 class EvaluateEvery:
-    """Evaluates every so many iterations; `every` 0 disables it."""
+    """Evaluates the policy every `every` iterations; 0 disables it."""
 
     def __init__(self, every: int, workers: Workers) -> None:
-        """Take the number of iterations between evaluations, and what runs them."""
+        """Initialize with the iterations between evaluations, and the workers that run them."""
         self.every = every
         self.workers = workers
 
     def __call__(self, iteration: int, weights: Any) -> Evaluation | None:
-        """Evaluate if it is due."""
+        """Evaluate the weights if an evaluation is due."""
         if not self.every or iteration % self.every:
             return None
         return dataclasses.replace(self.workers.evaluate(weights), iteration=iteration)

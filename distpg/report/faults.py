@@ -9,7 +9,7 @@ from distpg.iteration import Iteration, ProcessFaults, Scalars
 
 
 class FaultCounter:
-    """Returns the counts so far under `faults/`, and reports what an environment raised."""
+    """Returns the fault counts so far under `faults/`, and reports exceptions of environments."""
 
     def __init__(
         self,
@@ -18,27 +18,34 @@ class FaultCounter:
         others: Callable[[], Mapping[str, int]],
         say: Callable[[str], None],
     ) -> None:
-        """Take how many faults envs had and may have, what else is counted, and where to report."""
+        """Initialize.
+
+        Args:
+            env_faults: Exceptions of environments so far, in a resumed run.
+            allowed: Maximum number of these exceptions.
+            others: Returns further counts, by name.
+            say: Called with a message when an environment raised.
+        """
         self.env_faults = env_faults
         self.allowed = allowed
         self.others = others
         self.say = say
         self.stragglers = 0
         self.waited_s: list[float] = []
-        """Of each worker, the seconds that it waited for the slowest."""
+        """Seconds that each worker waited for the slowest."""
         self.processes = ProcessFaults()
 
     def on_iteration(self, iteration: Iteration) -> Scalars:
-        """Count.
+        """Return the counts after an iteration.
 
         Raises:
-            RunError: environments raised too often.
+            RunError: environments raised more often than allowed.
         """
         progress, phases = iteration.progress, iteration.phases
         self.processes = iteration.faults
         self.stragglers += phases.stragglers
         self.waited_s = self.waited_s or [0.0] * len(phases.barrier_wait_s)
-        # an imitation may change how many workers there are
+        # imitation may change the number of workers during a run
         self.waited_s += [0.0] * (len(phases.barrier_wait_s) - len(self.waited_s))
         for worker, seconds in enumerate(phases.barrier_wait_s):
             self.waited_s[worker] += seconds
@@ -63,7 +70,7 @@ class FaultCounter:
         return {f"faults/{name}": count for name, count in counts.items()}
 
     def summary(self) -> dict[str, Any]:
-        """Return the counts that belong into a run's result; `Progress` has the others."""
+        """Return the counts for `result.json` that `Progress` does not have."""
         return {
             **asdict(self.processes),
             **self.others(),

@@ -1,10 +1,10 @@
 """TensorBoard events, with the tags of Stable-Baselines3 and env steps on the x axis.
 
-Written here, record by record: tensorboard's own writer does it in a thread, where an error is seen
-too late, and torch's would bring torch into the driver.
+Records are written here because tensorboard's own writer uses a thread, where errors surface too
+late, and torch's writer would import torch into the driver.
 """
 
-# protobuf makes these classes at run time, where pyright does not see them
+# protobuf creates these classes at run time, invisible to pyright
 # pyright: reportAttributeAccessIssue=false, reportUnknownParameterType=false
 
 import os
@@ -28,16 +28,16 @@ from distpg.progress import Progress
 
 
 class TensorBoard:
-    """One event file in the run's directory, and another after one could not be written."""
+    """Writes an event file in the run directory, and starts a new one after a write error."""
 
     def __init__(
         self, folder: Path, config: Config, progress: Progress, say: Callable[[str], None]
     ) -> None:
-        """Open the file; on a resumed run, hide what was written beyond its checkpoint."""
+        """Open the file; in a resumed run, purge events from after its checkpoint."""
         self.folder = folder
         self.say = say
         self.failed = False
-        """Whether a failure was reported: the first is enough."""
+        """Whether a write error was reported; only the first one is."""
         self.file: IO[bytes] | None = None
         self.began = time.perf_counter()
         self.start = progress
@@ -48,7 +48,7 @@ class TensorBoard:
             self._write_text("config", f"```\n{to_toml(config)}```")
 
     def on_iteration(self, iteration: Iteration) -> None:
-        """Write the scalars of one iteration."""
+        """Write the scalars of an iteration."""
         progress = iteration.progress
         elapsed = time.perf_counter() - self.began
         values = {
@@ -93,12 +93,12 @@ class TensorBoard:
                 raise FileNotFoundError("the file was removed")
         except OSError as error:
             if not self.failed:
-                self.say(f"TensorBoard's events cannot be written: {error}; training continues")
+                self.say(f"TensorBoard events cannot be written: {error}; training continues")
             self.failed = True
             self.close()
 
     def _open(self) -> IO[bytes]:
-        # sorted by name they are in the order of time
+        # file names sort by time
         name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
         file = (self.folder / name).open("wb")
         head = Event(wall_time=time.time(), file_version="brain.Event:2")

@@ -1,4 +1,4 @@
-"""When a run is saved: every few iterations, after its best evaluation so far, and at its end."""
+"""Save checkpoints: every few iterations, after the best evaluation so far, and at the end."""
 
 import math
 from collections import deque
@@ -14,12 +14,12 @@ from distpg.rollout.slot_state import SlotState
 from distpg.run.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from distpg.run.directory import RunDir
 
-PATIENCE_S = 0.05
-"""How long a save that is due waits for the one before."""
+MAX_WAIT_S = 0.05
+"""Seconds that the loop waits for the previous checkpoint before it postpones a due one."""
 
 
 class Checkpointer:
-    """Reads the state of a run at once; a thread of its own writes it while the run goes on."""
+    """Takes snapshots of a run, which a background thread writes while training continues."""
 
     def __init__(
         self,
@@ -29,27 +29,36 @@ class Checkpointer:
         slots: Callable[[], Sequence[SlotState | None]],
         say: Callable[[str], None],
     ) -> None:
-        """Take where to save, how often, how states are read, and where to report failures."""
+        """Initialize.
+
+        Args:
+            run: The run directory.
+            config: The resolved configuration; it sets how often to save.
+            learner: Returns the learner's state.
+            slots: Returns the state of each slot.
+            say: Called with a message if a checkpoint cannot be written or read.
+        """
         self.run = run
         self.config = config
         self.learner = learner
         self.slots = slots
         self.say = say
         self.failures = 0
-        """Checkpoints that could not be written."""
+        """Number of checkpoints that could not be written."""
         self.due = False
+        """Whether a periodic checkpoint was postponed."""
         self.saved: Checkpoint | None = None
+        """The last snapshot, unless it could not be written."""
         self.thread = ThreadPoolExecutor(1, "checkpoint")
         self.writing: deque[Future[None]] = deque()
-        """One that is being written, and what waits."""
+        """The checkpoint that is being written, and those that wait for it."""
+        self.best_return, self.best_steps = -math.inf, -1
         best = self.best()
-        self.best_return = (
-            -math.inf if best is None or best.best_return is None else best.best_return
-        )
-        self.best_steps = -1 if best is None else best.progress.env_steps
+        if best is not None and best.best_return is not None:
+            self.best_return, self.best_steps = best.best_return, best.progress.env_steps
 
     def on_iteration(self, iteration: Iteration) -> None:
-        """Save if a checkpoint is due."""
+        """Save a checkpoint if one is due, or if the evaluation is the best so far."""
         progress, evaluation = iteration.progress, iteration.evaluation
         best = None
         if evaluation is not None and evaluation.mean_return > self.best_return:
@@ -57,13 +66,13 @@ class Checkpointer:
             self.best_return, self.best_steps = best, progress.env_steps
         every = self.config.checkpoint_every
         self.due = self.due or bool(every and progress.iteration % every == 0)
-        # on a slow disk a later iteration is saved, rather than that the loop waits
-        if best is not None or (self.due and self._written(PATIENCE_S)):
+        # with a slow disk, save a later iteration instead of blocking the loop
+        if best is not None or (self.due and self._all_written(MAX_WAIT_S)):
             self.save(progress, best)
 
     def best(self) -> Checkpoint | None:
-        """Load the best checkpoint, if there is an intact one."""
-        self._settle(waits=True)
+        """Load the best checkpoint; None if there is none or it is damaged."""
+        self._collect_writes(block=True)
         link = self.run.checkpoints / "best"
         try:
             return load_checkpoint(link.resolve()) if link.is_symlink() else None
@@ -72,17 +81,17 @@ class Checkpointer:
             return None
 
     def save(self, progress: Progress, best_return: float | None = None) -> LearnerState:
-        """Save now, unless that was just done; return the learner's state.
+        """Save a checkpoint, unless this state was saved last; return the learner's state.
 
-        What waits to be written as the best so far gives way to a better one.
+        A best-so-far checkpoint that still waits to be written is replaced by a better one.
         """
         self.due = False
-        self._settle()
+        self._collect_writes()
         if self.saved is None or self.saved.progress != progress:
             if best_return is not None and len(self.writing) > 1 and self.writing[-1].cancel():
                 self.writing.pop()
             if best_return is None and progress.env_steps == self.best_steps:
-                # it takes the best one's place, with the same weights
+                # it overwrites the best checkpoint, which has the same weights
                 best_return = self.best_return
             self.saved = Checkpoint(self.learner(), progress, self.slots(), best_return)
             task = self.thread.submit(save_checkpoint, self.run, self.saved, self.config)
@@ -90,36 +99,35 @@ class Checkpointer:
         return self.saved.learner
 
     def finish(self) -> None:
-        """Wait until what was saved is on the disk.
+        """Wait until all checkpoints are written.
 
         Raises:
-            RunError: it could not be written.
+            RunError: the last one could not be written.
         """
-        problem = self._settle(waits=True)
-        if problem:
-            raise RunError(problem)
+        message = self._collect_writes(block=True)
+        if message:
+            raise RunError(message)
 
-    def _written(self, patience_s: float) -> bool:
-        """Tell whether nothing is being written, after so many seconds at most."""
-        return not wait(self.writing, patience_s).not_done
+    def _all_written(self, timeout_s: float) -> bool:
+        return not wait(self.writing, timeout_s).not_done
 
-    def _settle(self, *, waits: bool = False) -> str:
-        """Collect finished writes, or wait for all; return the last one's error, if any.
+    def _collect_writes(self, *, block: bool = False) -> str:
+        """Collect finished writes (or wait for all); return the last one's error, if any.
 
         Training continues after an error, which is reported and counted.
         """
-        problem = ""
-        while self.writing and (waits or self.writing[0].done()):
-            writing, problem = self.writing.popleft(), ""
+        message = ""
+        while self.writing and (block or self.writing[0].done()):
+            writing, message = self.writing.popleft(), ""
             try:
                 writing.result()
             except OSError as error:
                 self.failures += 1
                 self.saved = None
-                problem = f"a checkpoint could not be written: {error}"
-                self.say(problem)
-        return problem
+                message = f"a checkpoint could not be written: {error}"
+                self.say(message)
+        return message
 
     def close(self) -> None:
-        """Let the thread end with what it is writing."""
+        """Wait for the thread to finish writing."""
         self.thread.shutdown()

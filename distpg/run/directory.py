@@ -1,12 +1,12 @@
-"""What a run is on disk.
+"""The directory of a run.
 
-RUN/lock                   while it is written: the process that does
+RUN/lock                   id of the process that is writing the run
 RUN/config.toml            the resolved configuration
-RUN/events.out.tfevents.*  TensorBoard
-RUN/checkpoints/STEP/      what `resume` needs
+RUN/events.out.tfevents.*  TensorBoard events
+RUN/checkpoints/STEP/      state from which `resume` continues
 RUN/policy.safetensors     the final policy
-RUN/result.json            how the run ended
-RUN/anomalies/ITERATION/   an update that went wrong, if one did
+RUN/result.json            the end-of-run summary
+RUN/anomalies/ITERATION/   batch and statistics of an update that was rolled back
 """
 
 import fcntl
@@ -27,7 +27,7 @@ from distpg.errors import InputError
 
 @dataclass(frozen=True)
 class RunDir:
-    """The paths of a run."""
+    """The directory of a run, and the paths in it."""
 
     path: Path
 
@@ -43,100 +43,104 @@ class RunDir:
 
     @property
     def checkpoints(self) -> Path:
-        """Checkpoints, each in a folder named by its env steps."""
+        """The checkpoints, each in a folder named after its env steps."""
         return self.path / "checkpoints"
 
     @property
     def anomalies(self) -> Path:
-        """Batches and statistics of updates that were taken back."""
+        """Batches and statistics of updates that were rolled back."""
         return self.path / "anomalies"
 
     @property
     def result(self) -> Path:
-        """How the run ended."""
+        """The end-of-run summary."""
         return self.path / "result.json"
 
     @classmethod
     def default(cls, config: Config, kind: str | None = None) -> "RunDir":
-        """Name a new run by environment, kind (else the algorithm), seed and time."""
+        """Return an unused path, named by environment, kind (or algorithm), seed and time."""
         env = "".join(c if c.isalnum() or c in "-_." else "-" for c in config.env_id)
         name = f"{kind or config.algo}-s{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
-        run = cls(Path("runs") / env / name)
-        twin = 2
-        while run.path.exists():
-            run = cls(Path("runs") / env / f"{name}-{twin}")
-            twin += 1
-        return run
+        path = Path("runs") / env / name
+        number = 2
+        while path.exists():
+            path = path.with_name(f"{name}-{number}")
+            number += 1
+        return cls(path)
 
     @classmethod
     def open(cls, path: Path) -> "RunDir":
-        """Take an existing run.
+        """Open the directory of an existing run.
 
         Raises:
-            InputError: it is no run directory.
+            InputError: it is not a run directory.
         """
         run = cls(path)
         try:
-            found = run.config.is_file()
+            has_config = run.config.is_file()
         except OSError as error:
-            raise InputError(f"{path} is no run directory: {error.strerror}") from error
-        if not found:
-            lacks = "it has no config.toml" if path.exists() else "it does not exist"
-            raise InputError(f"{path} is no run directory: {lacks}")
+            raise InputError(f"{path} is not a run directory: {error.strerror}") from error
+        if not has_config:
+            reason = "it has no config.toml" if path.exists() else "it does not exist"
+            raise InputError(f"{path} is not a run directory: {reason}")
         for folder in (run.checkpoints, run.anomalies):
             if folder.is_symlink():
-                raise InputError(f"{folder} is a link, which no run holds")
+                raise InputError(f"{folder} is a symlink, which is not allowed in a run directory")
         return run
 
     def claim(self, *, overwrite: bool) -> list[Path]:
-        """Make the directory, or see that it may be overwritten; nothing in it is touched yet.
+        """Create the directory, or check that it may be overwritten; no file is removed yet.
 
         Returns:
-            The folders that were made, innermost first, for `disclaim`.
+            The folders that were created, innermost first, for `undo_claim`.
 
         Raises:
-            InputError: it exists and is not to be overwritten, is no run, or cannot be written.
+            InputError: it exists and `overwrite` is false, contains other files than those of a
+                run, or cannot be written.
         """
         try:
             if self.path.exists():
                 self._check_claim(overwrite=overwrite)
-            made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+            created = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
             self.path.mkdir(parents=True, exist_ok=True)
             (self.path / ".tmp").touch()
             (self.path / ".tmp").unlink()
         except OSError as error:
             raise InputError(f"--run-dir: {self.path} cannot be written: {error}") from error
-        return made
+        return created
 
     def _check_claim(self, *, overwrite: bool) -> None:
         if self.path.is_dir() and not any(self.path.iterdir()):
             return
         if not overwrite:
             raise InputError(
-                f"--run-dir: {self.path} exists; resume it, give --overwrite, or name another"
+                f"--run-dir: {self.path} exists; resume it, pass --overwrite, or choose another "
+                "directory"
             )
         foreign = sorted(path.name for path in set(self.path.iterdir()) - set(self._own_files()))
-        if foreign or not self.config.is_file():
-            holds = f"it holds {foreign[0]}" if foreign else "it has no config.toml"
+        if foreign:
             raise InputError(
-                f"--overwrite: {self.path} is more than a run ({holds}), so nothing is removed"
+                f"--overwrite: {self.path} contains {foreign[0]}, which distpg did not write; "
+                "nothing was removed"
+            )
+        if not self.config.is_file():
+            raise InputError(
+                f"--overwrite: {self.path} is not a run directory: it has no config.toml; nothing "
+                "was removed"
             )
 
     def _own_files(self) -> list[Path]:
-        """List what a run writes, as far as it is there."""
-        named = (self.config, self.policy, self.checkpoints, self.result, self.anomalies)
-        return [path for path in (*named, self.path / "lock") if path.exists()] + [
-            path
-            for pattern in ("events.out.tfevents.*", "*.tmp")
-            for path in self.path.glob(pattern)
-        ]
+        """List the existing files and folders that a run writes."""
+        names = ("config.toml", "policy.safetensors", "checkpoints", "result.json", "anomalies")
+        patterns = (*names, "lock", "events.out.tfevents.*", "*.tmp")
+        return [path for pattern in patterns for path in self.path.glob(pattern)]
 
     @contextmanager
     def locked(self) -> Generator[None]:
-        """Be the only one to write the run within the block, also if this process is killed in it.
+        """Context manager: an exclusive lock on the directory, released if this process dies.
 
         Raises:
-            InputError: another process writes it, or none can.
+            InputError: another process holds the lock, or the file cannot be written.
         """
         path = self.path / "lock"
         while True:
@@ -153,9 +157,9 @@ class RunDir:
                 file.close()
                 raise InputError(
                     f"--run-dir: {self.path} is being written by process {owner}; wait for it, or "
-                    "end it"
+                    "stop it"
                 ) from None
-            # whoever held it may have removed it while we waited
+            # the previous owner may have removed the file since it was opened
             if path.exists() and os.fstat(file.fileno()).st_ino == path.stat().st_ino:
                 break
             file.close()
@@ -168,54 +172,58 @@ class RunDir:
             path.unlink(missing_ok=True)
             file.close()
 
-    def disclaim(self, made: list[Path]) -> None:
-        """Remove the folders that `claim` made, for a run that did not start."""
-        if made:
+    def undo_claim(self, created: list[Path]) -> None:
+        """Remove the folders that `claim` created, because the run did not start."""
+        if created:
             (self.path / "lock").unlink(missing_ok=True)
-        for folder in made:
-            # another run may by now have its own directory in there
+        for folder in created:
+            # another run may have been created in it since
             with suppress(OSError):
                 folder.rmdir()
 
     def clear(self) -> None:
-        """Remove what an overwritten run left."""
+        """Remove the files of an overwritten run, except the lock."""
         for path in self._own_files():
-            if path.name == "lock":
-                continue
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+            if path.name != "lock":
+                remove(path)
 
     def write_config(self, config: Config) -> None:
-        """Keep the resolved configuration."""
-        write_whole(self.config, to_toml(config).encode())
+        """Write the resolved configuration."""
+        write_atomically(self.config, to_toml(config).encode())
 
     def read_config(self, **changes: Any) -> Config:
-        """Read the configuration back, with some settings changed."""
+        """Return the run's configuration, with some settings changed."""
         return Config(**{**read_settings(str(self.config)), **changes})
 
     def write_result(self, result: Mapping[str, Any]) -> None:
-        """Keep how the run ended."""
-        write_whole(self.result, (json.dumps(result, indent=2) + "\n").encode())
+        """Write the end-of-run summary."""
+        write_atomically(self.result, (json.dumps(result, indent=2) + "\n").encode())
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all, also after a power cut."""
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file via a temporary one, so that it is complete or absent even after power loss."""
     temporary = path.with_name(path.name + ".tmp")
     temporary.unlink(missing_ok=True)
-    # a link in its place, in a folder that somebody sent, is not followed
+    # an untrusted folder may contain a symlink of that name: do not follow it
     number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
     with os.fdopen(number, "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
     temporary.rename(path)
-    sync_folder(path.parent)
+    fsync_directory(path.parent)
 
 
-def sync_folder(folder: Path) -> None:
-    """Have the names in a folder outlast a power cut."""
+def remove(path: Path) -> None:
+    """Remove a folder, a file or a symlink, if it exists."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def fsync_directory(folder: Path) -> None:
+    """Flush a directory's entries to disk."""
     number = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(number)

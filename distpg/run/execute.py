@@ -1,16 +1,16 @@
-"""One run from plan to result: set-up, training and clean-up."""
+"""Execute a run: set-up, training, result and clean-up."""
 
 import dataclasses
 import time
 from collections.abc import Generator, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distpg.config.config import Config
 from distpg.envs.make import EnvSource
-from distpg.errors import RunError, concerning
+from distpg.errors import RunError, prefix_errors
 from distpg.policy.architecture import Architecture
 from distpg.policy.file import policy_bytes
 from distpg.progress import Progress
@@ -21,12 +21,12 @@ from distpg.report.faults import FaultCounter
 from distpg.report.improvement import Improvement
 from distpg.run.checkpoint import Checkpoint, list_checkpoints
 from distpg.run.checkpointer import Checkpointer
-from distpg.run.directory import RunDir, write_whole
+from distpg.run.directory import RunDir, write_atomically
 from distpg.run.preflight import check_env, check_slots
 from distpg.run.safeguard import Rollback, SaveAnomalies
 from distpg.run.summary import command_line, continue_flags, next_steps, summarize
-from distpg.run.unused_settings import idle_settings
-from distpg.signals import at_once, handled, held_back
+from distpg.run.unused_settings import unused_settings
+from distpg.signals import defer_signals, handle_signals, interrupt
 from distpg.spaces import ActionSpec, ObsSpec
 from distpg.train import LearnerProtocol, StopCondition, Watcher, Workers, train_loop
 
@@ -40,14 +40,19 @@ class Outcome:
 
     run_dir: Path
     result: dict[str, Any]
-    """What `result.json` holds."""
+    """The content of `result.json`."""
     signal: int | None
-    """The signal that ended the run, if one did."""
+    """The signal that stopped the run, if one did."""
+
+    @property
+    def exit_code(self) -> int:
+        """Exit code of the process: 0, or 128 + signal."""
+        return 128 + self.signal if self.signal else 0
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A run before it starts."""
+    """Everything that defines a run before it starts."""
 
     config: Config
     source: EnvSource
@@ -55,15 +60,16 @@ class Plan:
     overwrite: bool = False
     quiet: bool = False
     start_from: LearnerState | None = None
-    """Networks of another run."""
+    """Networks of another run to start from."""
     resume: Checkpoint | None = None
+    """Checkpoint to resume from."""
     notes: tuple[str, ...] = ()
-    """Printed when the run starts."""
+    """Lines to print when the run starts."""
     started: float = dataclasses.field(default_factory=time.time)
-    """Unix time from which the result's seconds are counted."""
+    """Unix time from which the times in the result are counted."""
 
     def display(self) -> "Display":
-        """Make what a person sees of the run."""
+        """Create the progress display."""
         from distpg.report.display import Display
 
         return Display(self.config, quiet=self.quiet)
@@ -71,23 +77,23 @@ class Plan:
     def workers_and_learner(
         self, specs: tuple[ObsSpec, ActionSpec], display: "Display"
     ) -> AbstractContextManager[tuple[Workers, LearnerProtocol, Config]]:
-        """Context manager: the workers, the learner, and the configuration as they resolved it."""
+        """Context manager: the workers, the learner, and the config as they resolved it."""
         return workers_and_learner(self, specs, display)
 
     def stop(self, config: Config) -> StopCondition:
-        """Return when the run ends."""
+        """Return the stop condition."""
         return StopCondition(config.total_steps, config.stop_at_return)
 
     def overlaps(self, config: Config) -> bool:
-        """Whether the next rollouts are collected during an update."""
+        """Return whether the next rollouts are collected during an update."""
         return config.overlap
 
     def summary(self, workers: Any) -> dict[str, Any]:
-        """Return what the result of this kind of run reports besides."""
+        """Return the entries of `result.json` that only this kind of run has."""
         return {}
 
     def headline(self, result: dict[str, Any]) -> str:
-        """Say in a line how the run ended."""
+        """Return one line that reports how the run ended."""
         mean = result["episode_return_mean"]
         outcome = "no episode finished" if mean is None else f"mean return {mean:.1f}"
         return (
@@ -95,9 +101,9 @@ class Plan:
             f"{result['wall_s']:.1f} s"
         )
 
-    def resume_hint(self, *changes: str) -> str:
-        """Say how to continue the run past what ended it."""
-        return f"resume it:    {command_line('resume', str(self.run.path), *changes)}"
+    def resume_hint(self, *flags: str) -> str:
+        """Return a line with the command that continues the run."""
+        return f"resume it:    {command_line('resume', str(self.run.path), *flags)}"
 
 
 def execute(plan: Plan) -> Outcome:
@@ -107,18 +113,15 @@ def execute(plan: Plan) -> Outcome:
         InputError: the plan is invalid; nothing was created.
         RunError: the run could not continue; its checkpoints are kept.
     """
-    # actors import this package, too, and need no TensorBoard
-    from distpg.report.tensorboard import TensorBoard
-
     with ExitStack() as stack:
-        # there is nothing to save yet
-        stack.enter_context(handled(at_once))
-        plan, specs = check(plan)
-        # if the run does not start, no empty run directory stays
+        # until training starts there is nothing to save
+        stack.enter_context(handle_signals(interrupt))
+        plan, specs = check_plan(plan)
+        # removes an empty run directory if the run does not start
         unstarted = stack.enter_context(ExitStack())
-        with held_back():
-            made = [] if plan.resume else plan.run.claim(overwrite=plan.overwrite)
-            unstarted.callback(plan.run.disclaim, made)
+        with defer_signals():
+            created = [] if plan.resume else plan.run.claim(overwrite=plan.overwrite)
+            unstarted.callback(plan.run.undo_claim, created)
         stack.enter_context(plan.run.locked())
         display = plan.display()
         stack.callback(display.close)
@@ -129,16 +132,68 @@ def execute(plan: Plan) -> Outcome:
         if plan.overwrite:
             plan.run.clear()
         plan.run.write_config(config)
-        progress = plan.resume.progress if plan.resume else Progress()
         for note in notes(plan, config, specs):
             display.say(note)
-        clock = Clock(plan.started)
-        tensorboard = TensorBoard(plan.run.path, config, progress, display.say)
-        stack.callback(tensorboard.close)
-        checkpointer = Checkpointer(plan.run, config, learner.state, workers.states, display.say)
-        stack.callback(checkpointer.close)
+        result = train_and_save(plan, config, workers, learner, stop, display)
+        display.close()
+        announce(display, plan, result)
+    return Outcome(plan.run.path, result, stop.signal)
+
+
+def check_plan(plan: Plan) -> tuple[Plan, tuple[ObsSpec, ActionSpec]]:
+    """Try the environment, the encoder and the slots to resume, before anything is created.
+
+    Returns:
+        The plan, its source completed by `check_env`; the observation and action specs.
+
+    Raises:
+        InputError: one of them does not work.
+    """
+    source, obs_spec, action_spec = check_env(plan.source, plan.config.phase_timeout)
+    parts = Architecture.of(plan.config)
+    parts.check(action_spec)
+    if parts.encoder is not None:
+        # imports torch, which the driver otherwise does not need
+        from distpg.policy.custom import make_encoder
+
+        make_encoder(obs_spec, parts)
+    if plan.resume:
+        with prefix_errors(plan.resume.origin):
+            check_slots(source, plan.config, plan.resume.slots)
+    return dataclasses.replace(plan, source=source), (obs_spec, action_spec)
+
+
+def notes(plan: Plan, config: Config, specs: tuple[ObsSpec, ActionSpec]) -> Iterator[str]:
+    """Yield the lines to print before training."""
+    yield from plan.notes
+    yield from unused_settings(config, *specs)
+    if config.compile:
+        yield "the first updates compile the gradient, which takes up to a minute"
+    if config.baseline != "value":
+        yield "without a critic, truncated episodes are not bootstrapped"
+
+
+def train_and_save(
+    plan: Plan,
+    config: Config,
+    workers: Workers,
+    learner: LearnerProtocol,
+    stop: StopCondition,
+    display: "Display",
+) -> dict[str, Any]:
+    """Train, then write the last checkpoint, the policy and the result, and return the result."""
+    # actors import this module, too, and do not need TensorBoard
+    from distpg.report.tensorboard import TensorBoard
+
+    run, say = plan.run, display.say
+    progress = plan.resume.progress if plan.resume else Progress()
+    clock = Clock(plan.started)
+    with (
+        closing(TensorBoard(run.path, config, progress, say)) as tensorboard,
+        closing(Checkpointer(run, config, learner.state, workers.states, say)) as checkpointer,
+    ):
         fraction = config.rollback_on_collapse
-        rollback = Rollback(learner, checkpointer, fraction, display.say) if fraction else None
+        rollback = Rollback(learner, checkpointer, fraction, say) if fraction else None
 
         def other_faults() -> dict[str, int]:
             return {
@@ -146,80 +201,40 @@ def execute(plan: Plan) -> Outcome:
                 "checkpoint_failures": checkpointer.failures,
             }
 
-        faults = FaultCounter(progress.env_faults, config.max_env_faults, other_faults, display.say)
-        # in this order: what a watcher returns is seen by those below it
+        faults = FaultCounter(progress.env_faults, config.max_env_faults, other_faults, say)
+        # the order matters: each watcher sees the scalars of those before it
         watchers: list[Watcher] = [
             clock,
             Improvement(),
             faults,
-            SaveAnomalies(config, plan.run, workers.fetch, display.say),
+            SaveAnomalies(config, run, workers.fetch, say),
             *([rollback] if rollback else []),
             checkpointer,
             tensorboard,
             display,
         ]
+        evaluate = EvaluateEvery(config.eval_every, workers)
+        overlap = plan.overlaps(config)
         clock.begin(progress)
         display.begin(progress)
         try:
             progress, reason = train_loop(
-                workers,
-                learner,
-                stop,
-                EvaluateEvery(config.eval_every, workers),
-                watchers,
-                progress,
-                overlap=plan.overlaps(config),
+                workers, learner, stop, evaluate, watchers, progress, overlap=overlap
             )
         except RunError as error:
-            hint = "" if not list_checkpoints(plan.run) else f"\n{plan.resume_hint()}"
+            hint = f"\n{plan.resume_hint()}" if list_checkpoints(run) else ""
             raise RunError(f"{error}{hint}") from error
         state = checkpointer.save(progress)
         checkpointer.finish()
-        content = policy_bytes(state.policy, state.spaces, Architecture.of(config))
-        write_whole(plan.run.policy, content)
-        result = summarize(config, progress, reason, clock, state)
-        result |= {**faults.summary(), **plan.summary(workers)}
-        plan.run.write_result(result)
-        display.close()
-        announce(display, plan, result)
-    return Outcome(plan.run.path, result, stop.signal)
-
-
-def check(plan: Plan) -> tuple[Plan, tuple[ObsSpec, ActionSpec]]:
-    """Try the environment, the encoder and the states to resume from, before anything starts.
-
-    Returns:
-        The plan, its source completed by what was found, and what is observed and accepted.
-
-    Raises:
-        InputError: something does not work.
-    """
-    source, obs_spec, action_spec = check_env(plan.source, plan.config.phase_timeout)
-    parts = Architecture.of(plan.config)
-    parts.check(action_spec)
-    if parts.encoder is not None:
-        # the one run whose driver imports torch
-        from distpg.policy.custom import make_encoder
-
-        make_encoder(obs_spec, parts)
-    if plan.resume:
-        with concerning(plan.resume.origin):
-            check_slots(source, plan.config, plan.resume.slots)
-    return dataclasses.replace(plan, source=source), (obs_spec, action_spec)
-
-
-def notes(plan: Plan, config: Config, specs: tuple[ObsSpec, ActionSpec]) -> Iterator[str]:
-    """List what should be known of a run before it starts."""
-    yield from plan.notes
-    yield from idle_settings(config, *specs)
-    if config.compile:
-        yield "the first updates compile the gradient, which takes up to a minute"
-    if config.baseline != "value":
-        yield "without a critic, truncated episodes are not bootstrapped"
+    write_atomically(run.policy, policy_bytes(state.policy, state.spaces, Architecture.of(config)))
+    result = summarize(config, progress, reason, clock, state)
+    result |= {**faults.summary(), **plan.summary(workers)}
+    run.write_result(result)
+    return result
 
 
 def announce(display: "Display", plan: Plan, result: dict[str, Any]) -> None:
-    """Print how the run ended, and what to do next."""
+    """Print how the run ended, and suggested next commands."""
     display.say(plan.headline(result))
     for line in next_steps(plan.run, result):
         display.say(line)
@@ -251,7 +266,7 @@ def workers_and_learner(
             from distpg.actors.workers import RayWorkers
 
             restarts = Restarts(config.max_restarts, display.say)
-            # when memory runs out, Ray ends the newest process first
+            # the learner comes first: when memory runs out, Ray kills the newest process
             learner = RayLearner(config, *specs, restarts)
             stack.callback(learner.close)
             workers = RayWorkers(config, plan.source, restarts, states)
@@ -260,17 +275,17 @@ def workers_and_learner(
             workers.wait_until_ready()
         device, threads = learner.placement()
         if plan.resume:
-            with concerning(plan.resume.origin):
+            with prefix_errors(plan.resume.origin):
                 learner.load(plan.resume.learner)
         elif plan.start_from:
-            with concerning(f"--init-from {config.init_from}"):
+            with prefix_errors(f"--init-from {config.init_from}"):
                 learner.start_from(plan.start_from)
         yield workers, learner, dataclasses.replace(config, device=device, learner_threads=threads)
 
 
 @contextmanager
 def interruptible(stop: StopCondition, display: "Display") -> Generator[None]:
-    """Context manager: a signal ends the run after its iteration, a second one at once."""
+    """Context manager: a signal stops the run after the iteration, a second one at once."""
 
     def handle(number: int, frame: object) -> None:
         if stop.signal is not None:
@@ -278,5 +293,5 @@ def interruptible(stop: StopCondition, display: "Display") -> Generator[None]:
         stop.signal = number
         display.interject("stopping after this iteration; signal again to abort immediately")
 
-    with handled(handle):
+    with handle_signals(handle):
         yield

@@ -1,9 +1,9 @@
-"""Which checkpoint or policy of a run is loaded: the newest that is intact."""
+"""Load the newest intact checkpoint or policy of a run."""
 
 from pathlib import Path
 
 from distpg.config.config import Config
-from distpg.errors import InputError, concerning
+from distpg.errors import InputError, prefix_errors
 from distpg.policy.file import PolicyFile, read_policy
 from distpg.records import LearnerState
 from distpg.run.checkpoint import POLICY, Checkpoint, list_checkpoints, load_checkpoint
@@ -12,49 +12,49 @@ from distpg.spaces import spaces_to_json
 
 
 def load_newest(run: RunDir) -> tuple[Checkpoint, list[str]]:
-    """Load the newest checkpoint of a run that is whole.
+    """Load the newest intact checkpoint of a run.
 
     Returns:
-        The checkpoint, and of each newer one what is wrong with it.
+        The checkpoint, and a warning for each newer one that is damaged.
 
     Raises:
         InputError: there is none, or all are damaged.
     """
-    found = list_checkpoints(run)
-    if not found:
-        raise InputError(f"{run.path} has no checkpoint to go on from")
-    problems: list[str] = []
-    for folder in reversed(found):
+    errors: list[InputError] = []
+    for folder in reversed(list_checkpoints(run)):
         try:
-            checkpoint = load_checkpoint(folder)
+            return load_checkpoint(folder), [f"skipped: {error}" for error in errors]
         except InputError as error:
-            problems.append(str(error))
-        else:
-            passed_over = [f"passed over: {problem}" for problem in problems]
-            return checkpoint, passed_over
-    raise InputError(f"{run.path} has no checkpoint that is whole; the newest: {problems[0]}")
+            errors.append(error)
+    if errors:
+        raise InputError(f"{run.path} has no intact checkpoint; the newest: {errors[0]}")
+    raise InputError(f"{run.path} has no checkpoint to resume from")
 
 
-def first_networks(config: Config) -> tuple[LearnerState | None, list[str]]:
-    """Load the networks that `--init-from` names, if any.
+def load_init_from(config: Config) -> tuple[LearnerState | None, list[str]]:
+    """Load the networks of the run that `--init-from` names.
 
     Returns:
-        They, and what is wrong with newer ones.
+        The networks, or None without `--init-from`; and warnings, as from `load_newest`.
 
     Raises:
         InputError: there are none, or they are damaged.
     """
     if config.init_from is None:
         return None, []
-    with concerning("--init-from"):
+    with prefix_errors("--init-from"):
         return load_networks(RunDir.open(Path(config.init_from)))
 
 
 def load_networks(run: RunDir) -> tuple[LearnerState, list[str]]:
-    """Load those of a run's newest checkpoint, else of its final policy alone."""
+    """Load the networks of a run's newest checkpoint, or only the policy if it has none.
+
+    Raises:
+        InputError: the run has neither, or they are damaged.
+    """
     if list_checkpoints(run):
-        checkpoint, problems = load_newest(run)
-        return checkpoint.learner, problems
+        checkpoint, warnings = load_newest(run)
+        return checkpoint.learner, warnings
     if not run.policy.is_file():
         raise InputError(f"{run.path} has neither a checkpoint nor a policy to start from")
     policy = read_policy(run.policy)
@@ -63,24 +63,24 @@ def load_networks(run: RunDir) -> tuple[LearnerState, list[str]]:
 
 
 def load_policy_file(run: RunDir) -> tuple[PolicyFile, list[str]]:
-    """Load a run's newest policy: where it ended, or of a checkpoint if it went on since.
+    """Load a run's newest policy: the final one, or that of a newer checkpoint.
 
     Returns:
-        It, and what is wrong with newer ones.
+        The policy, and warnings, as from `load_newest`.
 
     Raises:
-        InputError: it has none yet, or they are damaged.
+        InputError: the run has no policy yet, or all are damaged.
     """
     files = [read_policy(run.policy)] if run.policy.is_file() else []
-    problems: list[str] = []
+    warnings: list[str] = []
     if list_checkpoints(run):
         try:
-            checkpoint, problems = load_newest(run)
+            checkpoint, warnings = load_newest(run)
             files.append(read_policy(checkpoint.folder / POLICY))
         except InputError as error:
             if not files:
                 raise
-            problems = [str(error)]
+            warnings = [str(error)]
     if not files:
         raise InputError(f"{run.path} has no policy yet: no checkpoint was written")
-    return max(files, key=lambda policy: policy.weights.version), problems
+    return max(files, key=lambda policy: policy.weights.version), warnings

@@ -1,4 +1,4 @@
-"""Before a run: an environment is played, so that one that cannot be is refused with its fault."""
+"""Pre-flight checks: try the environment, and restore the slots of a checkpoint."""
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
@@ -12,7 +12,7 @@ from distpg.envs.guard import ATTEMPTS, FAULT
 from distpg.envs.make import EnvSource, make_vector_env
 from distpg.envs.masks import MaskSource, find_masks, some_action
 from distpg.envs.vector_env import VectorEnv
-from distpg.errors import InputError, LateError, RunError, concerning
+from distpg.errors import InputError, LateError, RunError, prefix_errors
 from distpg.policy.architecture import Architecture
 from distpg.rollout.slot_state import SlotState, slots_to_bytes
 from distpg.signals import deadline
@@ -20,46 +20,49 @@ from distpg.spaces import MASK, ActionSpec, ObsSpec
 from distpg.user_code import format_user_error
 
 CLOSE_S = 5.0
+"""Seconds that closing envs may take."""
 
 
 def check_env(source: EnvSource, timeout_s: float) -> tuple[EnvSource, ObsSpec, ActionSpec]:
-    """Make a copy, reset and step it, and write its state out.
+    """Make one env, reset and step it, and serialize its state.
 
     Args:
-        source: How to make it.
-        timeout_s: Seconds that all this may take.
+        source: How to make the env.
+        timeout_s: Deadline in seconds for making it, and again for stepping it.
 
     Returns:
-        The source, knowing how it tells its action mask; what it observes and accepts.
+        The source, with how the env exposes its action mask; its observation and action specs.
 
     Raises:
-        InputError: it cannot be made, or does not do what Gymnasium asks of an environment.
+        InputError: the env cannot be made, or violates Gymnasium's API.
     """
     try:
         with deadline(timeout_s):
             made = make_vector_env(source, 1)
     except LateError:
         raise InputError(
-            f"--env-id: {source.name} was not made within --phase-timeout {timeout_s:g} s"
+            f"--env-id: making {source.name} took longer than --phase-timeout {timeout_s:g} s"
         ) from None
-    with closing(made) as envs, concerning(f"--env-id: {source.name}"):
+    with closing(made) as envs, prefix_errors(f"--env-id: {source.name}"):
         try:
             with deadline(timeout_s):
-                masks = play(envs)
+                masks = reset_and_step(envs)
                 state = envs.get_state()
             if state is not None:
-                nothing = np.zeros(0)
-                slots_to_bytes([SlotState(0, {}, nothing, nothing, nothing, nothing, state)])
+                empty = np.zeros(0)
+                slots_to_bytes([SlotState(0, {}, empty, empty, empty, empty, state)])
         except InputError:
             raise
         except RunError as error:
             raise InputError(str(error)) from error
         except LateError:
             raise InputError(
-                f"a reset and two steps did not end within --phase-timeout {timeout_s:g} s"
+                f"a reset and two steps took longer than --phase-timeout {timeout_s:g} s"
             ) from None
         except Exception as error:
-            raise InputError(f"it cannot be played: {format_user_error(error)}") from error
+            raise InputError(
+                f"failed in reset(), step() or get_state(): {format_user_error(error)}"
+            ) from error
     if masks != "none":
         return check_env(replace(source, masks=masks), timeout_s)
     return source, envs.obs_spec, envs.action_spec
@@ -67,7 +70,7 @@ def check_env(source: EnvSource, timeout_s: float) -> tuple[EnvSource, ObsSpec, 
 
 @contextmanager
 def closing(envs: VectorEnv) -> Generator[VectorEnv]:
-    """Have envs closed after the block, which they may take some seconds for."""
+    """Context manager: close the envs after the block, within `CLOSE_S` seconds."""
     try:
         yield envs
     finally:
@@ -75,99 +78,128 @@ def closing(envs: VectorEnv) -> Generator[VectorEnv]:
             envs.close()
 
 
-def play(envs: VectorEnv) -> MaskSource:
-    """Reset and step a copy by itself, to see what it returns, then all together.
+def reset_and_step(envs: VectorEnv) -> MaskSource:
+    """Reset and step a single env if it can be stepped on its own, then the vector env.
 
     Returns:
-        How it tells its action mask, if not in its observation; then it was not stepped.
+        How the env exposes an action mask outside its observation; if it does, it is not stepped.
 
     Raises:
-        InputError: something is not what it should be.
+        InputError: it returned something that Gymnasium's API does not allow.
     """
-    spec = envs.action_spec
     if envs.guards_copies:
-        (copy,) = envs.envs.envs  # pyright: ignore[reportAttributeAccessIssue]
-        obs, info = copy.reset(seed=0)
-        check(envs.obs_spec, obs, info)
-        masks = find_masks(copy, info)
+        masks = check_single(envs)
         if masks != "none":
             return masks
-        action = some_action(spec, envs.obs_spec.flatten(obs))
-        obs, reward, terminated, truncated, info = first_step(copy, spec.to_env(action[None])[0])
-        check(envs.obs_spec, obs, info)
-        if find_masks(copy, info) != "none":
-            raise InputError(f"its info has an {MASK} after a step, but had none at the reset")
-        if np.ndim(reward) or np.asarray(reward).dtype.kind not in "biuf":
-            raise InputError(f"it pays {reward!r}, which is no number")
-        for end in (terminated, truncated):
-            if not isinstance(end, bool | np.bool_ | int):
-                raise InputError(f"it ends an episode by {end!r}, which is not true or false")
     first = {name: leaf[0] for name, leaf in envs.reset([0]).items()}
-    envs.step(some_action(spec, first)[None])
+    envs.step(some_action(envs.action_spec, first)[None])
     return "none"
 
 
-def first_step(copy: Any, action: Any) -> Any:
-    """Step, by new environments where one raises, as often as in a run.
+def check_single(envs: VectorEnv) -> MaskSource:
+    """Reset and step the first env of a vector env, and check what it returns.
+
+    Returns:
+        As `reset_and_step`.
 
     Raises:
-        InputError: all raised.
+        InputError: it returned something that Gymnasium's API does not allow.
+    """
+    (env,) = envs.envs.envs  # pyright: ignore[reportAttributeAccessIssue]
+    obs, info = env.reset(seed=0)
+    check_returned("reset()", envs.obs_spec, obs, info)
+    masks = find_masks(env, info)
+    if masks != "none":
+        return masks
+    action = some_action(envs.action_spec, envs.obs_spec.flatten(obs))
+    env_action = envs.action_spec.to_env(action[None])[0]
+    obs, reward, terminated, truncated, info = first_step(env, env_action)
+    check_returned("step()", envs.obs_spec, obs, info)
+    if find_masks(env, info) != "none":
+        raise InputError(f"step() returned an {MASK} in its info, but reset() did not")
+    if np.ndim(reward) or np.asarray(reward).dtype.kind not in "biuf":
+        raise InputError(f"step() returned reward {reward!r}, which is not a number")
+    for end in (terminated, truncated):
+        if not isinstance(end, bool | np.bool_ | int):
+            raise InputError(
+                f"step() returned {end!r} as terminated or truncated, which is not a bool"
+            )
+    return "none"
+
+
+def first_step(env: Any, action: Any) -> Any:
+    """Step a guarded env, which is replaced when it raises; allow as many attempts as in a run.
+
+    Raises:
+        InputError: every attempt raised.
     """
     fault = ""
     for _ in range(ATTEMPTS):
-        outcome = copy.step(action)
+        outcome = env.step(action)
         info = outcome[-1]
         if not isinstance(info, dict) or FAULT not in info:
             return outcome
         fault = str(info[FAULT])
-    raise InputError(f"its first step raised {fault}")
+    raise InputError(f"the first step() raised {fault}")
 
 
-def check(spec: ObsSpec, obs: Any, info: Any) -> None:
-    """Refuse what is no observation, or no info.
+def check_returned(method: str, spec: ObsSpec, obs: Any, info: Any) -> None:
+    """Check the observation and the info that an env's reset or step returned.
 
     Raises:
-        InputError: says what it is, and what it should be.
+        InputError: the observation does not match the spec, or the info is not a dict.
     """
     if not isinstance(info, dict):
-        raise InputError(f"it returns the info {info!r}, which is no dict")
+        raise InputError(f"{method} returned info {info!r}, which is not a dict")
     if spec.batch_shape(spec.read(obs)):
-        raise InputError("it returns a batch of observations; one is expected")
+        raise InputError(f"{method} returned a batch of observations instead of a single one")
 
 
 def check_slots(source: EnvSource, config: Config, slots: Sequence[SlotState | None]) -> None:
-    """Refuse states that the environment cannot go on from.
+    """Check that the environment can be restored from the slot states of a checkpoint.
 
     Raises:
-        InputError: names the slot.
+        InputError: it cannot; the message names the slot.
     """
     if not slots:
         return
     if len(slots) != config.slots:
         raise InputError(f"it has {len(slots)} slots; {config.slots} are expected")
-    with closing(make_vector_env(source, config.num_envs)) as envs, deadline(config.phase_timeout):
-        for number, slot in enumerate(slots):
-            try:
-                assert slot is not None, "all slots tell their state, or none does"
-                found = {slot.needs_reset.shape, slot.returns.shape, slot.lengths.shape}
-                kinds = (
-                    slot.needs_reset.dtype.kind,
-                    slot.returns.dtype.kind,
-                    slot.lengths.dtype.kind,
-                )
-                leaves = {leaf.name for leaf in envs.obs_spec.leaves}
-                if kinds != ("b", "f", "i") or set(slot.obs) != leaves or slot.incarnation < 0:
-                    raise InputError("its arrays are of other kinds, or its leaves others")
-                if found | {envs.obs_spec.batch_shape(dict(slot.obs))} != {(config.num_envs,)}:
-                    raise InputError(f"it is not of {config.num_envs} envs")
-                size = Architecture.of(config).recurrent_state_size
-                state, expected = slot.recurrent_state, (config.num_envs, size)
-                if state.shape != expected or state.dtype != np.float32:
-                    raise InputError(
-                        f"its recurrent state is {list(state.shape)}, not {list(expected)}"
-                    )
-                envs.set_state(slot.envs)
-            except Exception as error:
-                raise InputError(
-                    f"slot {number} is no state of {source.name}: {format_user_error(error)}"
-                ) from error
+    timeout_s = config.phase_timeout
+    try:
+        with closing(make_vector_env(source, config.num_envs)) as envs, deadline(timeout_s):
+            for number, slot in enumerate(slots):
+                with prefix_errors(f"slot {number} is not a valid state of {source.name}"):
+                    restore(envs, slot, Architecture.of(config).recurrent_state_size)
+    except LateError:
+        raise InputError(
+            f"restoring {source.name} took longer than --phase-timeout {timeout_s:g} s"
+        ) from None
+
+
+def restore(envs: VectorEnv, slot: Any, recurrent_state_size: int) -> None:
+    """Restore envs from a slot state, which is untrusted.
+
+    Raises:
+        InputError: it is not a state of these envs.
+    """
+    try:
+        arrays = (slot.needs_reset, slot.returns, slot.lengths)
+        leaves = {leaf.name for leaf in envs.obs_spec.leaves}
+        kinds = [array.dtype.kind for array in arrays]
+        if kinds != ["b", "f", "i"] or set(slot.obs) != leaves or slot.incarnation < 0:
+            raise InputError("dtypes or observation keys do not match")
+        shapes = {array.shape for array in arrays} | {envs.obs_spec.batch_shape(dict(slot.obs))}
+        if shapes != {(envs.num_envs,)}:
+            raise InputError(f"it is not a state of {envs.num_envs} envs")
+        found, expected = slot.recurrent_state, (envs.num_envs, recurrent_state_size)
+        if found.shape != expected or found.dtype != np.float32:
+            raise InputError(
+                f"its recurrent state is {found.dtype} {list(found.shape)}; float32 "
+                f"{list(expected)} is expected"
+            )
+        envs.set_state(slot.envs)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(format_user_error(error)) from error

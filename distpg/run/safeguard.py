@@ -1,7 +1,7 @@
-"""Watchers that guard learning: they save the batch of a rolled-back update, and undo a collapse.
+"""Watchers that handle rolled-back updates and collapses of the evaluation return.
 
-RUN/anomalies/ITERATION/batch.safetensors   the batch of the update, by slot
-RUN/anomalies/ITERATION/statistics.json     what was measured of it
+RUN/anomalies/ITERATION/batch.safetensors   batch of a rolled-back update, by slot
+RUN/anomalies/ITERATION/statistics.json     statistics of that update
 """
 
 import dataclasses
@@ -18,15 +18,15 @@ from distpg.errors import RunError
 from distpg.iteration import Iteration
 from distpg.records import Rollout
 from distpg.run.checkpointer import Checkpointer
-from distpg.run.directory import RunDir, write_whole
+from distpg.run.directory import RunDir, write_atomically
 from distpg.train import LearnerProtocol
 
-IN_A_ROW = 10
-"""Rolled-back updates, one after the other, that end a run under `--on-anomaly skip`."""
+MAX_IN_A_ROW = 10
+"""Consecutive rolled-back updates that stop a run despite `--on-anomaly skip`."""
 
 
 class SaveAnomalies:
-    """Saves the batch of every rolled-back update, and decides whether the run ends."""
+    """Saves the batch of every rolled-back update, and decides whether to stop the run."""
 
     def __init__(
         self,
@@ -35,7 +35,14 @@ class SaveAnomalies:
         fetch: Callable[[Sequence[Any]], Sequence[Rollout]],
         say: Callable[[str], None],
     ) -> None:
-        """Take where to save, how rollouts are fetched, and where to report."""
+        """Initialize.
+
+        Args:
+            config: The configuration, for `on_anomaly`.
+            run: The run directory to save to.
+            fetch: Returns the rollouts of their handles.
+            say: Called with a message for each rolled-back update.
+        """
         self.config = config
         self.run = run
         self.fetch = fetch
@@ -46,7 +53,7 @@ class SaveAnomalies:
         """Save the batch if the update was rolled back.
 
         Raises:
-            RunError: it was, and the run is to end then.
+            RunError: it was, and the run is configured to stop.
         """
         if not iteration.update.rolled_back:
             self.in_a_row = 0
@@ -58,7 +65,7 @@ class SaveAnomalies:
             f"the update of iteration {iteration.progress.iteration} was rolled back: "
             f"{', '.join(bad) or 'a parameter'} not finite; {self._save(iteration)}"
         )
-        if self.config.on_anomaly == "stop" or self.in_a_row >= IN_A_ROW:
+        if self.config.on_anomaly == "stop" or self.in_a_row >= MAX_IN_A_ROW:
             raise RunError(
                 f"{message}; continue with --on-anomaly skip, or restart with a smaller "
                 "--learning-rate"
@@ -66,7 +73,7 @@ class SaveAnomalies:
         self.say(message)
 
     def _save(self, iteration: Iteration) -> str:
-        """Write batch and statistics; return where they are, or why not."""
+        """Write batch and statistics; return a sentence that reports where, or why not."""
         folder = self.run.anomalies / f"{iteration.progress.iteration:08d}"
         arrays = {
             f"{rollout.slot}/{name}": array
@@ -76,21 +83,21 @@ class SaveAnomalies:
         scalars = {name: str(value) for name, value in iteration.update.scalars.items()}
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            write_whole(folder / "batch.safetensors", safetensors.numpy.save(arrays))
-            write_whole(folder / "statistics.json", json.dumps(scalars, indent=2).encode())
+            write_atomically(folder / "batch.safetensors", safetensors.numpy.save(arrays))
+            write_atomically(folder / "statistics.json", json.dumps(scalars, indent=2).encode())
         except OSError as error:
             return f"its batch could not be written: {error}"
         return f"its batch is in {folder}"
 
 
 def named_arrays(rollout: Rollout) -> Iterator[tuple[str, np.ndarray]]:
-    """List a rollout's arrays, those of an observation under obs/."""
+    """Yield a rollout's arrays by name; observation leaves are obs/LEAF."""
     yield from ((f"obs/{leaf}", array) for leaf, array in rollout.obs.items())
     yield from ((name, x) for name, x in vars(rollout).items() if isinstance(x, np.ndarray))
 
 
 class Rollback:
-    """Rolls the learner back to the best checkpoint when an evaluation shows a collapse."""
+    """Rolls the learner back to the best checkpoint when the evaluation return collapses."""
 
     def __init__(
         self,
@@ -99,28 +106,37 @@ class Rollback:
         fraction: float,
         say: Callable[[str], None],
     ) -> None:
-        """Take by what fraction of the best an evaluation may fall short of it."""
+        """Initialize.
+
+        Args:
+            learner: The learner to roll back.
+            checkpointer: Provides the best return and the best checkpoint.
+            fraction: A drop below the best return by more than this fraction of it is a collapse.
+            say: Called with a message for each collapse.
+        """
         self.learner = learner
         self.checkpointer = checkpointer
         self.fraction = fraction
         self.say = say
         self.count = 0
+        """Number of rollbacks."""
 
     def on_iteration(self, iteration: Iteration) -> None:
-        """Compare the evaluation, if there was one, with the best."""
+        """Roll back if there was an evaluation, and it shows a collapse."""
         if iteration.evaluation is None:
             return
-        value, best_return = iteration.evaluation.mean_return, self.checkpointer.best_return
-        if value >= best_return - self.fraction * abs(best_return):
+        mean_return, best_return = iteration.evaluation.mean_return, self.checkpointer.best_return
+        if mean_return >= best_return - self.fraction * abs(best_return):
             return
-        message = f"the evaluation return fell from {best_return:.1f} to {value:.1f}"
+        message = f"the evaluation return fell from {best_return:.1f} to {mean_return:.1f}"
         best = self.checkpointer.best()
         if best is None:
             self.say(f"{message}, and there is no best checkpoint to roll back to")
             return
-        # the counters continue: only the policy and what trains it are older
-        now = self.learner.state()
-        policy = dataclasses.replace(best.learner.policy, version=now.policy.version)
-        self.learner.load(dataclasses.replace(best.learner, policy=policy, counters=now.counters))
+        # version and counters are not rolled back
+        current = self.learner.state()
+        policy = dataclasses.replace(best.learner.policy, version=current.policy.version)
+        state = dataclasses.replace(best.learner, policy=policy, counters=current.counters)
+        self.learner.load(state)
         self.count += 1
         self.say(f"{message}: rolled back to the best checkpoint")

@@ -1,4 +1,4 @@
-"""End-of-run summary: `result.json`, and suggested next commands."""
+"""End-of-run summary: `result.json` and suggested next commands."""
 
 import os
 import platform
@@ -23,7 +23,7 @@ def summarize(
     clock: Clock,
     state: LearnerState,
 ) -> dict[str, Any]:
-    """Return what `result.json` holds; rate and seconds of a resumed run count from its resume."""
+    """Return the content of `result.json`; a resumed run's times and rates start at its resume."""
     solved = progress.reached(config.stop_at_return)
     packages = ("torch", "ray", "gymnasium")
     return {
@@ -56,7 +56,7 @@ def summarize(
 
 
 def program(name: str) -> str:
-    """Spell a program of this environment as a shell finds it, even if it is not activated."""
+    """Return a program of this Python environment as a shell finds it, activated or not."""
     path = Path(sys.executable).with_name(name)
     if shutil.which(name) == str(path):
         return name
@@ -64,13 +64,13 @@ def program(name: str) -> str:
 
 
 def command_line(*words: str) -> str:
-    """Spell a command as this program was called."""
+    """Return a distpg command line, in the form in which this program was called."""
     launched = Path(sys.argv[0]).name == "launch.py"
     return " ".join((f"{program('python')} launch.py" if launched else program("distpg"), *words))
 
 
 def next_steps(run: RunDir, result: dict[str, Any]) -> Iterator[str]:
-    """List where the time went, where the run is, and commands to look at it."""
+    """Yield the lines that report the time spent, the run directory and the next commands."""
     yield from time_table(result["spent_s"], result["simulation_share"], result["env_steps_per_s"])
     yield f"the run:      {run.path}"
     folder = "runs" if run.path.is_relative_to("runs") else run.path
@@ -79,9 +79,9 @@ def next_steps(run: RunDir, result: dict[str, Any]) -> Iterator[str]:
 
 
 def continue_flags(result: dict[str, Any]) -> list[str]:
-    """Return the flags with which a finished run can be continued."""
-    more = {
+    """Return the flags that `resume` needs to continue a finished run."""
+    flags = {
         "solved": ["--stop-at-return", "none"],
         "total_steps": ["--total-steps", str(2 * result["env_steps"])],
     }
-    return more.get(result["stop_reason"], [])
+    return flags.get(result["stop_reason"], [])

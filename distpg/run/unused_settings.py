@@ -1,4 +1,4 @@
-"""Settings that have no effect beside the others, so that nobody believes them to."""
+"""Warn about settings that have no effect in combination with the others."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -8,23 +8,26 @@ from distpg.config.values import flag
 from distpg.spaces import ActionSpec, ObsSpec
 
 
-def idle_settings(config: Config, obs_spec: ObsSpec, action_spec: ActionSpec) -> list[str]:
-    """Say of each setting that differs from its preset, and has no effect, what it would need."""
+def unused_settings(config: Config, obs_spec: ObsSpec, action_spec: ActionSpec) -> list[str]:
+    """Return a warning for each setting that differs from its preset but has no effect."""
     preset = Config(algo=config.algo, num_workers=0, num_envs=2)
     return [
         f"{flag(name)} has no effect without {need}"
-        for name, need in _idle(config, obs_spec, action_spec)
+        for name, need in unmet_needs(config, obs_spec, action_spec)
         if getattr(config, name) != getattr(preset, name)
     ]
 
 
-def _idle(config: Config, obs_spec: ObsSpec, action_spec: ActionSpec) -> Iterator[tuple[str, str]]:
+def unmet_needs(
+    config: Config, obs_spec: ObsSpec, action_spec: ActionSpec
+) -> Iterator[tuple[str, str]]:
+    """Yield the name of each setting without effect, and what it needs to have one."""
     schedules = (config.lr_schedule, config.clip_schedule, config.ent_schedule)
     follows_kl = "kl_adaptive" in (config.surrogate, *schedules)
     trust_region = config.surrogate == "trust_region"
     kinds = {leaf.kind for leaf in obs_spec.inputs}
-    # what a class of the user's takes is its own business
-    own = config.encoder is not None
+    # a user-defined encoder may use any setting of the networks
+    own_encoder = config.encoder is not None
     needs = {
         "--optimizer sgd": (config.optimizer == "sgd", ("momentum",)),
         "--advantage n_step": (config.advantage == "n_step", ("bootstrap_steps",)),
@@ -39,29 +42,35 @@ def _idle(config: Config, obs_spec: ObsSpec, action_spec: ActionSpec) -> Iterato
             trust_region,
             ("max_kl", "cg_iterations", "cg_damping", "line_search_steps"),
         ),
-        "a critic or another surrogate": (
+        "--baseline value or another --surrogate": (
             config.baseline == "value" or not trust_region,
             ("optimizer", "learning_rate", "lr_schedule", "max_grad_norm"),
         ),
-        "images": (own or "image" in kinds, ("image_encoder", "precision")),
-        "observations besides images": (own or kinds != {"image"}, ("hidden_sizes", "activation")),
+        "image observations": (own_encoder or "image" in kinds, ("image_encoder", "precision")),
+        "observations other than images": (
+            own_encoder or kinds != {"image"},
+            ("hidden_sizes", "activation"),
+        ),
         "continuous actions": (
             action_spec.kind == "continuous",
             ("action_distribution", "log_std"),
         ),
-        "a Gaussian": (config.action_distribution != "beta", ("log_std",)),
+        "a Gaussian --action-distribution": (config.action_distribution != "beta", ("log_std",)),
         "--recurrent": (config.recurrent != "none", ("recurrent_size", "sequence_length")),
-        "a KL penalty": (config.penalizes_kl, ("kl_coef",)),
-        "anything kl_adaptive": (follows_kl, ("kl_target",)),
+        "--surrogate kl_adaptive or kl_fixed": (config.penalizes_kl, ("kl_coef",)),
+        "a kl_adaptive --surrogate or schedule": (follows_kl, ("kl_target",)),
         "--baseline value": (
             config.baseline == "value",
             ("vf_coef", "value_clip", "value_epochs"),
         ),
-        "several steps a batch": (not config.one_step, ("target_kl",)),
+        "several optimizer steps per batch": (
+            not config.one_step,
+            ("target_kl",),
+        ),
         "--episodes-per-env 0": (config.episodes == 0, ("num_steps",)),
     }
     assert {field.name for field in dataclasses.fields(config)}.issuperset(
         name for _, names in needs.values() for name in names
     ), "a setting is misspelt"
-    for need, (there, names) in needs.items():
-        yield from ((name, need) for name in names if not there)
+    for need, (met, names) in needs.items():
+        yield from ((name, need) for name in names if not met)

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from distpg.run.loading import load_newest
 
 from distpg import Config, InputError, RunError, evaluate, load_policy, resume, train
 from distpg.cli import main
@@ -25,7 +24,8 @@ from distpg.run.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from distpg.run.directory import RunDir, write_whole
+from distpg.run.directory import RunDir, write_atomically
+from distpg.run.loading import load_newest
 from tests.faults.injection import Faulty, FaultyWithState
 from tests.faults.test_processes import SHAPE
 
@@ -60,7 +60,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_gone_on_from(
     assert [str(newest) in problem for problem in problems] == [True]
     capsys.readouterr()
     outcome = resume(run.path, make_env=FaultyWithState, total_steps=400)
-    assert f"passed over: {newest}" in capsys.readouterr().out
+    assert f"skipped: {newest}" in capsys.readouterr().out
     assert outcome.result["env_steps"] >= 400
     assert run.policy.read_bytes() == whole.policy.read_bytes()
 
@@ -95,7 +95,7 @@ def test_whatever_is_wrong_with_the_newest_the_one_before_it_is_loaded(
     damage(newest / f"{name}.safetensors")
     checkpoint, (problem,) = load_newest(run)
     assert checkpoint.progress.env_steps == int(before.name)
-    assert problem.startswith("passed over: ")
+    assert problem.startswith("skipped: ")
     assert str(newest) in problem
 
 
@@ -106,7 +106,7 @@ def test_whoever_starts_from_a_run_takes_the_one_before_a_damaged_checkpoint_lou
     run.policy.unlink()
     *_, before, newest = list_checkpoints(run)
     spoil(newest / "policy.safetensors")
-    said = f"passed over: {newest / 'policy.safetensors'} is damaged"
+    said = f"skipped: {newest / 'policy.safetensors'} is damaged"
     with pytest.warns(UserWarning, match=re.escape(said)):
         policy = load_policy(run.path)
     weights = load_checkpoint(before).learner.policy
@@ -134,7 +134,7 @@ def test_where_every_checkpoint_is_damaged_nothing_starts(
     assert main(["resume", str(run.path), "--total-steps", "400"]) == 2
     said = capsys.readouterr()
     assert not said.out
-    assert "has no checkpoint that is whole; the newest: " in said.err
+    assert "has no intact checkpoint; the newest: " in said.err
     assert sorted(run.path.rglob("*")) == before
 
 
@@ -206,7 +206,7 @@ def test_a_second_writer_is_refused_with_the_pid_of_the_first(tmp_path: Path) ->
     script = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from distpg.run_dir import RunDir, write_whole\n"
+        "from distpg.run_dir import RunDir, write_atomically\n"
         "with RunDir(Path(sys.argv[1])).locked():\n"
         "    print('locked', flush=True)\n"
         "    time.sleep(60)\n"
@@ -238,9 +238,9 @@ def test_a_full_disk_is_said_and_counted_and_training_goes_on(
         # the files of the second and third checkpoint
         if 4 < written <= 6:
             raise OSError(28, "No space left on device")
-        write_whole(path, content)
+        write_atomically(path, content)
 
-    monkeypatch.setattr("distpg.run.checkpoint.write_whole", nearly_full)
+    monkeypatch.setattr("distpg.run.checkpoint.write_atomically", nearly_full)
     config: Config = Config(**{**SHAPE, "num_workers": 0, "checkpoint_every": 1})
     outcome = train(config, make_env=FaultyWithState, run_dir=tmp_path / "run")
     assert outcome.result["checkpoint_failures"] == 2
@@ -255,7 +255,7 @@ def test_a_last_checkpoint_that_cannot_be_written_ends_the_run_with_the_reason(
     def full(*arguments: object, **more: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("distpg.run.checkpoint.write_whole", full)
+    monkeypatch.setattr("distpg.run.checkpoint.write_atomically", full)
     with pytest.raises(RunError, match=r"a checkpoint could not be written: .*No space left"):
         trained(tmp_path / "run")
 
@@ -278,7 +278,7 @@ def test_an_env_without_a_state_resumes_inexactly_and_says_so(
     outcome = train(config, make_env=Faulty, run_dir=tmp_path / "run", quiet=True)
     capsys.readouterr()
     resume(outcome.run_dir, make_env=Faulty, total_steps=400)
-    assert "resumed inexactly: <Faulty> does not tell its state" in capsys.readouterr().out
+    assert "inexact resume: <Faulty> does not expose its state" in capsys.readouterr().out
 
 
 def test_the_policy_that_plays_is_of_the_newest_checkpoint_where_a_resumed_run_was_cut_off(

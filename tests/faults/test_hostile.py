@@ -138,11 +138,11 @@ def of_text(arrays: dict[str, np.ndarray], slots: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (without_place, r"slot 0 is no state of <FaultyWithState>: KeyError: 'place' \(injection"),
-        (of_more_envs, "slot 0 is no state of .*: it is not of 2 envs"),
+        (without_place, r"slot 0 is not a valid state of .*: KeyError: 'place' \(injection"),
+        (of_more_envs, "slot 0 is not a valid state of .*: it is not a state of 2 envs"),
         (without_a_slot, "it has 1 slots; 2 are expected"),
-        (without_a_field, "slots.safetensors holds no slots: .*score"),
-        (of_text, "slot 1 is no state of"),
+        (without_a_field, "slots.safetensors does not contain slot states: .*score"),
+        (of_text, "slot 1 is not a valid state of"),
     ],
 )
 def test_slots_that_the_environment_cannot_go_on_from_are_refused(
@@ -210,7 +210,7 @@ def test_what_a_manifest_names_elsewhere_is_not_read(finished: Path, tmp_path: P
     manifest = json.loads((newest / "manifest.json").read_text())
     manifest["files"]["../../../../etc/passwd"] = {"bytes": 1, "sha256": ""}
     (newest / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(InputError, match=r"names .*passwd"):
+    with pytest.raises(InputError, match=r"lists .*passwd"):
         load_checkpoint(newest)
 
 
@@ -219,7 +219,7 @@ def test_a_link_in_the_place_of_a_file_is_refused(finished: Path, tmp_path: Path
     newest = list_checkpoints(run)[-1]
     (newest / "learner.safetensors").rename(tmp_path / "elsewhere")
     (newest / "learner.safetensors").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(InputError, match="is a link"):
+    with pytest.raises(InputError, match="is a symlink"):
         load_checkpoint(newest)
 
 
@@ -333,5 +333,5 @@ def test_checkpoints_that_are_a_link_are_refused(finished: Path, tmp_path: Path)
     run = Path(shutil.copytree(finished, tmp_path / "run", symlinks=True))
     (run / "checkpoints").rename(tmp_path / "elsewhere")
     (run / "checkpoints").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(InputError, match="is a link, which no run holds"):
+    with pytest.raises(InputError, match="is a symlink, which is not allowed"):
         resume(run, make_env=FaultyWithState, total_steps=500, quiet=True)

@@ -70,7 +70,7 @@ def test_a_directory_that_vanishes_is_said_once_and_is_there_again_at_the_end(
     outcome = train(config, make_env=Removes, run_dir=tmp_path / "run")
     said = capsys.readouterr().out
     assert (tmp_path / "fired").exists()
-    assert said.count("TensorBoard's events cannot be written: ") == 1
+    assert said.count("TensorBoard events cannot be written: ") == 1
     assert outcome.result["checkpoint_failures"] == failures
     assert outcome.result["env_faults"] == 0
     assert json.loads((tmp_path / "run/result.json").read_text()) == outcome.result
@@ -85,7 +85,7 @@ SIGNALLED = """
 import signal
 from distpg import Config
 from distpg.report.display import Display
-from distpg.signals import handled
+from distpg.signals import handle_signals
 
 display = Display(Config(env_id="CartPole-v1"), quiet=False)
 count = 0
@@ -97,7 +97,7 @@ def handle(number, frame):
     display.interject(f"signal {count}")
 
 
-with handled(handle):
+with handle_signals(handle):
     signal.signal(signal.SIGALRM, signal.getsignal(signal.SIGUSR1))
     signal.setitimer(signal.ITIMER_REAL, 0.0003, 0.0003)
     lines = 0

@@ -470,7 +470,7 @@ def test_an_environment_may_be_a_callable(tmp_path: Path) -> None:
 BAD: list[tuple[Any, dict[str, Any], list[str]]] = [
     (raises, {}, ["<raises>", "the expert is asleep", "experts.py, line"]),
     (one_too_many, {}, ["<one_too_many>", "2 actions for 1 observations"]),
-    (sideways, {}, ["<sideways>", "7 is no action"]),
+    (sideways, {}, ["<sideways>", "7 is not an action"]),
     (np.negative, {}, ["negative", "shape [1, 4]"]),
     (type, {}, ["<type>", "finite numbers"]),
     (on_cartpole, {"dagger_rounds": -1}, ["--dagger-rounds: -1"]),
