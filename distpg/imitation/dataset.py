@@ -16,7 +16,7 @@ from distpg.envs.masks import mark_mask
 from distpg.errors import InputError, describe
 from distpg.imitation.expert import Demonstrator, ImitationContext, check_spaces
 from distpg.imitation.labels import as_it_is
-from distpg.iteration import Collection
+from distpg.iteration import Collection, ProcessFaults
 from distpg.policy.actor_critic import Policy
 from distpg.records import Rollout, RolloutStats
 from distpg.rollout.in_process import CompletedRollouts
@@ -123,8 +123,6 @@ def as_rollout(episode: Any, number: int, student: Policy) -> Rollout:
 class DatasetWorkers:
     """In the place of rollout workers, hands out what was recorded."""
 
-    restarts = reissued = lost_with_node = 0
-
     def __init__(self, rounds: Sequence[Sequence[Rollout]]) -> None:
         """Take the rollouts of each round."""
         self.rounds = rounds
@@ -134,8 +132,12 @@ class DatasetWorkers:
         rollouts = self.rounds[iteration]
         return CompletedRollouts(Collection(rollouts, [[scored(rollout) for rollout in rollouts]]))
 
+    def faults(self) -> ProcessFaults:
+        """Count no restarts: there is no process."""
+        return ProcessFaults()
+
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
 
 def scored(rollout: Rollout) -> RolloutStats:
