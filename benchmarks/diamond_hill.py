@@ -144,6 +144,7 @@ def train(seed: int, updates: int, settings: dict[str, Any]) -> Trained:
     table = learner.policy.head.weight
     with torch.no_grad():
         table[:, NUMBERS] = START.T.float()
+    learner.published = learner.snapshot()
 
     def policy() -> Tensor:
         return table.detach()[:, NUMBERS].T.double().softmax(1)

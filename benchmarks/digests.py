@@ -1,7 +1,7 @@
 """SHA-256 of the weights that five short runs end with: a refactor leaves all of them as they are.
 
-The recipes cover PPO, REINFORCE, TRPO, a recurrent policy with action masks, and images. Digests are
-equal on one machine only: other CPU types round differently.
+The recipes cover PPO, REINFORCE, TRPO, a recurrent policy with action masks, and images. Digests
+are equal on one machine only: other CPU types round differently.
 """
 
 import hashlib

@@ -27,6 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.results import hardware, save
 from distpg.config.config import Config
 from distpg.errors import InputError
+from distpg.iteration import Scalars
 from distpg.learner.learner import Learner
 from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
@@ -58,8 +59,8 @@ UNITS = {
 }
 """For statistics that may be near 0, what their difference is compared with at least: the size of
 the terms that cancel in them; for the KL, what a cautious update comes to."""
-NOISE = ("perf/", "train/on_policy_")
-"""Statistics that are times, or rounding and nothing else."""
+NOISE = "train/on_policy_"
+"""Begins the tags of statistics that are rounding and nothing else."""
 CHECKS: dict[str, tuple[Spaces, dict[str, Any]]] = {
     "MLP, float32": (
         VECTORS,
@@ -82,7 +83,8 @@ SAMPLES_TARGET, SHARE_TARGET = 1e6, 0.5
 def make_config(device: str, **settings: Any) -> Config:
     """Configure a learner that plays nothing."""
     common = {"num_workers": 0, "gradient_stats_every": 0, "sign_rewards": "off"}
-    return Config(algo="ppo", device=device, **common, **settings)
+    chosen: dict[str, Any] = {"algo": "ppo", "device": device, **common, **settings}
+    return Config(**chosen)
 
 
 def make_batch(config: Config, spaces: Spaces, weights: Weights) -> list[Rollout]:
@@ -127,7 +129,7 @@ def make_rollout(config: Config, policy: Policy, slot: int) -> Rollout:
 # ----- the same update on both devices
 
 
-Updated = tuple[dict[str, np.ndarray], dict[str, float]]
+Updated = tuple[dict[str, np.ndarray], Scalars]
 
 
 def updated(config: Config, spaces: Spaces, batch: Sequence[Rollout]) -> Updated:
@@ -139,8 +141,8 @@ def updated(config: Config, spaces: Spaces, batch: Sequence[Rollout]) -> Updated
         return {name: value.numpy(force=True).astype(np.float64) for name, value in named}
 
     before = parameters()
-    _, statistics_ = learner.update(batch)
-    return {name: after - before[name] for name, after in parameters().items()}, statistics_
+    _, update = learner.update(batch)
+    return {name: after - before[name] for name, after in parameters().items()}, update.scalars
 
 
 def norm(arrays: Mapping[str, np.ndarray]) -> float:
@@ -305,9 +307,9 @@ def time_updates(config: Config, batch: Sequence[Rollout], times: int) -> dict[s
     for _ in range(2 + times):
         learner.load(state)
         began = time.perf_counter()
-        _, scalars = learner.update(batch)
+        _, update = learner.update(batch)
         update_s = time.perf_counter() - began
-        rows.append({"update_s": update_s, "prepare_s": scalars["perf/prepare_s"]})
+        rows.append({"update_s": update_s, "prepare_s": update.prepare_s})
     found = {key: statistics.median(row[key] for row in rows[2:]) for key in rows[0]}
     if learner.device.type == "cuda":
         found["gpu_memory_gb"] = torch.cuda.max_memory_allocated() / 1e9

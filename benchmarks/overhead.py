@@ -1,4 +1,4 @@
-"""What an iteration takes besides playing and learning: HalfCheetah-v5, two workers.
+"""What an iteration takes besides collecting and learning: HalfCheetah-v5, two workers.
 
     python -m benchmarks.overhead
 

@@ -24,7 +24,8 @@ from unittest import mock
 from benchmarks.live import LiveRun, running
 from benchmarks.results import hardware, save
 from distpg import Config, train
-from distpg.run import execute as assembly
+from distpg.iteration import Iteration
+from distpg.run import execute
 from distpg.run.checkpointer import Checkpointer
 
 T = TypeVar("T")
@@ -121,10 +122,10 @@ class Timed(Checkpointer):
 
         return reading
 
-    def on_iteration(self, progress: Any, scalars: Any, weights: object) -> None:
+    def on_iteration(self, iteration: Iteration) -> None:
         """Save if a checkpoint is due; what is not reading is waiting for the one before."""
         before, began = self.saved, time.perf_counter()
-        super().on_iteration(progress, scalars, weights)
+        super().on_iteration(iteration)
         if self.saved is not before:
             blocked_s = time.perf_counter() - began
             waited_s = blocked_s - sum(self.spent.values())
@@ -142,7 +143,7 @@ def saves(repeats: int, settings: Mapping[str, Any]) -> dict[str, Any]:
         total_steps=(repeats + 1) * SAVE_EVERY * 8 * settings["num_steps"],
     )
     Timed.rows.clear()
-    with TemporaryDirectory() as folder, mock.patch.object(assembly, "Checkpointer", Timed):
+    with TemporaryDirectory() as folder, mock.patch.object(execute, "Checkpointer", Timed):
         train(config, run_dir=Path(folder) / "run", quiet=True)
         newest = (Path(folder) / "run" / "checkpoints" / "latest").iterdir()
         size = sum(file.stat().st_size for file in newest)

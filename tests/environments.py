@@ -41,13 +41,13 @@ class Counting(gym.Env[Any, Any]):
     def step(self, action: Any) -> Stepped:
         reward = 10 * self.count + int(action)
         self.count, self.action = self.count + 1, int(action)
-        needs_reset = self.count == self.lengths[(self.identity + self.episode) % len(self.lengths)]
+        done = self.count == self.lengths[(self.identity + self.episode) % len(self.lengths)]
         how = self.ends[self.episode % len(self.ends)]
         return (
             self._observe(),
             reward,
-            needs_reset and how != "truncated",
-            needs_reset and how != "terminated",
+            done and how != "truncated",
+            done and how != "terminated",
             {},
         )
 

@@ -12,6 +12,7 @@ from distpg import Config, InputError, load_config
 from distpg.config.config import hints, presets
 from distpg.config.files import recipes
 from distpg.config.values import Range
+from tests.settings import config_of
 
 
 def test_ppos_defaults_are_those_of_stable_baselines3() -> None:
@@ -273,9 +274,8 @@ def test_what_bootstraps_takes_a_critic_and_every_other_combination_is_legal() -
         if (advantage, steps) in BOOTSTRAPS and settings["baseline"] != "value":
             continue
         epochs = 1 if settings["surrogate"] in ONE_STEP else 3
-        config = Config(
-            advantage=advantage, bootstrap_steps=steps, num_epochs=epochs, num_steps=64, **settings
-        )
+        settings |= {"advantage": advantage, "bootstrap_steps": steps, "num_epochs": epochs}
+        config = config_of({**settings, "num_steps": 64})
         # whole episodes where nothing can stand for the rest of one
         needs_episodes = (advantage, steps) in ALL_REWARDS
         if advantage != "total_return" and settings["baseline"] == "value":

@@ -12,15 +12,17 @@ from typing import Any
 
 import pytest
 
-from distpg import Config, load_policy
+from distpg import load_policy
 from distpg.cli import main
 from distpg.envs.make import source_of
 from distpg.learner.learner import Learner
 from distpg.progress import Progress
+from distpg.report.evaluation import EvaluateEvery
 from distpg.rollout.in_process import InProcessWorkers
 from distpg.run.directory import RunDir
 from distpg.train import StopCondition, train_loop
 from tests.environments import Compass
+from tests.settings import config_of
 from tests.test_cli import ROOT
 
 DOCS = (ROOT / "docs" / "encoders.md").read_text("utf-8")
@@ -156,7 +158,7 @@ LEARNING: dict[str, Any] = {
 def test_an_image_and_a_direction_are_learned_from_together(
     settings: dict[str, Any], folder: Path
 ) -> None:
-    config: Config = Config(**{**LEARNING, **settings})
+    config = config_of({**LEARNING, **settings})
     # codes are for tables, brightness for convolutions
     kwargs = {"brightness": 1 if config.encoder else 25}
     workers = InProcessWorkers(config, source_of(Compass, kwargs))
@@ -166,6 +168,7 @@ def test_an_image_and_a_direction_are_learned_from_together(
         "direction": "categories",
     }
     learner = Learner(config, envs.obs_spec, envs.action_spec)
-    progress, _ = train_loop(workers, learner, StopCondition(config), [], Progress())
+    stop = StopCondition(config.total_steps, config.stop_at_return)
+    progress, _ = train_loop(workers, learner, stop, EvaluateEvery(0, workers), [], Progress())
     # who looks at one of the two alone is right in half of the cases at most
     assert progress.reached(0.75)

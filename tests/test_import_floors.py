@@ -1,38 +1,26 @@
 """Imports point downward only, and the heavy packages come in by one door each."""
 
 import ast
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS: dict[int, tuple[str, ...]] = {
-    0: ("errors", "values", "user_code", "config", "combinations", "config_file", "signals"),
-    1: ("streams", "records", "spaces", "progress", "phases", "idle", "bottleneck", "flags"),
-    2: ("gradient",),
+    0: ("errors", "signals", "user_code", "config"),
+    1: ("seeding", "spaces", "records", "progress", "iteration"),
+    2: ("train", "gradient"),
     3: ("policy", "envs"),
-    4: (
-        "recording",
-        "scores",
-        "snapshot",
-        "trial",
-        "rollout",
-        "learner",
-        "measurement",
-        "doctor",
-        "run_dir",
-        "checkpoint",
-        "checkpointer",
-        "safeguard",
-        "evaluation",
-        "report",
-    ),
-    5: ("train", "in_process", "actors", "proof"),
-    6: ("assembly", "imitation", "commands"),
-    7: ("cli", ""),
+    4: ("rollout", "learner", "doctor", "report"),
+    5: ("actors", "proof", "bench"),
+    6: ("run",),
+    7: ("imitation",),
+    8: ("commands",),
+    9: ("cli", "", "__main__"),
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 DOORS = {
@@ -51,7 +39,7 @@ def sources() -> list[Path]:
 
 
 def imported(file: Path) -> Iterator[tuple[str, int]]:
-    """Every name that a file imports, also within functions, with its line."""
+    """Every name that a file imports, also within functions and for annotations, with its line."""
     tree = ast.parse(file.read_text("utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -60,8 +48,8 @@ def imported(file: Path) -> Iterator[tuple[str, int]]:
             assert node.level == 0, f"{file}:{node.lineno} is a relative import"
             assert node.module is not None
             yield node.module, node.lineno
-            if node.module == "distpg":
-                yield from ((f"distpg.{alias.name}", node.lineno) for alias in node.names)
+            # a module, or something in it
+            yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
             (name, *_) = node.args
             if isinstance(name, ast.Constant) and isinstance(name.value, str):
@@ -93,19 +81,105 @@ def test_imports_point_downward_only(file: Path) -> None:
         assert not upward, f"{file}:{line}: {own} (floor {FLOOR_OF[own]}) imports {module}"
 
 
-def test_the_loop_and_the_actors_stand_side_by_side() -> None:
-    for file in sources():
-        own = room_of(module_of(file))
-        found = {room_of(module) for module, _ in imported(file) if module.startswith("distpg.")}
-        if own == "train":
-            assert not found & {"actors", "in_process"}, f"{file}: the loop sees two Protocols"
-        if own in ("actors", "in_process"):
-            assert not found & {"actors", "in_process"} - {own}, f"{file}: {found}"
+def import_graph() -> dict[str, set[str]]:
+    """Return of each module, those that only gather others left out, which it imports."""
+    modules = {module_of(file): file for file in sources() if file.name != "__init__.py"}
+    return {
+        module: {name for name, _ in imported(file)} & modules.keys()
+        for module, file in modules.items()
+    }
+
+
+def graph_of_rooms(imports: Mapping[str, set[str]]) -> dict[str, set[str]]:
+    rooms: dict[str, set[str]] = {room_of(module): set() for module in imports}
+    for module, others in imports.items():
+        rooms[room_of(module)] |= {room_of(other) for other in others} - {room_of(module)}
+    return rooms
+
+
+def circle(imports: Mapping[str, set[str]]) -> list[str]:
+    """Return one that imports itself by way of others, with those in between, if there is one."""
+    left = dict(imports)
+    while free := [one for one, others in left.items() if not others & left.keys()]:
+        for one in free:
+            del left[one]
+    # each that is left imports another that is left
+    path = [min(left)] if left else []
+    while path:
+        following = min(left[path[-1]] & left.keys())
+        if following in path:
+            return [*path[path.index(following) :], following]
+        path.append(following)
+    return []
+
+
+def test_a_circle_is_found_wherever_it_is() -> None:
+    line = {"a": {"b", "d"}, "b": {"c"}, "c": {"d"}, "d": set[str]()}
+    assert circle(line) == []
+    assert circle(line | {"d": {"b"}}) == ["b", "c", "d", "b"]
+    assert circle(line | {"c": {"c"}}) == ["c", "c"]
+    rooms = graph_of_rooms({"x.a.one": {"x.b.one"}, "x.b.one": set(), "x.b.two": {"x.a.one"}})
+    assert circle(rooms) == ["a", "b", "a"]
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    imports = import_graph()
+    assert "distpg.iteration" in imports["distpg.train"]
+    assert "distpg.learner.on_policy" in imports["distpg.learner.learner"]
+    found = circle(imports)
+    assert not found, " -> ".join(found)
+
+
+def test_no_rooms_import_each_other_in_a_circle() -> None:
+    rooms = graph_of_rooms(import_graph())
+    assert "rollout" in rooms["actors"]
+    found = circle(rooms)
+    assert not found, " -> ".join(found)
+
+
+def test_the_loop_sees_protocols_and_the_two_kinds_of_workers_stand_apart() -> None:
+    imports = import_graph()
+    for module, others in imports.items():
+        rooms = {room_of(other) for other in others}
+        if room_of(module) == "train":
+            assert not rooms & {"actors", "rollout"}, f"{module} sees more than Protocols"
+        if room_of(module) == "actors":
+            assert "distpg.rollout.in_process" not in others, module
+        if room_of(module) == "rollout":
+            assert "actors" not in rooms, module
+    assert {room_of(module) for module in imports} >= {"train", "actors", "rollout"}
+
+
+def names_in_tables(text: str) -> set[str]:
+    """Return what stands in backticks within Markdown tables."""
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    found = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    return {name.removeprefix("distpg/") for name in found}
+
+
+def unnamed(paths: Iterable[str], names: set[str]) -> list[str]:
+    """Return the paths that are neither named nor in a folder that is."""
+    folders = tuple(name for name in names if name.endswith("/"))
+    return [path for path in paths if path not in names and not path.startswith(folders)]
+
+
+def test_a_module_that_no_table_names_is_found() -> None:
+    text = "`a.py` is here:\n\n| file | what |\n|---|---|\n| `b.py`, `c/` | so and `d/e.py` |\n"
+    paths = ("a.py", "b.py", "c/x.py", "d/e.py", "d/f.py")
+    assert unnamed(paths, names_in_tables(text)) == ["a.py", "d/f.py"]
+
+
+def test_every_module_has_its_row_in_the_architecture() -> None:
+    names = names_in_tables((ROOT / "ARCHITECTURE.md").read_text("utf-8"))
+    files = [file for file in sources() if file.name != "__init__.py"]
+    paths = [file.relative_to(ROOT / "distpg").as_posix() for file in files]
+    assert "learner/sequences.py" in paths
+    assert unnamed(paths, names) == []
 
 
 def test_the_front_door_opens_on_the_command_line_alone() -> None:
     modules = {module for module, _ in imported(ROOT / "launch.py")}
-    assert modules == {"sys", "distpg.cli"}
+    assert modules == {"sys", "distpg.cli", "distpg.cli.main"}
 
 
 @pytest.mark.parametrize("package", sorted(DOORS))
@@ -133,7 +207,7 @@ def test_all_but_the_actors_import_without_ray() -> None:
     modules = sorted(
         module_of(file)
         for file in sources()
-        if FLOOR_OF[room_of(module_of(file))] <= 5 and room_of(module_of(file)) != "actors"
+        if room_of(module_of(file)) != "actors" and file.name != "__main__.py"
     )
     assert "distpg.rollout.worker" in modules
     assert len(modules) > 25

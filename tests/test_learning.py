@@ -10,6 +10,7 @@ from distpg.config.config import Config
 from distpg.envs.make import source_of
 from distpg.learner.learner import Learner
 from distpg.progress import Progress
+from distpg.report.evaluation import EvaluateEvery
 from distpg.rollout.in_process import InProcessWorkers
 from distpg.train import StopCondition, train_loop
 
@@ -40,7 +41,8 @@ def train_in_process(config: Config, make_env: type[gym.Env[Any, Any]]) -> Progr
     workers = InProcessWorkers(config, source_of(make_env, {}))
     envs = workers.slots[0].envs
     learner = Learner(config, envs.obs_spec, envs.action_spec)
-    progress, _ = train_loop(workers, learner, StopCondition(config), [], Progress())
+    stop = StopCondition(config.total_steps, config.stop_at_return)
+    progress, _ = train_loop(workers, learner, stop, EvaluateEvery(0, workers), [], Progress())
     return progress
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from distpg.envs.make import find_env, make_vector_env
-from distpg.rollout.evaluation import play
+from distpg.rollout.evaluation import run_episodes
 from distpg.run.preflight import check_env
 from tests.learner.runs import Run
 
@@ -24,15 +24,15 @@ SHAPE: dict[str, Any] = {
 
 
 def score(name: str, iterations: int, **settings: Any) -> float:
-    """Train, then play with the most likely actions; return the mean return."""
+    """Train, then evaluate with the most likely actions; return the mean return."""
     env_id = f"{TASK}{name}-v0"
     source, *_ = check_env(find_env(env_id, {}), 60)
     run = Run(source=source, env_id=env_id, **{**SHAPE, **settings})
     for _ in range(iterations):
         run.iterate()
     envs = make_vector_env(source, 8)
-    played = play(run.learner.policy, envs, 100, seed=0, stochastic=False)
-    return sum(played.returns) / len(played.returns)
+    evaluation = run_episodes(run.learner.policy, envs, 100, seed=0, stochastic=False)
+    return evaluation.mean_return
 
 
 def test_a_cue_is_remembered_until_it_is_asked_for() -> None:

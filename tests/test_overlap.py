@@ -1,4 +1,4 @@
-"""Rollouts that are played ahead: by whose weights, and what becomes of those left over."""
+"""Rollouts that are collected ahead: by whose weights, and what becomes of those left over."""
 
 from typing import Any
 
@@ -8,12 +8,16 @@ import pytest
 from distpg.config.config import Config
 from distpg.envs.make import find_env
 from distpg.errors import InputError, RunError
+from distpg.iteration import Scalars
 from distpg.learner.learner import Learner
+from distpg.learner.objective import compute_targets
 from distpg.progress import Progress
 from distpg.records import Rollout
+from distpg.report.evaluation import EvaluateEvery
 from distpg.rollout.in_process import InProcessWorkers
 from distpg.train import StopCondition, train_loop
 from tests.learner.runs import LONG, Run, assert_same, differ, seen
+from tests.settings import config_of
 
 
 class Watched(Learner):
@@ -22,39 +26,44 @@ class Watched(Learner):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.batches: list[list[Rollout]] = []
-        self.stats: list[dict[str, float]] = []
+        self.scalars: list[Scalars] = []
 
     def update(self, rollouts: Any) -> Any:
         self.batches.append(rollouts)
-        weights, stats = super().update(rollouts)
-        self.stats.append(stats)
-        return weights, stats
+        weights, update = super().update(rollouts)
+        self.scalars.append(update.scalars)
+        return weights, update
 
 
 def trained(**settings: Any) -> tuple[Watched, Progress]:
-    config: Config = Config(
-        **{"num_workers": 0, "num_slots": 2, "num_envs": 2, "num_steps": 32, "total_steps": 500}
+    config = config_of(
+        {"num_workers": 0, "num_slots": 2, "num_envs": 2, "num_steps": 32, "total_steps": 500}
         | settings
     )
     workers = InProcessWorkers(config, find_env("CartPole-v1", {}))
     envs = workers.slots[0].envs
     learner = Watched(config, envs.obs_spec, envs.action_spec)
-    progress, _ = train_loop(workers, learner, StopCondition(config), [], Progress())
+    stop, evaluate = StopCondition(config.total_steps), EvaluateEvery(0, workers)
+    progress, _ = train_loop(
+        workers, learner, stop, evaluate, [], Progress(), overlap=config.overlap
+    )
     return learner, progress
 
 
 @pytest.mark.parametrize("overlap", [False, True])
-def test_each_batch_is_played_by_the_weights_before_the_update_under_way(overlap: bool) -> None:
+def test_each_batch_is_collected_with_the_weights_before_the_current_update(
+    overlap: bool,
+) -> None:
     learner, _ = trained(overlap=overlap)
     acted = [rollout.policy_version for batch in learner.batches for rollout in batch]
     count = len(learner.batches)
     versions = [max(0, k - 1) for k in range(count)] if overlap else list(range(count))
     assert acted == [version for version in versions for _ in range(2)]
-    ages = [stats["train/staleness"] for stats in learner.stats]
+    ages = [scalars["train/staleness"] for scalars in learner.scalars]
     assert ages == [k - version for k, version in enumerate(versions)]
 
 
-def test_what_was_played_ahead_when_the_run_stops_is_counted_as_dropped() -> None:
+def test_what_was_collected_ahead_when_the_run_stops_is_counted_as_dropped() -> None:
     learner, progress = trained(overlap=True)
     assert progress.env_steps == learner.trained_steps
     # one batch: 2 slots x 2 envs x 32 steps, but for the steps that reset
@@ -64,7 +73,7 @@ def test_what_was_played_ahead_when_the_run_stops_is_counted_as_dropped() -> Non
 
 def test_the_ratio_to_the_weights_that_acted_is_measured_and_not_refused() -> None:
     learner, _ = trained(overlap=True, learning_rate=3e-3)
-    first, *later = [stats["train/on_policy_max"] for stats in learner.stats]
+    first, *later = [scalars["train/on_policy_max"] for scalars in learner.scalars]
     assert first < 1e-3
     assert all(value > 1e-2 for value in later)
 
@@ -85,12 +94,18 @@ def test_vtrace_corrects_old_rollouts_where_gae_does_not() -> None:
     samples, trajectories = seen(run.learner, rollouts)
     plain = run.make_learner(advantage="gae", gae_lambda=1.0)
     plain.load(run.learner.state())
-    corrected, uncorrected = (one.credit(samples, trajectories) for one in (run.learner, plain))
+    corrected, uncorrected = (
+        compute_targets(one.config, one.policy, samples, trajectories)
+        for one in (run.learner, plain)
+    )
     moved = (corrected.returns - uncorrected.returns).abs().max()
     assert moved > 0.05
     # on rollouts of its own it has nothing to correct
     own, trajectories = seen(run.learner, run.collect())
-    same, gae = (one.credit(own, trajectories).returns for one in (run.learner, plain))
+    same, gae = (
+        compute_targets(one.config, one.policy, own, trajectories).returns
+        for one in (run.learner, plain)
+    )
     np.testing.assert_allclose(same.numpy(), gae.numpy(), rtol=1e-4, atol=1e-4)
 
 

@@ -35,6 +35,7 @@ from distpg.records import Batch, Rollout, Weights
 from distpg.rollout.worker import RolloutWorker
 from distpg.spaces import ActionSpec, ObsSpec
 from tests.environments import AnyKind, Counting, Echo, PaysOne, Remembers
+from tests.settings import config_of
 
 SMALL: dict[str, Any] = {
     "num_workers": 0,
@@ -63,7 +64,7 @@ class Run:
     """A learner and the slots that play for it."""
 
     def __init__(self, source: EnvSource, **settings: Any) -> None:
-        self.config: Config = Config(**{**SMALL, "minibatch_size": None, **settings})
+        self.config = config_of({**SMALL, "minibatch_size": None, **settings})
         self.slots = [RolloutWorker(self.config, source, n) for n in range(self.config.slots)]
         self.learner = self.make_learner()
 
@@ -80,7 +81,7 @@ class Run:
 
     def iterate(self) -> dict[str, float]:
         """Collect and update; return the statistics."""
-        return self.learner.update(self.collect())[1]
+        return self.learner.update(self.collect())[1].scalars
 
     def values(self, obs: np.ndarray) -> np.ndarray:
         """Ask the critic for V of raw observations."""
@@ -255,7 +256,7 @@ def test_core_05_the_critic_learns_the_lambda_return_cut_at_the_end_of_episodes(
                 )
                 errors += list(targets - values[here, env])
     assert len(errors) == rollout.valid.sum()
-    _, stats = run.learner.update([rollout])
+    stats = run.learner.update([rollout])[1].scalars
     # the loss before the first step, over the whole batch
     assert stats["train/value_loss"] == pytest.approx(np.square(errors).mean(), rel=1e-5)
 
@@ -283,9 +284,9 @@ def test_core_07_advantages_are_normalized_over_the_whole_batch_not_over_a_minib
     run = Run(WALK, num_envs=4, num_steps=20, minibatch_size=8, num_epochs=1)
     clip, seen = SURROGATES["clip"], list[Tensor]()
 
-    def spy(scored: SurrogateInputs, now: Coefficients) -> Tensor:
-        seen.append(scored.advantages)
-        return clip(scored, now)
+    def spy(inputs: SurrogateInputs, now: Coefficients) -> Tensor:
+        seen.append(inputs.advantages)
+        return clip(inputs, now)
 
     monkeypatch.setitem(SURROGATES, "clip", spy)
     run.iterate()
@@ -315,8 +316,8 @@ def test_core_08_the_clipped_surrogate_pushes_no_ratio_further_out(
     logprobs = torch.tensor([math.log(0.3 * ratio)], requires_grad=True)
     nothing = torch.zeros(1)
     log_ratio = logprobs - math.log(0.3)
-    scored = SurrogateInputs(logprobs, log_ratio, torch.tensor([advantage]), nothing + 1, nothing)
-    SURROGATES["clip"](scored, Coefficients(clip=clip, kl=0.0, entropy=0.0)).backward()
+    inputs = SurrogateInputs(logprobs, log_ratio, torch.tensor([advantage]), nothing + 1, nothing)
+    SURROGATES["clip"](inputs, Coefficients(clip=clip, kl=0.0, entropy=0.0)).backward()
     assert logprobs.grad is not None
     # minus the gradient of ratio x advantage
     assert float(logprobs.grad) == pytest.approx(-ratio * advantage if pushes else 0.0)
@@ -341,7 +342,7 @@ def test_core_09_with_value_clipping_a_large_error_still_has_its_whole_gradient(
     steps = [watch_steps(learner) for learner in learners]
     for learner in learners:
         # rewards grow to 70: errors are far larger than the clip range, V has not moved yet
-        assert learner.update(rollouts)[1]["train/value_loss"] > 1000
+        assert learner.update(rollouts)[1].scalars["train/value_loss"] > 1000
     (free,), (clipped,) = steps
     assert norm(free) > 10
     assert_same(free, clipped)
@@ -364,7 +365,7 @@ def test_core_10_the_loss_is_that_of_the_policy_minus_entropy_plus_value_loss() 
     advantages = paid - run.values(rollout.obs["obs"])[:-1, 0]
     chances = np.exp([logprobs_of_all(run, row) for row in rollout.obs["obs"][:-1, 0]])
     entropy = -(chances * np.log(chances)).sum(1).mean()
-    _, stats = run.learner.update([rollout])
+    stats = run.learner.update([rollout])[1].scalars
     # before the first step every ratio is 1
     expected = {
         "train/policy_gradient_loss": -advantages.mean(),
@@ -387,7 +388,7 @@ def test_core_11_the_norm_of_the_whole_gradient_is_cut_to_a_half() -> None:
     rollouts = run.collect()
     free = run.make_learner(max_grad_norm=1e9)
     (cut_steps, free_steps) = (watch_steps(learner) for learner in (run.learner, free))
-    _, stats = run.learner.update(rollouts)
+    stats = run.learner.update(rollouts)[1].scalars
     free.update(rollouts)
     (cut,), (whole,) = cut_steps, free_steps
     assert norm(whole) > 10
@@ -710,9 +711,9 @@ def test_auxiliary_01_the_clip_range_in_use_is_the_one_that_is_reported(
     run = Run(ENDLESS, **WHOLE, clip_schedule="linear", clip_coef=0.2, total_steps=32)
     clip, used = SURROGATES["clip"], list[float]()
 
-    def spy(scored: SurrogateInputs, now: Coefficients) -> Tensor:
+    def spy(inputs: SurrogateInputs, now: Coefficients) -> Tensor:
         used.append(now.clip)
-        return clip(scored, now)
+        return clip(inputs, now)
 
     monkeypatch.setitem(SURROGATES, "clip", spy)
     assert [run.iterate()["train/clip_range"] for _ in range(2)] == used == [0.2, 0.1]
@@ -723,8 +724,8 @@ def test_auxiliary_03_an_update_ends_early_once_the_divergence_passes_its_target
     free, held = Run(CARTPOLE, **settings), Run(CARTPOLE, **settings, target_kl=0.005)
     rollouts = free.collect()
     free_steps, held_steps = watch_steps(free.learner), watch_steps(held.learner)
-    assert free.learner.update(rollouts)[1]["train/early_stop"] == 0
-    stats = held.learner.update(rollouts)[1]
+    assert free.learner.update(rollouts)[1].scalars["train/early_stop"] == 0
+    stats = held.learner.update(rollouts)[1].scalars
     assert stats["train/early_stop"] == 1
     assert len(free_steps) == 20
     assert 1 <= len(held_steps) < 20
@@ -777,7 +778,7 @@ def test_distributed_a_a_truncated_step_is_worth_v_of_its_own_successor() -> Non
     here, final, fresh = run.values(rollout.obs["obs"])[:, 0]
     assert len({round(v, 2) for v in (0, here, final, fresh)}) == 4, "values do not tell apart"
     for played, ahead in ((rollout, 0.9 * final), (terminated, 0.0)):
-        _, stats = run.make_learner().update([played])
+        stats = run.make_learner().update([played])[1].scalars
         error = rollout.rewards[0, 0] + ahead - here
         assert stats["train/value_loss"] == pytest.approx(error**2, rel=1e-5)
 

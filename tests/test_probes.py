@@ -13,13 +13,14 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from distpg.config.config import Config
 from distpg.envs.make import source_of
 from distpg.learner.learner import Learner
 from distpg.progress import Progress
+from distpg.report.evaluation import EvaluateEvery
 from distpg.rollout.in_process import InProcessWorkers
 from distpg.train import StopCondition, train_loop
 from tests.environments import Info, Stepped
+from tests.settings import config_of
 
 
 class Probe(gym.Env[Any, Any]):
@@ -39,14 +40,8 @@ class Probe(gym.Env[Any, Any]):
 
     def step(self, action: Any) -> Stepped:
         self.count += 1
-        needs_reset = self.count == self.num_steps
-        return (
-            self._observe(),
-            self.pay(float(2 * action - 1), needs_reset=needs_reset),
-            needs_reset,
-            False,
-            {},
-        )
+        done = self.count == self.num_steps
+        return self._observe(), self.pay(float(2 * action - 1), done=done), done, False, {}
 
     def _observe(self) -> Any:
         return np.array([self.see()], np.float32)
@@ -55,7 +50,7 @@ class Probe(gym.Env[Any, Any]):
         """Say what is observed."""
         return 0.0
 
-    def pay(self, direction: float, *, needs_reset: bool) -> float:
+    def pay(self, direction: float, *, done: bool) -> float:
         """Say what an action of -1 or 1 pays."""
         raise NotImplementedError
 
@@ -63,7 +58,7 @@ class Probe(gym.Env[Any, Any]):
 class Constant(Probe):
     """Pays 1."""
 
-    def pay(self, direction: float, *, needs_reset: bool) -> float:
+    def pay(self, direction: float, *, done: bool) -> float:
         return 1.0
 
 
@@ -73,7 +68,7 @@ class Observed(Probe):
     def see(self) -> float:
         return self.sign
 
-    def pay(self, direction: float, *, needs_reset: bool) -> float:
+    def pay(self, direction: float, *, done: bool) -> float:
         return self.sign
 
 
@@ -85,14 +80,14 @@ class Delayed(Probe):
     def see(self) -> float:
         return float(self.count)
 
-    def pay(self, direction: float, *, needs_reset: bool) -> float:
-        return float(needs_reset)
+    def pay(self, direction: float, *, done: bool) -> float:
+        return float(done)
 
 
 class Chosen(Probe):
     """Pays 1 for the second action, and takes 1 for the first."""
 
-    def pay(self, direction: float, *, needs_reset: bool) -> float:
+    def pay(self, direction: float, *, done: bool) -> float:
         return direction
 
 
@@ -102,7 +97,7 @@ class ObservedAndChosen(Probe):
     def see(self) -> float:
         return self.sign
 
-    def pay(self, direction: float, *, needs_reset: bool) -> float:
+    def pay(self, direction: float, *, done: bool) -> float:
         return direction * self.sign
 
 
@@ -149,11 +144,12 @@ class Learned:
     """What a run of a preset on a probe came to."""
 
     def __init__(self, algo: str, probe: type[Probe], **settings: Any) -> None:
-        config: Config = Config(algo=algo, **{**SETTINGS, **BY_PRESET[algo], **settings})
+        config = config_of({"algo": algo, **SETTINGS, **BY_PRESET[algo], **settings})
         workers = InProcessWorkers(config, source_of(probe, {}))
         envs = workers.slots[0].envs
         self.learner = Learner(config, envs.obs_spec, envs.action_spec)
-        train_loop(workers, self.learner, StopCondition(config), [], Progress())
+        stop, evaluate = StopCondition(config.total_steps), EvaluateEvery(0, workers)
+        train_loop(workers, self.learner, stop, evaluate, [], Progress())
 
     def seen(self, *obs: float) -> dict[str, Tensor]:
         return {"obs": torch.tensor(obs).view(-1, 1)}

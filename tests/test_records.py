@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from distpg.records import Batch, Evaluation, Rollout
+from distpg.records import Batch, Rollout
 
 CPU = torch.device("cpu")
 STEPS, ENVS = 4, 2
@@ -113,11 +113,3 @@ def test_a_batch_does_not_share_memory_with_its_rollouts() -> None:
     batch = Batch.join([rollout], CPU)
     batch.rewards.fill_(-1)
     assert rollout.rewards[1, 1] == 11
-
-
-def test_an_evaluation_is_summarized_by_its_means() -> None:
-    # scores 1, 2, 6: mean 3, variance (4 + 1 + 9) / 3
-    scalars = Evaluation([1.0, 2.0, 6.0], [10, 20, 60]).scalars()
-    assert scalars["eval/mean_reward"] == pytest.approx(3)
-    assert scalars["eval/std_reward"] == pytest.approx((14 / 3) ** 0.5)
-    assert scalars["eval/mean_ep_length"] == pytest.approx(30)

@@ -92,11 +92,11 @@ def check_column(rollout: Rollout, env: int, lengths: list[int], ends: list[str]
         action = rollout.actions[t, env]
         assert obs[t + 1].tolist() == [identity, episode, step + 1, action]
         assert rollout.rewards[t, env] == 10 * step + action
-        needs_reset = step + 1 == lengths[int(identity + episode) % len(lengths)]
+        done = step + 1 == lengths[int(identity + episode) % len(lengths)]
         how = ends[int(episode) % len(ends)]
-        assert flags == (needs_reset and how != "truncated", needs_reset and how != "terminated")
+        assert flags == (done and how != "truncated", done and how != "terminated")
         if t + 1 < len(rollout.rewards):
-            assert rollout.valid[t + 1, env] == (not needs_reset)
+            assert rollout.valid[t + 1, env] == (not done)
 
 
 @given(
@@ -123,8 +123,8 @@ def test_segments_are_aligned_and_lose_no_transition(
     finished: list[int] = []
     for identity in rollouts[0].obs["obs"][0, :, 0]:
         finished += finished_lengths(int(identity), lengths, 3 * num_steps)[0]
-    needs_reset = rollouts[-1].terminated[-1] | rollouts[-1].truncated[-1]
-    under_way = np.where(needs_reset, 0, rollouts[-1].obs["obs"][-1, :, 2])
+    done = rollouts[-1].terminated[-1] | rollouts[-1].truncated[-1]
+    under_way = np.where(done, 0, rollouts[-1].obs["obs"][-1, :, 2])
     assert total == sum(finished) + under_way.sum()
     assert sum(one.env_steps for one in stats) == total
     assert sum(one.dropped_steps for one in stats) == 0
@@ -240,7 +240,7 @@ def test_no_rollout_holds_on_to_those_before(recurrent: str) -> None:
     weights = initial_weights(worker)
     memories = [weakref.ref(worker.collect(weights, k).rollout.state) for k in range(5)]
     # the last one is what the next rollout starts from
-    assert [recurrent_state() is None for recurrent_state in memories[:-1]] == [True] * 4
+    assert [memory() is None for memory in memories[:-1]] == [True] * 4
 
 
 def test_the_same_key_gives_the_same_rollout() -> None:

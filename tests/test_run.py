@@ -17,6 +17,7 @@ import distpg
 from distpg import Config, InputError, Outcome, RunError, load_policy, resume, train
 from distpg.cli import main
 from tests.environments import KINDS, SUPPORTED, AnyKind, Breaks, Counting
+from tests.settings import config_of
 
 RESULT_KEYS = {
     "algo",
@@ -441,7 +442,7 @@ def test_a_run_of_a_callable_is_evaluated_and_resumed_with_the_callable_only(
 
 def test_a_run_stops_as_solved_once_a_full_window_has_the_wanted_return(tmp_path: Path) -> None:
     config = tiny(env_kwargs={"lengths": [1], "ends": ["terminated"]}, stop_at_return=0.0)
-    config = Config(**{**vars(config), "total_steps": 10**6})
+    config = config_of({**vars(config), "total_steps": 10**6})
     result = train(config, make_env=Counting, run_dir=tmp_path / "run", quiet=True).result
     assert result["stop_reason"] == "solved"
     # 32 episodes an iteration: a window of 100 is full after four

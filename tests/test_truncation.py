@@ -10,6 +10,7 @@ from distpg.envs.make import source_of
 from distpg.learner.learner import Learner
 from distpg.rollout.worker import RolloutWorker
 from tests.environments import Counting, pays_one_for_ten_steps
+from tests.settings import config_of
 
 
 def learn(config: Config, iterations: int, make_env: Any, kwargs: dict[str, Any]) -> Any:
@@ -40,8 +41,8 @@ def learn(config: Config, iterations: int, make_env: Any, kwargs: dict[str, Any]
 def test_an_env_that_pays_1_forever_and_is_cut_at_10_has_the_value_of_forever(
     settings: dict[str, Any],
 ) -> None:
-    config = Config(
-        **{
+    config = config_of(
+        {
             "num_workers": 0,
             "num_envs": 2,
             "num_epochs": 5 if settings["algo"] == "ppo" else 1,

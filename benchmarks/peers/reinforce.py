@@ -30,14 +30,14 @@ def play(env: gymnasium.Env, policy: nn.Module, seed: int | None) -> tuple[list[
     log_probs: list[Tensor] = []
     rewards: list[float] = []
     obs, _ = env.reset(seed=seed)
-    needs_reset = False
-    while not needs_reset:
+    done = False
+    while not done:
         choice = Categorical(logits=policy(torch.from_numpy(obs).unsqueeze(0)))
         action = choice.sample()
         log_probs.append(choice.log_prob(action))
         obs, reward, terminated, truncated, _ = env.step(action.item())
         rewards.append(float(reward))
-        needs_reset = terminated or truncated
+        done = terminated or truncated
     return log_probs, rewards
 
 

@@ -132,10 +132,12 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text("utf-8"))
         version = manifest.get("version", "of unknown version")
-        if manifest["format"] != FORMAT:
+        # the key was another up to format 3
+        number = manifest["schema" if "schema" in manifest else "format"]
+        if number != FORMAT:
             raise InputError(
-                f"{folder} was written by distpg {version} in checkpoint format "
-                f"{manifest['format']}; this version reads format {FORMAT}"
+                f"{folder} was written by distpg {version} in checkpoint format {number}; "
+                f"this version reads format {FORMAT}"
             )
         contents = read_files(folder, manifest["files"])
         policy = read_policy(folder / POLICY)

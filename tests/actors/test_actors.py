@@ -25,6 +25,7 @@ from distpg.envs.make import MakeEnv, source_of
 from distpg.records import Weights
 from distpg.rollout.worker import RolloutWorker
 from tests.environments import Counting, Hangs
+from tests.settings import config_of
 
 ROOT = Path(__file__).parents[2]
 TINY: dict[str, Any] = {
@@ -44,7 +45,7 @@ TINY: dict[str, Any] = {
 
 
 def tiny(num_workers: int, **changes: Any) -> Config:
-    return Config(**{**TINY, "num_workers": num_workers, **changes})
+    return config_of({**TINY, "num_workers": num_workers, **changes})
 
 
 def policy_content(outcome: Outcome) -> bytes:
@@ -161,7 +162,7 @@ def test_slots_come_in_slot_order_also_when_a_worker_died_and_was_replaced(
             assert [len(told) for told in collection.by_worker] == [2, 1]
             rollouts: list[Any] = [ray.get(ref) for ref in collection.rollouts]
             assert [rollout.slot for rollout in rollouts] == [0, 1, 2]
-            assert workers.restarts == restarts
+            assert workers.num_restarts == restarts
             if restarts == 0:
                 for slot, rollout in enumerate(rollouts):
                     expected = RolloutWorker(config, source, slot).collect(weights, 0).rollout

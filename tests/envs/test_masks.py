@@ -23,6 +23,7 @@ from distpg.rollout.worker import RolloutWorker
 from distpg.run.preflight import check_env
 from distpg.spaces import MASK
 from tests.environments import Info, Stepped
+from tests.settings import config_of
 
 TINY: dict[str, Any] = {
     "num_workers": 0,
@@ -65,11 +66,11 @@ class Strict(gym.Env[Any, Any]):
         places = [action] if len(self.sizes) == 1 else [action[0], self.sizes[0] + action[1]]
         assert all(self.mask[place] for place in places), "this is not allowed"
         self.steps += 1
-        needs_reset = self.steps == 20
+        done = self.steps == 20
         obs, info = self.observe()
-        if needs_reset and self.tells == "info":
+        if done and self.tells == "info":
             info = {}
-        return obs, float(sum(places)), needs_reset, False, info
+        return obs, float(sum(places)), done, False, info
 
     def observe(self) -> tuple[Any, Info]:
         self.mask = self.masks[self.np_random.integers(len(self.masks))]
@@ -107,7 +108,7 @@ def collect(config: Config, found: EnvSource, iterations: int) -> list[Any]:
 @pytest.mark.parametrize("way", WAYS, ids=str)
 def test_in_100k_steps_nothing_forbidden_is_done(way: dict[str, Any]) -> None:
     steps = 100_000 if way == WAYS[0] else 5000
-    config: Config = Config(**{**TINY, "num_envs": 8, "num_steps": steps // 8, "max_env_faults": 0})
+    config = config_of({**TINY, "num_envs": 8, "num_steps": steps // 8, "max_env_faults": 0})
     (collected,) = collect(config, source(**way), 1)
     assert not collected.stats.faults
     assert collected.stats.env_steps > 0.9 * steps
@@ -153,7 +154,7 @@ def test_runs_learn_evaluate_and_play(way: dict[str, Any], algo: str, tmp_path: 
     if algo != "ppo" and way["kind"] == "one":
         way = {**way, "kind": "several"}
     few = TINY if algo == "ppo" else {**TINY, "num_epochs": 1}
-    config: Config = Config(**{**few, "algo": algo, "env_kwargs": way, "max_env_faults": 0})
+    config = config_of({**few, "algo": algo, "env_kwargs": way, "max_env_faults": 0})
     outcome = train(config, make_env=Strict, run_dir=tmp_path / "run", quiet=True)
     assert outcome.result["env_faults"] == 0
     evaluate(outcome.run_dir, episodes=3, make_env=Strict)
@@ -162,8 +163,8 @@ def test_runs_learn_evaluate_and_play(way: dict[str, Any], algo: str, tmp_path: 
     for _ in range(50):
         mask = None if way["tells"] == "leaf" else env.mask
         action = policy.act(obs, action_mask=mask, stochastic=True)
-        obs, _, needs_reset, *_ = env.step(action)
-        if needs_reset:
+        obs, _, done, *_ = env.step(action)
+        if done:
             obs, info = env.reset()
     assert info is not None
 
@@ -246,7 +247,7 @@ def test_gymnasiums_own_masks_are_taken() -> None:
     found, obs_spec, action_spec = check_env(find_env("Taxi-v4", {}), 60)
     assert found.masks == "info"
     assert [leaf.kind for leaf in obs_spec.leaves] == ["mask", "categories"]
-    config: Config = Config(**{**TINY, "env_id": "Taxi-v4"})
+    config = config_of({**TINY, "env_id": "Taxi-v4"})
     collected = collect(config, found, 2)
     rollout = collected[1].rollout
     masks = np.take_along_axis(rollout.obs[MASK][:-1], rollout.actions[..., None], 2)[..., 0]

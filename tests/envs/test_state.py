@@ -36,7 +36,7 @@ def play(envs: VectorEnv, actions: list[np.ndarray]) -> list[Step]:
 def assert_same(first: list[Step], second: list[Step]) -> None:
     for one, other in zip(first, second, strict=True):
         np.testing.assert_array_equal(one.obs["obs"], other.obs["obs"])
-        for name in ("rewards", "terminated", "truncated", "over"):
+        for name in ("rewards", "terminated", "truncated", "needs_reset"):
             np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 

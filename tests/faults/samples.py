@@ -15,10 +15,12 @@ from unittest.mock import patch
 import psutil
 import ray
 
-from distpg import Config, train
+from distpg import train
+from distpg.iteration import Iteration, Scalars
 from distpg.report.faults import FaultCounter
 from tests.faults.injection import FaultyWithState
 from tests.faults.test_processes import SHAPE
+from tests.settings import config_of
 
 MB = 2**20
 STORE = 80 * MB
@@ -45,11 +47,12 @@ def sampling(every: int, measure: Callable[[], dict[str, float]]) -> Generator[S
     samples: Samples = {}
     on_iteration = FaultCounter.on_iteration
 
-    def look(ledger: FaultCounter, progress: Any, scalars: Any, weights: object) -> None:
-        on_iteration(ledger, progress, scalars, weights)
-        if progress.iteration % every == 0:
+    def look(counter: FaultCounter, iteration: Iteration) -> Scalars:
+        counts, number = on_iteration(counter, iteration), iteration.progress.iteration
+        if number % every == 0:
             for name, found in measure().items():
-                samples.setdefault(name, []).append((progress.iteration, found))
+                samples.setdefault(name, []).append((number, found))
+        return counts
 
     with patch.object(FaultCounter, "on_iteration", look):
         yield samples
@@ -80,9 +83,7 @@ def main(folder: Path) -> None:
     start_ray()
     # states and weights of 100 KiB and more go through the store, others with their calls
     settings = {**SHAPE, "num_steps": 8, "minibatch_size": 32, "hidden_sizes": (128, 128)}
-    config: Config = Config(
-        **{**settings, "num_workers": 2, "num_epochs": 1, "total_steps": 2000 * 32}
-    )
+    config = config_of({**settings, "num_workers": 2, "num_epochs": 1, "total_steps": 2000 * 32})
     with sampling(20, sizes) as samples:
         train(config, make_env=FaultyWithState, run_dir=folder / "run", quiet=True)
     print(json.dumps(samples))

@@ -23,7 +23,7 @@ from distpg.commands.resume import ResumeFlags
 from distpg.commands.train import TrainFlags
 from distpg.commands.verify import VerifyFlags
 from distpg.config.values import flag
-from distpg.run.checkpoint import SCHEMA
+from distpg.run.checkpoint import FORMAT
 from tests.faults.encoders import WRONG
 from tests.faults.misbehaving import ACTIONS_REFUSED, OBS_REFUSED, RETURNED, SPACES, STATES
 from tests.test_cli import ROOT, run_main
@@ -422,6 +422,14 @@ def edit_manifest(**changes: Any) -> Callable[[Path], None]:
     return apply
 
 
+def of_format_3(run: Path) -> None:
+    """Name the format by the key of those days."""
+    for file in run.glob("checkpoints/[0-9]*/manifest.json"):
+        manifest = json.loads(file.read_text())
+        del manifest["format"]
+        file.write_text(json.dumps(manifest | {"schema": 3}))
+
+
 def take_encoder(name: str) -> Callable[[Path], None]:
     def apply(run: Path) -> None:
         text = (run / "config.toml").read_text()
@@ -450,8 +458,9 @@ RUNS: list[tuple[str, Callable[[Path], None] | None, list[str]]] = [
     (GO_ON, write("config.toml", "num_envz = 2"), ["RUN/config.toml", "num_envz"]),
     (GO_ON, write("config.toml", ""), ["RUN/checkpoints", "1 slots; 2"]),
     (GO_ON, remove("checkpoints"), ["RUN", "no checkpoint"]),
-    (GO_ON, edit_manifest(schema=0), ["RUN", "schema 0", f"schema {SCHEMA}"]),
-    (GO_ON, edit_manifest(schema=99), ["RUN", "schema 99"]),
+    (GO_ON, edit_manifest(format=0), ["RUN", "by distpg", "format 0", f"format {FORMAT}"]),
+    (GO_ON, edit_manifest(format=99), ["RUN", "by distpg", "format 99"]),
+    (GO_ON, of_format_3, ["RUN", "by distpg", "format 3", f"format {FORMAT}"]),
     (GO_ON, edit_manifest(files={}), ["manifest.json"]),
     (GO_ON, edit_manifest(files=None), ["manifest.json"]),
     (GO_ON, edit_manifest(progress=None), ["manifest.json"]),
@@ -472,7 +481,7 @@ RUNS: list[tuple[str, Callable[[Path], None] | None, list[str]]] = [
     (FROM + " --hidden-sizes 9", None, ["--init-from RUN", "[8]", "[9]"]),
     (FROM + " --env-id Acrobot-v1", None, ["--init-from RUN", "differs"]),
     (FROM, remove("policy.safetensors", "checkpoints"), ["RUN", "neither a checkpoint"]),
-    (FROM, edit_manifest(schema=99), ["RUN", "schema 99"]),
+    (FROM, edit_manifest(format=99), ["RUN", "format 99"]),
 ]
 
 

@@ -15,21 +15,22 @@ import numpy as np
 import psutil
 import pytest
 import ray
-from distpg.run.loading import load_newest
 from ray.cluster_utils import Cluster
 
-from distpg import Config
 from distpg.actors.fetching import FetchingWorkers
 from distpg.actors.restarts import Restarts
 from distpg.actors.workers import RayWorkers
 from distpg.envs.make import source_of
+from distpg.iteration import ProcessFaults
 from distpg.records import Rollout
 from distpg.rollout.worker import RolloutWorker
 from distpg.run.directory import RunDir
+from distpg.run.loading import load_newest
 from tests.actors.test_actors import wait_until_gone
 from tests.faults.injection import Faulty, FaultyWithState, fault
 from tests.faults.test_processes import SHAPE, policy_content, run, undisturbed
 from tests.faults.test_signals import running
+from tests.settings import config_of
 
 pytestmark = pytest.mark.thorough
 SECOND = "DISTPG_TESTS_SECOND_NODE"
@@ -85,7 +86,7 @@ def test_rollouts_that_were_lost_before_the_learner_had_them_are_played_again(
     cluster: Cluster,
 ) -> None:
     # too large to travel with the call that made them
-    config: Config = Config(**{**SHAPE, "num_workers": 2, "num_steps": 2048})
+    config = config_of({**SHAPE, "num_workers": 2, "num_steps": 2048})
     source = source_of(FaultyWithState, {})
     twins = [RolloutWorker(config, source, slot) for slot in range(2)]
     weights = twins[0].policy.weights(0)
@@ -109,7 +110,7 @@ def test_rollouts_that_were_lost_before_the_learner_had_them_are_played_again(
             wanted = twin.collect(weights, 2).rollout
             np.testing.assert_array_equal(rollout.obs["obs"], wanted.obs["obs"])
         assert (restarts.failed, restarts.lost_with_node) == (0, 1)
-        assert workers.reissued == 1
+        assert workers.num_reissued == 1
     finally:
         workers.close()
 
@@ -129,7 +130,7 @@ def test_rollouts_that_were_lost_before_the_driver_had_them_are_played_again(
                 cluster.remove_node(second, allow_graceful=False)
             return super().fetch(rollouts)
 
-    config: Config = Config(**{**SHAPE, "num_workers": 2, "num_steps": 2048})
+    config = config_of({**SHAPE, "num_workers": 2, "num_steps": 2048})
     source = source_of(FaultyWithState, {})
     twins = [RolloutWorker(config, source, slot) for slot in range(2)]
     weights = twins[0].policy.weights(0)
@@ -142,7 +143,10 @@ def test_rollouts_that_were_lost_before_the_driver_had_them_are_played_again(
                 wanted = twin.collect(weights, iteration).rollout
                 np.testing.assert_array_equal(rollout.obs["obs"], wanted.obs["obs"])
                 np.testing.assert_array_equal(rollout.actions, wanted.actions)
-        assert (workers.rounds, workers.reissued, workers.lost_with_node) == (4, 1, 1)
+        assert workers.rounds == 4
+        assert workers.faults() == ProcessFaults(
+            worker_restarts=1, lost_with_node=1, reissued_slots=1
+        )
     finally:
         workers.close()
 

@@ -17,6 +17,7 @@ import pytest
 
 from distpg import Config, InputError, RunError, evaluate, load_policy, resume, train
 from distpg.cli import main
+from distpg.iteration import Evaluation
 from distpg.run import checkpointer
 from distpg.run.checkpoint import (
     Checkpoint,
@@ -28,12 +29,14 @@ from distpg.run.directory import RunDir, write_atomically
 from distpg.run.loading import load_newest
 from tests.faults.injection import Faulty, FaultyWithState
 from tests.faults.test_processes import SHAPE
+from tests.iterations import iteration_of
+from tests.settings import config_of
 
 ROOT = Path(__file__).parents[2]
 
 
 def trained(folder: Path, **changes: Any) -> RunDir:
-    config: Config = Config(**{**SHAPE, "num_workers": 0, "checkpoint_every": 1, **changes})
+    config = config_of({**SHAPE, "num_workers": 0, "checkpoint_every": 1, **changes})
     train(config, make_env=FaultyWithState, run_dir=folder, quiet=True)
     return RunDir(folder)
 
@@ -73,16 +76,16 @@ def empty(file: Path) -> None:
     file.write_bytes(b"")
 
 
-def of_another_schema(file: Path) -> None:
+def of_another_format(file: Path) -> None:
     manifest = file.with_name("manifest.json")
-    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "schema": 99}))
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format": 99}))
 
 
 def unlisted(file: Path) -> None:
     file.with_name("manifest.json").unlink()
 
 
-DAMAGES = [spoil, cut, empty, Path.unlink, unlisted, of_another_schema]
+DAMAGES = [spoil, cut, empty, Path.unlink, unlisted, of_another_format]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -190,7 +193,7 @@ def test_on_a_slow_disk_a_best_policy_waits_its_turn_and_gives_way_to_a_better_o
     )
     for iteration, score in enumerate([1.0, 2.0, 4.0, 3.0, 5.0], 1):
         progress = dataclasses.replace(saved.progress, iteration=iteration, env_steps=iteration)
-        writer.on_iteration(progress, {"eval/mean_reward": score}, None)
+        writer.on_iteration(iteration_of(progress, evaluation=Evaluation([score], [1])))
         assert begun.wait(30)
     assert not written
     free.set()
@@ -206,7 +209,7 @@ def test_a_second_writer_is_refused_with_the_pid_of_the_first(tmp_path: Path) ->
     script = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from distpg.run_dir import RunDir, write_atomically\n"
+        "from distpg.run.directory import RunDir, write_atomically\n"
         "with RunDir(Path(sys.argv[1])).locked():\n"
         "    print('locked', flush=True)\n"
         "    time.sleep(60)\n"
@@ -241,7 +244,7 @@ def test_a_full_disk_is_said_and_counted_and_training_goes_on(
         write_atomically(path, content)
 
     monkeypatch.setattr("distpg.run.checkpoint.write_atomically", nearly_full)
-    config: Config = Config(**{**SHAPE, "num_workers": 0, "checkpoint_every": 1})
+    config = config_of({**SHAPE, "num_workers": 0, "checkpoint_every": 1})
     outcome = train(config, make_env=FaultyWithState, run_dir=tmp_path / "run")
     assert outcome.result["checkpoint_failures"] == 2
     assert capsys.readouterr().out.count("No space left on device") == 2
@@ -267,14 +270,14 @@ def test_slots_survive_the_way_to_the_disk(tmp_path: Path) -> None:
     for slot in checkpoint.slots:
         assert slot is not None
         assert slot.needs_reset.dtype == bool
-        assert slot.score.dtype == np.float64
+        assert slot.returns.dtype == np.float64
         assert len(slot.envs.copies) == 2
 
 
 def test_an_env_without_a_state_resumes_inexactly_and_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config: Config = Config(**{**SHAPE, "num_workers": 0})
+    config = config_of({**SHAPE, "num_workers": 0})
     outcome = train(config, make_env=Faulty, run_dir=tmp_path / "run", quiet=True)
     capsys.readouterr()
     resume(outcome.run_dir, make_env=Faulty, total_steps=400)

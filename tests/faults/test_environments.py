@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 
-from distpg import Config, InputError, RunError, resume, train
+from distpg import InputError, RunError, resume, train
 from distpg.envs.make import source_of
 from distpg.envs.vector_env import VectorEnv
 from distpg.policy.actor_critic import Policy
@@ -18,12 +18,13 @@ from distpg.rollout.in_process import InProcessWorkers
 from distpg.rollout.worker import Collected, RolloutWorker
 from tests.faults.injection import Faulty, FaultyWithState, fault
 from tests.faults.test_processes import SHAPE
+from tests.settings import config_of
 
 
 def played(folder: Path, at: int, iterations: int, **changes: Any) -> list[Collected]:
     """Play a slot of two envs; the first to take its step number `at` raises there."""
     settings = {**SHAPE, "num_workers": 0, "num_slots": 1, **changes}
-    config: Config = Config(**settings)
+    config = config_of(settings)
     source = source_of(Faulty, fault(folder, "raise", at) if at else {})
     worker = RolloutWorker(config, source, 0)
     specs = worker.envs.obs_spec, worker.envs.action_spec
@@ -75,9 +76,7 @@ def test_whole_episodes_are_played_again(tmp_path: Path) -> None:
 def test_a_run_goes_on_counts_and_says_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config: Config = Config(
-        **{**SHAPE, "num_workers": 0, "env_kwargs": fault(tmp_path, "raise", 41)}
-    )
+    config = config_of({**SHAPE, "num_workers": 0, "env_kwargs": fault(tmp_path, "raise", 41)})
     outcome = train(config, make_env=Faulty, run_dir=tmp_path / "run")
     assert outcome.result["env_faults"] == 1
     assert "ValueError: the reactor is on fire" in outcome.result["last_fault"]
@@ -99,14 +98,14 @@ class Breaks(Faulty):
 
 
 def test_beyond_the_limit_the_run_ends_with_the_exception(tmp_path: Path) -> None:
-    config: Config = Config(**{**SHAPE, "num_workers": 0, "max_env_faults": 3})
+    config = config_of({**SHAPE, "num_workers": 0, "max_env_faults": 3})
     with pytest.raises(RunError, match=r"--max-env-faults 3; the last: .*reactor is on fire"):
         train(config, make_env=Breaks, run_dir=tmp_path / "run", quiet=True)
 
 
 def test_in_one_process_a_hang_ends_the_run_at_the_deadline(tmp_path: Path) -> None:
     shape = {**SHAPE, "num_workers": 0, "phase_timeout": 2.0, "checkpoint_every": 1}
-    config: Config = Config(**shape, env_kwargs=fault(tmp_path, "hang", at=41))
+    config = config_of({**shape, "env_kwargs": fault(tmp_path, "hang", at=41)})
     with pytest.raises(RunError, match="collecting did not end within --phase-timeout 2 s"):
         train(config, make_env=FaultyWithState, run_dir=tmp_path / "run", quiet=True)
     assert (tmp_path / "fired").exists()
@@ -121,13 +120,12 @@ class Barren(Faulty):
         raise ValueError("the reactor is on fire")
 
 
-def test_where_no_step_is_left_the_run_ends_with_the_exception(tmp_path: Path) -> None:
-    config: Config = Config(**{**SHAPE, "num_workers": 0})
+def test_where_no_valid_step_is_collected_the_run_ends_with_the_exception(tmp_path: Path) -> None:
+    config = config_of({**SHAPE, "num_workers": 0})
     workers = InProcessWorkers(config, source_of(Barren, {}))
     policy = workers.slots[0].policy
-    with pytest.raises(
-        RunError, match=r"no step is left: slot \d, env \d.*: ValueError: the reactor is on fire"
-    ):
+    said = r"no valid step was collected: slot \d, env \d.*: ValueError: the reactor is on fire"
+    with pytest.raises(RunError, match=said):
         workers.collect(policy.weights(0), 0).result()
     with pytest.raises(InputError, match=r"step\(\) raised ValueError: the reactor is on"):
         train(config, make_env=Barren, run_dir=tmp_path / "run", quiet=True)
@@ -147,7 +145,7 @@ class StaysShut(Faulty):
 
 
 def test_a_reset_that_raises_is_tried_again(tmp_path: Path) -> None:
-    config: Config = Config(**{**SHAPE, "num_workers": 0, "num_slots": 1})
+    config = config_of({**SHAPE, "num_workers": 0, "num_slots": 1})
     outcome = train(config, make_env=StaysShut, run_dir=tmp_path / "run", quiet=True)
     assert StaysShut.tries > 3
     assert outcome.result["env_steps"] >= 300
@@ -168,7 +166,7 @@ class TellsOnceReset(FaultyWithState):
 
 
 def test_a_fault_in_the_last_row_leaves_a_state_to_go_on_from(tmp_path: Path) -> None:
-    config: Config = Config(**{**SHAPE, "num_workers": 0, "num_slots": 1})
+    config = config_of({**SHAPE, "num_workers": 0, "num_slots": 1})
     worker = RolloutWorker(config, source_of(TellsOnceReset, fault(tmp_path, "raise", 16)), 0)
     specs = worker.envs.obs_spec, worker.envs.action_spec
     weights = Policy(*specs, Architecture.of(config)).weights(0)
@@ -192,7 +190,7 @@ def test_a_first_reset_that_raises_is_counted(tmp_path: Path) -> None:
                 self.fail()
             return super().reset(**words)
 
-    config: Config = Config(**{**SHAPE, "num_workers": 0, "num_slots": 1})
+    config = config_of({**SHAPE, "num_workers": 0, "num_slots": 1})
     worker = RolloutWorker(config, source_of(OpensLate, fault(tmp_path, "raise", -1)), 0)
     specs = worker.envs.obs_spec, worker.envs.action_spec
     weights = Policy(*specs, Architecture.of(config)).weights(0)
@@ -274,7 +272,7 @@ def test_what_is_no_number_ends_the_run_with_its_place_or_costs_an_episode(
     kind: str, field: str, tmp_path: Path
 ) -> None:
     settings = {**SHAPE, "num_workers": 0, "normalize_rewards": False}
-    config: Config = Config(**settings, env_kwargs=fault(tmp_path, kind, 12))
+    config = config_of({**settings, "env_kwargs": fault(tmp_path, kind, 12)})
     with pytest.raises(RunError, match=rf"slot 0, env 0: the {field}.* at step 1[12] .*not finite"):
         train(config, make_env=Vague, run_dir=tmp_path / "raise", quiet=True)
     (tmp_path / "fired").unlink()
@@ -295,8 +293,8 @@ class AlwaysAtFive(Faulty):
 
 
 def test_whole_episodes_that_never_end_for_faults_end_the_run(tmp_path: Path) -> None:
-    config: Config = Config(
-        **{**SHAPE, "num_workers": 0, "algo": "reinforce", "num_epochs": 1, "max_env_faults": 3},
+    config = config_of(
+        {**SHAPE, "num_workers": 0, "algo": "reinforce", "num_epochs": 1, "max_env_faults": 3}
     )
     with pytest.raises(RunError, match=f"envs raised 4 times: {FIRE}"):
         train(config, make_env=AlwaysAtFive, run_dir=tmp_path / "run", quiet=True)
@@ -309,9 +307,7 @@ def test_what_a_step_or_a_reset_lost_adds_up(tmp_path: Path) -> None:
                 self.fail()
             return super().reset(**words)
 
-    config: Config = Config(
-        **{**SHAPE, "num_workers": 0, "env_kwargs": fault(tmp_path, "raise", -1)}
-    )
+    config = config_of({**SHAPE, "num_workers": 0, "env_kwargs": fault(tmp_path, "raise", -1)})
     result = train(config, make_env=ShutOnce, run_dir=tmp_path / "run", quiet=True).result
     assert (tmp_path / "fired").exists()
     assert result["env_faults"] == 1

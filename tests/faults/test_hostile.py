@@ -119,8 +119,8 @@ def without_place(arrays: dict[str, np.ndarray], slots: Any) -> None:
 
 
 def of_more_envs(arrays: dict[str, np.ndarray], slots: Any) -> None:
-    arrays["0/over"] = np.zeros(9, bool)
-    slots[0]["over"]["shape"] = [9]
+    arrays["0/needs_reset"] = np.zeros(9, bool)
+    slots[0]["needs_reset"]["shape"] = [9]
 
 
 def without_a_slot(arrays: dict[str, np.ndarray], slots: Any) -> None:
@@ -128,11 +128,11 @@ def without_a_slot(arrays: dict[str, np.ndarray], slots: Any) -> None:
 
 
 def without_a_field(arrays: dict[str, np.ndarray], slots: Any) -> None:
-    del slots[1]["score"]
+    del slots[1]["returns"]
 
 
 def of_text(arrays: dict[str, np.ndarray], slots: Any) -> None:
-    slots[1]["score"] = "high"
+    slots[1]["returns"] = "high"
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def of_text(arrays: dict[str, np.ndarray], slots: Any) -> None:
         (without_place, r"slot 0 is not a valid state of .*: KeyError: 'place' \(injection"),
         (of_more_envs, "slot 0 is not a valid state of .*: it is not a state of 2 envs"),
         (without_a_slot, "it has 1 slots; 2 are expected"),
-        (without_a_field, "slots.safetensors does not contain slot states: .*score"),
+        (without_a_field, "slots.safetensors does not contain slot states: .*returns"),
         (of_text, "slot 1 is not a valid state of"),
     ],
 )
@@ -229,8 +229,8 @@ def test_nothing_that_is_read_from_disk_is_unpickled_or_executed(finished: Path)
         "from pathlib import Path\n"
         "import torch, ray\n"
         "from distpg import load_config, load_policy\n"
-        "from distpg.checkpoint import list_checkpoints, load_newest\n"
-        "from distpg.run_dir import RunDir\n"
+        "from distpg.run.directory import RunDir\n"
+        "from distpg.run.loading import load_newest\n"
         "from distpg.policy.play import SavedPolicy\n"
         "import distpg.commands.evaluate\n"
         "seen = []\n"
@@ -276,9 +276,9 @@ def test_the_encoder_that_a_policy_file_names_is_not_imported(
         "import sys\n"
         "from pathlib import Path\n"
         "from distpg import InputError, load_config, load_policy\n"
-        "from distpg.checkpoint import load_networks, load_newest, load_policy_file\n"
+        "from distpg.run.loading import load_networks, load_newest, load_policy_file\n"
         "from distpg.policy.file import read_policy\n"
-        "from distpg.run_dir import RunDir\n"
+        "from distpg.run.directory import RunDir\n"
         "import distpg.policy.play\n"
         "seen = []\n"
         "def hook(event, arguments):\n"

@@ -10,10 +10,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from distpg.run.loading import load_newest
 
 from distpg.run.checkpoint import list_checkpoints
 from distpg.run.directory import RunDir
+from distpg.run.loading import load_newest
 from tests.actors.test_actors import ROOT, environment
 from tests.faults.test_signals import WORDS
 

@@ -9,19 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
-from distpg.run.loading import load_newest
 
 from distpg import Config, RunError, resume, train
-from distpg.learner.undo import CarefulLearner
+from distpg.iteration import Evaluation, ProcessFaults
 from distpg.progress import Progress
-from distpg.records import UNDONE, Evaluation, Rollout
+from distpg.records import Rollout, Weights
 from distpg.report.faults import FaultCounter
 from distpg.rollout.evaluation import Evaluator
 from distpg.run.checkpoint import list_checkpoints, load_checkpoint
 from distpg.run.directory import RunDir
+from distpg.run.loading import load_newest
 from tests.faults.injection import Faulty, FaultyWithState, Stepped, fault
 from tests.faults.test_processes import SHAPE
+from tests.iterations import iteration_of
 from tests.learner.runs import TINY, Run, assert_same
+from tests.settings import config_of
 
 
 class Generous(Faulty):
@@ -42,7 +44,7 @@ class Generous(Faulty):
 
 def generous(folder: Path, at: int, **changes: Any) -> Config:
     settings = {**SHAPE, "num_workers": 0, "num_slots": 1, "normalize_rewards": False, **changes}
-    return Config(**settings, env_kwargs=fault(folder, "windfall", at))
+    return config_of({**settings, "env_kwargs": fault(folder, "windfall", at)})
 
 
 def blown(rollouts: Sequence[Rollout]) -> list[Rollout]:
@@ -55,30 +57,27 @@ def blown(rollouts: Sequence[Rollout]) -> list[Rollout]:
     [{}, {"algo": "a2c", "num_epochs": 1}, {"optimizer": "sgd"}, {"overlap": True}],
     ids=str,
 )
-def test_an_update_that_is_taken_back_is_as_if_it_had_not_been(changes: dict[str, Any]) -> None:
+def test_an_update_that_is_rolled_back_is_as_if_it_had_not_been(changes: dict[str, Any]) -> None:
     run, twin = (Run(**{**TINY, **changes}) for _ in range(2))
-    for one in (run, twin):
-        envs = one.slots[0].envs
-        one.learner = CarefulLearner(one.config, envs.obs_spec, envs.action_spec)
     run.iterate()
     twin.iterate()
     rollouts = run.collect()
     before = run.learner.state()
-    weights, stats = run.learner.update(blown(rollouts))
-    assert stats[UNDONE] == 1
-    assert not np.isfinite(stats["train/loss"])
+    weights, update = run.learner.update(blown(rollouts))
+    assert update.rolled_back
+    assert not np.isfinite(update.scalars["train/loss"])
     assert_same(weights.arrays, before.policy.arrays)
     assert_same(run.learner.state().arrays, before.arrays)
     assert run.learner.state().counters == before.counters
     # and the next update is that of one that never saw it
-    assert UNDONE not in run.learner.update(rollouts)[1]
+    assert not run.learner.update(rollouts)[1].rolled_back
     twin.learner.update(twin.collect())
     assert_same(run.learner.state().arrays, twin.learner.state().arrays)
 
 
 def test_an_anomaly_stops_the_run_with_its_batch_kept(tmp_path: Path) -> None:
     config = generous(tmp_path, at=20, checkpoint_every=1)
-    with pytest.raises(RunError, match=r"iteration 2 was taken back.*anomalies/00000002.*skip"):
+    with pytest.raises(RunError, match=r"iteration 2 was rolled back.*anomalies/00000002.*skip"):
         train(config, make_env=Generous, run_dir=tmp_path / "run", quiet=True)
     folder = tmp_path / "run/anomalies/00000002"
     batch = safetensors.numpy.load_file(folder / "batch.safetensors")
@@ -96,11 +95,11 @@ def test_skipped_the_run_goes_on_and_the_batch_is_counted_as_dropped(
 ) -> None:
     config = generous(tmp_path, at=20, on_anomaly="skip", checkpoint_every=1)
     result = train(config, make_env=Generous, run_dir=tmp_path / "run").result
-    assert result["undone_updates"] == 1
+    assert result["rolled_back_updates"] == 1
     assert result["dropped"]["anomaly"] > 0
     assert result["trained_steps"] == result["env_steps"] >= 300
     assert result["policy_version"] == result["iterations"] - 1
-    assert "the update of iteration 2 was taken back" in capsys.readouterr().out
+    assert "the update of iteration 2 was rolled back" in capsys.readouterr().out
     checkpoint, problems = load_newest(RunDir(tmp_path / "run"))
     assert problems == []
     assert checkpoint.progress.dropped["anomaly"] == result["dropped"]["anomaly"]
@@ -116,29 +115,29 @@ class AlwaysGenerous(Generous):
 
 def test_anomalies_without_end_end_the_run(tmp_path: Path) -> None:
     config = generous(tmp_path, at=-1, on_anomaly="skip")
-    with pytest.raises(RunError, match="iteration 10 was taken back"):
+    with pytest.raises(RunError, match="iteration 10 was rolled back"):
         train(config, make_env=AlwaysGenerous, run_dir=tmp_path / "run", quiet=True)
 
 
-SCORES = [10.0, 20.0, 15.0, 9.0, 12.0, 12.0, 12.0, 12.0, 12.0, 12.0]
+RETURNS = [10.0, 20.0, 15.0, 9.0, 12.0, 12.0, 12.0, 12.0, 12.0, 12.0]
 
 
-def test_a_policy_that_collapses_is_taken_back_to_the_best(
+def test_a_policy_that_collapses_is_rolled_back_to_the_best(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    scores = iter(SCORES)
-    played: list[Any] = []
+    returns = iter(RETURNS)
+    evaluated: list[Weights] = []
 
-    def evaluate(self: Evaluator, weights: Any) -> Evaluation:
-        played.append(weights)
-        return Evaluation([next(scores)], [1])
+    def evaluate(self: Evaluator, weights: Weights) -> Evaluation:
+        evaluated.append(weights)
+        return Evaluation([next(returns)], [1])
 
     monkeypatch.setattr(Evaluator, "evaluate", evaluate)
     settings = {**SHAPE, "num_workers": 0, "eval_every": 1, "rollback_on_collapse": 0.5}
-    config: Config = Config(**settings, checkpoint_every=1, keep_checkpoints=100)
+    config = config_of({**settings, "checkpoint_every": 1, "keep_checkpoints": 100})
     result = train(config, make_env=FaultyWithState, run_dir=tmp_path / "run").result
     said = capsys.readouterr().out
-    assert "the evaluation fell from 20.0 to 9.0: went back to the best checkpoint" in said
+    assert "the evaluation return fell from 20.0 to 9.0: rolled back to the best checkpoint" in said
     assert result["rollbacks"] == 1
     assert result["trained_steps"] == result["env_steps"]
     assert result["policy_version"] == result["iterations"]
@@ -146,22 +145,22 @@ def test_a_policy_that_collapses_is_taken_back_to_the_best(
     best = load_checkpoint(folders[1])
     assert best.best_return == 20
     # the checkpoint of iteration 4 is of the collapsed policy; what came after grew from the best
-    versions = [weights.version for weights in played]
+    versions = [weights.version for weights in evaluated]
     assert versions == list(range(1, len(versions) + 1))
 
 
-def test_the_best_score_is_known_to_a_resumed_run(
+def test_the_best_return_is_known_to_a_resumed_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scores = iter([10.0, 20.0, 15.0, 9.0, 19.0, *[1.0] * 100])
+    returns = iter([10.0, 20.0, 15.0, 9.0, 19.0, *[1.0] * 100])
 
-    def evaluate(self: Evaluator, weights: Any) -> Evaluation:
-        return Evaluation([next(scores)], [1])
+    def evaluate(self: Evaluator, weights: Weights) -> Evaluation:
+        return Evaluation([next(returns)], [1])
 
     monkeypatch.setattr(Evaluator, "evaluate", evaluate)
     settings = {**SHAPE, "num_workers": 0, "eval_every": 1, "keep_checkpoints": 1}
     run = RunDir(tmp_path / "run")
-    train(Config(**settings), make_env=FaultyWithState, run_dir=run.path, quiet=True)
+    train(config_of(settings), make_env=FaultyWithState, run_dir=run.path, quiet=True)
     best = (run.checkpoints / "best").resolve()
     assert load_checkpoint(best).best_return == 20
     resume(run.path, make_env=FaultyWithState, total_steps=600, quiet=True)
@@ -169,34 +168,43 @@ def test_the_best_score_is_known_to_a_resumed_run(
     assert best in list_checkpoints(run)
 
 
-def test_the_ledger_counts_and_says_what_is_new() -> None:
-    counts = {"worker_restarts": 0, "reissued_slots": 0}
+def test_the_fault_counter_counts_and_says_what_is_new() -> None:
     said: list[str] = []
-    ledger = FaultCounter(lambda: counts, 0, 10, said.append)
-    waits = {"faults/barrier_wait_s/0": 0.0, "faults/barrier_wait_s/1": 2.0, "faults/stragglers": 1}
+    counter = FaultCounter(0, 10, lambda: {"rollbacks": 7}, said.append)
+    scalars: dict[str, float] = {}
     for restarts in (0, 1, 1):
-        counts |= {"worker_restarts": restarts}
-        scalars = dict(waits)
+        faults = ProcessFaults(worker_restarts=restarts)
         torn = Progress(dropped={"env_fault": 3}, env_faults=1, last_fault="slot 0: on fire")
-        ledger.on_iteration(torn, scalars, None)
+        scalars = counter.on_iteration(iteration_of(torn, faults=faults))
     assert said == ["an environment failed, its episode is dropped: slot 0: on fire"]
     assert scalars["faults/worker_restarts"] == 1
+    assert scalars["faults/rollbacks"] == 7
     assert scalars["faults/dropped/env_fault"] == scalars["faults/dropped_steps"] == 3
+    # in each, one worker is slow, and the other waits 2 s for it
+    assert scalars["faults/stragglers"] == 3
     assert scalars["faults/barrier_wait_s/1"] == 6.0
-    assert ledger.summary() == {"stragglers": 3, "barrier_wait_s": [0.0, 6.0]}
+    assert counter.summary() == {
+        "worker_restarts": 1,
+        "learner_restarts": 0,
+        "lost_with_node": 0,
+        "reissued_slots": 0,
+        "rollbacks": 7,
+        "stragglers": 3,
+        "barrier_wait_s": [0.0, 6.0],
+    }
 
 
-def test_what_is_gone_back_to_is_what_is_saved(
+def test_what_is_rolled_back_to_is_what_is_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scores = iter([20.0])
+    returns = iter([20.0])
     settings = {**SHAPE, "num_workers": 0, "eval_every": 1, "rollback_on_collapse": 0.5}
 
-    def evaluate(self: Evaluator, weights: Any) -> Evaluation:
-        return Evaluation([next(scores, 1.0)], [1])
+    def evaluate(self: Evaluator, weights: Weights) -> Evaluation:
+        return Evaluation([next(returns, 1.0)], [1])
 
     monkeypatch.setattr(Evaluator, "evaluate", evaluate)
-    config: Config = Config(**settings, checkpoint_every=1, keep_checkpoints=100)
+    config = config_of({**settings, "checkpoint_every": 1, "keep_checkpoints": 100})
     outcome = train(config, make_env=FaultyWithState, run_dir=tmp_path / "run", quiet=True)
     assert outcome.result["rollbacks"] > 0
     run = RunDir(tmp_path / "run")

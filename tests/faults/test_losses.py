@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from distpg import RunError
-from distpg.actors.workers import Playing, RayWorkers
+from distpg.actors.workers import RayRollouts, RayWorkers
 from tests.faults.injection import Faulty, FaultyWithState, OftenWithState, fault
 from tests.faults.test_processes import policy_content, run, undisturbed
 
@@ -68,14 +68,14 @@ def test_a_learner_killed_as_its_weights_are_fetched_leaves_no_trace(
     expected = undisturbed(tmp_path, FaultyWithState, hidden_sizes=(hidden,) * 2)
     collect, killed = RayWorkers.collect, list[int]()
 
-    def collect_and_kill(self: RayWorkers, weights: Any, iteration: int) -> Playing:
-        playing = collect(self, weights, iteration)
+    def collect_and_kill(self: RayWorkers, weights: Any, iteration: int) -> RayRollouts:
+        pending = collect(self, weights, iteration)
         if iteration == 2:
             below = psutil.Process().children(recursive=True)
             (learner,) = [one for one in below if re.search("LearnerActor", title(one))]
             learner.kill()
             killed.append(learner.pid)
-        return playing
+        return pending
 
     monkeypatch.setattr(RayWorkers, "collect", collect_and_kill)
     outcome = run(tmp_path / "run", FaultyWithState, num_workers=2, hidden_sizes=(hidden,) * 2)

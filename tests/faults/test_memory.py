@@ -13,12 +13,13 @@ import pytest
 import ray
 from gymnasium import spaces
 
-from distpg import Config, train
+from distpg import train
 from tests.actors.test_actors import ROOT, environment
 from tests.environments import Info, Stepped
 from tests.faults.injection import FaultyWithState
 from tests.faults.samples import MB, STORE, references, sampling, start_ray
 from tests.faults.test_processes import SHAPE, policy_content, undisturbed
+from tests.settings import config_of
 
 pytestmark = pytest.mark.thorough
 
@@ -71,7 +72,7 @@ def test_a_batch_larger_than_the_object_store_is_trained_on(tmp_path: Path) -> N
     settings = {**SHAPE, "num_steps": 1600, "minibatch_size": 1600, "num_epochs": 1}
     batch = 2 * 2 * 1600 * 16 * 1024
     assert batch > STORE
-    config: Config = Config(**{**settings, "num_workers": 2, "total_steps": 3 * 6400})
+    config = config_of({**settings, "num_workers": 2, "total_steps": 3 * 6400})
     start_ray()
     try:
         with sampling(1, references) as samples:

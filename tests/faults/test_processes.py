@@ -12,8 +12,9 @@ from typing import Any
 import psutil
 import pytest
 
-from distpg import Config, Outcome, train
+from distpg import Outcome, train
 from tests.faults.injection import Faulty, FaultyWithState, Strict, fault
+from tests.settings import config_of
 
 pytestmark = pytest.mark.usefixtures("callers_ray")
 thorough = partial(pytest.param, marks=pytest.mark.thorough)
@@ -29,11 +30,11 @@ SHAPE: dict[str, Any] = {
     "total_steps": 300,
     "normalize_rewards": True,
 }
-MEMORY: dict[str, Any] = {"recurrent": "lstm", "recurrent_size": 8, "sequence_length": 6}
+RECURRENT: dict[str, Any] = {"recurrent": "lstm", "recurrent_size": 8, "sequence_length": 6}
 
 
 def run(folder: Path, make_env: type[Faulty], *, num_workers: int, **changes: Any) -> Outcome:
-    config: Config = Config(**{**SHAPE, "num_workers": num_workers, **changes})
+    config = config_of({**SHAPE, "num_workers": num_workers, **changes})
     return train(config, make_env=make_env, run_dir=folder, quiet=True)
 
 
@@ -70,8 +71,8 @@ def test_a_workers_slots_go_on_where_they_stood_and_the_weights_are_the_same(
 
 
 def test_a_worker_that_dies_leaves_memory_and_masks_as_they_were(tmp_path: Path) -> None:
-    expected = undisturbed(tmp_path, Strict, **MEMORY)
-    injected = {**MEMORY, "env_kwargs": fault(tmp_path, "kill", at=41)}
+    expected = undisturbed(tmp_path, Strict, **RECURRENT)
+    injected = {**RECURRENT, "env_kwargs": fault(tmp_path, "kill", at=41)}
     outcome = run(tmp_path / "run", Strict, num_workers=2, **injected)
     assert (tmp_path / "fired").exists()
     assert outcome.result["worker_restarts"] == 1
@@ -79,7 +80,7 @@ def test_a_worker_that_dies_leaves_memory_and_masks_as_they_were(tmp_path: Path)
     assert policy_content(outcome) == policy_content(expected)
 
 
-def test_where_the_env_tells_no_state_its_slots_start_afresh_and_the_batch_keeps_its_size(
+def test_where_the_env_tells_no_state_its_slots_restart_and_the_batch_keeps_its_size(
     tmp_path: Path,
 ) -> None:
     outcomes = [
@@ -112,7 +113,7 @@ def test_a_worker_that_dies_again_and_again_ends_the_run_with_its_name(tmp_path:
                 os.kill(os.getpid(), signal.SIGKILL)
             return super().step(action)
 
-    with pytest.raises(Exception, match=r"rollout worker \d .* died while playing iteration 0"):
+    with pytest.raises(Exception, match=r"rollout worker \d .* died while collecting iteration 0"):
         run(tmp_path / "run", Doomed, num_workers=1, num_slots=1)
 
 

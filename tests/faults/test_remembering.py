@@ -7,7 +7,7 @@ import pytest
 
 from distpg import Outcome, resume
 from tests.faults.injection import Strict
-from tests.faults.test_processes import RECURRENT_STATE, policy_content, run
+from tests.faults.test_processes import RECURRENT, policy_content, run
 
 
 def same(one: Outcome, other: Outcome) -> bool:
@@ -22,12 +22,7 @@ def same(one: Outcome, other: Outcome) -> bool:
 def test_half_a_run_and_its_resume_are_the_whole(
     recurrent: str, changes: dict[str, Any], tmp_path: Path
 ) -> None:
-    settings: dict[str, Any] = {
-        **RECURRENT_STATE,
-        **changes,
-        "recurrent": recurrent,
-        "num_workers": 0,
-    }
+    settings: dict[str, Any] = {**RECURRENT, **changes, "recurrent": recurrent, "num_workers": 0}
     whole = run(tmp_path / "whole", Strict, **settings)
     half = run(tmp_path / "half", Strict, **{**settings, "total_steps": 150})
     assert half.result["env_steps"] < whole.result["env_steps"]

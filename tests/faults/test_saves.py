@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from distpg.run.loading import load_newest
 
 from distpg.run.checkpoint import list_checkpoints
 from distpg.run.directory import RunDir
+from distpg.run.loading import load_newest
 from tests.actors.test_actors import environment
 from tests.faults.test_disk import ROOT, trained
 
@@ -22,8 +22,9 @@ from tests.faults.test_disk import ROOT, trained
 SAVING = """
 import dataclasses, os, sys
 from pathlib import Path
-from distpg.checkpoint import load_newest, save_checkpoint
-from distpg.run_dir import RunDir
+from distpg.run.checkpoint import save_checkpoint
+from distpg.run.directory import RunDir
+from distpg.run.loading import load_newest
 
 run = RunDir(Path(sys.argv[1]))
 checkpoint, _ = load_newest(run)

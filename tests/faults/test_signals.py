@@ -11,10 +11,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from distpg.run.loading import load_newest
 
 from distpg.run.checkpoint import list_checkpoints
 from distpg.run.directory import RunDir
+from distpg.run.loading import load_newest
 from tests.actors.test_actors import ROOT, environment, wait_until_gone
 
 WORDS = [

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from distpg.run.loading import load_newest
 
 from distpg.actors.cluster import LOOPBACK
 from distpg.run.directory import RunDir
+from distpg.run.loading import load_newest
 from tests.actors.test_actors import ROOT, environment, wait_until_gone
 from tests.faults.test_signals import WORDS, running
 

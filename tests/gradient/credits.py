@@ -1,4 +1,4 @@
-"""Each Psi as a function of paths and of its own settings."""
+"""Each Psi as a function of trajectories and of its own settings."""
 
 from torch import Tensor
 

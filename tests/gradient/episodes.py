@@ -32,7 +32,7 @@ def marks(columns: tuple[str, ...], characters: str) -> Tensor:
     return torch.tensor([[character in characters for character in row] for row in rows])
 
 
-def paths_of(*columns: str, rewards: Tensor, values: Tensor) -> Trajectories:
+def trajectories_of(*columns: str, rewards: Tensor, values: Tensor) -> Trajectories:
     """Put rewards [T, N] and the values of all observations [T+1, N] on a layout."""
     return Trajectories(
         rewards=rewards,
@@ -44,13 +44,15 @@ def paths_of(*columns: str, rewards: Tensor, values: Tensor) -> Trajectories:
     )
 
 
-def random_paths(columns: tuple[str, ...], seed: int, *, ratios: bool = False) -> Trajectories:
+def random_trajectories(
+    columns: tuple[str, ...], seed: int, *, ratios: bool = False
+) -> Trajectories:
     """Draw rewards and values, in double precision; those on invalid rows too."""
     generator = torch.Generator().manual_seed(seed)
     steps, num_envs = len(columns[0]), len(columns)
     rewards = torch.randn(steps, num_envs, generator=generator, dtype=torch.float64)
     values = torch.randn(steps + 1, num_envs, generator=generator, dtype=torch.float64)
-    trajectories = paths_of(*columns, rewards=rewards, values=values)
+    trajectories = trajectories_of(*columns, rewards=rewards, values=values)
     if not ratios:
         return trajectories
     log_ratio = 0.5 * torch.randn(steps, num_envs, generator=generator, dtype=torch.float64)
@@ -61,7 +63,7 @@ def by_hand(column: str, *ratios: float) -> Trajectories:
     """Take one env that pays 1, 2, 0, 4; V of its five observations is 1, 2, 6, 4, 8."""
     rewards = torch.tensor([[1.0], [2.0], [0.0], [4.0]])
     values = torch.tensor([[1.0], [2.0], [6.0], [4.0], [8.0]])
-    trajectories = paths_of(column, rewards=rewards, values=values)
+    trajectories = trajectories_of(column, rewards=rewards, values=values)
     return dataclasses.replace(
         trajectories, ratios=torch.tensor(ratios).view(-1, 1) if ratios else None
     )
@@ -110,9 +112,9 @@ def _column(draw: st.DrawFn, steps: int, *, whole: bool) -> str:
     for character in wanted:
         column += "x" if resets else character
         resets = column[-1] in "TUB"
-    needs_reset = max(column.rfind(end) for end in "TUB")
-    if whole and needs_reset < 0:
+    last_end = max(column.rfind(end) for end in "TUB")
+    if whole and last_end < 0:
         return column[:-1] + "T"
-    if whole or (needs_reset >= 0 and draw(st.booleans())):
-        return column[: needs_reset + 1].ljust(steps, "x")
+    if whole or (last_end >= 0 and draw(st.booleans())):
+        return column[: last_end + 1].ljust(steps, "x")
     return column

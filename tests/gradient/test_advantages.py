@@ -23,9 +23,9 @@ from tests.gradient.episodes import (
     by_hand,
     episodes_of,
     layouts,
-    paths_of,
-    random_paths,
+    random_trajectories,
     ratio_product,
+    trajectories_of,
 )
 
 seeds = st.integers(0, 2**31)
@@ -176,7 +176,7 @@ def test_what_is_both_terminated_and_truncated_bootstraps_nothing() -> None:
 @every_credit
 def test_envs_side_by_side_do_not_mix(credit: Callable[[Trajectories], Tensor]) -> None:
     columns = ("..Tx.", ".Ux.T", "L..Tx")
-    together = random_paths(columns, seed=3, ratios=True)
+    together = random_trajectories(columns, seed=3, ratios=True)
     for env in range(len(columns)):
         alone = Trajectories(
             **{
@@ -238,7 +238,7 @@ def gae_from(
 def test_gae_is_the_weighted_mean_of_all_n_step_advantages(
     columns: tuple[str, ...], seed: int, gamma: float, gae_lambda: float
 ) -> None:
-    trajectories = random_paths(columns, seed)
+    trajectories = random_trajectories(columns, seed)
     found = gae_of(trajectories, gamma, gae_lambda)
     for episode in episodes_of(columns):
         for row in episode.rows:
@@ -250,7 +250,7 @@ def test_gae_is_the_weighted_mean_of_all_n_step_advantages(
 def test_gae_with_lambda_1_is_the_return_minus_the_value(
     columns: tuple[str, ...], seed: int, gamma: float
 ) -> None:
-    trajectories = random_paths(columns, seed)
+    trajectories = random_trajectories(columns, seed)
     expected = reward_to_go_of(trajectories, gamma) - trajectories.values
     assert_close(
         gae_of(trajectories, gamma, 1.0)[trajectories.valid],
@@ -264,7 +264,7 @@ def test_gae_with_lambda_1_is_the_return_minus_the_value(
 def test_gae_with_lambda_0_is_the_one_step_td_error(
     columns: tuple[str, ...], seed: int, gamma: float
 ) -> None:
-    trajectories = random_paths(columns, seed)
+    trajectories = random_trajectories(columns, seed)
     bootstrap = torch.where(trajectories.terminated, 0.0, gamma * trajectories.next_values)
     expected = trajectories.rewards + bootstrap - trajectories.values
     assert_close(gae_of(trajectories, gamma, 0.0)[trajectories.valid], expected[trajectories.valid])
@@ -278,7 +278,7 @@ def test_gae_with_lambda_0_is_the_one_step_td_error(
 def test_n_step_is_n_rewards_and_then_the_value(
     ratios: bool, columns: tuple[str, ...], seed: int, gamma: float, num_steps: int
 ) -> None:
-    trajectories = random_paths(columns, seed, ratios=ratios)
+    trajectories = random_trajectories(columns, seed, ratios=ratios)
     found = n_step_of(trajectories, gamma, num_steps)
     for episode in episodes_of(columns):
         for row in episode.rows:
@@ -291,7 +291,7 @@ def test_n_step_is_n_rewards_and_then_the_value(
 def test_n_step_over_all_steps_is_the_return_minus_the_value(
     ratios: bool, columns: tuple[str, ...], seed: int, gamma: float, more: int
 ) -> None:
-    trajectories = random_paths(columns, seed, ratios=ratios)
+    trajectories = random_trajectories(columns, seed, ratios=ratios)
     found = n_step_of(trajectories, gamma, len(trajectories.rewards) + more)
     expected = reward_to_go_of(trajectories, gamma) - trajectories.values
     assert_close(found[trajectories.valid], expected[trajectories.valid], rtol=1e-9, atol=1e-9)
@@ -301,7 +301,7 @@ def test_n_step_over_all_steps_is_the_return_minus_the_value(
 def test_gae_with_ratios_is_the_sum_of_the_corrected_td_errors(
     columns: tuple[str, ...], seed: int, gamma: float
 ) -> None:
-    trajectories = random_paths(columns, seed, ratios=True)
+    trajectories = random_trajectories(columns, seed, ratios=True)
     found = gae_of(trajectories, gamma, 1.0)
     for episode in episodes_of(columns):
         for row in episode.rows:
@@ -316,7 +316,7 @@ def test_gae_with_ratios_is_the_sum_of_the_corrected_td_errors(
 def test_vtrace_without_limits_is_gae_with_lambda_1_corrected_in_every_decision(
     columns: tuple[str, ...], seed: int, gamma: float
 ) -> None:
-    trajectories = random_paths(columns, seed, ratios=True)
+    trajectories = random_trajectories(columns, seed, ratios=True)
     assert trajectories.ratios is not None
     corrected = gae_of(trajectories, gamma, 1.0)
     advantages, targets = vtrace_of(trajectories, gamma, EVERY, EVERY)
@@ -337,7 +337,7 @@ def test_vtrace_without_limits_is_gae_with_lambda_1_corrected_in_every_decision(
 def test_vtrace_is_the_sum_of_td_errors_under_limited_ratios(
     columns: tuple[str, ...], seed: int, gamma: float, rho_bar: float, c_bar: float
 ) -> None:
-    trajectories = random_paths(columns, seed, ratios=True)
+    trajectories = random_trajectories(columns, seed, ratios=True)
     assert trajectories.ratios is not None
     advantages, targets = vtrace_of(trajectories, gamma, rho_bar, c_bar)
     limited = dataclasses.replace(trajectories, ratios=trajectories.ratios.clamp(max=c_bar))
@@ -370,7 +370,7 @@ def test_vtrace_is_the_sum_of_td_errors_under_limited_ratios(
 def test_vtrace_on_its_own_actions_is_n_step_to_the_end(
     columns: tuple[str, ...], seed: int, gamma: float, rho_bar: float, c_bar: float
 ) -> None:
-    plain = random_paths(columns, seed)
+    plain = random_trajectories(columns, seed)
     trajectories = dataclasses.replace(plain, ratios=torch.ones_like(plain.rewards))
     advantages, targets = vtrace_of(trajectories, gamma, rho_bar, c_bar)
     expected = n_step_of(plain, gamma, len(plain.rewards))
@@ -381,7 +381,7 @@ def test_vtrace_on_its_own_actions_is_n_step_to_the_end(
 
 @given(columns=layouts(), seed=seeds, gamma=fractions)
 def test_ratios_of_1_change_no_advantage(columns: tuple[str, ...], seed: int, gamma: float) -> None:
-    plain = random_paths(columns, seed)
+    plain = random_trajectories(columns, seed)
     trajectories = dataclasses.replace(plain, ratios=torch.ones_like(plain.rewards))
     assert torch.equal(gae_of(trajectories, gamma, 0.8), gae_of(plain, gamma, 0.8))
     assert torch.equal(n_step_of(trajectories, gamma, 3), n_step_of(plain, gamma, 3))
@@ -389,7 +389,7 @@ def test_ratios_of_1_change_no_advantage(columns: tuple[str, ...], seed: int, ga
 
 @given(columns=layouts(), seed=seeds)
 def test_without_a_future_the_reward_is_all_the_credit(columns: tuple[str, ...], seed: int) -> None:
-    trajectories = random_paths(columns, seed, ratios=True)
+    trajectories = random_trajectories(columns, seed, ratios=True)
     expected = (trajectories.rewards - trajectories.values)[trajectories.valid]
     for found in (
         gae_of(trajectories, 0.0, 0.95),
@@ -404,7 +404,7 @@ def test_without_a_future_the_reward_is_all_the_credit(columns: tuple[str, ...],
 def test_rewards_of_an_episode_credit_no_other_episode(
     credit: Callable[[Trajectories], Tensor], columns: tuple[str, ...], seed: int
 ) -> None:
-    trajectories = random_paths(columns, seed, ratios=True)
+    trajectories = random_trajectories(columns, seed, ratios=True)
     before = credit(trajectories)
     for episode in episodes_of(columns):
         own = torch.zeros_like(trajectories.valid)
@@ -423,7 +423,7 @@ def test_rewards_of_an_episode_credit_no_other_episode(
 def test_nothing_after_a_done_changes_the_credit_before_it(
     credit: Callable[[Trajectories], Tensor], columns: tuple[str, ...], seed: int
 ) -> None:
-    trajectories = random_paths(columns, seed, ratios=True)
+    trajectories = random_trajectories(columns, seed, ratios=True)
     ratios = trajectories.ratios
     assert ratios is not None
     before = credit(trajectories)
@@ -445,7 +445,7 @@ def test_nothing_after_a_done_changes_the_credit_before_it(
 def test_what_stands_on_invalid_rows_changes_no_valid_row(
     credit: Callable[[Trajectories], Tensor], columns: tuple[str, ...], seed: int
 ) -> None:
-    trajectories = random_paths(columns, seed, ratios=True)
+    trajectories = random_trajectories(columns, seed, ratios=True)
     ratios = trajectories.ratios
     assert ratios is not None
     changed = dataclasses.replace(
@@ -466,12 +466,12 @@ def test_a_time_limit_costs_nothing_in_an_env_that_pays_1_forever(gae_lambda: fl
     column = "." * 9 + "U" + "x" + "." * 4
     values = torch.full((len(column) + 1, 1), 1 / (1 - gamma), dtype=torch.float64)
     rewards = torch.ones(len(column), 1, dtype=torch.float64)
-    cut = paths_of(column, rewards=rewards, values=values)
+    cut = trajectories_of(column, rewards=rewards, values=values)
     advantages = gae_of(cut, gamma, gae_lambda)
     assert_close(advantages[cut.valid], torch.zeros_like(advantages[cut.valid]))
-    needs_reset = paths_of(column.replace("U", "T"), rewards=rewards, values=values)
+    ended = trajectories_of(column.replace("U", "T"), rewards=rewards, values=values)
     # taken for an end, the cut would lose all that comes after: 0.9 / (1 - 0.9) = 9
-    assert float(gae_of(needs_reset, gamma, gae_lambda)[9, 0]) == pytest.approx(-9)
+    assert float(gae_of(ended, gamma, gae_lambda)[9, 0]) == pytest.approx(-9)
 
 
 def test_normalized_advantages_have_mean_0_and_standard_deviation_1() -> None:

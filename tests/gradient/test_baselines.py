@@ -13,7 +13,13 @@ from distpg.config.settings import GradientSettings
 from distpg.gradient.advantages import estimate
 from distpg.gradient.baselines import mean_of_others, time_mean_of_others
 from distpg.gradient.trajectories import Trajectories, episode_index, episode_times
-from tests.gradient.episodes import episodes_of, layouts, marks, paths_of, random_paths
+from tests.gradient.episodes import (
+    episodes_of,
+    layouts,
+    marks,
+    random_trajectories,
+    trajectories_of,
+)
 
 TABLE = torch.tensor([[1.0, 2.0], [2.0, 4.0], [4.0, 100.0]])
 """Credit of two envs: an episode of three steps, and one of two before a row of padding."""
@@ -49,7 +55,7 @@ def test_mean_of_others_per_episode_and_per_step_differ_where_lengths_do() -> No
 def test_an_episodes_own_credit_does_not_move_its_baseline(
     per_episode: bool, columns: tuple[str, ...], seed: int
 ) -> None:
-    trajectories = random_paths(columns, seed)
+    trajectories = random_trajectories(columns, seed)
     credit = trajectories.rewards
     episodes = episode_index(trajectories.done, trajectories.valid)
     if int(episodes.max()) < 1:
@@ -96,7 +102,7 @@ def test_where_no_other_episode_came_so_far_the_time_baseline_is_exactly_0() -> 
 def test_the_time_baseline_averages_the_same_step_of_the_other_episodes(
     columns: tuple[str, ...], seed: int
 ) -> None:
-    trajectories = random_paths(columns, seed)
+    trajectories = random_trajectories(columns, seed)
     found = time_mean_of_others(
         trajectories.rewards, episode_times(trajectories.done, trajectories.valid)
     )
@@ -114,7 +120,7 @@ def test_the_time_baseline_averages_the_same_step_of_the_other_episodes(
 def test_an_episodes_own_credit_does_not_move_its_time_baseline(
     columns: tuple[str, ...], seed: int
 ) -> None:
-    trajectories = random_paths(columns, seed)
+    trajectories = random_trajectories(columns, seed)
     credit, times = trajectories.rewards, episode_times(trajectories.done, trajectories.valid)
     before = time_mean_of_others(credit, times)
     for episode in episodes_of(columns):
@@ -131,7 +137,7 @@ def test_an_episodes_own_credit_does_not_move_its_time_baseline(
 #   total returns:  3, 3, 3;  4, 4;  9
 #   TD errors:      1 + 0.5 - 1 = 0.5, 2 + 1 - 1 = 2, 4 - 2 = 2;  2 + 1 - 3 = 0, 4 - 2 = 2;  4
 #   GAE:            0.5 + 0.25 * 2.5 = 1.125, 2 + 0.25 * 2 = 2.5, 2;  0.25 * 2 = 0.5, 2;  4
-HAND = paths_of(
+HAND = trajectories_of(
     "..T",
     ".Tx",
     "Txx",
@@ -258,13 +264,13 @@ def game_log_probs(logits: Tensor) -> Tensor:
     return torch.stack([torch.stack([*row, table.new_zeros(())][:2]) for row in rows])
 
 
-def game_paths(batch: tuple[int, ...]) -> Trajectories:
+def game_trajectories(batch: tuple[int, ...]) -> Trajectories:
     """Lay the plays of a batch side by side."""
     lengths = [len(PLAYS[play][0]) for play in batch]
     columns = ["T" + "x" if length == 1 else ".T" for length in lengths]
     rewards = torch.tensor([[*PLAYS[play][1], 0.0][:2] for play in batch]).double().T
     values = torch.tensor([[*GAME_VALUES, 99.0]] * len(batch)).double().T
-    return paths_of(*columns, rewards=rewards, values=values)
+    return trajectories_of(*columns, rewards=rewards, values=values)
 
 
 @pytest.mark.parametrize(
@@ -285,7 +291,7 @@ def test_every_legal_combination_leaves_the_expected_gradient_exact(
     settings = combination(advantage, baseline, gamma=gamma, gae_lambda=1.0)
     weighted = torch.zeros((), dtype=torch.float64)
     for batch in itertools.product(range(len(PLAYS)), repeat=3):
-        trajectories = own_actions(game_paths(batch))
+        trajectories = own_actions(game_trajectories(batch))
         advantages, _ = estimate(trajectories, settings)
         steps = advantages * trajectories.valid * log_probs[list(batch)].T
         weighted = weighted + chances[list(batch)].prod().detach() * steps.sum() / len(batch)
@@ -322,7 +328,7 @@ def test_with_the_true_values_every_bootstrap_leaves_the_expected_gradient_exact
     weighted = torch.zeros((), dtype=torch.float64)
     objective = torch.zeros((), dtype=torch.float64)
     for play, (arms, rewards) in enumerate(PLAYS):
-        trajectories = game_paths((play,))
+        trajectories = game_trajectories((play,))
         trajectories = dataclasses.replace(trajectories, values=values[:-1], next_values=values[1:])
         advantages, _ = estimate(own_actions(trajectories), settings)
         weighted = weighted + chances[play].detach() * sum(
@@ -342,7 +348,7 @@ def test_with_the_true_values_every_bootstrap_leaves_the_expected_gradient_exact
 def test_n_step_over_all_rewards_is_reward_to_go_with_every_baseline(
     baseline: str, columns: tuple[str, ...], seed: int, ratios: bool
 ) -> None:
-    trajectories = random_paths(columns, seed, ratios=ratios)
+    trajectories = random_trajectories(columns, seed, ratios=ratios)
     if baseline == "mean" and len(episodes_of(columns)) < 2:
         return
     found = estimate(trajectories, combination("n_step inf", baseline, gamma=0.9))
@@ -355,7 +361,7 @@ def test_n_step_over_all_rewards_is_reward_to_go_with_every_baseline(
 def test_a_critic_that_is_right_leaves_the_advantages_of_its_own_returns_at_0(
     columns: tuple[str, ...], seed: int
 ) -> None:
-    trajectories = random_paths(columns, seed)
+    trajectories = random_trajectories(columns, seed)
     _, returns = estimate(trajectories, combination("reward_to_go", "none", gamma=0.9))
     right = Trajectories(
         rewards=trajectories.rewards,

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from distpg.config.settings import GradientSettings
 from distpg.gradient.advantages import estimate
 from distpg.gradient.importance import importance_weights
-from tests.gradient.episodes import episodes_of, layouts, marks, paths_of
+from tests.gradient.episodes import episodes_of, layouts, marks, trajectories_of
 
 KINDS = ("trajectory", "per_decision", "per_step")
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -85,7 +85,7 @@ def test_weights_are_products_of_the_ratios_of_their_own_episode(
         ratios = log_ratio[one.rows, one.env].exp().tolist()
         own = {kind: table[one.rows, one.env].tolist() for kind, table in found.items()}
         assert own["trajectory"] == pytest.approx([math.prod(ratios)] * len(ratios))
-        assert own["per_decision"] == pytest.approx(list(itertools.reverse_scan(ratios, mul)))
+        assert own["per_decision"] == pytest.approx(list(itertools.accumulate(ratios, mul)))
         assert own["per_step"] == pytest.approx(ratios)
 
 
@@ -175,11 +175,11 @@ def mean_gradient(kind: str, settings: GradientSettings, *, corrected: bool) -> 
         # V is wrong: where it must not matter, it may be any function of the state
         values = torch.tensor([[0.7, -1.3, 99.0]] * len(plays), dtype=torch.float64).T
         rewards = torch.tensor([[*PLAYS[play][1], 0.0][:2] for play in plays]).double().T
-        paths = paths_of(*columns, rewards=rewards, values=values)
+        trajectories = trajectories_of(*columns, rewards=rewards, values=values)
         ratios = log_ratio.exp() if corrected else torch.ones_like(log_ratio)
-        psi, _ = estimate(dataclasses.replace(paths, ratios=ratios), settings)
+        psi, _ = estimate(dataclasses.replace(trajectories, ratios=ratios), settings)
         weights = weights_of(columns, log_ratio, kind)
-        steps = weights * psi * paths.valid * current[:, plays]
+        steps = weights * psi * trajectories.valid * current[:, plays]
         total = total + acted[:, plays].sum().exp() * steps.sum() / len(plays)
     (gradient,) = torch.autograd.grad(total, logits)
     return gradient

@@ -14,7 +14,7 @@ from tests.gradient.episodes import (
     by_hand,
     episodes_of,
     layouts,
-    random_paths,
+    random_trajectories,
     ratio_product,
 )
 
@@ -101,7 +101,7 @@ def return_from(trajectories: Trajectories, episode: Episode, first: int, gamma:
 def test_reward_to_go_is_the_sum_of_the_discounted_rest(
     ratios: bool, columns: tuple[str, ...], seed: int, gamma: float
 ) -> None:
-    trajectories = random_paths(columns, seed, ratios=ratios)
+    trajectories = random_trajectories(columns, seed, ratios=ratios)
     found = reward_to_go_of(trajectories, gamma)
     for episode in episodes_of(columns):
         for row in episode.rows:
@@ -113,7 +113,7 @@ def test_reward_to_go_is_the_sum_of_the_discounted_rest(
 def test_total_return_is_the_sum_from_the_first_step_for_every_step(
     columns: tuple[str, ...], seed: int, gamma: float
 ) -> None:
-    trajectories = random_paths(columns, seed)
+    trajectories = random_trajectories(columns, seed)
     found = total_return_of(trajectories, gamma)
     for episode in episodes_of(columns):
         expected = return_from(trajectories, episode, episode.rows[0], gamma)
@@ -125,7 +125,7 @@ def test_total_return_is_the_sum_from_the_first_step_for_every_step(
 def test_total_return_is_what_was_paid_and_the_corrected_rest(
     columns: tuple[str, ...], seed: int, gamma: float
 ) -> None:
-    trajectories = random_paths(columns, seed, ratios=True)
+    trajectories = random_trajectories(columns, seed, ratios=True)
     found = total_return_of(trajectories, gamma)
     for episode in episodes_of(columns):
         for elapsed, row in enumerate(episode.rows):
@@ -137,7 +137,7 @@ def test_total_return_is_what_was_paid_and_the_corrected_rest(
 
 @given(columns=layouts(), seed=seeds, gamma=fractions)
 def test_ratios_of_1_change_no_return(columns: tuple[str, ...], seed: int, gamma: float) -> None:
-    plain = random_paths(columns, seed)
+    plain = random_trajectories(columns, seed)
     trajectories = dataclasses.replace(plain, ratios=torch.ones_like(plain.rewards))
     assert torch.equal(reward_to_go_of(trajectories, gamma), reward_to_go_of(plain, gamma))
     assert torch.equal(total_return_of(trajectories, gamma), total_return_of(plain, gamma))
@@ -145,7 +145,7 @@ def test_ratios_of_1_change_no_return(columns: tuple[str, ...], seed: int, gamma
 
 @given(columns=layouts(), seed=seeds)
 def test_without_a_future_the_reward_is_the_return(columns: tuple[str, ...], seed: int) -> None:
-    trajectories = random_paths(columns, seed)
+    trajectories = random_trajectories(columns, seed)
     assert_close(
         reward_to_go_of(trajectories, 0.0)[trajectories.valid],
         trajectories.rewards[trajectories.valid],

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from distpg.config.config import Config
 from distpg.envs.make import find_env, make_vector_env
 from distpg.errors import RunError
 from distpg.imitation.cloner import Cloner, Labels
 from distpg.policy.distributions import LOG_STD_LOW
-from distpg.records import UNDONE, Rollout
+from distpg.records import Rollout
 from tests import environments
+from tests.settings import config_of
 
 assert environments
 
@@ -30,7 +30,7 @@ FULL_BATCH: dict[str, Any] = {
 
 
 def cloner(env_id: str, env_kwargs: dict[str, Any], num_rounds: int = 1, **settings: Any) -> Cloner:
-    config = Config(env_id=env_id, env_kwargs=env_kwargs, **{**FULL_BATCH, **settings})
+    config = config_of({"env_id": env_id, "env_kwargs": env_kwargs, **FULL_BATCH, **settings})
     envs = make_vector_env(find_env(env_id, env_kwargs), 1)
     envs.close()
     return Cloner(config, envs.obs_spec, envs.action_spec, num_rounds)
@@ -89,12 +89,12 @@ def test_the_loss_is_the_mean_negative_log_likelihood() -> None:
 def test_a_table_learns_the_frequencies_that_it_is_shown() -> None:
     student = table(num_epochs=300, optimizer="sgd", learning_rate=2.0, momentum=0.0)
     obs = np.array([5, 5, 5, 5, 2, 2, 2])
-    _, stats = student.update([shown(obs, np.array([0, 0, 1, 0, 1, 0]))])
+    _, update = student.update([shown(obs, np.array([0, 0, 1, 0, 1, 0]))])
     probabilities = student.policy.head.weight.detach().softmax(0)
     assert_close(probabilities[:, 5], torch.tensor([0.75, 0.25]), atol=1e-4, rtol=0)
     assert_close(probabilities[:, 2], torch.tensor([0.5, 0.5]), atol=1e-4, rtol=0)
     assert_close(probabilities[:, 0], torch.tensor([0.5, 0.5]))
-    assert stats["train/n_updates"] == student.num_updates == 300
+    assert update.scalars["train/n_updates"] == student.num_updates == 300
 
 
 GAUSSIAN: dict[str, Any] = {"num_epochs": 2000, "learning_rate": 2e-2}
@@ -138,11 +138,11 @@ def test_labels_that_come_to_no_number_are_forgotten_and_the_update_with_them() 
     for one in (student, twin):
         one.update([good])
     before = student.state()
-    _, stats = student.update([shown(np.full((3, 4), 3e38, np.float32), np.array([0, 1]))])
-    assert stats[UNDONE] == 1
-    assert not np.isfinite(stats["gradient/norm"])
+    _, update = student.update([shown(np.full((3, 4), 3e38, np.float32), np.array([0, 1]))])
+    assert update.rolled_back
+    assert not np.isfinite(update.scalars["gradient/norm"])
     for one in (student, twin):
-        assert UNDONE not in one.update([good])[1]
+        assert not one.update([good])[1].rolled_back
         assert len(one.gather(one.batches)) == 4
     after, other = student.state(), twin.state()
     assert after.counters == other.counters
@@ -155,8 +155,10 @@ def test_agreement_is_of_the_new_labels_before_they_are_learned() -> None:
     student = table(num_epochs=50, learning_rate=1.0, num_rounds=2)
     obs, left = np.array([5, 5, 5]), np.array([0, 0])
     student.update([shown(obs, left)])
-    assert student.update([shown(obs, left)])[1]["imitation/agreement"] == 1.0
-    assert student.update([shown(obs, 1 - left)])[1]["imitation/agreement"] == 0.0
+    _, same = student.update([shown(obs, left)])
+    _, other = student.update([shown(obs, 1 - left)])
+    assert same.scalars["imitation/agreement"] == 1.0
+    assert other.scalars["imitation/agreement"] == 0.0
 
 
 def test_distance_is_in_the_units_of_the_environment() -> None:
@@ -166,8 +168,8 @@ def test_distance_is_in_the_units_of_the_environment() -> None:
     with torch.no_grad():
         student.policy.head.weight.zero_()
     labels = student.policy.from_env(np.array([[-0.05, 4.6], [-0.05, 6.6]], np.float32))
-    _, stats = student.update([shown(np.zeros((3, 3), np.float32), labels)])
-    assert stats["imitation/distance"] == pytest.approx(1.0, abs=1e-4)
+    _, update = student.update([shown(np.zeros((3, 3), np.float32), labels)])
+    assert update.scalars["imitation/distance"] == pytest.approx(1.0, abs=1e-4)
 
 
 def test_the_student_learns_under_the_statistics_that_it_will_act_under() -> None:
@@ -199,7 +201,7 @@ def test_a_surrogate_whose_policy_the_optimizer_does_not_move_is_cloned_into_all
 def test_a_linear_schedule_falls_over_the_rounds() -> None:
     student = table(lr_schedule="linear", learning_rate=0.1, num_epochs=1, num_rounds=4)
     rates = [
-        student.update([shown(np.array([5, 5]), np.array([0]))])[1]["train/learning_rate"]
+        student.update([shown(np.array([5, 5]), np.array([0]))])[1].scalars["train/learning_rate"]
         for _ in range(4)
     ]
     assert rates == pytest.approx([0.1, 0.075, 0.05, 0.025])

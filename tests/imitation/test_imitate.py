@@ -1,6 +1,5 @@
 """Whole imitations: who is asked what, what is left on disk, and what goes on from it."""
 
-import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -24,8 +23,8 @@ from distpg import (
 )
 from distpg.cli import main
 from distpg.envs.diamond_hill import DiamondHill
+from distpg.iteration import Evaluation
 from distpg.policy.file import read_policy
-from distpg.records import Evaluation
 from distpg.rollout.evaluation import Evaluator
 from distpg.run.directory import RunDir
 from distpg.spaces import Obs
@@ -39,6 +38,7 @@ from tests.imitation.experts import (
     raises,
     sideways,
 )
+from tests.settings import config_of
 
 TINY: dict[str, Any] = {
     "num_workers": 0,
@@ -62,7 +62,7 @@ SEEN_ON_THE_HILL = np.array([5, 2, 4])
 
 
 def tiny(**changes: Any) -> Config:
-    return Config(**{**TINY, **changes})
+    return config_of({**TINY, **changes})
 
 
 def policy_content(run: Path) -> bytes:
@@ -221,19 +221,19 @@ def blinded(run: Path, **changes: Any) -> Outcome:
     return imitate(config, indifferent, make_env=Blinding, expert_rounds=3, run_dir=run)
 
 
-def test_a_round_that_comes_to_no_number_is_undone_and_the_imitation_goes_on_or_ends(
+def test_a_round_that_comes_to_no_number_is_rolled_back_and_the_imitation_goes_on_or_ends(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     result = blinded(tmp_path / "one", on_anomaly="skip").result
-    assert (result["iterations"], result["undone_updates"]) == (3, 1)
+    assert (result["iterations"], result["rolled_back_updates"]) == (3, 1)
     assert result["trained_steps"] < result["labels"]
-    assert "the update of iteration 2 was taken back" in capsys.readouterr().out
+    assert "the update of iteration 2 was rolled back" in capsys.readouterr().out
     assert np.isfinite(load_policy(tmp_path / "one").policy.head.weight.detach().numpy()).all()
-    with pytest.raises(RunError, match=r"iteration 2 was taken back.*anomalies/00000002.*skip"):
+    with pytest.raises(RunError, match=r"iteration 2 was rolled back.*anomalies/00000002.*skip"):
         blinded(tmp_path / "other")
 
 
-def test_a_student_that_collapses_is_taken_back_to_its_best(
+def test_a_student_that_collapses_is_rolled_back_to_its_best(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = iter([20.0, 9.0, 19.0])
@@ -288,10 +288,10 @@ def test_expert_and_student_may_have_a_memory(
     outcome = imitate(config, remembering, dagger_rounds=5, run_dir=run, quiet=True)
     agreed = EventAccumulator(str(run)).Reload().Scalars("imitation/agreement")
     assert agreed[-1].value > 0.8
-    again = Config(**{**TINY, **MEMORY, "recurrent": student}, recurrent_size=12, total_steps=1)
-    outcome = train(
-        dataclasses.replace(again, init_from=str(run)), run_dir=tmp_path / "on", quiet=True
+    again = tiny(
+        **{**MEMORY, "recurrent": student}, recurrent_size=12, total_steps=1, init_from=str(run)
     )
+    outcome = train(again, run_dir=tmp_path / "on", quiet=True)
     assert outcome.result["policy_version"] == 1
 
 
@@ -334,8 +334,8 @@ def test_it_is_an_ordinary_run(clone: Path) -> None:
 
 def test_reinforcement_learning_starts_from_the_clone(clone: Path, tmp_path: Path) -> None:
     # a step that float32 does not see, so that the first version is the last
-    config = Config(
-        **{**TINY, "num_envs": 8},
+    config = tiny(
+        num_envs=8,
         init_from=str(clone),
         total_steps=1,
         learning_rate=1e-30,
@@ -352,7 +352,7 @@ def test_reinforcement_learning_starts_from_the_clone(clone: Path, tmp_path: Pat
     for name, array in before.items():
         if not name.startswith("normalizer"):
             np.testing.assert_array_equal(array, after[name], err_msg=name)
-    assert outcome.result["undone_updates"] == 0
+    assert outcome.result["rolled_back_updates"] == 0
 
 
 def test_resume_says_how_to_go_on_instead(clone: Path) -> None:

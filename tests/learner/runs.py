@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from distpg.config.config import Config
 from distpg.envs.make import EnvSource, find_env
 from distpg.gradient.trajectories import Trajectories
 from distpg.learner import diagnosis
 from distpg.learner.learner import Learner
-from distpg.learner.minibatches import Samples
+from distpg.learner.minibatches import Samples, Targets
+from distpg.learner.objective import compute_targets
 from distpg.records import Batch, LearnerState, Rollout, Weights
 from distpg.rollout.worker import RolloutWorker
+from tests.settings import config_of
 
 TINY: dict[str, Any] = {
     "num_workers": 0,
@@ -38,7 +39,7 @@ class Run:
     def __init__(self, **settings: Any) -> None:
         env_id = settings.setdefault("env_id", "CartPole-v1")
         source: EnvSource | None = settings.pop("source", None)
-        self.config: Config = Config(**{**TINY, **settings})
+        self.config = config_of({**TINY, **settings})
         source = source or find_env(env_id, self.config.env_kwargs)
         self.slots = [RolloutWorker(self.config, source, n) for n in range(self.config.slots)]
         self.learner = self.make_learner()
@@ -55,8 +56,10 @@ class Run:
         return [slot.collect(weights, weights.version).rollout for slot in self.slots]
 
     def iterate(self) -> dict[str, float]:
-        """Collect and update; return the statistics."""
-        return self.learner.update(self.collect())[1]
+        """Collect and update; return the scalars."""
+        _, update = self.learner.update(self.collect())
+        assert not update.rolled_back, update.scalars
+        return update.scalars
 
 
 def parameters(weights: Weights) -> dict[str, np.ndarray]:
@@ -92,11 +95,16 @@ def seen(learner: Learner, rollouts: list[Rollout]) -> tuple[Samples, Trajectori
     return learner.observe(Batch.join(rollouts, learner.device))
 
 
+def targets_of(learner: Learner, samples: Samples, trajectories: Trajectories) -> Targets:
+    """Say how samples are learned from as the learner stands now."""
+    return compute_targets(learner.config, learner.policy, samples, trajectories)
+
+
 def policy_gradient(learner: Learner, rollouts: list[Rollout]) -> dict[str, np.ndarray]:
     """Return where the surrogate sends the policy's parameters, as arrays by name."""
     samples, trajectories = seen(learner, rollouts)
     return arrays_of(
-        diagnosis.policy_gradient(learner, samples, learner.credit(samples, trajectories))
+        diagnosis.policy_gradient(learner, samples, targets_of(learner, samples, trajectories))
     )
 
 

@@ -32,10 +32,11 @@ def test_a_compiled_update_is_the_update_but_for_the_last_bits(settings: dict[st
     for _ in range(4):
         rollouts = run.collect()
         quick.load(run.learner.state())
-        weights, stats = run.learner.update(rollouts)
-        other, other_stats = quick.update(rollouts)
+        weights, update = run.learner.update(rollouts)
+        other, other_update = quick.update(rollouts)
         for name, array in weights.arrays.items():
             np.testing.assert_allclose(other.arrays[name], array, rtol=1e-4, atol=1e-5)
+        stats, other_stats = update.scalars, other_update.scalars
         assert other_stats["train/loss"] == pytest.approx(stats["train/loss"], rel=1e-4, abs=1e-4)
         assert stats.keys() == other_stats.keys()
 

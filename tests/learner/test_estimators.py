@@ -26,6 +26,7 @@ from tests.learner.runs import (
     parameters,
     policy_gradient,
     seen,
+    targets_of,
 )
 
 SURROGATES: tuple[str, ...] = typing.get_args(hints()["surrogate"])
@@ -129,13 +130,12 @@ def test_the_second_step_follows_the_gradient_at_the_parameters_that_the_first_l
     twice = run.make_learner(num_epochs=2)
     rollouts = run.collect()
     samples, trajectories = seen(run.learner, rollouts)
-    stale = run.learner.credit(samples, trajectories)
+    stale = targets_of(run.learner, samples, trajectories)
     twice.update(rollouts)
     run.learner.update(rollouts)
     first = parameters(run.learner.weights())
-    gradient = arrays_of(
-        diagnosis.policy_gradient(run.learner, samples, run.learner.credit(samples, trajectories))
-    )
+    fresh = targets_of(run.learner, samples, trajectories)
+    gradient = arrays_of(diagnosis.policy_gradient(run.learner, samples, fresh))
     step = moved(first, parameters(twice.weights()))
     assert norm(step) > 1e-4
     assert_close(step, {name: 0.1 * array for name, array in gradient.items()})
@@ -201,7 +201,7 @@ def test_the_gradient_on_actions_of_another_policy_is_the_weighted_sum_as_define
     run.learner.update(rollouts)
     found = policy_gradient(run.learner, rollouts)
     samples, trajectories = seen(run.learner, rollouts)
-    weights = run.learner.credit(samples, trajectories).importance
+    weights = targets_of(run.learner, samples, trajectories).importance
     assert float((weights - 1).abs().max()) > 0.01
     assert importance_clip is None or float(weights.max()) == pytest.approx(importance_clip)
     assert_close(found, gradient_by_definition(run.learner, rollouts), atol=1e-4)
@@ -213,13 +213,13 @@ def test_no_other_surrogate_takes_importance_weights(surrogate: str) -> None:
     rollouts = run.collect()
     run.learner.update(rollouts)
     samples, trajectories = seen(run.learner, rollouts)
-    credit = run.learner.credit(samples, trajectories)
-    assert torch.equal(credit.importance, torch.ones_like(credit.importance))
+    targets = targets_of(run.learner, samples, trajectories)
+    assert torch.equal(targets.importance, torch.ones_like(targets.importance))
 
 
 def credit_of(learner: Learner, rollouts: list[Rollout]) -> tuple[Tensor, Tensor]:
-    credit = learner.credit(*seen(learner, rollouts))
-    return credit.advantages, credit.returns
+    targets = targets_of(learner, *seen(learner, rollouts))
+    return targets.advantages, targets.returns
 
 
 def test_on_its_own_actions_vtrace_credits_as_n_step_to_the_end() -> None:
@@ -270,12 +270,12 @@ def test_value_epochs_move_the_critic_and_nothing_else(
     run = Run(**where, optimizer=optimizer, num_epochs=1)
     fitted = run.make_learner(value_epochs=3)
     rollouts = run.collect()
-    _, stats = run.learner.update(rollouts)
-    _, fitted_stats = fitted.update(rollouts)
+    _, update = run.learner.update(rollouts)
+    _, fitted_update = fitted.update(rollouts)
     assert_same(fitted.weights().arrays, run.learner.weights().arrays)
     assert differ(critic(fitted), critic(run.learner))
     # each of the three epochs takes as many steps as the policy's one
-    assert fitted_stats["train/n_updates"] == 4 * stats["train/n_updates"]
+    assert fitted_update.scalars["train/n_updates"] == 4 * update.scalars["train/n_updates"]
 
 
 def test_value_epochs_bring_the_values_closer_to_the_returns() -> None:
@@ -283,7 +283,7 @@ def test_value_epochs_bring_the_values_closer_to_the_returns() -> None:
     fitted = run.make_learner(value_epochs=20)
     rollouts = run.collect()
     samples, trajectories = seen(run.learner, rollouts)
-    returns = run.learner.credit(samples, trajectories).returns
+    returns = targets_of(run.learner, samples, trajectories).returns
     errors: list[float] = []
     for learner in (run.learner, fitted):
         learner.update(rollouts)
@@ -340,9 +340,9 @@ def test_half_way_down_a_linear_schedule_half_of_the_value_is_used(
         learner.load(run.learner.state())
     rollouts = run.collect()
     tag = {"clip_coef": "clip_range"}.get(name, name)
-    _, stats = run.learner.update(rollouts)
+    _, update = run.learner.update(rollouts)
     assert first[f"train/{tag}"] == falling[name]
-    assert stats[f"train/{tag}"] == half[name]
+    assert update.scalars[f"train/{tag}"] == half[name]
     other.update(rollouts)
     whole.update(rollouts)
     assert_same(run.learner.weights().arrays, other.weights().arrays)
@@ -380,10 +380,11 @@ def test_a_larger_penalty_keeps_the_policy_nearer() -> None:
     run = Run(surrogate="kl_fixed", num_epochs=10, learning_rate=0.01, kl_coef=1e-6)
     near = run.make_learner(kl_coef=30.0)
     rollouts = run.collect()
-    _, free_stats = run.learner.update(rollouts)
-    _, near_stats = near.update(rollouts)
-    assert free_stats["train/approx_kl"] > 1e-3
-    assert near_stats["train/approx_kl"] < 0.3 * free_stats["train/approx_kl"]
+    free_kl, near_kl = (
+        learner.update(rollouts)[1].scalars["train/approx_kl"] for learner in (run.learner, near)
+    )
+    assert free_kl > 1e-3
+    assert near_kl < 0.3 * free_kl
 
 
 @pytest.mark.parametrize("kind", ["multi-discrete action", "multi-binary action", "matrix action"])

@@ -13,6 +13,7 @@ from distpg.learner.learner import Learner
 from distpg.learner.on_policy import check_sound
 from distpg.records import Rollout
 from distpg.rollout.worker import RolloutWorker
+from tests.learner.runs import assert_same, assert_same_state
 
 
 @pytest.fixture
@@ -89,9 +90,14 @@ def test_an_update_that_blows_up_is_not_passed_on(
     played: tuple[Learner, list[Rollout]],
 ) -> None:
     learner, rollouts = played
+    before = learner.state()
     blown = dataclasses.replace(rollouts[0], rewards=np.full_like(rollouts[0].rewards, 1e30))
-    with pytest.raises(RunError, match="not finite"):
-        learner.update([blown, rollouts[1]])
+    weights, update = learner.update([blown, rollouts[1]])
+    assert update.rolled_back
+    assert_same(weights.arrays, before.policy.arrays)
+    assert_same_state(learner.snapshot(), before)
+    with pytest.raises(AnomalyError, match="not finite"):
+        learner.improve([blown, rollouts[1]])
 
 
 @pytest.mark.parametrize("algo", ["ppo", "reinforce"])
@@ -110,5 +116,6 @@ def test_what_an_env_does_after_its_last_episode_changes_nothing_even_if_it_is_n
     obs[beyond] = np.nan
     clean.update([rollout])
     spoilt.update([dataclasses.replace(rollout, obs={"obs": obs})])
+    assert clean.version == spoilt.version == 1
     for name, array in clean.weights().arrays.items():
         np.testing.assert_array_equal(array, spoilt.weights().arrays[name])

@@ -37,13 +37,14 @@ IMAGES: dict[str, Any] = {
 
 
 def step_of(run: Run, **settings: Any) -> tuple[np.ndarray, dict[str, float]]:
-    """Update a copy of the learner; return the policy's step [P], and the statistics."""
+    """Update a copy of the learner; return the policy's step [P], and the scalars."""
     learner = run.make_learner(**settings)
     learner.load(run.learner.state())
     before = learner.optimizer.parts["policy"][0].clone()
     rollouts = run.collect()
-    stats = learner.update(rollouts)[1]
-    return (learner.optimizer.parts["policy"][0] - before).numpy(), stats
+    _, update = learner.update(rollouts)
+    assert not update.rolled_back, update.scalars
+    return (learner.optimizer.parts["policy"][0] - before).numpy(), update.scalars
 
 
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1"])
@@ -53,7 +54,8 @@ def test_steps_that_are_accepted_gain_and_keep_to_the_kl(env_id: str) -> None:
     for _ in range(12):
         before, rollouts = run.learner.weights(), run.collect()
         samples, _ = seen(run.learner, rollouts)
-        weights, stats = run.learner.update(rollouts)
+        weights, update = run.learner.update(rollouts)
+        stats = update.scalars
         now = run.learner.policy.rebuild(run.learner.policy.parameters_at(samples.obs))
         kl = run.learner.policy.rebuild(samples.parameters).kl(now).mean()
         assert stats["train/approx_kl"] == pytest.approx(float(kl), rel=1e-3, abs=1e-7)
@@ -90,8 +92,10 @@ def test_a_step_that_no_length_of_holds_leaves_the_policy_bit_for_bit(
     def worse(*_: object) -> tuple[float, float]:
         return next(losses), 0.0
 
-    monkeypatch.setattr(trust_region, "measure", worse)
-    weights, stats = run.learner.update(run.collect())
+    monkeypatch.setattr(trust_region, "loss_and_kl", worse)
+    weights, update = run.learner.update(run.collect())
+    stats = update.scalars
+    assert not update.rolled_back
     assert_same(parameters(weights), parameters(before.policy))
     assert stats["gradient/step_accepted"] == stats["train/approx_kl"] == 0
     assert stats["gradient/line_search_steps"] == run.config.line_search_steps
@@ -141,7 +145,7 @@ def test_the_product_is_with_the_fisher_matrix_of_the_networks(
     expected = total @ vector / len(samples)
     for rows in (1000, 7):
         # in parts, too
-        monkeypatch.setattr(trust_region, "ROWS", rows)
+        monkeypatch.setattr(trust_region, "CHUNK_ROWS", rows)
         found = fisher_product(run.learner.policy, samples.obs, vector)
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-6)
 
@@ -210,7 +214,8 @@ def test_nothing_to_learn_from_is_no_step() -> None:
             dataclasses.replace(r, rewards=values.numpy()[:, 2 * r.slot : 2 * r.slot + 2].copy())
             for r in rollouts
         ]
-        weights, _ = run.learner.update(paid)
+        weights, update = run.learner.update(paid)
+        assert not update.rolled_back
         assert_same(parameters(weights), parameters(before))
 
 
@@ -220,4 +225,4 @@ def test_a_gradient_that_is_no_number_is_an_anomaly() -> None:
     with torch.no_grad():
         run.learner.optimizer.parts["critic"][0].fill_(math.nan)
     with pytest.raises(AnomalyError):
-        run.learner.update(rollouts)
+        run.learner.improve(rollouts)

@@ -158,15 +158,16 @@ def test_without_a_critic_there_are_no_values() -> None:
     assert len(list(model.parameters())) == len(list(model.policy.parameters()))
 
 
+@torch.inference_mode()
 def test_the_policy_normalizes_what_it_observes() -> None:
     policy = make_policy(VECTOR)
     obs = observe(VECTOR, batch_shape=(20, 2))
     policy.normalizer.merge(obs, torch.ones(20, 2, dtype=torch.bool))
-    flat = {name: leaf.flatten(0, 1) for name, leaf in obs.items()}
-    acting = ActingPolicy(policy, torch.zeros(40, 0)).outputs(
-        flat, torch.zeros(40, dtype=torch.bool)
+    _, outputs = ActingPolicy(policy, torch.zeros(40, 0)).act(
+        {name: leaf.flatten(0, 1).numpy() for name, leaf in obs.items()}, np.zeros(40, bool)
     )
-    chances = policy.distribution_of(acting).log_prob(torch.zeros(40, dtype=torch.int64))
+    acting = policy.distribution_of(torch.from_numpy(outputs))
+    chances = acting.log_prob(torch.zeros(40, dtype=torch.int64))
     actions = torch.zeros(20, 2, dtype=torch.int64)
     assert torch.equal(chances, policy(policy.normalizer(obs)).log_prob(actions).flatten())
     assert not torch.equal(chances, policy(obs).log_prob(actions).flatten())

@@ -14,6 +14,7 @@ from torch.testing import assert_close
 from distpg.learner import minibatches as visits
 from distpg.learner import trust_region
 from distpg.learner.minibatches import Samples, chunks, minibatches
+from distpg.learner.objective import log_ratio
 from distpg.learner.sequences import network_inputs, number_sequences
 from distpg.learner.trust_region import fisher_product
 from distpg.policy.recurrent import RECURRENT_STATE, SEQUENCE, Recurrent
@@ -143,12 +144,12 @@ def test_a_large_batch_is_gone_through_in_chunks_of_whole_sequences(
     def found() -> list[Tensor]:
         return [
             fisher_product(policy, samples.obs, vector),
-            learner.log_ratio(samples),
+            log_ratio(policy, samples),
             policy.parameters_at(samples.obs),
         ]
 
     whole = found()
-    monkeypatch.setattr(trust_region, "ROWS", 7)
+    monkeypatch.setattr(trust_region, "CHUNK_ROWS", 7)
     monkeypatch.setattr(visits, "CHUNK", 7)
     for one, other in zip(whole, found(), strict=True):
         assert_close(one, other, rtol=1e-4, atol=1e-6)
@@ -216,6 +217,7 @@ def test_a_sequences_length_changes_the_gradient_by_truncation_alone(kind: str) 
     with torch.no_grad():
         for parameter in run.learner.model.parameters():
             parameter.normal_(generator=torch.Generator().manual_seed(0)).mul_(0.5)
+    run.learner.published = run.learner.snapshot()
     batch = Batch.join(run.collect(), run.learner.device)
     assert not batch.valid.all()
     full = through_time(run, batch)

@@ -18,6 +18,7 @@ from distpg.proof.scene import rollout_of, tabular_policy
 from distpg.proof.solver import Episode, Game, Solver
 from distpg.records import Batch, Rollout
 from distpg.spaces import MASK, ActionSpec, Leaf, ObsSpec
+from tests.learner.runs import targets_of
 
 PLACE = Leaf("obs", (), (), "int64", "categories", sizes=(8,), starts=(0,))
 ALLOWED = Leaf(MASK, (MASK,), (2,), "int8", "mask")
@@ -31,7 +32,7 @@ CASES = [
 
 
 def make_learner(masked: bool, **settings: Any) -> Learner:
-    config: Config = Config(
+    config = Config(
         algo="reinforce",
         num_workers=0,
         num_slots=1,
@@ -99,7 +100,7 @@ def test_the_mean_gradient_over_all_episodes_is_that_of_the_expected_return(
             total += by_nature * float(own)
             expected_return = expected_return + by_nature * own * sum(episode.rewards)
             samples, trajectories = learner.observe(Batch.join([rollout], learner.device))
-            found = policy_gradient(learner, samples, learner.credit(samples, trajectories))
+            found = policy_gradient(learner, samples, targets_of(learner, samples, trajectories))
             for name, gradient in found.items():
                 mean[name] = mean[name] + by_nature * own.detach() * gradient
         exact = torch.autograd.grad(expected_return, list(names.values()))

@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from distpg.config.config import Config, hints
+from distpg.config.config import hints
 from distpg.errors import InputError
 from distpg.gradient import advantages, baselines, losses
 from distpg.gradient.trajectories import Trajectories
-from distpg.learner import learner
+from distpg.learner import objective
 from distpg.proof import gradients
 from distpg.proof.estimators import (
     PLAIN,
@@ -31,6 +31,7 @@ from distpg.proof.estimators import (
 )
 from distpg.proof.scene import Scene
 from distpg.proof.verify import verify
+from tests.settings import config_of
 
 ROOT = Path(__file__).parents[2]
 TO_GO: dict[str, Any] = {"advantage": "reward_to_go", "baseline": "none", **PLAIN}
@@ -185,7 +186,7 @@ def without_a_number(psi: Tensor) -> Tensor:
 def test_fault_advantages_that_are_normalized_wrongly(
     monkeypatch: pytest.MonkeyPatch, wrong: Callable[[Tensor], Tensor], average: str
 ) -> None:
-    monkeypatch.setattr(learner, "normalize", wrong)
+    monkeypatch.setattr(objective, "normalize", wrong)
     found = reasons(TO_GO | {"normalize_advantages": True, "loss_average": average})
     assert "differs from the scaled plain one" in found
 
@@ -231,7 +232,7 @@ def test_the_combinations_are_all_that_the_configuration_allows() -> None:
         choices("advantage"), (2, "inf"), choices("baseline")
     ):
         try:
-            Config(advantage=advantage, bootstrap_steps=steps, baseline=baseline)
+            config_of({"advantage": advantage, "bootstrap_steps": steps, "baseline": baseline})
         except InputError:
             continue
         allowed.add((advantage, steps if advantage == "n_step" else None, baseline))

@@ -10,9 +10,9 @@ from distpg.seeding import RNG, rng_seeds
 keys = st.tuples(*[st.integers(0, 2**32 - 1)] * 3)
 
 
-@given(stream=st.sampled_from(RNG), key=keys)
-def test_the_same_key_gives_the_same_seeds(stream: RNG, key: tuple[int, ...]) -> None:
-    assert rng_seeds(stream, *key, count=3) == rng_seeds(stream, *key, count=3)
+@given(rng=st.sampled_from(RNG), key=keys)
+def test_the_same_key_gives_the_same_seeds(rng: RNG, key: tuple[int, ...]) -> None:
+    assert rng_seeds(rng, *key, count=3) == rng_seeds(rng, *key, count=3)
 
 
 @given(first=keys, second=keys)
@@ -25,15 +25,13 @@ def test_different_keys_give_different_seeds(
 
 def test_each_part_of_a_key_counts_and_so_does_its_place() -> None:
     drawn = [
-        rng_seeds(stream, *key)[0]
-        for stream in RNG
-        for key in itertools.product(range(3), repeat=4)
+        rng_seeds(rng, *key)[0] for rng in RNG for key in itertools.product(range(3), repeat=4)
     ]
     assert len(set(drawn)) == len(drawn)
 
 
-def test_streams_of_the_same_key_differ() -> None:
-    assert len({rng_seeds(stream, 7, 0, 0)[0] for stream in RNG}) == len(RNG)
+def test_generators_of_the_same_key_differ() -> None:
+    assert len({rng_seeds(rng, 7, 0, 0)[0] for rng in RNG}) == len(RNG)
 
 
 @given(key=keys)
