@@ -288,7 +288,9 @@ class ToldOfAll(CartPoleVectorEnv):
 def test_a_mask_that_a_vector_implementation_tells_in_its_info_is_not_ignored() -> None:
     gym.register("ToldOfAll-v0", vector_entry_point="tests.envs.test_masks:ToldOfAll")
     try:
-        with pytest.raises(InputError, match="ToldOfAll-v0: its vector implementation has an action_mask"):
+        with pytest.raises(
+            InputError, match="ToldOfAll-v0: its vector implementation has an action_mask"
+        ):
             check_env(find_env("ToldOfAll-v0", {}), 60)
     finally:
         gym.registry.pop("ToldOfAll-v0")
