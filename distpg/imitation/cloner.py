@@ -78,10 +78,10 @@ class Cloner(TrainState):
         batches, fresh = [*self.batches, batch], int(batch.valid.sum())
         # the recurrent state in this batch may continue from those before
         context = batches if self.policy.recurrent_state_size else [batch]
-        scalars = self.agreement(self.gather(context), fresh)
+        scalars = self.agreement(self.gather_labels(context), fresh)
         obs = {name: leaf[:-1] for name, leaf in batch.obs.items()}
         self.policy.normalizer.merge(obs, batch.valid)
-        labels = self.gather(batches)
+        labels = self.gather_labels(batches)
         prepare_s = time.perf_counter() - began
         scalars |= self._fit(labels)
         on_policy.check_update_finite(scalars, self.version, finite=self.optimizer.finite())
@@ -91,7 +91,7 @@ class Cloner(TrainState):
         return Update(scalars, prepare_s=prepare_s)
 
     @torch.no_grad()
-    def gather(self, batches: Sequence[Batch]) -> Labels:
+    def gather_labels(self, batches: Sequence[Batch]) -> Labels:
         """Return the labels of all batches, with the inputs of the current networks.
 
         The recurrent state is recomputed, since the recorded one is of older weights or of the

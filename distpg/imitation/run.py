@@ -118,7 +118,7 @@ class Imitation(Plan):
         if result["evaluation"] is not None:
             parts.append(f"evaluation {result['evaluation']:.1f}")
         if result["expert_return"] is not None:
-            parts.append(f"the expert's own episodes {result['expert_return']:.1f}")
+            parts.append(f"expert return {result['expert_return']:.1f}")
         return "; ".join([*parts, f"{result['wall_s']:.1f} s"])
 
     def resume_hint(self, *changes: str) -> str:

@@ -1,6 +1,7 @@
 """Verify an estimator against theory: its exact expectation, and samples of workers and learner."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -86,20 +87,11 @@ def verify(estimator: Estimator) -> EstimatorReport:
     exact = moments(estimator)
     bias = float((exact.mean - truth).norm() / truth.norm())
     cosine = float(torch.cosine_similarity(exact.mean, truth, dim=0))
-    theory = None
-    reasons: list[str] = []
     expected = expectation(estimator.plain).flatten()
-    distance = float((moments(estimator.plain).mean - expected).norm())
-    if not distance < TOLERANCE:
-        reasons.append(f"the expectation differs from theory by {distance:.2g}")
-    if estimator.is_scaled:
-        off = float((exact_gradients(estimator) - scaled_gradients(estimator)).abs().max())
-        if not off < SCALED_TOLERANCE:
-            reasons.append(f"a batch's gradient differs from the scaled plain one by {off:.2g}")
-        if not cosine > MIN_COSINE:
-            reasons.append(f"the expectation has the wrong direction: cosine {cosine:.3f}")
-    else:
+    theory = None
+    if not estimator.is_scaled:
         theory = float((expected - truth).norm() / truth.norm())
+    reasons = list(check_expectation(estimator, expected, cosine))
 
     batches = math.ceil(min(MAX_BATCHES, exact.noise / (0.95 * MAX_STANDARD_ERROR) ** 2))
     sampled = sampled_gradients(estimator, batches)
@@ -132,6 +124,25 @@ def verify(estimator: Estimator) -> EstimatorReport:
         reduction=reinforce_noise(estimator.scene) / exact.noise,
         batches=batches,
     )
+
+
+def check_expectation(estimator: Estimator, expected: Tensor, cosine: float) -> Iterator[str]:
+    """Yield how the exact gradients differ from theory.
+
+    Args:
+        estimator: The estimator.
+        expected: [P] its expectation by theory, without scaling.
+        cosine: Between its exact expectation and the true gradient.
+    """
+    distance = float((moments(estimator.plain).mean - expected).norm())
+    if not distance < TOLERANCE:
+        yield f"the expectation differs from theory by {distance:.2g}"
+    if estimator.is_scaled:
+        off = float((exact_gradients(estimator) - scaled_gradients(estimator)).abs().max())
+        if not off < SCALED_TOLERANCE:
+            yield f"a batch's gradient differs from the scaled plain one by {off:.2g}"
+        if not cosine > MIN_COSINE:
+            yield f"the expectation has the wrong direction: cosine {cosine:.3f}"
 
 
 def reinforce_noise(scene: Scene) -> float:

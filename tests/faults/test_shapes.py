@@ -54,7 +54,7 @@ class Odd(Faulty):
 def test_an_odd_observation_ends_the_run_with_the_env_and_what_its_space_is(
     callers_ray: None, kind: str, num_workers: int, tmp_path: Path
 ) -> None:
-    said = r"<Odd>, env \d: the observation was .*, where its space is Box\(-inf, inf, \(2,\)"
+    said = r"<Odd>, env \d: the observation was .*, but its space is Box\(-inf, inf, \(2,\)"
     with pytest.raises(RunError, match=said) as caught:
         run(tmp_path / "run", Odd, num_workers=num_workers, env_kwargs=fault(tmp_path, kind, 41))
     assert (tmp_path / "fired").exists()

@@ -475,10 +475,10 @@ BAD: list[tuple[Any, dict[str, Any], list[str]]] = [
     (type, {}, ["<type>", "finite numbers"]),
     (on_cartpole, {"dagger_rounds": -1}, ["--dagger-rounds: -1"]),
     (on_cartpole, {"expert_rounds": 0}, ["--expert-rounds: 0", "--dagger-rounds"]),
-    ("tests.imitation.experts:NO_FUNCTION", {}, ["NO_FUNCTION", "no function"]),
+    ("tests.imitation.experts:NO_FUNCTION", {}, ["NO_FUNCTION", "not a function"]),
     ("tests.imitation.experts:missing", {}, ["experts:missing", "has no missing"]),
     ("no_such_module:act", {}, ["no_such_module:act", "No module named"]),
-    ("nowhere", {}, ["'nowhere'", "no run directory", "module:function", "dataset"]),
+    ("nowhere", {}, ["'nowhere'", "not a run directory", "module:function", "dataset"]),
 ]
 
 

@@ -105,7 +105,7 @@ def test_a_students_memory_is_worked_out_anew_and_goes_on_from_round_to_round() 
     student = Cloner(run.config, envs.obs_spec, envs.action_spec, num_rounds=3)
     rounds = played(run, 3)
     batches = [Batch.join(rollouts, student.device) for rollouts in rounds]
-    labels = student.gather(batches)
+    labels = student.gather_labels(batches)
     with torch.no_grad():
         modes = student.policy(labels.obs).mode().numpy()
         columns = [
