@@ -10,7 +10,7 @@ from distpg.config.config import Config
 from distpg.envs.make import find_env
 from distpg.errors import AnomalyError, RunError
 from distpg.learner.learner import Learner
-from distpg.learner.on_policy import check_sound
+from distpg.learner.on_policy import check_update_finite
 from distpg.records import Rollout
 from distpg.rollout.worker import RolloutWorker
 from tests.learner.runs import assert_same, assert_same_state
@@ -79,11 +79,11 @@ def test_a_single_sample_of_another_policy_is_refused_whatever_minibatch_it_is_i
 @pytest.mark.parametrize("tag", ["train/loss", "gradient/norm"])
 def test_a_loss_or_a_norm_that_is_no_number_is_refused(tag: str, value: float) -> None:
     sound = {"train/loss": 1.0, "gradient/norm": 2.0}
-    check_sound(sound, 7, finite=True)
+    check_update_finite(sound, 7, finite=True)
     with pytest.raises(AnomalyError, match=f"update 7: {tag} is not finite"):
-        check_sound({**sound, tag: value}, 7, finite=True)
+        check_update_finite({**sound, tag: value}, 7, finite=True)
     with pytest.raises(AnomalyError, match="update 7: a parameter is not finite"):
-        check_sound(sound, 7, finite=False)
+        check_update_finite(sound, 7, finite=False)
 
 
 def test_an_update_that_blows_up_is_not_passed_on(

@@ -32,7 +32,7 @@ class Learned:
         """Take a step along given gradients, None for a part to hold; return all parameters."""
         loss = torch.tensor(weight) @ self.model["weight"]
         if bias is None:
-            with self.optimizer.holding("bias"):
+            with self.optimizer.freezing("bias"):
                 loss.backward()
                 self.norm = float(self.optimizer.step(max_norm))
         else:
@@ -84,7 +84,7 @@ def test_a_part_that_is_held_stays_while_others_move_and_goes_on_afterwards(name
 
 def test_a_part_that_was_held_before_a_block_is_held_after_it() -> None:
     learned = Learned("plain sgd")
-    learned.optimizer.held = {"bias"}
+    learned.optimizer.frozen = {"bias"}
     assert learned.step((8.0, 0.0), None) == [0, -2, 0]
     assert learned.step((8.0, 0.0), 1.0) == [-1, -2, 0]
 

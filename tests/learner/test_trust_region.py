@@ -173,7 +173,7 @@ def test_an_encoder_that_is_shared_moves_with_the_policy_alone() -> None:
 def test_the_critic_takes_its_steps_by_the_optimizer_and_the_policy_none() -> None:
     run = Run(**TRPO)
     run.iterate()
-    kept = run.learner.optimizer.kept
+    kept = run.learner.optimizer.state
     assert not any(array.any() for array in kept["policy"].values())
     # one with the policy's, then the epochs of its own, in minibatches of 64
     steps = 1 + run.config.value_epochs * math.ceil(run.learner.trained_steps / 64)
