@@ -153,11 +153,11 @@ class RunDir:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 file.seek(0)
-                owner = file.read().strip() or "another process"
+                pid = file.read().strip()
                 file.close()
+                owner = f"process {pid}" if pid else "another process"
                 raise InputError(
-                    f"--run-dir: {self.path} is being written by process {owner}; wait for it, or "
-                    "stop it"
+                    f"--run-dir: {self.path} is being written by {owner}; wait for it, or stop it"
                 ) from None
             # the previous owner may have removed the file since it was opened
             if path.exists() and os.fstat(file.fileno()).st_ino == path.stat().st_ino:
