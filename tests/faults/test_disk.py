@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from distpg.run.loading import load_newest
 
 from distpg import Config, InputError, RunError, evaluate, load_policy, resume, train
 from distpg.cli import main
@@ -27,6 +26,7 @@ from distpg.run.checkpoint import (
     save_checkpoint,
 )
 from distpg.run.directory import RunDir, write_atomically
+from distpg.run.loading import load_newest
 from tests.faults.injection import Faulty, FaultyWithState
 from tests.faults.test_processes import SHAPE
 from tests.iterations import iteration_of
