@@ -1,5 +1,6 @@
 """Figures of README.md and of the recipes are those of benchmarks/results/."""
 
+import json
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -53,16 +54,28 @@ def test_a_run_that_ends_elsewhere_is_reported() -> None:
     assert problem == "cartpole-ppo, seed 3: env_steps is 57105, results/ has 56085"
 
 
-def test_seconds_of_another_day_are_dated(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("later", "text"),
+    [
+        ({}, "1 of 2 seeds, 56k to 64k env steps, 15 to 17 s (2026-11-21)"),
+        (
+            {"date": "2026-11-28"},
+            "1 of 2 seeds, 56k to 64k env steps (2026-11-28), 15 to 17 s (2026-11-21)",
+        ),
+    ],
+)
+def test_seconds_of_another_day_have_their_own_date(
+    later: dict[str, str], text: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     runs = [
         {"stop_reason": "solved", "env_steps": 56_085, "wall_s": 15.4},
         {"stop_reason": "total_steps", "env_steps": 64_227, "wall_s": 16.8},
     ]
     content = {"date": "2026-11-21", "runs": runs}
-    monkeypatch.setattr(figures, "load", lambda name: content)
-    assert solved("any") == "1 of 2 seeds, 56k to 64k env steps, 15 to 17 s (2026-11-21)"
-    monkeypatch.setattr(figures, "load", lambda name: {**content, "date": "B", "timing": content})
-    assert solved("any") == "1 of 2 seeds, 56k to 64k env steps (B), 15 to 17 s (2026-11-21)"
+    saved = {**content, **later, "timing": content} if later else content
+    (tmp_path / "learning-any.json").write_text(json.dumps(saved))
+    monkeypatch.setattr(figures, "FOLDER", tmp_path)
+    assert solved("any") == text
 
 
 def test_returns_are_given_with_their_range() -> None:
