@@ -9,7 +9,7 @@ help:  ## list the targets
 setup: .venv/ready  ## create .venv with everything that distpg and its tests need
 
 .venv/ready: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "distpg needs Python 3.11 or newer; give one: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "distpg needs Python 3.11 or newer; name one: make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
@@ -20,7 +20,7 @@ train: setup  ## train PPO on CartPole-v1 until it is solved
 test: setup  ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-faults: setup  ## run the fault tests, also those that take long
+test-faults: setup  ## run the fault tests, including the slow ones
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests/faults -m '$(FAULTS)'
 
 lint: setup  ## check style and spelling
@@ -28,7 +28,7 @@ lint: setup  ## check style and spelling
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
 
-format: setup  ## put the code into the house style
+format: setup  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -39,16 +39,19 @@ bench: setup  ## measure training speed on this machine
 	$(BIN)/python -m benchmarks.throughput
 	@test ! -e .venv-peers/ready || $(BIN)/python -m benchmarks.races halfcheetah pong --runs 1 --no-save
 
-soak: setup  ## train for minutes while processes are killed at random, beside the same run left alone
+figures: setup  ## train the short recipes again; compare them and README.md with benchmarks/results
+	$(BIN)/python -m benchmarks.figures
+
+soak: setup  ## train for minutes while processes are killed at random, beside the same run undisturbed
 	$(BIN)/python -m benchmarks.soak
 
-peers: .venv-peers/ready  ## create .venv-peers with what `python -m benchmarks.races` races
+peers: .venv-peers/ready  ## create .venv-peers with the libraries that `python -m benchmarks.races` compares with
 
 .venv-peers/ready: benchmarks/peers/requirements.txt
 	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --quiet --requirement benchmarks/peers/requirements.txt
 	@touch $@
 
-check: lint types test  ## all that a change has to pass
+check: lint types test  ## everything that a change must pass
 
-.PHONY: help setup train test test-faults lint format types bench soak peers check
+.PHONY: help setup train test test-faults lint format types bench figures soak peers check

@@ -6,7 +6,7 @@
 Each side is a process of its own, as its user would start it. Sides take turns within a run, and a
 run is a seed; ratios are of medians, distpg's over the peer's. A rate is that of the median
 iteration, so what the first updates take (a compilation, say) is not in it; `over_median_s` says
-what all iterations took beyond it. Keeps results/races-NAME.json; `python -m benchmarks.figure`
+what all iterations took beyond it. Keeps results/races-NAME.json; `python -m benchmarks.race_chart`
 draws them.
 """
 

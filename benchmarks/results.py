@@ -19,19 +19,28 @@ PACKAGES = ("torch", "numpy", "ray", "gymnasium")
 
 
 def hardware() -> dict[str, Any]:
-    """Say how and on what the figures were measured."""
+    """Return how and on what the figures were measured."""
     return {
         "command": " ".join(["python -m benchmarks." + Path(sys.argv[0]).stem, *sys.argv[1:]]),
         "date": time.strftime("%Y-%m-%d"),
         "machine": platform.platform(),
+        "cpu": cpu(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "versions": dict(installed()),
     }
 
 
+def cpu() -> str:
+    """Name the type of CPU, which the last bits of a result depend on."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text().splitlines() if file.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
+
+
 def installed() -> Generator[tuple[str, str]]:
-    """Name the versions of the packages that are there."""
+    """List the versions of the installed packages."""
     for package in PACKAGES:
         try:
             yield package, metadata.version(package)
@@ -40,19 +49,19 @@ def installed() -> Generator[tuple[str, str]]:
 
 
 def train_command(flags: list[str]) -> list[str]:
-    """Spell a training run; `environment` goes with it."""
+    """Return the command of a training run, to be run in `environment()`."""
     return [sys.executable, str(ROOT / "launch.py"), "train", "--quiet", *flags]
 
 
 def environment() -> dict[str, str]:
-    """Let a run's processes, Ray's too, import the modules of this folder."""
+    """Return an environment in which a run, and Ray's processes, can import this folder."""
     path = os.environ.get("PYTHONPATH")
     return os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *([path] if path else [])])}
 
 
 @contextmanager
 def trained(flags: list[str]) -> Generator[Path]:
-    """Train once, in a process of its own; have the run's directory within the block."""
+    """Context manager: train once, in a subprocess, and yield the run directory."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         command = train_command([*flags, "--run-dir", str(run)])
@@ -61,12 +70,12 @@ def trained(flags: list[str]) -> Generator[Path]:
 
 
 def run_recipe(recipe: str, seed: int, flags: list[str]) -> dict[str, Any]:
-    """Train once, in a process of its own; return the run's result."""
+    """Train once, in a subprocess; return its `result.json`."""
     with trained(["--config", recipe, "--seed", str(seed), *flags]) as run:
         return json.loads((run / "result.json").read_text())
 
 
 def save(name: str, content: dict[str, Any]) -> None:
-    """Keep figures in benchmarks/results/NAME.json."""
+    """Save figures in benchmarks/results/NAME.json."""
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")

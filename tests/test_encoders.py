@@ -27,7 +27,7 @@ from tests.test_cli import ROOT
 
 DOCS = (ROOT / "docs" / "encoders.md").read_text("utf-8")
 PROGRAMS = re.findall(r"```python\n(.*?)```", DOCS, re.DOTALL)
-COMMANDS = re.findall(r"^python launch\.py (.*)$", DOCS, re.MULTILINE)
+COMMANDS = re.findall(r"^distpg (.*)$", DOCS, re.MULTILINE)
 MINIGRID = """
 import gymnasium
 

@@ -1,4 +1,6 @@
-"""The loop's two partners as Ray actors: the driver passes references and small statistics on.
+"""How workers and learner run as Ray actors, and how lost ones are replaced.
+
+Knows nothing of losses or run directories; the driver passes on references and statistics only.
 
     driver             learner              workers
       | collect(weights ref) ------------------->|   each fetches the weights
@@ -7,6 +9,6 @@
       |<- weights, state refs, |                 |
       |            statistics -|                 |
 
-A method's return value is owned by the driver, so it outlives the actor that made it: what a
-process knew is there when another takes its place.
+A method's return value is owned by the driver, so it outlives the actor that made it: a
+replacement process is restored from the last state that the driver owns.
 """

@@ -1,4 +1,7 @@
-"""The world: one door to gymnasium's, ALE's and the user's environments, and a game of our own."""
+"""How any environment becomes one vector env, its faults guarded; and a game solved exactly.
+
+Knows nothing of policies, rollouts or Ray.
+"""
 
 import gymnasium as gym
 

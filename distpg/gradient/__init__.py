@@ -1,1 +1,4 @@
-"""The mathematics: pure functions on tensors."""
+"""How a step is credited, and what is maximized: pure functions of tensors.
+
+Knows nothing of policies, environments, files or Ray.
+"""

@@ -1,4 +1,4 @@
-"""The proof: each estimator, as workers and learner compute it, against its exact expectation.
+"""Whether each estimator, as workers and learner compute it, has its exact expectation.
 
-Played on DiamondHill by a tabular softmax policy.
+Runs on DiamondHill with a tabular softmax policy; its theory shares no code with the learner.
 """

@@ -1,1 +1,4 @@
-"""What a run tells while it trains."""
+"""What a run reports while it trains: progress, seconds, faults, evaluations, TensorBoard.
+
+Changes nothing that it observes, and knows nothing of checkpoints or Ray.
+"""

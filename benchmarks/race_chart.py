@@ -1,6 +1,6 @@
 """Draw the races that are kept in results/: how many times as fast as a peer distpg is.
 
-python -m benchmarks.figure --output docs/races.png
+python -m benchmarks.race_chart --output docs/races.png
 """
 
 import argparse
