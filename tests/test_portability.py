@@ -16,7 +16,7 @@ import ray
 from ray._private import ray_constants, services, utils, worker
 from ray._private.node import Node
 
-from distpg import Config, InputError
+from distpg import Config, InputError, RunError
 from distpg.actors import cluster, head
 from distpg.actors.ray_internals import (
     TESTED,
@@ -207,6 +207,16 @@ def test_a_local_ray_beyond_loopback_is_shut_down(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(InputError, match=r"listens on 10\.0\.0\.7:6379"), session:
         calls.append("used")
     assert calls == ["init", "shutdown"]
+
+
+def test_a_local_ray_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def time_out(**_: object) -> None:
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "init", time_out)
+    session = cluster.local_ray(Config(num_workers=1), no_op)
+    with pytest.raises(RunError, match="did not start: Exception: The current node"), session:
+        pass
 
 
 def test_loopback_is_asked_for_within_the_block_only(monkeypatch: pytest.MonkeyPatch) -> None:

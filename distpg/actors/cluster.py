@@ -15,7 +15,7 @@ from distpg.actors.ray_internals import check_loopback, on_loopback, patched_ray
 from distpg.config.config import Config
 from distpg.doctor import facts
 from distpg.envs.make import EnvSource
-from distpg.errors import InputError, describe
+from distpg.errors import InputError, RunError, describe
 from distpg.signals import held_back
 
 QUIET = {
@@ -99,6 +99,7 @@ def local_ray(config: Config, say: Callable[[str], None]) -> Generator[None]:
     Raises:
         InputError: this machine has too little memory, or the installed Ray version cannot be
             restricted to loopback.
+        RunError: Ray's processes did not start.
     """
     import ray
 
@@ -116,13 +117,30 @@ def local_ray(config: Config, say: Callable[[str], None]) -> Generator[None]:
         try:
             # an interrupted start would leave processes behind
             with held_back():
-                # enough logical CPUs to schedule every process, however many cores there are
-                ray.init(address="local", num_cpus=wanted, include_dashboard=False, **SILENT)
+                start_ray(wanted)
                 stack.callback(agents_guard().communicate)
             check_loopback(ray.get_runtime_context().gcs_address)
             yield
         finally:
             ray.shutdown()
+
+
+def start_ray(num_cpus: int) -> None:
+    """Start a local Ray instance with that many logical CPUs, however many cores there are.
+
+    Raises:
+        RunError: its processes did not start.
+    """
+    import ray
+
+    try:
+        ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, **SILENT)
+    except Exception as error:
+        # Ray raises a plain Exception at its timeout
+        raise RunError(
+            f"the local Ray instance did not start: {describe(error)}; run the doctor command to "
+            "check this machine"
+        ) from error
 
 
 def agents_guard() -> "subprocess.Popen[bytes]":
