@@ -13,6 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from distpg.doctor.facts import cores
+
 FOLDER = Path(__file__).parent / "results"
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("torch", "numpy", "ray", "gymnasium")
@@ -25,7 +27,7 @@ def hardware() -> dict[str, Any]:
         "date": time.strftime("%Y-%m-%d"),
         "machine": platform.platform(),
         "cpu": cpu(),
-        "cores": os.cpu_count(),
+        "cores": cores(),
         "python": platform.python_version(),
         "versions": dict(installed()),
     }

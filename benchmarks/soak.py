@@ -240,6 +240,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-save", action="store_true", help="print the figures alone")
     options = parser.parse_args()
+    if not Path("/proc/self/fd").exists():
+        print("there is no /proc/PID/fd here; Linux has it")
+        sys.exit(2)
     flags = ["--phase-timeout", options.phase_timeout, "--seed", str(options.seed)]
     sides: dict[str, dict[str, Any]] = {}
     for name, every_s in (("left alone", None), ("disturbed", options.every)):

@@ -1,19 +1,21 @@
-"""The Ray that a run uses: the caller's, a cluster that it joins, or one of its own on loopback."""
+"""Connect a run to Ray: the caller's, a cluster that it joins, or a local instance on loopback."""
 
 import logging
 import os
 import secrets
 import subprocess
 from collections.abc import Callable, Generator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import psutil
 
 from distpg.actors.head import monitoring, ping
+from distpg.actors.ray_internals import check_loopback, on_loopback, patched_ray, running_cluster
 from distpg.config.config import Config
+from distpg.doctor import facts
 from distpg.envs.make import EnvSource
-from distpg.errors import InputError, format_error
+from distpg.errors import InputError, RunError, format_error
 from distpg.signals import defer_signals
 
 QUIET = {
@@ -24,23 +26,20 @@ QUIET = {
 SILENT: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
 AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-"""With this, Ray on Linux behaves as on Windows and macOS: every socket is on 127.0.0.1."""
-PROCESS_BYTES = 150e6
-"""Memory of a process that has imported what it acts with, before it does anything."""
-FORGETFUL = {"RAY_task_events_report_interval_ms": "0"}
-"""Ray would remember the last 100,000 calls of actors, 11 MB more for every 1,000 iterations."""
-SERVICES = ("start_monitor", "start_log_monitor", "start_api_server")
-"""Autoscaler, forwarding of logs, dashboard server: of no use to a Ray of our own, and three Python
-processes, most of a second."""
+"""Makes Ray on Linux behave as on Windows and macOS: every socket is on 127.0.0.1."""
+NO_TASK_EVENTS = {"RAY_task_events_report_interval_ms": "0"}
+"""By default Ray keeps the last 100,000 actor calls, 11 MB more per 1,000 iterations."""
 TOKEN = {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
-"""Without a token of our own, Ray would leave one in the home folder for later clusters."""
+"""Without a token Ray would write one to the home folder, for later clusters."""
+PROCESS_BYTES = 150e6
+"""Memory of a process that has imported what it needs to act, before it does anything."""
 
 
 def check_travels(source: EnvSource) -> None:
-    """Refuse an environment that no other process can be given.
+    """Check that the environment can be sent to other processes.
 
     Raises:
-        InputError: names what of it cannot be pickled.
+        InputError: it cannot be pickled; the message names the part.
     """
     from ray import cloudpickle
 
@@ -49,12 +48,12 @@ def check_travels(source: EnvSource) -> None:
     except Exception as error:
         raise InputError(
             f"--env-id: {source.name} cannot be sent to a worker: {format_error(error)}; make it "
-            "of picklable objects, or use --num-workers 0"
+            "from picklable parts, or use --num-workers 0"
         ) from error
 
 
 def cluster_address(config: Config) -> str | None:
-    """Return the cluster to join, or None for a Ray of our own.
+    """Return the address of the cluster to join, or None for a local Ray instance.
 
     Raises:
         InputError: it is a Ray Client address.
@@ -63,155 +62,160 @@ def cluster_address(config: Config) -> str | None:
     if address and address.startswith("ray://"):
         raise InputError(
             f"--address: {address} is Ray Client, which would send every rollout through this "
-            "process; start the command on a machine of the cluster with --address auto"
+            "process; start the command on a node of the cluster with --address auto"
         )
     return address
 
 
 @contextmanager
 def ray_session(config: Config, say: Callable[[str], None]) -> Generator[None]:
-    """Have Ray running within the block, and as it was found afterwards.
+    """Context manager: a connection to Ray; afterwards Ray is as it was before.
 
     Raises:
-        InputError: the cluster cannot be joined, or has less than the run asks for.
+        InputError: the cluster cannot be joined or lacks resources, or the installed Ray version
+            cannot be restricted to loopback.
     """
     address = cluster_address(config)
-    with environment(QUIET), signals_left_alone():
+    with environment(QUIET), ExitStack() as stack:
         import ray
 
-        if ray.is_initialized():
-            if config.address is not None:
-                raise InputError(
-                    f"--address: {config.address}, but this program has started Ray already; "
-                    "leave it out to use that one"
-                )
-            _check_resources(config)
-            with monitoring(ray.get_runtime_context().gcs_address):
-                yield
-            return
-        from ray._private import worker
-
-        session = own_ray(config, say) if address is None else joined_ray(address)
-        # at length of each process that died, also where nothing is to be printed
-        with changed(worker, print_to_stdstream=nothing), session:
-            _check_resources(config)
-            with monitoring(ray.get_runtime_context().gcs_address):
-                yield
+        if not ray.is_initialized():
+            session = local_ray(config, say) if address is None else joined_ray(address, say)
+            stack.enter_context(session)
+        elif config.address is not None:
+            raise InputError(
+                f"--address: {config.address}, but this program has already started Ray; omit "
+                "--address to use that instance"
+            )
+        check_resources(config)
+        stack.enter_context(monitoring(ray.get_runtime_context().gcs_address))
+        yield
 
 
 @contextmanager
-def own_ray(config: Config, say: Callable[[str], None]) -> Generator[None]:
-    """Start a Ray on loopback with as many logical CPUs as the run asks for."""
-    import ray
-    from ray._private import ray_constants
-    from ray._private.node import Node
+def local_ray(config: Config, say: Callable[[str], None]) -> Generator[None]:
+    """Context manager: a Ray instance on loopback, with a logical CPU per process of the run.
 
-    wanted, cores = config.num_workers + 1, os.cpu_count() or 1
-    needed, memory = wanted * PROCESS_BYTES / 1e9, psutil.virtual_memory().total / 1e9
+    Raises:
+        InputError: this machine has too little memory, or the installed Ray version cannot be
+            restricted to loopback.
+        RunError: Ray's processes did not start.
+    """
+    import ray
+
+    wanted, cores = config.num_workers + 1, facts.cores()
+    needed, memory = wanted * PROCESS_BYTES / 1e9, facts.memory() / 1e9
     if needed > memory:
         raise InputError(
-            f"--num-workers: {config.num_workers} workers and a learner need {needed:.0f} GB of "
-            f"memory at least; this machine has {memory:.0f} GB"
+            f"--num-workers: {config.num_workers} workers and a learner need at least "
+            f"{needed:.0f} GB of memory; this machine has {memory:.0f} GB"
         )
     if wanted > cores:
         say(f"{config.num_workers} workers and a learner share {cores} cores")
-    # Ray has read the variable already if it was imported before
-    loopback = changed(ray_constants, ENABLE_RAY_CLUSTER=False)
-    with environment(LOOPBACK | TOKEN | FORGETFUL), loopback, ExitStack() as stack:
+    variables = environment(LOOPBACK | TOKEN | NO_TASK_EVENTS)
+    with variables, on_loopback(), patched_ray(say), ExitStack() as stack:
         try:
-            # logical CPUs: a worker that is never scheduled would only be waited for
-            with defer_signals(), changed(Node, **dict.fromkeys(SERVICES, nothing)):
-                ray.init(address="local", num_cpus=wanted, include_dashboard=False, **SILENT)
+            # an interrupted start would leave processes behind
+            with defer_signals():
+                start_ray(wanted)
                 stack.callback(agents_guard().communicate)
+            check_loopback(ray.get_runtime_context().gcs_address)
             yield
         finally:
             ray.shutdown()
 
 
+def start_ray(num_cpus: int) -> None:
+    """Start a local Ray instance with that many logical CPUs, however many cores there are.
+
+    Raises:
+        RunError: its processes did not start.
+    """
+    import ray
+
+    try:
+        ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, **SILENT)
+    except Exception as error:
+        # Ray raises a plain Exception at its timeout
+        raise RunError(
+            f"the local Ray instance did not start: {format_error(error)}; run the doctor command to "
+            "check this machine"
+        ) from error
+
+
 def agents_guard() -> "subprocess.Popen[bytes]":
-    """Have Ray's agents end with this process: where it is killed, they would stay for a minute."""
-    below = psutil.Process().children(recursive=True)
-    agents = [str(process.pid) for process in below if process.name() in AGENTS]
+    """Kill Ray's agents when this process ends; they would otherwise outlive it by a minute."""
+    agents = [
+        str(process.pid)
+        for process in psutil.Process().children(recursive=True)
+        if title(process) in AGENTS
+    ]
     # a shell whose input ends when this process does
     script = 'cat > /dev/null; kill -9 "$@" 2> /dev/null'
     command = ["sh", "-c", script, "sh", *agents]
     return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
 
-def nothing(*_: object, **__: object) -> None:
-    """Stand in for what is not to happen."""
+def title(process: psutil.Process) -> str:
+    """Return what a process calls itself; on macOS its name is that of the executable."""
+    with suppress(psutil.Error):
+        return next(iter(process.cmdline()), "")
+    return ""
 
 
 @contextmanager
-def changed(owner: Any, **changes: object) -> Generator[None]:
-    """Have attributes, those that are there, changed within the block."""
-    before = {name: vars(owner)[name] for name in changes.keys() & vars(owner).keys()}
-    for name in before:
-        setattr(owner, name, changes[name])
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(owner, name, value)
-
-
-@contextmanager
-def signals_left_alone() -> Generator[None]:
-    """Have Ray install no handlers in this process: a signal is to end a run in good order."""
-    from ray._private import ray_constants, utils
-
-    handlers = changed(utils, set_sigterm_handler=nothing)
-    with handlers, changed(ray_constants, RAY_DISABLE_FAILURE_SIGNAL_HANDLER=True):
-        yield
-
-
-@contextmanager
-def joined_ray(address: str) -> Generator[None]:
-    """Join a cluster.
+def joined_ray(address: str, say: Callable[[str], None]) -> Generator[None]:
+    """Context manager: a connection to a cluster.
 
     Raises:
-        InputError: none answers.
+        InputError: no cluster answers.
     """
     import ray
-    from ray._private.services import canonicalize_bootstrap_address_or_die
     from ray.exceptions import RayError
 
-    try:
-        if address == "auto":
-            address = canonicalize_bootstrap_address_or_die(address)
-        ping(address)
-        ray.init(address=address, **SILENT)
-    except (OSError, ValueError, RuntimeError, RayError) as error:
-        raise InputError(
-            f"--address: no Ray cluster answers at {address}; start one with `ray start --head`, "
-            f"or leave --address and RAY_ADDRESS out to run on this machine alone ({error})"
-        ) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    with patched_ray(say):
+        try:
+            if address == "auto":
+                address = running_cluster()
+            ping(address)
+            ray.init(address=address, **SILENT)
+        except InputError:
+            raise
+        except (OSError, ValueError, RuntimeError, RayError) as error:
+            raise InputError(
+                f"--address: no Ray cluster answers at {address}; start one with `ray start "
+                f"--head`, or omit --address and RAY_ADDRESS to run on this machine only ({error})"
+            ) from error
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 @contextmanager
 def environment(changes: Mapping[str, str]) -> Generator[None]:
-    """Have environment variables set within the block, those apart that the user has set."""
+    """Context manager: set environment variables, except those that the user has set."""
     ours = {name: value for name, value in changes.items() if name not in os.environ}
     os.environ.update(ours)
     before = set(os.environ)
     try:
         yield
     finally:
-        # Ray adds some of its own
+        # Ray sets some, too
         added = {name for name in set(os.environ) - before if name.startswith("RAY_")}
         for name in added | ours.keys():
             os.environ.pop(name, None)
 
 
-def _check_resources(config: Config) -> None:
+def check_resources(config: Config) -> None:
+    """Check that the cluster has the CPUs and the GPU that the run asks for.
+
+    Raises:
+        InputError: it has fewer.
+    """
     import ray
 
     wanted = config.num_workers + 1
-
     total = ray.cluster_resources()
     cpus = int(total.get("CPU", 0))
     if cpus < wanted:
@@ -220,13 +224,13 @@ def _check_resources(config: Config) -> None:
             f"cluster has {cpus}"
         )
     if config.device == "cuda" and total.get("GPU", 0) < 1:
-        raise InputError("--device: cuda, but no node of the cluster has a GPU; take --device cpu")
+        raise InputError("--device: cuda, but no node of the cluster has a GPU; use --device cpu")
 
 
 def cpus_left(config: Config) -> int:
-    """Say how many CPUs a process in another's place asks for.
+    """Return the number of CPUs that a replacement process asks for.
 
-    None, where the cluster has lost a machine and no CPU is left to give: then processes share.
+    It is 0 if the cluster has lost a node and no CPU is free: then processes share CPUs.
     """
     import ray
 
@@ -234,7 +238,7 @@ def cpus_left(config: Config) -> int:
 
 
 def learner_gpus(config: Config) -> int:
-    """Say how many GPUs the learner asks the cluster for."""
+    """Return the number of GPUs that the learner asks for."""
     import ray
 
     available = ray.cluster_resources().get("GPU", 0) >= 1

@@ -1,4 +1,4 @@
-"""The head of a Ray cluster, without which Ray ends this process unasked after a minute."""
+"""Monitor the Ray head node: without it, Ray kills this process after a minute."""
 
 import socket
 import threading
@@ -7,27 +7,27 @@ from contextlib import contextmanager
 
 from distpg.errors import RunError
 
-KNOCK_EVERY_S = 5.0
-KNOCKS = 4
-"""How often in a row nobody must answer before the head counts as lost."""
+PING_EVERY_S = 5.0
+MAX_UNANSWERED = 4
+"""Pings in a row without an answer after which the head node counts as lost."""
 head_lost = threading.Event()
 
 
 @contextmanager
 def monitoring(address: str) -> Generator[None]:
-    """Have a thread knock at the head's door within the block."""
+    """Context manager: ping the head node from a thread."""
     head_lost.clear()
     done = threading.Event()
 
     def watch() -> None:
         unanswered = 0
-        while not done.wait(KNOCK_EVERY_S):
+        while not done.wait(PING_EVERY_S):
             try:
                 ping(address)
                 unanswered = 0
             except OSError:
                 unanswered += 1
-            if unanswered >= KNOCKS:
+            if unanswered >= MAX_UNANSWERED:
                 head_lost.set()
                 return
 
@@ -41,23 +41,23 @@ def monitoring(address: str) -> Generator[None]:
 
 
 def check() -> None:
-    """Refuse to wait for what cannot come.
+    """Check that results can still arrive.
 
     Raises:
-        RunError: the head is lost.
+        RunError: the head node is lost.
     """
     if head_lost.is_set():
-        raise RunError("the head of the Ray cluster is lost; start a cluster anew")
+        raise RunError("the Ray head node is unreachable; restart the cluster")
 
 
 def ping(address: str) -> None:
-    """See within seconds that something listens at host:port: Ray itself would try for minutes.
+    """Connect to host:port within 5 seconds; Ray itself would retry for minutes.
 
     Raises:
-        OSError: nothing does.
-        ValueError: it is no host:port.
+        OSError: nothing listens there.
+        ValueError: the address is not host:port.
     """
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
         raise ValueError("it is not of the form host:port")
-    socket.create_connection((host, int(port)), timeout=5).close()
+    socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()

@@ -1,11 +1,12 @@
-"""What a Ray is worth before a run: one of our own is tried, the nodes of a cluster are asked."""
+"""doctor's Ray checks: start a local instance, or query every node of a cluster."""
 
 import os
 import time
 from collections.abc import Iterator
 from typing import Any
 
-from distpg.actors.cluster import QUIET, environment, joined_ray, own_ray
+from distpg.actors.cluster import QUIET, environment, joined_ray, local_ray
+from distpg.actors.ray_internals import TESTED, missing, no_op
 from distpg.config.config import Config
 from distpg.doctor import facts
 from distpg.doctor.check import Check
@@ -13,16 +14,16 @@ from distpg.doctor.machine import Node, judge, list_hosts
 from distpg.doctor.process import Report
 
 JOIN_S, ANSWER_S = 10.0, 60.0
-"""For a cluster to be joined, and for what is asked of a Ray that runs."""
+"""Timeouts for joining a cluster, and for the answers of actors and nodes."""
 DEADLINE_S = JOIN_S + ANSWER_S + 20
-"""For the start of a Ray, or for joining one, and its answers."""
+"""Timeout for starting or joining Ray, and the answers."""
 
 
-def own() -> Iterator[Report]:
-    """Start a Ray of our own, as a run without --address does, and have an actor in it answer."""
+def local() -> Iterator[Report]:
+    """Start a local Ray instance, as a run without --address does, and call an actor in it."""
     yield "Ray"
     began = time.perf_counter()
-    with environment(QUIET), own_ray(Config(num_workers=1), say=unheard):
+    with environment(QUIET), local_ray(Config(num_workers=1), say=no_op):
         import ray
 
         started = time.perf_counter()
@@ -34,24 +35,27 @@ def own() -> Iterator[Report]:
         actor: Any = ray.remote(Actor).remote()
         ray.get(actor.pid.remote(), timeout=ANSWER_S)
         answered = time.perf_counter()
+    if problem := missing():
+        yield Check("WARN", "Ray", problem, f"pip install '{TESTED}'")
+        return
     found = f"starts in {started - began:.1f} s, an actor in {answered - started:.1f} s"
     yield Check("PASS", "Ray", found)
 
 
 def answering(address: str) -> Iterator[Report]:
-    """Join a cluster, no more."""
+    """Join a cluster, and nothing more."""
     yield "address"
-    with environment(QUIET), joined_ray(address):
+    with environment(QUIET), joined_ray(address, say=no_op):
         yield Check("PASS", "address", f"a Ray cluster answers at {address}")
 
 
 def joined(address: str) -> Iterator[Report]:
     """Join a cluster, and check each of its nodes."""
     yield "nodes"
-    with environment(QUIET), joined_ray(address):
+    with environment(QUIET), joined_ray(address, say=no_op):
         nodes, silent = survey()
         if silent:
-            advice = "look at `ray status`; run `ray stop` and `ray start` there again"
+            advice = "check `ray status`; run `ray stop` and `ray start` there"
             yield Check("FAIL", "nodes", f"no answer from {list_hosts(silent)}", advice)
         else:
             yield Check(
@@ -61,22 +65,18 @@ def joined(address: str) -> Iterator[Report]:
             yield from judge(nodes, joined=True)
 
 
-def unheard(_: str) -> None:
-    """Say nothing."""
-
-
 def survey() -> tuple[list[Node], list[str]]:
-    """Ask every node of the cluster what it is.
+    """Query every node of the cluster.
 
     Returns:
-        What they answered, and the addresses of those that did not in time.
+        The nodes that answered in time, and the addresses of the others.
     """
     import ray
     from ray import cloudpickle
     from ray.exceptions import RayError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    # by value, since a node may lack distpg, which is then what is found
+    # by value: distpg may be missing on a node, which the check is to report
     cloudpickle.register_pickle_by_value(facts)
     gather: Any = ray.remote(num_cpus=0, max_retries=0)(facts.gather)
     alive = [node for node in ray.nodes() if node["Alive"]]

@@ -1,4 +1,4 @@
-"""Waiting for actors: always with a deadline, and with an error that says who failed and how."""
+"""Wait for actors, always with a deadline; errors name the process that failed and how."""
 
 import re
 import time
@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayActorError, RayTaskError
+from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayActorError, RayError, RayTaskError
 from ray.exceptions import ObjectLostError as RayObjectLostError
 
 from distpg.actors import head
 from distpg.errors import InputError, ObjectLostError, ProcessLostError, RunError
 
-LOOK_EVERY_S = 2.0
-"""How often a wait looks whether the cluster's head is there."""
+CHECK_EVERY_S = 2.0
+"""Interval at which a wait checks that the head node is reachable."""
 NODE_DIED = "its node has died"
 UNKNOWN = "its process was killed, ran out of memory, or crashed (see Ray's logs)"
+FAILURES = (RayTaskError, GetTimeoutError, RayObjectLostError, OutOfMemoryError, RayActorError)
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -27,25 +28,25 @@ def wait(
     timeout_s: float,
     began: float | None = None,
 ) -> None:
-    """Wait until results are there, or known to have failed, without fetching them.
+    """Wait until results are available or have failed, without fetching them.
 
     Args:
-        refs: What to wait for.
-        names: Who is to deliver each.
+        refs: References to the results.
+        names: The process that computes each.
         doing: What they are doing, for the message.
-        timeout_s: Seconds until the wait is given up.
-        began: Monotonic time from which they count; by default now.
+        timeout_s: Timeout in seconds.
+        began: Monotonic time from which the timeout counts; by default now.
 
     Raises:
         ProcessLostError: the deadline passed.
-        RunError: the cluster's head is lost.
+        RunError: the head node is lost.
     """
     deadline = (time.monotonic() if began is None else began) + timeout_s
     late = list(refs)
     while late:
         head.check()
         left_s = max(0.0, deadline - time.monotonic())
-        slice_s = min(left_s, LOOK_EVERY_S)
+        slice_s = min(left_s, CHECK_EVERY_S)
         _, late = ray.wait(late, num_returns=len(late), timeout=slice_s, fetch_local=False)
         if late and not left_s:
             slow = ", ".join(dict.fromkeys(names[refs.index(ref)] for ref in late))
@@ -63,40 +64,47 @@ def fetch(
     """Wait for results, as `wait` does, and return them.
 
     Raises:
-        RunError: what an actor ran raised; the message quotes it.
-        ObjectLostError: what it was to work on, or made, was lost with a node.
+        RunError: an actor raised; the message quotes the traceback.
+        ObjectLostError: a result, or an object that an actor needed, was lost with a node.
         ProcessLostError: an actor died, or the deadline passed.
-        InputError: what it ran refused the user's input.
+        InputError: an actor refused the user's input.
     """
     wait(refs, names, doing=doing, timeout_s=timeout_s, began=began)
     results: list[Any] = []
     for ref, name in zip(refs, names, strict=True):
         try:
             results.append(ray.get(ref, timeout=timeout_s))
-        except RayTaskError as error:
-            if isinstance(error.cause, InputError | RunError):
-                raise type(error.cause)(str(error.cause)) from None
-            if isinstance(error.cause, RayObjectLostError):
-                raise ObjectLostError(f"what {name} needed while {doing} was lost") from None
-            raise RunError(f"{name} failed while {doing}:\n{COLOUR.sub('', str(error))}") from None
-        except GetTimeoutError:
-            raise ProcessLostError(
-                f"what {name} made while {doing} did not arrive in time"
-            ) from None
-        except RayObjectLostError:
-            raise ObjectLostError(f"what {name} made while {doing} was lost") from None
-        except OutOfMemoryError:
-            raise ProcessLostError(
-                f"{name} died while {doing}: Ray ended it before its machine's memory ran out; "
-                "give fewer --num-workers or --num-envs, or more memory"
-            ) from None
-        except RayActorError as error:
-            if error.actor_init_failed:
-                *_, told = COLOUR.sub("", str(error)).strip().splitlines()
-                raise RunError(f"{name} could not start: {told}") from None
-            with_its_node = error.preempted or NODE_DIED in str(error)
-            what = "its machine was lost" if with_its_node else UNKNOWN
-            raise ProcessLostError(
-                f"{name} died while {doing}: {what}", with_its_node=with_its_node
-            ) from None
+        except FAILURES as error:
+            raise reworded(error, name, doing) from None
     return results
+
+
+def reworded(error: RayError, name: str, doing: str) -> InputError | RunError:
+    """Return the error that says which process failed, at what, and why."""
+    if isinstance(error, RayTaskError):
+        return reworded_cause(error, name, doing)
+    if isinstance(error, GetTimeoutError):
+        return ProcessLostError(f"the result of {name} did not arrive in time while {doing}")
+    if isinstance(error, RayObjectLostError):
+        return ObjectLostError(f"the result of {name} was lost while {doing}")
+    if isinstance(error, OutOfMemoryError):
+        return ProcessLostError(
+            f"{name} died while {doing}: Ray killed it because its node was running out of memory; "
+            "use fewer --num-workers or --num-envs, or add memory"
+        )
+    assert isinstance(error, RayActorError)
+    if error.actor_init_failed:
+        *_, reason = COLOUR.sub("", str(error)).strip().splitlines()
+        return RunError(f"{name} could not start: {reason}")
+    with_its_node = error.preempted or NODE_DIED in str(error)
+    cause = "its node was lost" if with_its_node else UNKNOWN
+    return ProcessLostError(f"{name} died while {doing}: {cause}", with_its_node=with_its_node)
+
+
+def reworded_cause(error: RayTaskError, name: str, doing: str) -> InputError | RunError:
+    """Return the error for an exception that was raised in an actor."""
+    if isinstance(error.cause, InputError | RunError):
+        return type(error.cause)(str(error.cause))
+    if isinstance(error.cause, RayObjectLostError):
+        return ObjectLostError(f"an object that {name} needed was lost while {doing}")
+    return RunError(f"{name} failed while {doing}:\n{COLOUR.sub('', str(error))}")

@@ -65,7 +65,7 @@ def run_checks(flags: DoctorFlags) -> Iterator[Check]:
         raise InputError(f"--env-kwargs: {flags.env_kwargs} without --env-id; pass both")
     if address is None:
         yield from in_subprocess(machine.local)
-        yield from in_subprocess(nodes.own, deadline_s=nodes.DEADLINE_S)
+        yield from in_subprocess(nodes.local, deadline_s=nodes.DEADLINE_S)
         return
     yield from in_subprocess(machine.driver)
     for check in in_subprocess(nodes.answering, address, deadline_s=nodes.JOIN_S):

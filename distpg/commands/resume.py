@@ -1,12 +1,13 @@
 """`resume`: go on with a run where its newest checkpoint left it."""
 
 import time
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypedDict, Unpack
 
 import tyro
 
+from distpg.config.values import one_of
 from distpg.envs.make import MakeEnv, find_source
 from distpg.errors import InputError
 from distpg.run.checkpoint import Checkpoint
@@ -39,11 +40,30 @@ class ResumeFlags:
     """Print nothing but errors."""
 
 
+class ResumeChanges(TypedDict, total=False):
+    """Settings that a resumed run may change."""
+
+    total_steps: int
+    stop_at_return: float | None
+    num_workers: int
+    address: str | None
+    device: Literal["auto", "cpu", "cuda"]
+    on_anomaly: Literal["stop", "skip"]
+    max_env_faults: int
+
+
+CHANGEABLE = ResumeChanges.__optional_keys__
+
+
 def main(arguments: list[str], program: str, started: float) -> int:
     """Run the sub-command; return its exit code."""
     flags = tyro.cli(ResumeFlags, prog=program, args=arguments)
-    names = {field.name for field in fields(ResumeFlags)} - {"run", "quiet"}
-    changes = {name: getattr(flags, name) for name in names if getattr(flags, name) is not None}
+    given = {name: getattr(flags, name) for name in CHANGEABLE}
+    changes: dict[str, Any] = {
+        name: None if value == "none" else value
+        for name, value in given.items()
+        if value is not None
+    }
     outcome = resume(flags.run, quiet=flags.quiet, started=started, **changes)
     return outcome.exit_code
 
@@ -54,7 +74,7 @@ def resume(
     make_env: MakeEnv | None = None,
     quiet: bool = False,
     started: float | None = None,
-    **changes: Any,
+    **changes: Unpack[ResumeChanges],
 ) -> Outcome:
     """Continue a run in its directory, with its TensorBoard curve, counters and optimizer.
 
@@ -70,11 +90,13 @@ def resume(
         The run directory and the result.
 
     Raises:
-        InputError: there is no intact checkpoint, a setting is invalid, or the run is complete.
+        InputError: a setting is invalid or cannot change, there is no intact checkpoint, or the
+            run is complete.
         RunError: the run could not continue; its checkpoints are kept.
     """
+    for name in sorted(changes.keys() - CHANGEABLE):
+        raise InputError(f"{name}: resume changes only {one_of(sorted(CHANGEABLE))}")
     run = RunDir.open(Path(run_dir))
-    changes = {name: None if value == "none" else value for name, value in changes.items()}
     config = run.read_config(**changes)
     checkpoint, notes = load_newest(run)
     if "labels" in checkpoint.learner.counters:

@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -11,6 +10,7 @@ from itertools import chain
 import torch
 import tyro
 
+from distpg.doctor.facts import cores
 from distpg.proof.estimators import (
     SCALINGS,
     SURROGATES,
@@ -60,9 +60,9 @@ def main(arguments: list[str], program: str, started: float) -> int:
 
 def verify_all(estimators: Sequence[Estimator]) -> Iterator[EstimatorReport]:
     """Verify estimators on all cores; yield the rows in order."""
-    cores = min(len(os.sched_getaffinity(0)), len(estimators))
+    processes = min(cores(), len(estimators))
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(cores, context, torch.set_num_threads, (1,)) as pool:
+    with ProcessPoolExecutor(processes, context, torch.set_num_threads, (1,)) as pool:
         # consecutive estimators share cached gradients and advantages
         chunksize = len(SCALINGS) * len(SURROGATES) if len(estimators) > 100 else len(SCALINGS)
         yield from pool.map(verify, estimators, chunksize=chunksize)

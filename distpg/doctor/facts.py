@@ -5,6 +5,7 @@ standard library, and torch if it is installed.
 """
 
 import importlib
+import math
 import os
 import platform
 import resource
@@ -18,6 +19,11 @@ from typing import Any
 
 PACKAGES = ("ray", "torch", "numpy", "gymnasium", "distpg")
 MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+CPU_QUOTAS = (
+    ("/sys/fs/cgroup/cpu.max",),
+    ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"),
+)
+"""Files with a container's CPU time and the period it is granted for, of cgroup v2 and v1."""
 
 
 def gather() -> dict[str, Any]:
@@ -33,7 +39,7 @@ def gather() -> dict[str, Any]:
         "temp": temp,
         "temp_free": free_bytes(Path(temp)),
         "temp_writable": os.access(temp, os.W_OK),
-        "open_files": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+        "open_files": open_files(),
         "gpus": len(list(Path("/proc/driver/nvidia/gpus").glob("*"))),
         **torch_gpus(),
     }
@@ -47,9 +53,22 @@ def version(package: str) -> str | None:
 
 
 def cores() -> int:
-    """Count the cores that this process may use."""
-    # macOS does not say
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Count the CPUs that this process may use: its affinity, within the container's quota."""
+    # macOS has no affinity
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return math.ceil(min(affinity or 1, cpu_quota()))
+
+
+def cpu_quota() -> float:
+    """Return the CPUs that the container may use on average, or inf if it is not limited."""
+    for paths in CPU_QUOTAS:
+        # ValueError: the quota is "max"
+        with suppress(OSError, ValueError):
+            quota, period = map(int, " ".join(Path(path).read_text() for path in paths).split())
+            # -1 is no limit
+            if quota > 0:
+                return quota / period
+    return math.inf
 
 
 def memory() -> int:
@@ -59,6 +78,13 @@ def memory() -> int:
         with suppress(OSError, ValueError):
             total = min(total, int(Path(path).read_text()))
     return total
+
+
+def open_files() -> int:
+    """Return the soft limit of open files, or -1 if there is none."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # a large number on macOS
+    return -1 if soft == resource.RLIM_INFINITY else soft
 
 
 def free_bytes(folder: Path) -> int | None:

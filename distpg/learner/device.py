@@ -1,10 +1,10 @@
 """Device and number of threads of the learner."""
 
-import os
 from typing import Literal
 
 import torch
 
+from distpg.doctor.facts import cores
 from distpg.errors import InputError
 from distpg.spaces import ObsSpec
 
@@ -26,6 +26,6 @@ def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
 
 
 def default_threads(obs_spec: ObsSpec) -> int:
-    """Take all cores for images, and one for small networks, which more would not speed up."""
+    """Return all usable cores for images, and 1 for small networks, which more do not speed up."""
     images = any(leaf.kind == "image" for leaf in obs_spec.leaves)
-    return (os.cpu_count() or 1) if images else 1
+    return cores() if images else 1

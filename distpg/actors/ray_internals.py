@@ -1,0 +1,130 @@
+"""Everything that distpg replaces in Ray's private modules, which may change with every release."""
+
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from distpg.errors import InputError
+
+TESTED = "ray[default]>=2.60,<2.61"
+"""The versions of Ray whose private names were tested, as in pyproject.toml."""
+SERVICES = ("start_monitor", "start_log_monitor", "start_api_server")
+"""Autoscaler, log forwarding and dashboard server: three Python processes that no run needs."""
+
+
+def no_op(*_: object, **__: object) -> None:
+    """Do nothing."""
+
+
+def replacements() -> list[tuple[Any, dict[str, object]]]:
+    """List modules and classes of Ray, each with its attributes to replace."""
+    from ray._private import ray_constants, utils, worker
+    from ray._private.node import Node
+
+    return [
+        # signals must end a run in good order
+        (utils, {"set_sigterm_handler": no_op}),
+        (ray_constants, {"RAY_DISABLE_FAILURE_SIGNAL_HANDLER": True}),
+        # a long report of each process that died, even with --quiet
+        (worker, {"print_to_stdstream": no_op}),
+        (Node, dict.fromkeys(SERVICES, no_op)),
+    ]
+
+
+def missing() -> str:
+    """Return one line on the names that this Ray version lacks, or nothing if it has all."""
+    import ray
+
+    names = [
+        f"{owner.__name__}.{name}"
+        for owner, changes in replacements()
+        for name in changes
+        if name not in vars(owner)
+    ]
+    if not names:
+        return ""
+    return (
+        f"ray {ray.__version__} has no {', '.join(names)}: it may print more, start more processes "
+        f"and handle signals itself; distpg is tested with {TESTED}"
+    )
+
+
+@contextmanager
+def patched_ray(say: Callable[[str], None]) -> Generator[None]:
+    """Context manager: apply the replacements, and report those that this Ray version lacks."""
+    if problem := missing():
+        say(problem)
+    with ExitStack() as stack:
+        for owner, changes in replacements():
+            there = {name: value for name, value in changes.items() if name in vars(owner)}
+            stack.enter_context(changed(owner, there))
+        yield
+
+
+@contextmanager
+def changed(owner: Any, changes: Mapping[str, object]) -> Generator[None]:
+    """Context manager: set attributes, and restore them afterwards."""
+    before = {name: vars(owner)[name] for name in changes}
+    for name, value in changes.items():
+        setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(owner, name, value)
+
+
+@contextmanager
+def on_loopback() -> Generator[None]:
+    """Context manager: a Ray instance that is started here listens on 127.0.0.1 only.
+
+    Raises:
+        InputError: this Ray version cannot be restricted to loopback.
+    """
+    from ray._private import ray_constants
+
+    if "ENABLE_RAY_CLUSTER" not in vars(ray_constants):
+        raise InputError(not_on_loopback("has no ray_constants.ENABLE_RAY_CLUSTER"))
+    # Ray may have been imported, and have read the environment variable, before
+    with changed(ray_constants, {"ENABLE_RAY_CLUSTER": False}):
+        yield
+
+
+def check_loopback(address: str) -> None:
+    """Check the address of a started Ray instance.
+
+    Raises:
+        InputError: other machines can reach it.
+    """
+    host, _, _ = address.rpartition(":")
+    if host not in ("127.0.0.1", "[::1]"):
+        raise InputError(not_on_loopback(f"listens on {address}"))
+
+
+def not_on_loopback(problem: str) -> str:
+    """Word the refusal of a local Ray instance that other machines could reach."""
+    import ray
+
+    return (
+        f"ray {ray.__version__} {problem}, so a local Ray instance would be reachable from other "
+        f"machines; pip install '{TESTED}', use --num-workers 0, or join a cluster with --address"
+    )
+
+
+def running_cluster() -> str:
+    """Return host:port of the cluster that `--address auto` joins.
+
+    Raises:
+        InputError: this Ray version cannot be asked.
+        ConnectionError: there is no cluster on this machine, or several.
+    """
+    import ray
+    from ray._private import services
+
+    find = vars(services).get("canonicalize_bootstrap_address_or_die")
+    if find is None:
+        raise InputError(
+            f"--address: auto is not supported with ray {ray.__version__}; pass host:port, or "
+            f"pip install '{TESTED}'"
+        )
+    return find("auto")

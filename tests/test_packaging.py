@@ -1,0 +1,188 @@
+"""What a user installs: the files of wheel and sdist, and the types that checkers see there."""
+
+import inspect
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import venv
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import pytest
+
+from distpg import Config, InputError, resume
+from distpg.config.derived import DerivedSettings
+from tests.settings import config_of
+
+ROOT = Path(__file__).parents[1]
+BUILD = (
+    "from setuptools import build_meta\n"
+    "build_meta.build_wheel('dist')\n"
+    "build_meta.build_sdist('dist')"
+)
+USER = """\
+# pyright: strict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, assert_type
+
+import gymnasium as gym
+
+from distpg import Config, Outcome, evaluate, imitate, load_config, load_policy, resume, train
+from distpg.iteration import Evaluation, Iteration
+from distpg.policy.play import SavedPolicy
+from distpg.train import Watcher
+
+
+def make_env(size: int = 3) -> gym.Env[Any, Any]:
+    return gym.make("CartPole-v1")
+
+
+class PrintReturn:
+    def on_iteration(self, iteration: Iteration) -> Mapping[str, float] | None:
+        print(iteration.progress.mean_return, iteration.phases.collect_s)
+        return {"mine/steps": iteration.progress.env_steps}
+
+
+class PrintNumber:
+    def on_iteration(self, iteration: int) -> None:
+        print(iteration)
+
+
+config = Config(env_id="CartPole-v1", num_envs=4, hidden_sizes=(32,), target_kl=None)
+assert_type(config, Config)
+assert_type(config.learning_rate, float)
+assert_type(load_config("cartpole-ppo", seed=1), Config)
+Config(learning_rat=1e-3)  # error
+Config(num_envs="4")  # error
+Config(surrogate="clipped")  # error
+Config("ppo")  # error
+config.num_envs = 8  # error
+
+outcome = train(config, make_env=make_env, run_dir="runs/a")
+assert_type(outcome, Outcome)
+assert_type(outcome.run_dir, Path)
+assert_type(outcome.signal, int | None)
+train("cartpole-ppo")  # error
+train(config, quite=True)  # error
+assert_type(imitate(config, "runs/a", dagger_rounds=2), Outcome)
+assert_type(resume("runs/a", total_steps=10, stop_at_return=None), Outcome)
+resume("runs/a", total_step=10)  # error
+resume("runs/a", device="gpu")  # error
+
+evaluation = evaluate("runs/a", episodes=10)
+assert_type(evaluation, Evaluation)
+assert_type(evaluation.mean_return, float)
+assert_type(load_policy("runs/a"), SavedPolicy)
+
+watcher: Watcher = PrintReturn()
+watcher = PrintNumber()  # error
+"""
+MYPY = """\
+[mypy]
+strict = true
+# large, and in no type of the public API but MakeEnv, which pyright checks
+[mypy-torch.*,ray.*,numpy.*,gymnasium.*,rich.*,tyro.*]
+follow_imports = skip
+follow_imports_for_stubs = true
+"""
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with wheel and sdist, built from a copy: setuptools writes beside the source."""
+    source = tmp_path_factory.mktemp("source")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    skip = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "distpg", source / "distpg", ignore=skip)
+    subprocess.run([sys.executable, "-c", BUILD], cwd=source, capture_output=True, check=True)
+    return source / "dist"
+
+
+@pytest.fixture(scope="module")
+def user(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with user.py, and an environment in venv/ that has the wheel installed.
+
+    Checkers do not see what is installed as editable, and would read the repository's source
+    without asking for py.typed.
+    """
+    folder = tmp_path_factory.mktemp("user")
+    venv.create(folder / "venv", symlinks=True)
+    (packages,) = (folder / "venv" / "lib").glob("python*/site-packages")
+    (wheel,) = dist.glob("*.whl")
+    ZipFile(wheel).extractall(packages)
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    (folder / "user.py").write_text(USER)
+    (folder / "mypy.ini").write_text(MYPY)
+    return folder
+
+
+def package_files() -> set[str]:
+    return {
+        file.relative_to(ROOT).as_posix()
+        for file in (ROOT / "distpg").rglob("*")
+        if file.suffix in (".py", ".toml") or file.name == "py.typed"
+    }
+
+
+def test_the_package_has_types_presets_and_recipes() -> None:
+    names = {"py.typed", "config/presets/ppo.toml", "config/recipes/cartpole-ppo.toml"}
+    assert {f"distpg/{name}" for name in names} <= package_files()
+
+
+def test_the_wheel_holds_every_file_of_the_package(dist: Path) -> None:
+    (wheel,) = dist.glob("*.whl")
+    held = {name for name in ZipFile(wheel).namelist() if name.startswith("distpg/")}
+    assert held == package_files()
+
+
+def test_the_sdist_holds_every_file_of_the_package(dist: Path) -> None:
+    (sdist,) = dist.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
+    assert package_files() | {"pyproject.toml", "README.md", "LICENSE"} <= held
+
+
+@pytest.mark.parametrize(
+    "checker",
+    [
+        ["mypy", "--cache-dir", "cache", "--python-executable", "venv/bin/python"],
+        ["pyright", "--pythonpath", "venv/bin/python"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_checker_finds_the_mistakes_in_a_users_file_and_no_others(
+    user: Path, checker: list[str]
+) -> None:
+    command = [sys.executable, "-m", *checker, "user.py"]
+    done = subprocess.run(command, cwd=user, capture_output=True, text=True, check=False)
+    found = {int(line) for line in re.findall(r"user\.py:(\d+)\S* (?:- )?error", done.stdout)}
+    lines = enumerate(USER.splitlines(), start=1)
+    assert found == {number for number, line in lines if line.endswith("# error")}, done.stdout
+
+
+def test_a_misspelt_setting_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(InputError) as caught:
+        config_of({"learning_rat": 1e-3})
+    assert str(caught.value).startswith("learning_rat: no such setting; did you mean learning_rate")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_setting_that_resume_cannot_change_is_refused_with_those_that_it_can() -> None:
+    changes: dict[str, Any] = {"gamma": 0.5}
+    with pytest.raises(InputError, match="gamma: resume changes only address, device, max_env_"):
+        resume("runs/none", **changes)
+
+
+def test_the_signature_of_config_lists_the_settings_with_their_defaults() -> None:
+    parameters = inspect.signature(Config).parameters
+    assert list(parameters) == list(inspect.signature(DerivedSettings).parameters)
+    assert {one.kind for one in parameters.values()} == {inspect.Parameter.KEYWORD_ONLY}
+    assert parameters["algo"].default == "ppo"
+    assert parameters["gamma"].default == Config().gamma
+    assert parameters["target_kl"].default is None
