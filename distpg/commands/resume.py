@@ -15,7 +15,7 @@ from distpg.run.execute import Outcome, Plan, execute
 from distpg.run.loading import load_newest
 
 
-class Changes(TypedDict, total=False):
+class ResumeChanges(TypedDict, total=False):
     """Settings of a run that its resume may change."""
 
     total_steps: int
@@ -40,7 +40,7 @@ class ResumeFlags:
 
     run: tyro.conf.Positional[Path] = tyro.MISSING
     """The run directory."""
-    changes: Annotated[Changes, tyro.conf.arg(name="")] = field(default_factory=Changes)
+    changes: Annotated[ResumeChanges, tyro.conf.arg(name="")] = field(default_factory=ResumeChanges)
     quiet: bool = False
     """Print nothing but errors."""
 
@@ -57,7 +57,7 @@ def resume(
     make_env: MakeEnv | None = None,
     quiet: bool = False,
     started: float | None = None,
-    **changes: Unpack[Changes],
+    **changes: Unpack[ResumeChanges],
 ) -> Outcome:
     """Go on with a run: same directory, TensorBoard curve, counters and optimizer.
 
