@@ -138,8 +138,8 @@ def start_ray(num_cpus: int) -> None:
     except Exception as error:
         # Ray raises a plain Exception at its timeout
         raise RunError(
-            f"the local Ray instance did not start: {format_error(error)}; run the doctor command to "
-            "check this machine"
+            f"the local Ray instance did not start: {format_error(error)}; run the doctor "
+            "command to check this machine"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""`bench`: measure env, policy and learner on this machine, and say what limits a run of them."""
+"""`bench`: measure env, policy and learner on this machine, and report what limits a run."""
 
 import json
 import sys
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from distpg.bench.advice import NAMES, Measurement, duration, predict, verdict
 from distpg.config.config import Config
-from distpg.config.flags import ConfigFlags, read_flags
+from distpg.config.flags import ConfigFlags
 from distpg.config.settings import Positive
 from distpg.config.values import check_value
 from distpg.envs.make import find_source
@@ -18,17 +18,16 @@ from distpg.run.preflight import check_env
 
 @dataclass(frozen=True, kw_only=True)
 class BenchFlags(ConfigFlags):
-    """Measure env, policy and learner, without Ray, and say what limits a run of these settings."""
+    """Measure env, policy and learner, and report what limits a run; without Ray."""
 
     seconds: float = 2.0
-    """Time for each measurement; a rollout and an update are always measured whole."""
+    """Seconds per measurement; at least one whole rollout and one whole update."""
     json: bool = False
     """Print one JSON object."""
 
 
-def main(arguments: list[str], program: str, started: float) -> int:
+def main(flags: BenchFlags, started: float) -> int:
     """Run the sub-command; return its exit code."""
-    flags = read_flags(BenchFlags, arguments, program)
     config = flags.checked()
     measured = bench(config, flags.seconds)
     if flags.json:

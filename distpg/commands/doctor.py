@@ -6,12 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 
-import tyro
-
 from distpg.actors import nodes
 from distpg.actors.cluster import cluster_address
 from distpg.config.config import Config
-from distpg.config.flags import registry
 from distpg.config.settings import EnvKwargs
 from distpg.doctor import environment, machine
 from distpg.doctor.check import Check
@@ -24,19 +21,18 @@ class DoctorFlags:
     """Check a machine or a cluster, and an environment, before a long run."""
 
     env_id: str | None = None
-    """An environment to check, too: a Gymnasium id, or module:Env-v0."""
+    """Also check this environment: a Gymnasium id, or module:Env-v0."""
     env_kwargs: EnvKwargs = field(default_factory=dict)
     """Keyword arguments of the environment, as JSON."""
     address: str | None = None
-    """Ray cluster whose nodes are checked: auto or host:port. Default: RAY_ADDRESS, else this
+    """Check the nodes of this Ray cluster: auto or host:port. Default: RAY_ADDRESS, else this
     machine."""
     json: bool = False
     """Print one JSON object."""
 
 
-def main(arguments: list[str], program: str, started: float) -> int:
+def main(flags: DoctorFlags, started: float) -> int:
     """Run the sub-command; return its exit code: 1 if a check FAILs."""
-    flags = tyro.cli(DoctorFlags, prog=program, args=arguments, registry=registry)
     made: list[Check] = []
     for check in run_checks(flags):
         made.append(check)

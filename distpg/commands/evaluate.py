@@ -1,10 +1,9 @@
-"""`evaluate`: play whole episodes with a trained policy."""
+"""`evaluate`: run episodes with a trained policy."""
 
 import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import tyro
@@ -24,23 +23,22 @@ MAX_ENVS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateFlags:
-    """Play whole episodes with a trained policy."""
+    """Run episodes with a trained policy."""
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: tyro.conf.Positional[Path] = tyro.MISSING
     """The run directory."""
     episodes: int = 100
-    """Whole episodes to play."""
+    """Number of episodes."""
     stochastic: bool = False
-    """Draw actions from the policy; else its most likely ones are taken."""
+    """Sample actions instead of using the mode."""
     seed: int = 0
-    """Seed of the environments, and of the actions if they are drawn."""
+    """Random seed of the environments, and of sampled actions."""
     json: bool = False
     """Print one JSON object."""
 
 
-def main(arguments: list[str], program: str, started: float) -> int:
+def main(flags: EvaluateFlags, started: float) -> int:
     """Run the sub-command; return its exit code."""
-    flags = tyro.cli(EvaluateFlags, prog=program, args=arguments)
     evaluation = evaluate(
         flags.run, episodes=flags.episodes, stochastic=flags.stochastic, seed=flags.seed
     )

@@ -3,15 +3,15 @@
 import dataclasses
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import tyro
 
 from distpg.config.config import Config
-from distpg.config.flags import RunFlags, read_flags
-from distpg.config.settings import CountOrZero
+from distpg.config.flags import RunFlags
+from distpg.config.settings import CountOrZero, RunSettings
 from distpg.config.values import check_value
 from distpg.envs.make import MakeEnv, find_source
 from distpg.errors import InputError
@@ -24,30 +24,36 @@ CLONING_ROUNDS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImitateFlags(RunFlags):
-    """Learn from an expert what to do.
+class ImitateRunSettings(RunSettings):
+    """What to run.
 
-    A round is a batch of --num-slots x --num-envs x --num-steps labels, or of whole episodes, after
-    which the student learns from all labels so far, in --num-epochs. Settings of the estimator and
-    of when to stop are kept for the reinforcement learning that goes on from the run.
+    The run's config.toml keeps the settings of when to stop, and of the gradient estimator, for
+    training that continues from it.
     """
 
-    expert: str = tyro.MISSING
-    """Whom to imitate: a run directory, module:function (from a batch of observations, with their
-    action_mask if the env has one, to one of actions), or the id or folder of a dataset in Minari's
-    format."""
-    dagger_rounds: int = 0
-    """Rounds in which the student acts and the expert says what it would have done (DAgger)."""
-    expert_rounds: int | None = None
-    """Rounds before, in which the expert acts; a dataset is dealt out over them. Default: 10
-    without --dagger-rounds, 1 with them or for a dataset."""
     eval_every: CountOrZero = 1
-    """Rounds between evaluations of the student; 0 is never."""
+    """Rounds between evaluations of the student; 0 disables evaluation."""
 
 
-def main(arguments: list[str], program: str, started: float) -> int:
+@dataclass(frozen=True, kw_only=True)
+class ImitateFlags(RunFlags):
+    """Imitate an expert, by behavioural cloning or DAgger."""
+
+    expert: str = tyro.MISSING
+    """The expert: a run directory, module:function (batch of observations, with action_mask if any,
+    -> batch of actions), or a Minari dataset id or folder."""
+    dagger_rounds: int = 0
+    """DAgger rounds: the student acts and the expert labels its states. A round is a batch of
+    --num-slots x --num-envs x --num-steps labels, or of whole episodes, after which the student
+    learns from all labels so far, in --num-epochs."""
+    expert_rounds: int | None = None
+    """Initial rounds in which the expert acts; a dataset is split evenly over them. Default: 10
+    without --dagger-rounds, 1 with them or for a dataset."""
+    run: RunSettings = field(default_factory=ImitateRunSettings)
+
+
+def main(flags: ImitateFlags, started: float) -> int:
     """Run the sub-command; return its exit code."""
-    flags = read_flags(ImitateFlags, arguments, program)
     outcome = imitate(
         flags.checked(),
         flags.expert,

@@ -1,9 +1,9 @@
-"""`resume`: go on with a run where its newest checkpoint left it."""
+"""`resume`: continue a run from its newest checkpoint."""
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict, Unpack
+from typing import Annotated, Literal, TypedDict, Unpack
 
 import tyro
 
@@ -16,55 +16,42 @@ from distpg.run.execute import Outcome, Plan, execute
 from distpg.run.loading import load_newest
 
 
-@dataclass(frozen=True, kw_only=True)
-class ResumeFlags:
-    """Go on with a run."""
-
-    run: Annotated[Path, tyro.conf.Positional]
-    """The run directory."""
-    total_steps: int | None = None
-    """Env steps to go on to, those done included. Default: the run's own."""
-    stop_at_return: float | Literal["none"] | None = None
-    """Mean return to stop at, or none. Default: the run's own."""
-    num_workers: int | None = None
-    """Rollout worker processes; they change the speed alone. Default: the run's own."""
-    address: str | None = None
-    """Ray cluster to join; none leaves the one that the run was on. Default: the run's own."""
-    device: Literal["auto", "cpu", "cuda"] | None = None
-    """Where the learner computes. Default: the run's own."""
-    on_anomaly: Literal["stop", "skip"] | None = None
-    """Whether to go on after an update that came to what is no number. Default: the run's own."""
-    max_env_faults: int | None = None
-    """Exceptions that environments may raise, those so far included. Default: the run's own."""
-    quiet: bool = False
-    """Print nothing but errors."""
-
-
 class ResumeChanges(TypedDict, total=False):
-    """Settings that a resumed run may change."""
+    """Settings of a run that its resume may change."""
 
     total_steps: int
+    """New total of env steps, including those done."""
     stop_at_return: float | None
+    """Mean return to stop at; none never stops before --total-steps."""
     num_workers: int
+    """Rollout worker processes; they affect only the speed."""
     address: str | None
+    """Ray cluster to join; none runs locally."""
     device: Literal["auto", "cpu", "cuda"]
+    """Device of the learner; auto uses a GPU if there is one."""
     on_anomaly: Literal["stop", "skip"]
+    """Stop or continue after an update that produced NaN or inf."""
     max_env_faults: int
+    """Maximum env exceptions, counting those before the resume."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumeFlags:
+    """Continue a run from its newest checkpoint. Settings default to the run's own."""
+
+    run: tyro.conf.Positional[Path] = tyro.MISSING
+    """The run directory."""
+    changes: Annotated[ResumeChanges, tyro.conf.arg(name="")] = field(default_factory=ResumeChanges)
+    quiet: bool = False
+    """Print nothing but errors."""
 
 
 CHANGEABLE = ResumeChanges.__optional_keys__
 
 
-def main(arguments: list[str], program: str, started: float) -> int:
+def main(flags: ResumeFlags, started: float) -> int:
     """Run the sub-command; return its exit code."""
-    flags = tyro.cli(ResumeFlags, prog=program, args=arguments)
-    given = {name: getattr(flags, name) for name in CHANGEABLE}
-    changes: dict[str, Any] = {
-        name: None if value == "none" else value
-        for name, value in given.items()
-        if value is not None
-    }
-    outcome = resume(flags.run, quiet=flags.quiet, started=started, **changes)
+    outcome = resume(flags.run, quiet=flags.quiet, started=started, **flags.changes)
     return outcome.exit_code
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distpg.config.config import Config
-from distpg.config.flags import RunFlags, read_flags
+from distpg.config.flags import RunFlags
 from distpg.envs.make import MakeEnv, find_source
 from distpg.run.directory import RunDir
 from distpg.run.execute import Outcome, Plan, execute
@@ -18,9 +18,8 @@ class TrainFlags(RunFlags):
     """Train a policy; defaults < preset of --algo < --config < flags."""
 
 
-def main(arguments: list[str], program: str, started: float) -> int:
+def main(flags: TrainFlags, started: float) -> int:
     """Run the sub-command; return its exit code."""
-    flags = read_flags(TrainFlags, arguments, program)
     outcome = train(
         flags.checked(),
         run_dir=flags.run_dir,

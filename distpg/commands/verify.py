@@ -1,4 +1,4 @@
-"""`verify`: prove every estimator of the policy gradient on a game that is known exactly."""
+"""`verify`: check every policy-gradient estimator against its exact expectation."""
 
 import json
 import multiprocessing
@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from itertools import chain
 
 import torch
-import tyro
 
 from distpg.doctor.facts import cores
 from distpg.proof.estimators import (
@@ -34,17 +33,16 @@ COLUMNS = f"{'estimator':56} {'bias':>8} {'theory':>10} {'z':>5} {'var':>15} {'s
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyFlags:
-    """Prove every estimator of the policy gradient on a game that is known exactly."""
+    """Verify every policy-gradient estimator against its exact expectation."""
 
     quick: bool = False
-    """Only a part, that every Psi, baseline, surrogate and scaling is in."""
+    """Verify a subset that covers every Psi, baseline, surrogate and scaling at least once."""
     json: bool = False
-    """Print one JSON object a row."""
+    """Print one JSON object per row."""
 
 
-def main(arguments: list[str], program: str, started: float) -> int:
+def main(flags: VerifyFlags, started: float) -> int:
     """Run the sub-command; return its exit code."""
-    flags = tyro.cli(VerifyFlags, prog=program, args=arguments)
     estimators = list(quick() if flags.quick else chain(combinations(), variations()))
     if not flags.json:
         print(HEAD)

@@ -28,6 +28,12 @@ def recipes() -> dict[str, str]:
     }
 
 
+def measurements() -> dict[str, str]:
+    """Return what recipes reached, by name; the others have not been measured."""
+    file = resources.files("distpg.config") / "measured.toml"
+    return tomllib.loads(file.read_text("utf-8"))
+
+
 def read_settings(source: str) -> dict[str, Any]:
     """Read the settings of a file, or of a recipe if there is no such file.
 

@@ -1,128 +1,152 @@
-"""Every setting as a command-line flag: defaults < preset of --algo < --config < flags."""
+"""Command-line flags of the settings: defaults < preset of --algo < --config < flags."""
 
 import argparse
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, Self, TypeVar
 
 import tyro
-from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+from tyro.constructors import ConstructorRegistry
 
 from distpg.config.config import Config, hints, with_preset
-from distpg.config.derived import DerivedSettings
 from distpg.config.files import read_settings
-from distpg.config.settings import EnvKwargs
+from distpg.config.flag_types import make_registry, registry
+from distpg.config.settings import (
+    CollectSettings,
+    EnvSettings,
+    GradientSettings,
+    LearnerSettings,
+    PolicySettings,
+    RunSettings,
+)
+from distpg.config.values import one_of
 from distpg.errors import InputError
 
-registry = ConstructorRegistry()
+COMPLETION = "--tyro-print-completion"
+SHELLS = ("bash", "zsh", "fish")
+COMMON = {
+    *("algo", "seed", "total_steps", "stop_at_return", "eval_every"),
+    *("env_id", "env_kwargs", "num_envs"),
+    *("num_workers", "num_steps"),
+    *("advantage", "gamma", "gae_lambda", "surrogate", "clip_coef", "ent_coef"),
+    *("hidden_sizes", "normalize_obs"),
+    *("num_epochs", "minibatch_size", "learning_rate", "normalize_rewards", "device"),
+}
+"""Settings that --help describes; it lists the others by name, and --help-all describes all."""
 
-
-@registry.primitive_rule
-def json_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[EnvKwargs] | None:
-    """Read a table from JSON on the command line."""
-    if info.type_origin is not dict:
-        return None
-
-    def parse(words: list[str]) -> EnvKwargs:
-        try:
-            value: Any = json.loads(words[0])
-        except (RecursionError, ValueError):
-            value = None
-        if not isinstance(value, dict):
-            raise ValueError(f'{words[0]!r:.60} is not a JSON object such as {{"key": 1}}')
-        return cast("EnvKwargs", value)
-
-    return PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="JSON",
-        instance_from_str=parse,
-        is_instance=lambda value: isinstance(value, dict),
-        str_from_instance=lambda value: [json.dumps(value)],
-    )
-
-
-@registry.primitive_rule
-def list_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[tuple[int, ...]] | None:
-    """Read a list of whole numbers, and say how one is written where it is not."""
-    if info.type_origin is not tuple:
-        return None
-
-    def parse(words: list[str]) -> tuple[int, ...]:
-        try:
-            return tuple(map(int, words))
-        except ValueError:
-            raise ValueError(f"{' '.join(words)!r} is no list such as 64 64") from None
-
-    return PrimitiveConstructorSpec(
-        nargs="*",
-        metavar="[INT ...]",
-        instance_from_str=parse,
-        is_instance=lambda value: isinstance(value, tuple),
-        str_from_instance=lambda value: [str(number) for number in value],
-    )
-
-
-@registry.primitive_rule
-def none_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[None] | None:
-    """Spell None as configuration files do."""
-    if info.type is not type(None):
-        return None
-    return PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="none",
-        instance_from_str=lambda words: None,
-        is_instance=lambda value: value is None,
-        str_from_instance=lambda value: ["none"],
-        choices=("none",),
-    )
+brief_registry = make_registry(only_named=hints().keys() - COMMON)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConfigFlags(DerivedSettings):
-    """The settings, and the file that they may come from; a sub-command adds flags of its own."""
+class ConfigFlags:
+    """The settings, in the groups of the help; a sub-command adds flags of its own."""
 
+    help_all: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Show this help with every setting described."""
     config: str | None = None
-    """A configuration file, or the name of a recipe that comes with the package."""
+    """A configuration file, or the name of a recipe that ships with the package."""
+    run: RunSettings = field(default_factory=RunSettings)
+    environment: EnvSettings = field(default_factory=EnvSettings)
+    collection: CollectSettings = field(default_factory=CollectSettings)
+    estimator: Annotated[GradientSettings, tyro.conf.arg(name="gradient estimator")] = field(
+        default_factory=GradientSettings
+    )
+    policy: PolicySettings = field(default_factory=PolicySettings)
+    learner: LearnerSettings = field(default_factory=LearnerSettings)
+
+    def starting_from(self, settings: Mapping[str, Any]) -> Self:
+        """Replace the defaults of some settings, unchecked."""
+        groups = {
+            name: replace(group, **{key: settings[key] for key in vars(group) if key in settings})
+            for name, group in self.groups().items()
+        }
+        return replace(self, **groups)
 
     def checked(self) -> Config:
-        """Return the settings alone.
+        """Return the settings as a validated `Config`.
 
         Raises:
-            InputError: a value is out of range, or a combination illegal.
+            InputError: a value is out of range, or a combination is illegal.
         """
-        return Config(**{name: getattr(self, name) for name in hints()})
+        groups = self.groups().values()
+        return Config(**{name: value for group in groups for name, value in vars(group).items()})
+
+    def groups(self) -> dict[str, Any]:
+        """Return the groups of settings, by the names of their fields."""
+        return {name: value for name, value in vars(self).items() if is_dataclass(value)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunFlags(ConfigFlags):
-    """The settings, and where the new run is kept."""
+    """The settings, and the directory of the new run."""
 
     run_dir: Path | None = None
-    """Where the run is kept. Default: runs/ENV/ALGO-sSEED-TIME, or imitate-sSEED-TIME."""
+    """Directory of the run. Default: runs/ENV/ALGO-sSEED-TIME, or imitate-sSEED-TIME."""
     overwrite: bool = False
-    """Replace the run that --run-dir holds."""
+    """Replace the run in --run-dir."""
     quiet: bool = False
     """Print nothing but errors."""
 
 
-Flags = TypeVar("Flags", bound=ConfigFlags)
+Flags = TypeVar("Flags")
 
 
 def read_flags(kind: type[Flags], arguments: Sequence[str], program: str) -> Flags:
-    """Read a sub-command's flags, on top of what --config and --algo say."""
+    """Parse a sub-command's flags; --config and --algo set the defaults of the settings.
+
+    Args:
+        kind: A dataclass; each field has a default, or `tyro.MISSING` if it is required.
+        arguments: The words after the sub-command.
+        program: The names of the program and the sub-command, for messages.
+
+    Raises:
+        InputError: --config or --algo is invalid, or they conflict.
+        SystemExit: tyro printed help or an error.
+    """
+    default = kind()
+    if not isinstance(default, ConfigFlags):
+        return call_tyro(kind, arguments, program, default)
+    default = default.starting_from(with_preset(base_settings(arguments)))
+    asked = {word.replace("_", "-") for word in arguments} & {"-h", "--help", "--help-all"}
+    if not asked:
+        return call_tyro(kind, arguments, program, default)
+    rules = registry if "--help-all" in asked else brief_registry
+    return call_tyro(kind, ["--help"], program, default, rules)
+
+
+def call_tyro(
+    kind: type[Flags],
+    arguments: Sequence[str],
+    program: str,
+    default: Any = tyro.MISSING,
+    rules: ConstructorRegistry = registry,
+) -> Flags:
+    """Call tyro in the way that all sub-commands do.
+
+    Raises:
+        InputError: a completion script is asked for an unknown shell.
+        SystemExit: tyro printed help, an error or a completion script.
+    """
+    option, shell = (*arguments, "", "")[:2]
+    if option == COMPLETION and shell not in SHELLS:
+        raise InputError(f"{COMPLETION}: {shell!r} is not supported; choose {one_of(SHELLS)}")
     return tyro.cli(
         kind,
         prog=program,
         args=arguments,
-        default=kind(**with_preset(settings_before_flags(arguments))),
-        registry=registry,
+        default=default,
+        config=(tyro.conf.OmitArgPrefixes,),
+        registry=rules,
     )
 
 
-def settings_before_flags(arguments: Sequence[str]) -> dict[str, Any]:
-    """Read what --config and --algo say, which decide the defaults of all other flags."""
+def base_settings(arguments: Sequence[str]) -> dict[str, Any]:
+    """Return the settings of --config, with --algo, before any other flag.
+
+    Raises:
+        InputError: the file is invalid, or sets another algorithm than --algo.
+    """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--algo", nargs="?")
     parser.add_argument("--config", nargs="?")
@@ -132,7 +156,8 @@ def settings_before_flags(arguments: Sequence[str]) -> dict[str, Any]:
         algo = settings.get("algo", early.algo)
         if algo != early.algo:
             raise InputError(
-                f"--algo: {early.algo}, but {early.config} configures {algo}; leave one out"
+                f"--algo: {early.algo}, but --config {early.config} sets algo = {algo}; omit one "
+                "of them"
             )
         settings["algo"] = early.algo
     return settings

@@ -25,53 +25,53 @@ Schedule = Literal["constant", "linear", "kl_adaptive"]
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
-    """What is run, and when it ends."""
+    """What to run, and when to stop."""
 
     algo: str = "ppo"
-    """The preset that the other settings start from: ppo, appo, ppo_kl, trpo, npg, a2c or
+    """Algorithm preset; explicit flags override it: ppo, appo, ppo_kl, trpo, npg, a2c or
     reinforce."""
     seed: Seed = 0
-    """Fixes every random stream of the run."""
+    """Random seed; fixes every RNG of the run."""
     total_steps: BigCount = 1_000_000
-    """Env steps (over all envs); the run stops at the first iteration at or beyond them."""
+    """Total env steps over all envs; the run stops after the iteration that reaches it."""
     stop_at_return: Finite | None = None
     """Stop as solved once the mean return of the last 100 finished episodes reaches this."""
     checkpoint_every: CountOrZero = 10
-    """Iterations between checkpoints; 0 keeps the one at the end alone."""
+    """Iterations between checkpoints; 0 saves only a final checkpoint."""
     keep_checkpoints: Count = 3
-    """How many of the newest checkpoints stay on disk."""
+    """Number of most recent checkpoints to keep."""
     eval_every: CountOrZero = 0
-    """Iterations between evaluations; 0 is never."""
+    """Iterations between evaluations; 0 disables evaluation."""
     eval_episodes: Count = 10
-    """Whole episodes of each evaluation, played with the most likely actions."""
+    """Episodes per evaluation, with deterministic (mode) actions."""
     on_anomaly: Literal["stop", "skip"] = "stop"
-    """An update that comes to what is no number is taken back, and its batch kept in the run's
-    directory: then stop, or go on with the next batch."""
+    """After an update that produces NaN or inf: it is rolled back and its batch saved in the run
+    directory; then stop, or skip to the next batch."""
     rollback_on_collapse: Positive | None = None
-    """Go back to the best checkpoint when an evaluation falls below the best by this share of it:
-    0.5 is by half. Needs --eval-every."""
+    """Roll back to the best checkpoint when the evaluation return drops by this fraction of the
+    best; 0.5 means by half. Needs --eval-every."""
     init_from: str | None = None
-    """A run directory whose policy (and critic) this one starts from."""
+    """Initialize policy (and critic) from this run directory."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EnvSettings:
-    """The environment, and how many copies a slot steps at once."""
+    """Environment settings, and the number of envs per slot."""
 
     env_id: str = "CartPole-v1"
     """A Gymnasium id, or module:Env-v0 to import a module that registers it."""
     env_kwargs: EnvKwargs = field(default_factory=dict)
     """Keyword arguments of the environment, as JSON."""
-    env_backend: EnvBackend = "gymnasium"
-    """What steps the envs: gymnasium (and ALE), or EnvPool's C++ for the ids that it has, with
-    keyword arguments of its own."""
-    on_bad_value: Literal["raise", "drop"] = "raise"
-    """NaN and infinity in observations and rewards: end the run with the place where they were, or
-    drop the episode as one whose environment raised."""
     num_envs: Count = 4
     """Envs in each slot, stepped together as one vector env."""
+    env_backend: EnvBackend = "gymnasium"
+    """Env implementation: gymnasium (including ALE), or EnvPool (C++), which has its own keyword
+    arguments."""
+    on_bad_value: Literal["raise", "drop"] = "raise"
+    """What to do on NaN or inf in observations or rewards: stop and report where, or drop the
+    episode as if the env had raised."""
     sign_rewards: Literal["auto", "on", "off"] = "auto"
-    """Learn from the sign of each reward (scores stay true); auto is on for ALE ids alone."""
+    """Train on sign(reward); reported returns are unaffected. auto: on for ALE envs only."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,45 +81,48 @@ class CollectSettings:
     num_workers: Annotated[int, Range(0, 10_000)] = 2
     """Rollout worker processes; 0 runs everything in this process, without Ray."""
     num_slots: Annotated[int, Range(1, 10_000)] | None = None
-    """Parts of a batch, each with envs of its own; they, not the workers, decide the result.
-    Default: one a worker."""
+    """Number of slots: independent parts of the batch, each with its own envs. Results depend on
+    slots, never on workers. Default: one per worker."""
     num_steps: Annotated[int, Range(2, 10**6)] = 256
-    """Steps of each env in a rollout, when rollouts are segments of fixed length; one of them may
-    be a reset, so at least 2."""
+    """Steps of each env in a rollout, when rollouts are segments of fixed length (autoreset can
+    consume one step, so at least 2)."""
     episodes_per_env: CountOrZero | None = None
     """Whole episodes of each env in a rollout, from a fresh reset; 0 collects segments of
-    num_steps. Default: 1 for total_return, and for other returns without a critic; else 0."""
+    --num-steps. Default: 1 for total_return, and for other returns without a critic; else 0."""
     overlap: bool = False
-    """Play the next rollouts while the learner improves on these: faster, with weights one update
-    old, for which the ratio of clip and importance corrects (and --advantage vtrace V, too)."""
+    """Collect the next batch while the learner updates: faster, but the behaviour policy is one
+    update old; clip and importance correct by the ratio, vtrace also corrects V."""
     phase_timeout: Positive = 600.0
-    """Seconds that a process may take to start, a rollout or an update, before it is replaced."""
+    """Timeout in seconds for starting a process, a rollout or an update, after which the process is
+    replaced."""
     max_restarts: CountOrZero = 100
-    """Workers and learners that may be replaced before the run gives up, those apart that were lost
-    with their machine; three in a row over the same work end it at once."""
+    """Maximum worker and learner restarts, not counting those lost with a node; three in a row on
+    the same work also stop the run."""
     max_env_faults: CountOrZero = 100
-    """Exceptions that environments may raise before the run gives up. Each costs an episode; of a
-    vector env of its own (CartPole-v1, ALE, EnvPool) those of all its copies."""
+    """Maximum env exceptions. Each drops that env's episode; with a natively vectorized env
+    (CartPole-v1, ALE, EnvPool), those of all its copies."""
     address: str | None = None
-    """Ray cluster to join: auto or host:port. Default: RAY_ADDRESS, else a Ray of our own."""
+    """Ray cluster to join: auto or host:port. Default: RAY_ADDRESS, else start a local Ray
+    instance."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GradientSettings:
-    """The estimator: how a step is credited (Psi) and what the update makes of it."""
+    """The estimator of the policy gradient: advantages (Psi), baseline and surrogate loss."""
 
     advantage: Literal["total_return", "reward_to_go", "n_step", "gae", "vtrace"] = "gae"
-    """Psi, the credit of a step."""
+    """Advantage estimator (Psi)."""
     bootstrap_steps: Count | Literal["inf"] = 5
-    """Rewards that n_step counts before V stands for the rest; inf counts them all."""
+    """n in n-step returns: rewards summed before bootstrapping from V; inf never bootstraps."""
     rho_bar: Positive = 1.0
-    """V-trace's limit on the ratio of a step: below 1, V moves towards that of the policy that
-    acted. Ratios differ from 1 under --surrogate importance and --overlap; else V-trace is
-    GAE(1)."""
+    """V-trace rho-bar: clips the importance ratio of the TD error; below 1 the value targets are
+    those of a policy between behaviour and target policy. Ratios differ from 1 under --surrogate
+    importance and --overlap; otherwise V-trace is GAE(1)."""
     c_bar: Positive = 1.0
-    """V-trace's limit on the ratios that carry credit back: lower is less noise, slower."""
+    """V-trace c-bar: clips the trace-cutting ratios; lower means less variance and slower
+    propagation."""
     baseline: Literal["none", "mean", "time", "value"] = "value"
-    """What is subtracted from the credit: the mean of the other episodes, their mean at the same
+    """Baseline subtracted from the return: leave-one-out mean over the other episodes, the same per
     time step, or a learned critic."""
     gamma: Fraction = 0.99
     """Discount per env step."""
@@ -128,7 +131,7 @@ class GradientSettings:
     normalize_advantages: bool = True
     """Scale the batch's advantages to mean 0 and standard deviation 1."""
     loss_average: Literal["per_step", "per_episode"] = "per_step"
-    """Whether the policy's loss is the mean over steps, or their sum over the number of
+    """Average the policy loss over steps, or sum over steps and divide by the number of
     episodes."""
     surrogate: Literal[
         "log_prob",
@@ -139,114 +142,113 @@ class GradientSettings:
         "kl_fixed",
         "trust_region",
     ] = "clip"
-    """The loss: log_prob is log pi times credit, detached_ratio the same gradient by pi / pi (both
-    one step a batch); importance weighs log pi anew before every step; clip and kl_* are PPO's;
-    trust_region is TRPO's, one natural-gradient step of the policy a batch, within --max-kl."""
+    """Policy loss: log_prob = log pi * A; detached_ratio = the same gradient via pi/stop_grad(pi)
+    (both one optimizer step per batch); importance = reweighted log pi * A before every step; clip
+    and kl_* = PPO; trust_region = TRPO, one natural-gradient step per batch, within --max-kl."""
     importance: Literal["trajectory", "per_decision", "per_step"] = "per_decision"
-    """Weight of a step under --surrogate importance: the product of ratios to the episode's end,
-    to the rewarded step, or its own ratio alone."""
+    """Importance weight with --surrogate importance: whole-trajectory ratio, per-decision ratio, or
+    the step's own ratio."""
     importance_clip: Positive | None = None
-    """Limit on the weight of a step; per_decision corrects later rewards without one."""
+    """Clip importance weights at this value; the correction of later rewards in per_decision is not
+    clipped."""
     clip_coef: Positive = 0.2
-    """How far the clipped ratio may move from 1."""
+    """PPO clip range epsilon: the ratio is clipped to [1 - eps, 1 + eps]."""
     clip_schedule: Schedule = "constant"
-    """How clip_coef changes, as lr_schedule does."""
+    """Schedule of --clip-coef; values as for --lr-schedule."""
     kl_coef: Positive = 1.0
-    """Weight of the KL penalty, where it starts under kl_adaptive."""
+    """KL penalty coefficient; the initial value for kl_adaptive."""
     kl_target: Positive = 0.01
-    """KL from the acting policy, per update, that kl_adaptive (surrogate or schedule) steers to."""
+    """Target KL per update for kl_adaptive (surrogate or schedule)."""
     ent_coef: NonNegative = 0.0
     """Weight of the entropy bonus."""
     ent_schedule: Schedule = "constant"
-    """How ent_coef changes, as lr_schedule does."""
+    """Schedule of --ent-coef; values as for --lr-schedule."""
     vf_coef: NonNegative = 0.5
     """Weight of the value loss."""
     value_clip: Positive | None = None
-    """How far V may move from its value before the update and still lower the value loss."""
+    """Value clipping range, as in PPO; none disables it."""
     value_epochs: CountOrZero = 0
-    """Further passes over each batch, after the policy's, that fit the critic alone."""
+    """Extra critic-only epochs per batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PolicySettings:
-    """What acts."""
+    """Policy networks and action distribution."""
 
     hidden_sizes: tuple[Annotated[int, Range(1, 2**14)], ...] = (64, 64)
-    """Units of each hidden layer, for actor and critic; without any, both are linear, and tables
-    where all observations are categories."""
+    """Units of each hidden layer, for actor and critic; empty: linear, or tabular if all
+    observations are discrete."""
     activation: Literal["tanh", "relu", "elu", "silu"] = "tanh"
     """Nonlinearity of the hidden layers."""
     encoder: str | None = None
-    """A class of your own, as module:Class, that makes features of observations, instead of
-    convolutions and hidden layers (docs/encoders.md)."""
+    """Custom encoder class as module:Class, replacing the built-in encoder (docs/encoders.md)."""
     image_encoder: Literal["nature", "impala"] = "nature"
-    """Convolutions over images: nature is DQN's three layers, or two small ones below 36 pixels a
-    side; impala is a residual network of 15, slower, for images of any size."""
+    """Image encoder: nature is DQN's three convolutions, or two small ones if a side is below 36
+    pixels; impala is a residual network of 15, slower, for images of any size."""
     precision: Literal["float32", "bf16"] = "float32"
-    """Precision that image encoders compute in, acting and learning; bf16 is faster where the
-    processor or the GPU has it. Parameters and their updates stay in float32."""
+    """Compute precision of image encoders in workers and learner; bf16 is faster on hardware that
+    supports it. Parameters and their updates stay in float32."""
     normalize_obs: bool = True
     """Scale vector observations by their running mean and standard deviation."""
     action_distribution: Literal["gaussian", "squashed_gaussian", "beta"] = "gaussian"
-    """Of continuous actions: a Gaussian, clipped to the bounds; a Gaussian that tanh squashes into
-    them; or a Beta distribution between them. The last two need finite bounds."""
+    """Distribution of continuous actions: Gaussian clipped to the bounds; tanh-squashed Gaussian;
+    or Beta. The last two need finite bounds."""
     log_std: Literal["free", "state"] = "free"
-    """Log standard deviation of the Gaussians: free is a parameter, the same in all states; state
-    is an output of the network, between -5 and 2."""
+    """Log standard deviation of the Gaussians: free: a state-independent parameter; state: a
+    network output in [-5, 2]."""
     recurrent: Literal["none", "gru", "lstm"] = "none"
-    """A recurrent layer behind the encoder, which policy and critic share: it remembers the
-    episode so far. Take --normalize-rewards with it, lest the critic's loss drown the policy's."""
+    """Recurrent layer after the encoder, shared by policy and critic. Use --normalize-rewards with
+    it, otherwise the value loss dominates the shared layers."""
     recurrent_size: Annotated[int, Range(1, 2**14)] = 128
     """Units of the recurrent layer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LearnerSettings:
-    """How a batch becomes a better policy."""
+    """Learner settings: epochs, minibatches, optimizer."""
 
     num_epochs: Count = 10
     """Passes over each batch."""
     minibatch_size: BigCount | None = 64
-    """Samples of one gradient; none takes the whole batch. With log_prob, detached_ratio and
-    trust_region, whose gradients add up to one step a batch, it bounds memory alone."""
+    """Minibatch size; none uses the whole batch. With one-step surrogates (log_prob,
+    detached_ratio, trust_region) gradients are accumulated over minibatches, so it only bounds
+    memory."""
     sequence_length: Count = 16
-    """Steps that a recurrent layer is unrolled over, which credit flows back through; a minibatch
-    holds whole sequences, about minibatch_size steps of them."""
+    """Truncated-BPTT length with --recurrent; minibatches are made of whole sequences."""
     optimizer: Literal["adam", "sgd"] = "adam"
     """Adam (epsilon 1e-5), or stochastic gradient descent with momentum."""
     momentum: Fraction = 0.9
     """Momentum of sgd."""
     learning_rate: Positive = 3e-4
-    """The optimizer's step size."""
+    """Learning rate of the optimizer."""
     lr_schedule: Schedule = "constant"
-    """linear falls to 0 at total_steps; kl_adaptive divides by 1.5 after an update whose KL passed
-    2 kl_target, and multiplies where it stayed below kl_target / 2."""
+    """Schedule of --learning-rate: linear decays to 0 at --total-steps; kl_adaptive divides by 1.5
+    after an update whose KL exceeds 2 x --kl-target, and multiplies if it is below
+    --kl-target / 2."""
     max_grad_norm: Positive = 0.5
-    """The gradient's norm is cut to this."""
+    """Clip the gradient norm to this value."""
     target_kl: Positive | None = None
-    """End an update early once the KL from the acting policy passes 1.5 times this; log_prob,
-    detached_ratio and trust_region take one step a batch, which nothing can end."""
+    """Stop the update early when approx. KL exceeds 1.5x this value; no effect on one-step
+    surrogates."""
     max_kl: Positive = 0.01
-    """How far a step under trust_region may go: mean KL from the acting policy, in nats."""
+    """Trust-region radius: maximum mean KL to the behaviour policy, in nats."""
     cg_iterations: Count = 10
-    """Iterations of conjugate gradients, which find the natural gradient; more are more exact."""
+    """Conjugate-gradient iterations."""
     cg_damping: NonNegative = 0.1
-    """What is added to the Fisher matrix's diagonal: more is a shorter step, nearer the plain
+    """Damping added to the Fisher matrix; larger gives shorter steps, closer to the plain
     gradient."""
     line_search_steps: CountOrZero = 10
-    """Lengths of a natural-gradient step that are tried, each half the one before, until one gains
-    and keeps to --max-kl; else the policy stays. 0 takes the first as it is."""
+    """Maximum backtracking steps (each halves the step) until the surrogate improves within
+    --max-kl; 0 takes the full step (NPG)."""
     normalize_rewards: bool = False
-    """Learn from rewards divided by the running standard deviation of the discounted return."""
+    """Divide rewards by the running standard deviation of the discounted return."""
     gradient_stats_every: CountOrZero = 10
-    """Iterations between measurements of the gradient's noise and of what an update came to, under
-    gradient/ in TensorBoard; 0 is never."""
+    """Iterations between gradient diagnostics (gradient/* in TensorBoard); 0 disables them."""
     compile: bool = False
-    """Compile the gradient of a minibatch with torch.compile: the first updates take up to a minute
-    longer, and with small networks those after them half as long. Needs a C++ compiler, and a
-    policy without --recurrent."""
+    """torch.compile the minibatch gradient: up to a minute of warm-up, then up to 2x faster updates
+    for small networks. Needs a C++ compiler, and a policy without --recurrent."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where the learner computes; auto takes a GPU where there is one."""
+    """Device of the learner; auto uses a GPU if there is one."""
     learner_threads: Count | None = None
-    """Torch threads of the learner; they change the last bits of the result. Default: 1 for
+    """Number of torch threads in the learner (affects floating-point rounding). Default: 1 for
     vector observations, all cores for images."""

@@ -1,0 +1,147 @@
+"""How tyro reads and describes flags: JSON, lists, `none`, and help texts from docstrings."""
+
+import json
+from collections.abc import Collection
+from dataclasses import fields, is_dataclass
+from functools import cache, partial
+from typing import Annotated, Any, cast, get_type_hints
+
+import docstring_parser
+import tyro
+from tyro.constructors import (
+    ConstructorRegistry,
+    PrimitiveConstructorSpec,
+    PrimitiveTypeInfo,
+    StructConstructorSpec,
+    StructFieldSpec,
+    StructTypeInfo,
+)
+
+from distpg.config.settings import EnvKwargs
+from distpg.config.values import flag
+
+
+def json_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[EnvKwargs] | None:
+    """Parse a dict from a JSON object."""
+    if info.type_origin is not dict:
+        return None
+
+    def parse(words: list[str]) -> EnvKwargs:
+        try:
+            value: Any = json.loads(words[0])
+        except (RecursionError, ValueError):
+            value = None
+        if not isinstance(value, dict):
+            raise ValueError(f'{words[0]!r:.60} is not a JSON object such as {{"key": 1}}')
+        return cast("EnvKwargs", value)
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="JSON",
+        instance_from_str=parse,
+        is_instance=lambda value: isinstance(value, dict),
+        str_from_instance=lambda value: [json.dumps(value)],
+    )
+
+
+def list_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[tuple[int, ...]] | None:
+    """Parse a tuple of integers; an error shows how to write one."""
+    if info.type_origin is not tuple:
+        return None
+
+    def parse(words: list[str]) -> tuple[int, ...]:
+        try:
+            return tuple(map(int, words))
+        except ValueError:
+            listed = " ".join(words)
+            raise ValueError(f"{listed!r} is not a list of integers such as 64 64") from None
+
+    return PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="[INT ...]",
+        instance_from_str=parse,
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda value: [str(number) for number in value],
+    )
+
+
+def none_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[None] | None:
+    """Parse None from the word none, as in TOML files."""
+    if info.type is not type(None):
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="none",
+        instance_from_str=lambda words: None,
+        is_instance=lambda value: value is None,
+        str_from_instance=lambda value: ["none"],
+        choices=("none",),
+    )
+
+
+def dataclass_rule(
+    info: StructTypeInfo, *, only_named: Collection[str] = ()
+) -> StructConstructorSpec | None:
+    """Make each field of a dataclass a flag, or a group of flags if it is a dataclass itself.
+
+    Args:
+        info: The class, and an instance that holds the defaults.
+        only_named: Fields that the help lists by name, after the text of their group.
+    """
+    kind = info.type
+    if not is_dataclass(kind) or not kind.__module__.startswith("distpg"):
+        return None
+    hints = get_type_hints(kind, include_extras=True)
+
+    def spec(name: str) -> StructFieldSpec:
+        hint, default = hints[name], getattr(info.default, name)
+        if is_dataclass(default):
+            text = group_text(type(default), only_named)
+            return StructFieldSpec(name, hint, default, helptext=text)
+        shown = tyro.conf.arg(help_behavior_hint=partial(default_text, kind, name))
+        text = partial(help_text, kind, name)
+        return StructFieldSpec(name, cast("Any", Annotated)[hint, shown], default, helptext=text)
+
+    names = [field.name for field in fields(kind) if field.name not in only_named]
+    return StructConstructorSpec(instantiate=kind, fields=tuple(map(spec, names)))
+
+
+def group_text(group: type[Any], only_named: Collection[str]) -> str:
+    """Return the docstring of a group, and the flags that are not described."""
+    text = " ".join(str(group.__doc__).split())
+    named = [flag(field.name) for field in fields(group) if field.name in only_named]
+    return f"{text} More (see --help-all): {', '.join(named)}." if named else text
+
+
+def help_text(kind: type, name: str) -> str:
+    """Return a field's docstring, without the "Default: ..." that may end it."""
+    return field_docs(kind).get(name, "").partition(" Default: ")[0]
+
+
+def default_text(kind: type, name: str, value: str) -> str:
+    """Describe a default; if it is none, the docstring may say what that means."""
+    derived = field_docs(kind).get(name, "").partition(" Default: ")[2].removesuffix(".")
+    return f"(default: {derived if derived and value == 'none' else value})"
+
+
+@cache
+def field_docs(kind: type) -> dict[str, str]:
+    """Return the docstrings of a dataclass's fields, each as one line."""
+    docs: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        if is_dataclass(base):
+            for field in docstring_parser.parse_from_object(base).params:
+                docs[field.arg_name] = " ".join(str(field.description).split())
+    return docs
+
+
+def make_registry(*, only_named: Collection[str] = ()) -> ConstructorRegistry:
+    """Return the rules by which tyro reads flags; `only_named` as for `dataclass_rule`."""
+    made = ConstructorRegistry()
+    for rule in (json_rule, list_rule, none_rule):
+        made.primitive_rule(rule)
+    made.struct_rule(partial(dataclass_rule, only_named=only_named))
+    return made
+
+
+registry = make_registry()
