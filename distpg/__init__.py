@@ -51,7 +51,7 @@ def load_policy(
         The policy; call its `act(obs)`.
 
     Raises:
-        InputError: there is no policy, it cannot be read, or its encoder is another one.
+        InputError: there is no policy file, it cannot be read, or its encoder is another one.
     """
     from distpg.policy.file import read_policy
     from distpg.policy.play import SavedPolicy

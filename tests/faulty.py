@@ -38,7 +38,7 @@ class Stateless(gym.Env[Any, Any]):
 
 
 class Sound(Stateless):
-    """One that tells its state."""
+    """One that exposes its state."""
 
     def get_state(self) -> Info:
         return {"place": self.place.copy(), "count": self.count}

@@ -84,7 +84,7 @@ def evaluate(
         Undiscounted return and length of each episode.
 
     Raises:
-        InputError: there is no policy, or its spaces differ from those of the environment.
+        InputError: there is no policy file, or its spaces differ from those of the environment.
     """
     check_value("episodes", episodes, Count)
     check_value("seed", seed, Seed)

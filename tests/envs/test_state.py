@@ -1,4 +1,4 @@
-"""An environment's state as a value: taken out and put back, it goes on as if nothing happened."""
+"""An environment's state as a value: saved and restored, it continues as if nothing happened."""
 
 from typing import Any
 

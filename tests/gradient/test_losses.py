@@ -34,7 +34,7 @@ def softmax_gradient(
     logprobs = logits.log_softmax(0)[ACTIONS]
     acted = logprobs.detach() - log_ratio
     weights = torch.ones(4, dtype=torch.float64) * importance
-    # the policy that acted had the same logits, but for what the surrogate says it moved
+    # the behaviour policy had the same logits, but for what the surrogate says it moved
     kl = Categorical(LOGITS.expand(4, 3)).kl(Categorical(logits.expand(4, 3)))
     scored = SurrogateInputs(logprobs, logprobs - acted, ADVANTAGES, weights, kl)
     now = Coefficients(clip=0.2, kl=kl_coef, entropy=0.0)

@@ -1,4 +1,4 @@
-"""An encoder of the user's: what it is given, what it is held to, and what it makes of a policy."""
+"""A user-defined encoder: its inputs, its contract, and the policy that it is part of."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -158,7 +158,7 @@ def saved(policy: Policy, parts: Architecture) -> bytes:
 
 @pytest.fixture
 def of_fine(tmp_path: Any) -> tuple[Policy, Any]:
-    """A policy with an encoder of the user's, and its file."""
+    """A policy with a user-defined encoder, and its file."""
     parts = having(FINE)
     policy = make_policy(VECTOR, parts)
     path = tmp_path / "policy.safetensors"
