@@ -1,7 +1,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
 EXTRAS ?= dev
-FAULTS ?= thorough or not thorough
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -20,8 +19,11 @@ train: setup  ## train PPO on CartPole-v1 until it is solved
 test: setup  ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-faults: setup  ## run the fault tests, including the slow ones
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests/faults -m '$(FAULTS)'
+thorough: setup  ## run the tests that take longer: faults of every kind, compiled updates
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m thorough
+
+slow: setup  ## run what takes up to an hour: the proof of every estimator
+	$(BIN)/python -m pytest -n 2 --dist load -m slow
 
 lint: setup  ## check style and spelling
 	$(BIN)/ruff check .
@@ -54,4 +56,4 @@ peers: .venv-peers/ready  ## create .venv-peers with the libraries that `python 
 
 check: lint types test  ## everything that a change must pass
 
-.PHONY: help setup train test test-faults lint format types bench figures soak peers check
+.PHONY: help setup train test thorough slow lint format types bench figures soak peers check

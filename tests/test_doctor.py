@@ -259,6 +259,7 @@ def test_runs_that_cannot_be_written_fail(tmp_path: Path) -> None:
     assert machine.runs_folder(tmp_path / "new" / "runs").status == "PASS"
 
 
+@pytest.mark.thorough
 def test_this_machine_is_checked_with_a_ray_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     run_main(["doctor"])
     made = lines(capsys)
@@ -276,6 +277,7 @@ def test_an_address_where_nothing_answers_is_a_line(capsys: pytest.CaptureFixtur
     assert made["address"][0] == "FAIL"
 
 
+@pytest.mark.thorough
 def test_the_nodes_of_a_cluster_are_checked(capsys: pytest.CaptureFixture[str]) -> None:
     with variables(QUIET):
         head = {"num_cpus": 2, "include_dashboard": False}

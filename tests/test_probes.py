@@ -200,7 +200,7 @@ def test_the_action_that_pays_for_what_is_observed_is_chosen(algo: str) -> None:
         assert learned.values(-1, 1) == pytest.approx([1, 1], abs=0.1)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bf16", marks=pytest.mark.thorough)])
 def test_a_picture_tells_which_action_pays_in_either_precision(precision: str) -> None:
     learned = Learned(
         "ppo", Pictured, precision=precision, learning_rate=5e-4, total_steps=4000, num_epochs=2

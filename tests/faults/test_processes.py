@@ -70,6 +70,7 @@ def test_a_workers_slots_go_on_where_they_stood_and_the_weights_are_the_same(
         assert outcome.result[key] == expected.result[key], key
 
 
+@pytest.mark.thorough
 def test_a_worker_that_dies_leaves_memory_and_masks_as_they_were(tmp_path: Path) -> None:
     expected = undisturbed(tmp_path, Strict, **RECURRENT)
     injected = {**RECURRENT, "env_kwargs": fault(tmp_path, "kill", at=41)}

@@ -9,6 +9,7 @@ from distpg.learner.compiled import compiled
 from tests.learner.runs import LONG, Run
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "settings",
@@ -49,6 +50,7 @@ def test_what_cannot_be_compiled_is_refused() -> None:
         compiled(printed)(torch.ones(2))
 
 
+@pytest.mark.thorough
 def test_an_encoder_of_the_users_is_compiled_with_the_rest() -> None:
     run = Run(**LONG, encoder="tests.faults.encoders:Fine")
     quick = run.make_learner(compile=True)

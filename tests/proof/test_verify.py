@@ -30,7 +30,8 @@ from distpg.proof.estimators import (
     variations,
 )
 from distpg.proof.scene import Scene
-from distpg.proof.verify import verify
+from distpg.proof import verify as verification
+from distpg.proof.verify import check_exactly, verify
 from tests.settings import config_of
 
 ROOT = Path(__file__).parents[2]
@@ -60,10 +61,20 @@ def nothing_is_remembered() -> Iterator[None]:
 
 
 def reasons(settings: dict[str, Any], scene: Scene | None = None) -> str:
-    """Verify an estimator; return what failed."""
-    row = verify(Estimator(settings, scene or Scene()))
+    """Verify an estimator, without samples if that is enough; return what failed."""
+    estimator = Estimator(settings, scene or Scene())
+    exactly = list(check_exactly(estimator))
+    if exactly:
+        return "; ".join(exactly)
+    row = verify(estimator)
     assert (row.verdict == "PASS") == (not row.reasons)
     return "; ".join(row.reasons)
+
+
+def test_what_fails_exactly_fails_the_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verification, "check_exactly", lambda _: iter(["off by 1"]))
+    row = verify(Estimator(TO_GO, Scene()))
+    assert (row.verdict, row.reasons[0]) == ("FAIL", "off by 1")
 
 
 @pytest.mark.parametrize(
@@ -249,6 +260,7 @@ def test_no_variation_is_a_combination() -> None:
     assert len(set(named)) == len(named)
 
 
+@pytest.mark.thorough
 def test_verify_quick_passes_as_a_command_and_prints_one_object_a_row() -> None:
     done = subprocess.run(
         [sys.executable, "launch.py", "verify", "--quick", "--json"],
