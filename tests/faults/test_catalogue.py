@@ -16,12 +16,16 @@ import pytest
 
 from distpg import Config, train
 from distpg.commands.bench import BenchFlags
+from distpg.commands.config import PrintFlags
 from distpg.commands.doctor import DoctorFlags
 from distpg.commands.evaluate import EvaluateFlags
 from distpg.commands.imitate import ImitateFlags
-from distpg.commands.resume import ResumeFlags
+from distpg.commands.recipes import RecipesFlags
+from distpg.commands.resume import ResumeChanges, ResumeFlags
 from distpg.commands.train import TrainFlags
 from distpg.commands.verify import VerifyFlags
+from distpg.config.config import hints
+from distpg.config.flags import ConfigFlags
 from distpg.config.values import flag
 from distpg.run.checkpoint import FORMAT
 from tests.faults.encoders import WRONG
@@ -208,16 +212,21 @@ def pairs(command: str, faults: dict[str, str]) -> Iterator[Pair]:
         yield from ((command, name, value) for value in shlex.split(values))
 
 
+# the settings are read by the same code in each command: every value for one, one for the others
+ONE_OF_EACH = {name: shlex.quote(shlex.split(values)[0]) for name, values in TRAIN.items()}
 FLAGS: list[Pair] = [
     *pairs("train", TRAIN | OF_TRAIN),
-    *pairs("imitate --expert RUN", TRAIN | OF_TRAIN | OF_IMITATE),
+    *pairs("imitate --expert RUN", ONE_OF_EACH | OF_TRAIN | OF_IMITATE),
+    *pairs("config", ONE_OF_EACH),
     *pairs("resume RUN", OF_RESUME),
     *pairs("evaluate RUN", OF_EVALUATE),
-    *pairs("bench", TRAIN | OF_BENCH),
+    *pairs("bench", ONE_OF_EACH | OF_BENCH),
     *pairs("doctor", OF_DOCTOR),
     *(("train", name, "yes") for name in (*SWITCHES, "--overwrite", "--quiet")),
     *(("imitate --expert RUN", name, "yes") for name in (*SWITCHES, "--overwrite", "--quiet")),
     *(("bench", name, "yes") for name in (*SWITCHES, "--json")),
+    *(("config", name, "yes") for name in SWITCHES),
+    ("recipes", "--json", "yes"),
     *(("resume RUN", name, "yes") for name in ("--quiet",)),
     *(("evaluate RUN", name, "yes") for name in ("--stochastic", "--json")),
     ("doctor", "--json", "yes"),
@@ -249,6 +258,8 @@ KINDS: dict[str, Any] = {
     "resume": ResumeFlags,
     "evaluate": EvaluateFlags,
     "bench": BenchFlags,
+    "config": PrintFlags,
+    "recipes": RecipesFlags,
     "verify": VerifyFlags,
     "doctor": DoctorFlags,
 }
@@ -258,8 +269,13 @@ KINDS: dict[str, Any] = {
 def test_every_flag_is_in_the_catalogue(command: str) -> None:
     of_command = {name for words, name, _ in FLAGS if words.split()[0] == command}
     # the run is given by its place, in RUNS
-    missing = {flag(field.name) for field in dataclasses.fields(KINDS[command])} - {"--run"}
-    assert missing <= of_command
+    kind = KINDS[command]
+    names = {field.name for field in dataclasses.fields(kind)}
+    if issubclass(kind, ConfigFlags):
+        names = names - kind().groups().keys() - {"help_all"} | hints().keys()
+    if kind is ResumeFlags:
+        names = names - {"changes"} | ResumeChanges.__annotations__.keys()
+    assert {flag(name) for name in names} - {"--run"} <= of_command
 
 
 def test_the_catalogue_has_its_size() -> None:
@@ -312,8 +328,8 @@ COMBINED: list[tuple[str, list[str]]] = [
     ("imitate --expert RUN --expert-rounds 0", ["--expert-rounds", "0", "--dagger-rounds"]),
     ("imitate --expert RUN --dager-rounds 3", ["--dager-rounds", "--dagger-rounds"]),
     ("imitate --expert os:getpid --num-workers 0", ["os:getpid", "TypeError"]),
-    ("imitate --expert RUN/policy.safetensors", ["RUN/policy.safetensors", "no run directory"]),
-    ("imitate --expert " + "x" * 5000, ["--expert", "no run directory"]),
+    ("imitate --expert RUN/policy.safetensors", ["RUN/policy.safetensors", "not a run directory"]),
+    ("imitate --expert " + "x" * 5000, ["--expert", "not a run directory"]),
     ("bench --address auto", ["--address", "auto", "none"]),
     ("bench --run-dir x", ["--run-dir", "x"]),
     ("resume RUN", ["RUN", "--total-steps"]),
@@ -326,10 +342,10 @@ COMBINED: list[tuple[str, list[str]]] = [
     ("verify --quik", ["--quik", "--quick"]),
     ("verify all", ["all"]),
     ("verify --json=1", ["1"]),
-    ("tran", ["tran", "train, imitate, resume", "did you mean train"]),
-    ("TRAIN", ["TRAIN", "train, imitate"]),
+    ("tran", ["tran", "train, resume, evaluate", "did you mean train"]),
+    ("TRAIN", ["TRAIN", "train, resume"]),
     ("--algo ppo", ["--algo"]),
-    ("''", ["''", "train, imitate"]),
+    ("''", ["''", "train, resume"]),
     ("x" * 10000, ["unknown command"]),
 ]
 

@@ -164,7 +164,7 @@ EXACT = [
 
 
 def mean_gradient(kind: str, settings: GradientSettings, *, corrected: bool) -> Tensor:
-    """Go through all batches of three episodes of the behaviour policy; return their mean gradient."""
+    """Return the mean gradient of all batches of three episodes of the behaviour policy."""
     logits = CURRENT.clone().requires_grad_()
     current, acted = step_log_probs(logits), step_log_probs(ACTED)
     total = torch.zeros((), dtype=torch.float64)

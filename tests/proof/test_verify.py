@@ -19,6 +19,7 @@ from distpg.gradient import advantages, baselines, losses
 from distpg.gradient.trajectories import Trajectories
 from distpg.learner import objective
 from distpg.proof import gradients
+from distpg.proof import verify as verification
 from distpg.proof.estimators import (
     PLAIN,
     PSI_AND_BASELINE,
@@ -30,7 +31,6 @@ from distpg.proof.estimators import (
     variations,
 )
 from distpg.proof.scene import Scene
-from distpg.proof import verify as verification
 from distpg.proof.verify import check_exactly, verify
 from tests.settings import config_of
 
