@@ -36,7 +36,7 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def no_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the checks of this machine out."""
     monkeypatch.setattr(machine, "local", nothing)
-    monkeypatch.setattr(nodes, "own", nothing)
+    monkeypatch.setattr(nodes, "local", nothing)
 
 
 def nothing() -> Iterator[Report]:

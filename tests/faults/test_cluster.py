@@ -179,7 +179,7 @@ def test_the_heads_death_ends_the_driver_with_the_command_that_resumes(tmp_path:
         head.kill()
         output, _ = process.communicate(timeout=90)
     assert process.returncode == 1, output
-    assert "the head of the Ray cluster is lost" in output
+    assert "the Ray head node is unreachable" in output
     assert f"launch.py resume {run_dir.path}" in output
     assert "Traceback" not in output
     assert load_newest(run_dir)[1] == []
