@@ -121,7 +121,7 @@ def test_for_people_the_verdict_comes_last(capsys: pytest.CaptureFixture[str]) -
     [
         (["--seconds", "0"], "--seconds: 0.0 is not"),
         (["--num-envs", "0"], "--num-envs: 0"),
-        (["--address", "auto"], "--address: auto, but bench measures this machine alone"),
+        (["--address", "auto"], "--address: auto, but bench measures only this machine"),
         (["--config", "cartpol-ppo"], "did you mean"),
         (["--env-id", "CartPol-v1"], "CartPole-v1"),
         (["--init-from", "nowhere"], "not a run directory"),

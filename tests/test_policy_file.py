@@ -172,5 +172,5 @@ def test_an_architecture_that_cannot_be_is_refused_by_file_and_value(
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing-here"):
         load_policy(tmp_path / "nothing-here")
-    with pytest.raises(InputError, match="no run directory"):
+    with pytest.raises(InputError, match="not a run directory"):
         load_policy(tmp_path)

@@ -831,7 +831,7 @@ def test_distributed_d_a_batch_of_other_weights_is_refused() -> None:
     # another policy under the right version
     lying = [dataclasses.replace(r, policy_version=1) for r in stale]
     shifted = [dataclasses.replace(r, logprobs=r.logprobs - np.float32(0.1)) for r in lying]
-    with pytest.raises(RunError, match="was not played by this policy"):
+    with pytest.raises(RunError, match="was not collected with this policy"):
         run.learner.update(shifted)
     assert_same(everything(run.learner), before)
 

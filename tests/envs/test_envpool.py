@@ -239,7 +239,7 @@ def test_keyword_arguments_that_it_does_not_take_are_refused(
 
 
 def test_a_game_for_two_is_refused() -> None:
-    with pytest.raises(InputError, match=r"--env-id: Go9x9-v1 is for 2 players"):
+    with pytest.raises(InputError, match=r"--env-id: Go9x9-v1 has 2 players"):
         make("Go9x9-v1")
 
 

@@ -202,7 +202,7 @@ def test_a_loaded_policy_needs_the_mask_and_one_that_allows_something(tmp_path: 
     assert policy.act(obs, action_mask=np.array([0, 0, 0, 1, 0])) == 3
     batch = policy.act(np.zeros((2, 2), np.float32), action_mask=np.eye(5)[[4, 1]])
     assert batch.tolist() == [4, 1]
-    with pytest.raises(InputError, match="give action_mask"):
+    with pytest.raises(InputError, match="pass action_mask"):
         policy.act(obs)
     with pytest.raises(InputError, match="allows no action"):
         policy.act(obs, action_mask=np.zeros(5))
@@ -312,7 +312,7 @@ def test_a_policy_that_knows_no_mask_says_so(tmp_path: Path) -> None:
     config: Config = Config(**TINY)
     run = tmp_path / "run"
     train(config, make_env=lambda: gym.make("CartPole-v1"), run_dir=run, quiet=True)
-    with pytest.raises(InputError, match="trained without action masks; leave action_mask out"):
+    with pytest.raises(InputError, match="trained without action masks; omit action_mask"):
         load_policy(run).act(np.zeros(4), action_mask=np.ones(2))
 
 

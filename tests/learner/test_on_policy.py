@@ -71,7 +71,7 @@ def test_a_single_sample_of_another_policy_is_refused_whatever_minibatch_it_is_i
 ) -> None:
     learner, rollouts = played
     rollouts[0].logprobs[2, 1] += 0.05
-    with pytest.raises(RunError, match="slot 0 was not played by this policy"):
+    with pytest.raises(RunError, match="slot 0 was not collected with this policy"):
         learner.update(rollouts)
 
 

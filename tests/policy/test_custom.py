@@ -190,7 +190,7 @@ def test_a_policy_is_refused_without_the_class_and_with_another(
 def test_a_policy_without_such_a_class_takes_none() -> None:
     policy = make_policy(VECTOR, PARTS)
     file = PolicyFile(policy.weights(0), VECTOR, CHOICE, PARTS)
-    with pytest.raises(InputError, match=f"trained without --encoder; leave {FINE} out"):
+    with pytest.raises(InputError, match=f"trained without --encoder; omit encoder={FINE}"):
         SavedPolicy(file, encoder=FINE)
 
 
