@@ -135,8 +135,7 @@ def execute(plan: Plan) -> Outcome:
         for note in notes(plan, config, specs):
             display.say(note)
         result = train_and_save(plan, config, workers, learner, stop, display)
-        display.close()
-        announce(display, plan, result)
+    announce(display, plan, result)
     return Outcome(plan.run.path, result, stop.signal)
 
 
