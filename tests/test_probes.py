@@ -136,8 +136,13 @@ BY_PRESET: dict[str, dict[str, Any]] = {
     "a2c": {"num_steps": 8, "total_steps": 6000},
     "reinforce": {"total_steps": 2500},
 }
-with_a_critic = pytest.mark.parametrize("algo", ["ppo", "ppo_kl", "trpo", "npg", "a2c"])
-every_preset = pytest.mark.parametrize("algo", BY_PRESET)
+THOROUGH = {"npg", "ppo_kl"}
+"""They are trpo without its line search, and ppo with another surrogate."""
+PRESETS = [
+    pytest.param(algo, marks=[pytest.mark.thorough] * (algo in THOROUGH)) for algo in BY_PRESET
+]
+with_a_critic = pytest.mark.parametrize("algo", PRESETS[:-1])
+every_preset = pytest.mark.parametrize("algo", PRESETS)
 
 
 class Learned:

@@ -70,6 +70,7 @@ def test_two_workers_end_in_the_weights_of_one_process(
     assert not actors_alive()
 
 
+@pytest.mark.thorough
 def test_with_overlap_two_workers_play_each_batch_by_the_weights_of_one_process(
     callers_ray: None, tmp_path: Path
 ) -> None:
@@ -82,6 +83,7 @@ def test_with_overlap_two_workers_play_each_batch_by_the_weights_of_one_process(
         assert len({outcome.result[key] for outcome in outcomes}) == 1, key
 
 
+@pytest.mark.thorough
 def test_a_natural_gradient_step_is_the_same_for_two_workers(
     callers_ray: None, tmp_path: Path
 ) -> None:

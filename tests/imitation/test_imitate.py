@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ HILL: dict[str, Any] = {
     "env_kwargs": {"tabular": True},
     "learning_rate": 3e-2,
 }
+thorough = partial(pytest.param, marks=pytest.mark.thorough)
 SEEN_ON_THE_HILL = np.array([5, 2, 4])
 """At the start, on the slope, back on the hilltop without the diamond."""
 
@@ -185,7 +187,7 @@ def dagger(expert: Any, run: Path, num_workers: int, **changes: Any) -> bytes:
     return policy_content(outcome.run_dir)
 
 
-@pytest.mark.parametrize("expert", ["a run", "a function", "a memory"])
+@pytest.mark.parametrize("expert", [thorough("a run"), thorough("a function"), "a memory"])
 def test_two_workers_end_in_the_weights_of_one_process(
     callers_ray: None, expert: str, expert_run: Path, remembering: Path, tmp_path: Path
 ) -> None:
@@ -274,7 +276,7 @@ def test_an_expert_is_not_asked_where_a_game_is_over(tmp_path: Path) -> None:
     assert outcome.result["labels"] > 3.5 * 4 * 60
 
 
-@pytest.mark.parametrize("student", ["gru", "none"])
+@pytest.mark.parametrize("student", [thorough("gru"), "none"])
 def test_expert_and_student_may_have_a_memory(
     student: str, remembering: Path, tmp_path: Path
 ) -> None:
