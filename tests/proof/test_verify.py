@@ -72,7 +72,10 @@ def reasons(settings: dict[str, Any], scene: Scene | None = None) -> str:
 
 
 def test_what_fails_exactly_fails_the_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verification, "check_exactly", lambda _: iter(["off by 1"]))
+    def off_by_one(estimator: Estimator) -> Iterator[str]:
+        yield "off by 1"
+
+    monkeypatch.setattr(verification, "check_exactly", off_by_one)
     row = verify(Estimator(TO_GO, Scene()))
     assert (row.verdict, row.reasons[0]) == ("FAIL", "off by 1")
 
