@@ -9,7 +9,7 @@ import ray
 from distpg.actors.cluster import cpus_left, learner_gpus
 from distpg.actors.learner_actor import LearnerActor
 from distpg.actors.restarts import Restarts
-from distpg.actors.wait import fetch
+from distpg.actors.wait import MIN_START_S, fetch
 from distpg.actors.workers import RayWorkers
 from distpg.config.config import Config
 from distpg.errors import ObjectLostError, ProcessLostError
@@ -78,15 +78,20 @@ class RayLearner:
         self.restored = False
         self._start(cpus_left(self.arguments[0]))
 
-    def _wait(self, ref: Any, doing: str) -> Any:
-        return fetch([ref], ["the learner"], doing=doing, timeout_s=self.timeout_s)[0]
+    def _wait(self, ref: Any, doing: str, timeout_s: float | None = None) -> Any:
+        timeout_s = timeout_s or self.timeout_s
+        return fetch([ref], ["the learner"], doing=doing, timeout_s=timeout_s)[0]
+
+    def _wait_until_started(self) -> tuple[str, int]:
+        timeout_s = max(MIN_START_S, self.timeout_s)
+        return self._wait(self.actor.placement.remote(), "starting", timeout_s)
 
     def _retry(self, attempt: Callable[[], Result]) -> Result:
         """Try on this process or on its replacements, which are restored first."""
 
         def restored() -> Result:
             if not self.restored:
-                self._wait(self.actor.placement.remote(), "starting")
+                self._wait_until_started()
                 self._restore()
                 self.restored = True
             return attempt()
@@ -136,7 +141,7 @@ class RayLearner:
 
     def placement(self) -> tuple[str, int]:
         """Wait until the learner is up; return its device and number of threads."""
-        return self._call("placement", doing="starting")
+        return self._retry(self._wait_until_started)
 
     def weights(self) -> Any:
         """Return a reference to the current weights."""

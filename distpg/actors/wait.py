@@ -12,6 +12,8 @@ from ray.exceptions import ObjectLostError as RayObjectLostError
 from distpg.actors import head
 from distpg.errors import InputError, ObjectLostError, ProcessLostError, RunError
 
+MIN_START_S = 60.0
+"""Least time that a process has for starting: it imports torch, also on a busy machine."""
 CHECK_EVERY_S = 2.0
 """Interval at which a wait checks that the head node is reachable."""
 NODE_DIED = "its node has died"

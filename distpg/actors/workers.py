@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import ray
@@ -12,7 +13,7 @@ from ray.exceptions import ObjectLostError as RayObjectLostError
 from distpg.actors.cluster import cpus_left
 from distpg.actors.restarts import Restarts
 from distpg.actors.rollout_actor import RolloutActor
-from distpg.actors.wait import fetch, wait
+from distpg.actors.wait import MIN_START_S, fetch, wait
 from distpg.config.config import Config
 from distpg.envs.make import EnvSource
 from distpg.errors import ObjectLostError
@@ -111,6 +112,8 @@ class RayWorkers:
         ]
         """Of each worker, a reference to its slots' states after the last rollouts."""
         self._repeatable: bool | None = None
+        self._starting: set[int] = set()
+        """Workers that have not been waited for since their process was started."""
         self.actors = [self._start(worker) for worker in range(config.num_workers)]
 
     def faults(self) -> ProcessFaults:
@@ -122,6 +125,7 @@ class RayWorkers:
         )
 
     def _start(self, worker: int, num_cpus: int = 1) -> Any:
+        self._starting.add(worker)
         remote = ray.remote(num_cpus=num_cpus)(RolloutActor)
         incarnations = [self.incarnations[slot] for slot in self.shares[worker]]
         return remote.remote(
@@ -167,20 +171,19 @@ class RayWorkers:
             found |= zip(share, states, strict=True)
         return [found[slot] for slot in sorted(found)]
 
-    def _call(self, worker: int, method: str, *arguments: Any, doing: str) -> Any:
-        """Call a method of a worker, or of its replacement."""
-
-        def attempt() -> Any:
-            ref = getattr(self.actors[worker], method).remote(*arguments)
-            timeout_s = self.config.phase_timeout
-            return fetch([ref], [self.names[worker]], doing=doing, timeout_s=timeout_s)[0]
-
-        return self.restarts.retry(attempt, lambda: self._replace(worker))
-
     def wait_until_ready(self) -> None:
         """Wait until every worker has made its environments."""
         for worker in range(len(self.actors)):
-            self._call(worker, "ready", doing="starting")
+            start, replace = partial(self._wait_until_started, worker), partial(self._replace, worker)
+            self.restarts.retry(start, replace)
+
+    def _wait_until_started(self, worker: int) -> None:
+        """Wait for a new process, so that its start counts against no deadline of its work."""
+        if worker in self._starting:
+            ref = self.actors[worker].ready.remote()
+            timeout_s = max(MIN_START_S, self.config.phase_timeout)
+            fetch([ref], [self.names[worker]], doing="starting", timeout_s=timeout_s)
+            self._starting.discard(worker)
 
     def collect(self, weights: Any, iteration: int) -> RayRollouts:
         """Start a rollout of every slot with the weights of a reference."""
@@ -194,14 +197,17 @@ class RayWorkers:
         return Request(actor, call.remote(weights, iteration))
 
     def answer(
-        self, worker: int, request: Request, rollouts: RayRollouts, began: float
+        self, worker: int, request: Request | None, rollouts: RayRollouts, began: float = 0.0
     ) -> tuple[list[Any], list[RolloutStats]]:
-        """Wait for a worker; return references to its rollouts, and their statistics."""
+        """Return references to a worker's rollouts, and their statistics.
+
+        Without a request, or if the process that was asked has been replaced, it is asked anew.
+        """
 
         def attempt() -> tuple[list[Any], list[RolloutStats]]:
             nonlocal request, began
-            if request.actor is not self.actors[worker]:
-                # the process that was asked has been replaced
+            if request is None or request.actor is not self.actors[worker]:
+                self._wait_until_started(worker)
                 self.num_reissued += len(self.shares[worker])
                 request = self.request(worker, rollouts.weights, rollouts.iteration)
                 began = time.monotonic()
@@ -244,10 +250,8 @@ class RayWorkers:
         for worker in gone:
             self.snapshots[worker] = last.before[worker]
             self._replace(worker)
-            request = self.request(worker, last.weights, last.iteration)
-            refs, last.by_worker[worker] = self.answer(worker, request, last, time.monotonic())
+            refs, last.by_worker[worker] = self.answer(worker, None, last)
             found |= zip(self.shares[worker], refs, strict=True)
-            self.num_reissued += len(refs)
         self.restarts.lost_with_node += 1
         self.restarts.say(f"rollouts lost with a node were collected again: slots {again}")
         return [found[slot] for slot in sorted(found)]
@@ -257,6 +261,7 @@ class RayWorkers:
         for worker, snapshot in enumerate(snapshots):
             self.snapshots[worker] = snapshot
             self._replace(worker)
+        self.wait_until_ready()
 
     def repeatable(self) -> bool:
         """Return whether slots can collect again, bit for bit, from an earlier state."""
@@ -275,7 +280,14 @@ class RayWorkers:
 
     def evaluate(self, weights: Any) -> Evaluation:
         """Have the first worker run evaluation episodes."""
-        return self._call(0, "evaluate", weights, doing="evaluating")
+
+        def attempt() -> Evaluation:
+            self._wait_until_started(0)
+            ref = self.actors[0].evaluate.remote(weights)
+            timeout_s = self.config.phase_timeout
+            return fetch([ref], [self.names[0]], doing="evaluating", timeout_s=timeout_s)[0]
+
+        return self.restarts.retry(attempt, lambda: self._replace(0))
 
     def close(self) -> None:
         """Close the envs, which may have processes of their own; end the processes."""

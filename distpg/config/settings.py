@@ -93,8 +93,8 @@ class CollectSettings:
     """Collect the next batch while the learner updates: faster, but the behaviour policy is one
     update old; clip and importance correct by the ratio, vtrace also corrects V."""
     phase_timeout: Positive = 600.0
-    """Timeout in seconds for starting a process, a rollout or an update, after which the process is
-    replaced."""
+    """Timeout in seconds for a rollout, an update, or the start of a process (then at least 60),
+    after which the process is replaced."""
     max_restarts: CountOrZero = 100
     """Maximum worker and learner restarts, not counting those lost with a node; three in a row on
     the same work also stop the run."""
