@@ -1,6 +1,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 EXTRAS ?= dev
+# tests start many processes, each of which would compile the same files
+unexport PYTHONDONTWRITEBYTECODE
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -20,9 +22,9 @@ test: setup  ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 thorough: setup  ## run the tests that take longer: faults of every kind, compiled updates
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m thorough
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m thorough
 
-slow: setup  ## run what takes up to an hour: the proof of every estimator
+slow: setup  ## run what takes up to an hour: the proof of every estimator, memory over a long run
 	$(BIN)/python -m pytest -n 2 --dist load -m slow
 
 lint: setup  ## check style and spelling

@@ -5,6 +5,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from distpg.doctor.process import Report
 from tests.test_cli import assert_refused, run_main
 from tests.test_import_floors import imported
 
+thorough = partial(pytest.param, marks=pytest.mark.thorough)
 HERE = ["versions", "resources", "shared memory", "temp folder", "open files", "GPU"]
 DRIVER = ["runs folder", "loopback"]
 WALK = [*environment.BASIC_CHECKS, *environment.RUN_CHECKS]
@@ -124,11 +126,11 @@ def test_other_spaces_lie_within_themselves(kind: str) -> None:
     ("env_id", "kwargs", "name", "found"),
     [
         ("tests.faulty:Raising-v0", "{}", "steps", "ValueError: the reactor is on fire (faulty.py"),
-        ("tests.faulty:Crashing-v0", "{}", "steps", "died with exit code 7"),
-        ("tests.faulty:Hanging-v0", "{}", "steps", "hangs: no answer within 6 s"),
-        ("tests.faulty:Unmakeable-v0", "{}", "made", "OSError: no such level"),
-        ("tests.environments:AnyKind-v0", '{"kind": "text obs"}', "spaces", "obs: Text"),
-        ("CartPole-v1", '{"gravitas": 1}', "made", "gravitas"),
+        thorough("tests.faulty:Crashing-v0", "{}", "steps", "died with exit code 7"),
+        thorough("tests.faulty:Hanging-v0", "{}", "steps", "hangs: no answer within 6 s"),
+        thorough("tests.faulty:Unmakeable-v0", "{}", "made", "OSError: no such level"),
+        thorough("tests.environments:AnyKind-v0", '{"kind": "text obs"}', "spaces", "obs: Text"),
+        thorough("CartPole-v1", '{"gravitas": 1}', "made", "gravitas"),
     ],
 )
 def test_what_raises_crashes_or_hangs_is_a_line_and_the_last(
@@ -150,6 +152,7 @@ def test_what_raises_crashes_or_hangs_is_a_line_and_the_last(
 
 
 @pytest.mark.usefixtures("no_machine")
+@pytest.mark.thorough
 def test_a_program_reads_the_same_as_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_main(["doctor", "--env-id", "tests.faulty:NanObs-v0", "--json"]) == 1
     told = json.loads(capsys.readouterr().out)

@@ -114,6 +114,7 @@ def test_the_encoder_of_the_docs_is_measured(
     assert json.loads(capsys.readouterr().out)["measured"]["acting_per_s"] > 0
 
 
+@pytest.mark.thorough
 def test_on_ray_it_is_imported_where_it_is_needed_and_ends_in_the_same_weights(
     folder: Path,
 ) -> None:
@@ -152,7 +153,11 @@ LEARNING: dict[str, Any] = {
 
 @pytest.mark.parametrize(
     "settings",
-    [{"image_encoder": "nature"}, {"image_encoder": "impala"}, {"encoder": "my_networks:Symbols"}],
+    [
+        pytest.param({"image_encoder": "nature"}, marks=pytest.mark.thorough),
+        pytest.param({"image_encoder": "impala"}, marks=pytest.mark.thorough),
+        {"encoder": "my_networks:Symbols"},
+    ],
     ids=lambda settings: next(iter(settings.values())),
 )
 def test_an_image_and_a_direction_are_learned_from_together(

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from distpg.envs.make import find_env, make_vector_env
 from distpg.rollout.evaluation import run_episodes
 from distpg.run.preflight import check_env
@@ -43,5 +45,6 @@ def test_without_a_memory_the_cue_is_a_guess() -> None:
     assert score("Cue", 40) < 0.6
 
 
+@pytest.mark.thorough
 def test_memory_and_mask_together_do_what_needs_both() -> None:
     assert score("MaskedCue", 70, recurrent="lstm", learning_rate=6e-3) > 0.9

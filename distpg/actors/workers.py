@@ -174,7 +174,10 @@ class RayWorkers:
     def wait_until_ready(self) -> None:
         """Wait until every worker has made its environments."""
         for worker in range(len(self.actors)):
-            start, replace = partial(self._wait_until_started, worker), partial(self._replace, worker)
+            start, replace = (
+                partial(self._wait_until_started, worker),
+                partial(self._replace, worker),
+            )
             self.restarts.retry(start, replace)
 
     def _wait_until_started(self, worker: int) -> None:

@@ -112,6 +112,7 @@ def name_of(process: psutil.Process) -> str:
         return ""
 
 
+@pytest.mark.thorough
 def test_an_env_that_raises_in_a_worker_ends_the_run_with_its_words(
     callers_ray: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -129,6 +130,7 @@ def test_an_env_that_raises_in_a_worker_ends_the_run_with_its_words(
     assert list((run / "checkpoints").glob("[0-9]*"))
 
 
+@pytest.mark.thorough
 def test_an_env_that_hangs_ends_at_the_deadline_and_the_message_names_the_worker(
     callers_ray: None,
 ) -> None:
@@ -150,6 +152,7 @@ def initial_weights(make_env: MakeEnv) -> Weights:
     return RolloutWorker(tiny(0), source_of(make_env, {}), 0).policy.weights(0)
 
 
+@pytest.mark.thorough
 def test_slots_come_in_slot_order_also_when_a_worker_died_and_was_replaced(
     callers_ray: None,
 ) -> None:
@@ -187,6 +190,7 @@ def test_a_process_that_dies_is_named(callers_ray: None) -> None:
         fetch([actor.die.remote()], ["the learner"], doing="playing chess", timeout_s=30)
 
 
+@pytest.mark.thorough
 def test_what_a_remote_part_refuses_of_the_users_input_stays_an_input_error(
     callers_ray: None, tmp_path: Path, in_process: Outcome
 ) -> None:
@@ -332,6 +336,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.thorough
 def test_a_class_registered_in_the_users_script_trains_and_the_driver_imports_no_torch(
     tmp_path: Path,
 ) -> None:

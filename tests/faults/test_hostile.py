@@ -253,6 +253,7 @@ def test_nothing_that_is_read_from_disk_is_unpickled_or_executed(finished: Path)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
 
 
+@pytest.mark.thorough
 def test_the_encoder_that_a_policy_file_names_is_not_imported(
     finished: Path, tmp_path: Path
 ) -> None:

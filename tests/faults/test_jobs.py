@@ -17,7 +17,6 @@ from distpg.run.loading import load_newest
 from tests.actors.test_actors import ROOT, environment
 from tests.faults.test_signals import WORDS
 
-pytestmark = pytest.mark.thorough
 RAY = str(Path(sys.executable).with_name("ray"))
 
 
@@ -62,7 +61,10 @@ def job(known: dict[str, str], *words: str) -> str:
 
 
 # 3 s is Ray's default, which may be too short to finish an iteration in
-@pytest.mark.parametrize("patience_s", ["60", "3"])
+@pytest.mark.parametrize(
+    "patience_s",
+    [pytest.param("60", marks=pytest.mark.slow), pytest.param("3", marks=pytest.mark.thorough)],
+)
 def test_a_job_that_is_stopped_has_saved_everything_or_what_it_had_time_for(
     dashboard: dict[str, str], patience_s: str, tmp_path: Path
 ) -> None:

@@ -20,8 +20,15 @@ def ray_of_five() -> Iterator[None]:
     ray.shutdown()
 
 
-@pytest.mark.parametrize("changes", [{}, {"algo": "appo"}, {"algo": "reinforce"}], ids=str)
-@pytest.mark.thorough
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({}, marks=pytest.mark.thorough),
+        pytest.param({"algo": "appo"}, marks=pytest.mark.slow),
+        pytest.param({"algo": "reinforce"}, marks=pytest.mark.thorough),
+    ],
+    ids=str,
+)
 def test_four_slots_in_any_number_of_processes_end_in_the_same_weights(
     ray_of_five: None, changes: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -1,18 +1,16 @@
 """Processes lost in number: all at once, again and again, or before there was any work."""
 
 import os
-import re
 import time
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from distpg import RunError
 from distpg.actors.workers import RayRollouts, RayWorkers
 from tests.faults.injection import Faulty, FaultyWithState, OftenWithState, fault
-from tests.faults.test_processes import policy_content, run, undisturbed
+from tests.faults.test_processes import below_named, policy_content, run, undisturbed
 
 pytestmark = [pytest.mark.usefixtures("callers_ray"), pytest.mark.thorough]
 
@@ -71,8 +69,7 @@ def test_a_learner_killed_as_its_weights_are_fetched_leaves_no_trace(
     def collect_and_kill(self: RayWorkers, weights: Any, iteration: int) -> RayRollouts:
         pending = collect(self, weights, iteration)
         if iteration == 2:
-            below = psutil.Process().children(recursive=True)
-            (learner,) = [one for one in below if re.search("LearnerActor", title(one))]
+            (learner,) = below_named("LearnerActor")
             learner.kill()
             killed.append(learner.pid)
         return pending
@@ -83,10 +80,3 @@ def test_a_learner_killed_as_its_weights_are_fetched_leaves_no_trace(
     assert outcome.result["learner_restarts"] == 1
     assert outcome.result["worker_restarts"] == 0
     assert policy_content(outcome) == policy_content(expected)
-
-
-def title(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""

@@ -21,8 +21,6 @@ from tests.faults.samples import MB, STORE, references, sampling, start_ray
 from tests.faults.test_processes import SHAPE, policy_content, undisturbed
 from tests.settings import config_of
 
-pytestmark = pytest.mark.thorough
-
 
 def python(*arguments: str, **variables: str) -> str:
     """What a process of its own prints."""
@@ -68,6 +66,7 @@ def growth(samples: list[tuple[int, float]], first: range, second: range) -> flo
     return float(means[1] - means[0])
 
 
+@pytest.mark.slow
 def test_a_batch_larger_than_the_object_store_is_trained_on(tmp_path: Path) -> None:
     settings = {**SHAPE, "num_steps": 1600, "minibatch_size": 1600, "num_epochs": 1}
     batch = 2 * 2 * 1600 * 16 * 1024
@@ -86,6 +85,7 @@ def test_a_batch_larger_than_the_object_store_is_trained_on(tmp_path: Path) -> N
     assert counts[-1] - counts[0] < len(counts) - 1, counts
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(450)
 def test_two_thousand_iterations_take_no_more_memory_than_five_hundred(tmp_path: Path) -> None:
     by_name = json.loads(python("-m", "tests.faults.samples", str(tmp_path)))
@@ -121,6 +121,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.thorough
 def test_where_memory_runs_out_the_worker_goes_and_the_learner_stays(tmp_path: Path) -> None:
     expected = undisturbed(tmp_path, FaultyWithState)
     memory = psutil.virtual_memory()

@@ -135,6 +135,7 @@ def trained_short_of_room(folder: Path, take: str, give: str, error: str) -> Non
     assert load_newest(RunDir(folder / "run"))[0].progress.env_steps == result["env_steps"]
 
 
+@pytest.mark.thorough
 def test_where_files_may_not_grow_it_is_said_and_counted_and_training_goes_on(
     tmp_path: Path,
 ) -> None:
@@ -157,6 +158,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.thorough
 def test_on_a_full_disk_training_goes_on(small_disk: Path) -> None:
     take = "(folder / 'filler').write_bytes(bytes(2**20))"
     give = "(folder / 'filler').unlink(missing_ok=True)"

@@ -47,13 +47,15 @@ class Odd(Faulty):
     ("kind", "num_workers"),
     [
         *((kind, 0) for kind in (*ODD, "first longer")),
-        ("longer", 1),
+        thorough("longer", 1),
         thorough("first longer", 1),
     ],
 )
 def test_an_odd_observation_ends_the_run_with_the_env_and_what_its_space_is(
-    callers_ray: None, kind: str, num_workers: int, tmp_path: Path
+    kind: str, num_workers: int, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
+    if num_workers:
+        request.getfixturevalue("callers_ray")
     said = r"<Odd>, env \d: the observation was .*, but its space is Box\(-inf, inf, \(2,\)"
     with pytest.raises(RunError, match=said) as caught:
         run(tmp_path / "run", Odd, num_workers=num_workers, env_kwargs=fault(tmp_path, kind, 41))

@@ -46,9 +46,8 @@ def running(run: RunDir) -> Generator[subprocess.Popen[str]]:
         process.kill()
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGTERM, pytest.param(signal.SIGUSR1, marks=pytest.mark.thorough)]
-)
+@pytest.mark.thorough
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_once_it_stops_after_its_iteration_with_everything_saved(
     number: signal.Signals, tmp_path: Path
 ) -> None:
@@ -90,6 +89,7 @@ def test_twice_it_is_gone_within_seconds(tmp_path: Path) -> None:
     assert not wait_until_gone(below)
 
 
+@pytest.mark.thorough
 def test_the_drivers_death_leaves_no_worker_and_a_checkpoint(tmp_path: Path) -> None:
     run = RunDir(tmp_path / "run")
     with running(run) as process:

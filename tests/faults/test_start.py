@@ -15,20 +15,16 @@ from distpg.actors.cluster import LOOPBACK
 from distpg.run.directory import RunDir
 from distpg.run.loading import load_newest
 from tests.actors.test_actors import ROOT, environment, wait_until_gone
+from tests.faults.test_processes import title
 from tests.faults.test_signals import WORDS, running
 
 
-def has_process(process: psutil.Process, title: str) -> bool:
-    for one in process.children(recursive=True):
-        try:
-            if any(title in word for word in one.cmdline()):
-                return True
-        except psutil.Error:
-            continue
-    return False
+def has_process(process: psutil.Process, name: str) -> bool:
+    return any(name in title(one) for one in process.children(recursive=True))
 
 
-STAGES: dict[str, Callable[[psutil.Process, Path], bool]] = {
+Stage = Callable[[psutil.Process, Path], bool]
+STAGES: dict[str, Stage] = {
     "claimed": lambda process, run: (run / "lock").exists(),
     "Ray starts": lambda process, run: has_process(process, "gcs_server"),
     "its agents start": lambda process, run: has_process(process, "dashboard/agent.py"),
@@ -50,8 +46,10 @@ def launched(*words: str, cwd: Path) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=str)
-@pytest.mark.parametrize("stage", STAGES)
+# both signals have one handler: one of them for each stage
+@pytest.mark.parametrize(
+    ("stage", "number"), zip(STAGES, [signal.SIGTERM, signal.SIGINT] * 3, strict=True), ids=str
+)
 @pytest.mark.thorough
 def test_a_signal_while_it_starts_or_saves_leaves_a_run_that_resumes_or_none(
     stage: str, number: signal.Signals, tmp_path: Path
@@ -63,7 +61,7 @@ def test_a_signal_while_it_starts_or_saves_leaves_a_run_that_resumes_or_none(
         deadline = time.monotonic() + 90
         while not STAGES[stage](psutil.Process(process.pid), run.path):
             assert time.monotonic() < deadline, f"not {stage} within 90 s"
-            time.sleep(0.001)
+            time.sleep(0.005)
         below = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(number)
         output, _ = process.communicate(timeout=90)

@@ -113,6 +113,7 @@ def test_a_student_of_the_optimum_on_diamond_hill_reaches_it(
     assert (result["episode_return_mean"] is None) == (rounds[1] == 0)
 
 
+@pytest.mark.thorough
 def test_a_student_of_a_scripted_expert_balances_the_pole(tmp_path: Path) -> None:
     config = tiny(num_steps=128, num_epochs=20, hidden_sizes=(32,), learning_rate=3e-3)
     outcome = imitate(config, on_cartpole, dagger_rounds=5, run_dir=tmp_path / "run", quiet=True)
@@ -187,7 +188,8 @@ def dagger(expert: Any, run: Path, num_workers: int, **changes: Any) -> bytes:
     return policy_content(outcome.run_dir)
 
 
-@pytest.mark.parametrize("expert", [thorough("a run"), thorough("a function"), "a memory"])
+@pytest.mark.parametrize("expert", ["a run", "a function", "a memory"])
+@pytest.mark.thorough
 def test_two_workers_end_in_the_weights_of_one_process(
     callers_ray: None, expert: str, expert_run: Path, remembering: Path, tmp_path: Path
 ) -> None:

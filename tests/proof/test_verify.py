@@ -264,7 +264,7 @@ def test_no_variation_is_a_combination() -> None:
     assert len(set(named)) == len(named)
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_verify_quick_passes_as_a_command_and_prints_one_object_a_row() -> None:
     done = subprocess.run(
         [sys.executable, "launch.py", "verify", "--quick", "--json"],
