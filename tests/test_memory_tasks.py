@@ -37,6 +37,7 @@ def score(name: str, iterations: int, **settings: Any) -> float:
     return evaluation.mean_return
 
 
+@pytest.mark.thorough
 def test_a_cue_is_remembered_until_it_is_asked_for() -> None:
     assert score("Cue", 40, recurrent="gru") > 0.95
 

@@ -105,9 +105,15 @@ def collect(config: Config, found: EnvSource, iterations: int) -> list[Any]:
     return [worker.collect(weights, iteration) for iteration in range(iterations)]
 
 
-@pytest.mark.parametrize("way", WAYS, ids=str)
-def test_in_100k_steps_nothing_forbidden_is_done(way: dict[str, Any]) -> None:
-    steps = 100_000 if way == WAYS[0] else 5000
+@pytest.mark.parametrize(
+    ("steps", "way"),
+    [
+        *((5000, way) for way in WAYS),
+        pytest.param(100_000, WAYS[0], marks=pytest.mark.thorough),
+    ],
+    ids=str,
+)
+def test_nothing_forbidden_is_done(steps: int, way: dict[str, Any]) -> None:
     config = config_of({**TINY, "num_envs": 8, "num_steps": steps // 8, "max_env_faults": 0})
     (collected,) = collect(config, source(**way), 1)
     assert not collected.stats.faults

@@ -215,14 +215,13 @@ def pairs(command: str, faults: dict[str, str]) -> Iterator[Pair]:
 
 # the settings are read by the same code in each command: every value for one, one for the others
 ONE_OF_EACH = {name: shlex.quote(shlex.split(values)[0]) for name, values in TRAIN.items()}
-OTHERS = ("imitate --expert RUN", "config", "bench")
 FLAGS: list[Pair] = [
     *pairs("train", TRAIN | OF_TRAIN),
-    *pairs("imitate --expert RUN", OF_TRAIN | OF_IMITATE),
+    *pairs("imitate --expert RUN", ONE_OF_EACH | OF_TRAIN | OF_IMITATE),
+    *pairs("config", ONE_OF_EACH),
     *pairs("resume RUN", OF_RESUME),
     *pairs("evaluate RUN", OF_EVALUATE),
-    *pairs("bench", OF_BENCH),
-    *(pair for command in OTHERS for pair in pairs(command, ONE_OF_EACH)),
+    *pairs("bench", ONE_OF_EACH | OF_BENCH),
     *pairs("doctor", OF_DOCTOR),
     *(("train", name, "yes") for name in (*SWITCHES, "--overwrite", "--quiet")),
     *(("imitate --expert RUN", name, "yes") for name in (*SWITCHES, "--overwrite", "--quiet")),
@@ -234,13 +233,14 @@ FLAGS: list[Pair] = [
     ("doctor", "--json", "yes"),
     *(("verify", name, "yes") for name in ("--quick", "--json")),
 ]
+FIRST = {name: number for number, (_, name, _) in reversed([*enumerate(FLAGS)])}
 
 
 @pytest.mark.parametrize(
     ("command", "name", "value"),
     [
-        # of the other commands one pair in three
-        pair if pair[0] not in OTHERS or number % 3 == 0 else pytest.param(*pair, marks=THOROUGH)
+        # of each flag the first value that it has in any command
+        pair if number == FIRST[pair[1]] else pytest.param(*pair, marks=THOROUGH)
         for number, pair in enumerate(FLAGS)
     ],
 )
