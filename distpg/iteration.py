@@ -1,4 +1,4 @@
-"""One iteration as the driver and its watchers see it; every record is frozen."""
+"""One iteration as the driver and its watchers see it, in frozen records."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ class Iteration:
     update: Update
     """What the learner reports of the update."""
     evaluation: Evaluation | None
-    """The evaluation that took effect in this iteration, and the one that it belongs to."""
+    """The evaluation after this update, which says its iteration; None if none was due."""
     weights: Callable[[], Weights]
     """Returns the policy after the update; nothing is copied until it is called."""
     faults: ProcessFaults

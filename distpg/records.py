@@ -1,8 +1,8 @@
 """Records that travel: weights to the rollout workers, rollouts to the learner, its state to disk.
 
-T steps, N envs of a slot, S slots, A action size, *O the shape of an observation's leaf. Time is
-the first axis, envs the second, features the last. The driver of a run needs no tensors, so torch
-is imported only when a batch is made.
+T steps, N envs of a slot, A action size, S size of the recurrent state, *O the shape of an
+observation's leaf. Time is the first axis, envs the second, features the last. The driver of a run
+needs no tensors, so torch is imported only when a batch is made.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Rollout:
     obs: Mapping[str, np.ndarray]
     """{leaf: [T+1, N, *O]} as the env returned it; row t+1 is the true successor of row t."""
     state: np.ndarray
-    """[N, H] float32 recurrent state at row 0; H = 0 for a feed-forward policy."""
+    """[N, S] float32 recurrent state at row 0; S = 0 for a feed-forward policy."""
     actions: np.ndarray
     """[T, N] int64 or [T, N, A] as sampled, before any clipping or squashing to bounds."""
     logprobs: np.ndarray
@@ -57,7 +57,7 @@ class Rollout:
         assert self.actions.shape[:2] == steps, f"actions are not [T, N, ...] of {steps}"
         for name, leaf in self.obs.items():
             assert leaf.shape[:2] == (steps[0] + 1, steps[1]), f"obs {name} is not [T+1, N, ...]"
-        assert self.state.shape[0] == steps[1], "state is not [N, H]"
+        assert self.state.shape[0] == steps[1], "state is not [N, S]"
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Batch:
     obs: dict[str, Tensor]
     """{leaf: [T+1, N, *O]}"""
     state: Tensor
-    """[N, H]"""
+    """[N, S]"""
     actions: Tensor
     """[T, N] or [T, N, A]"""
     logprobs: Tensor

@@ -147,6 +147,11 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"algo": {}}, "--algo: {}", ", ".join(ALGOS)),
 ]
 ILLEGAL: list[tuple[dict[str, Any], str, str]] = [
+    (
+        {"overlap": True, "eval_every": 1, "rollback_on_collapse": 0.5},
+        "--rollback-on-collapse: 0.5",
+        "--overlap",
+    ),
     ({"advantage": "gae", "baseline": "mean"}, "--advantage gae", "--baseline value"),
     ({"advantage": "gae", "baseline": "none"}, "--advantage gae", "reward_to_go"),
     ({"advantage": "gae", "baseline": "time"}, "--advantage gae", "--baseline value"),

@@ -154,8 +154,8 @@ LEARNING: dict[str, Any] = {
 @pytest.mark.parametrize(
     "settings",
     [
-        pytest.param({"image_encoder": "nature"}, marks=pytest.mark.thorough),
-        pytest.param({"image_encoder": "impala"}, marks=pytest.mark.thorough),
+        pytest.param({"image_encoder": "nature"}, marks=pytest.mark.slow),
+        pytest.param({"image_encoder": "impala"}, marks=pytest.mark.slow),
         {"encoder": "my_networks:Symbols"},
     ],
     ids=lambda settings: next(iter(settings.values())),

@@ -37,7 +37,7 @@ def score(name: str, iterations: int, **settings: Any) -> float:
     return evaluation.mean_return
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_a_cue_is_remembered_until_it_is_asked_for() -> None:
     assert score("Cue", 40, recurrent="gru") > 0.95
 
@@ -46,6 +46,6 @@ def test_without_a_memory_the_cue_is_a_guess() -> None:
     assert score("Cue", 40) < 0.6
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_memory_and_mask_together_do_what_needs_both() -> None:
     assert score("MaskedCue", 70, recurrent="lstm", learning_rate=6e-3) > 0.9

@@ -136,11 +136,9 @@ BY_PRESET: dict[str, dict[str, Any]] = {
     "a2c": {"num_steps": 8, "total_steps": 6000},
     "reinforce": {"total_steps": 2500},
 }
-THOROUGH = {"npg", "ppo_kl", "trpo"}
+SLOW = {"npg", "ppo_kl", "trpo"}
 """A natural gradient takes its time; ppo_kl is ppo with another surrogate."""
-PRESETS = [
-    pytest.param(algo, marks=[pytest.mark.thorough] * (algo in THOROUGH)) for algo in BY_PRESET
-]
+PRESETS = [pytest.param(algo, marks=[pytest.mark.slow] * (algo in SLOW)) for algo in BY_PRESET]
 with_a_critic = pytest.mark.parametrize("algo", PRESETS[:-1])
 every_preset = pytest.mark.parametrize("algo", PRESETS)
 
@@ -205,7 +203,7 @@ def test_the_action_that_pays_for_what_is_observed_is_chosen(algo: str) -> None:
         assert learned.values(-1, 1) == pytest.approx([1, 1], abs=0.1)
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_a_picture_tells_which_action_pays_in_either_precision(precision: str) -> None:
     learned = Learned(

@@ -9,7 +9,7 @@ import ray
 from distpg.actors.cluster import cpus_left, learner_gpus
 from distpg.actors.learner_actor import LearnerActor
 from distpg.actors.restarts import Restarts
-from distpg.actors.wait import MIN_START_S, fetch
+from distpg.actors.wait import MIN_START_S, fetch, wait
 from distpg.actors.workers import RayWorkers
 from distpg.config.config import Config
 from distpg.errors import ObjectLostError, ProcessLostError
@@ -53,7 +53,7 @@ class RayLearner:
         self.current: Any = None
         """A reference to the current weights."""
         self.acting: Any = None
-        """A reference to the weights that the next batch is collected with."""
+        """After a repetition, a reference to the weights that the next batch is collected with."""
         self.next_update = 0
         """The iteration whose rollouts are next."""
         self.unsaved_updates = 0
@@ -130,7 +130,11 @@ class RayLearner:
 
     def _save(self) -> None:
         """Copy the state to the driver's node, from which it can be restored after any loss."""
-        ray.wait([self.last_state], timeout=self.timeout_s)
+        try:
+            self._wait(self.last_state, "sending its state")
+        except (ObjectLostError, ProcessLostError):
+            # the one before stays; the next update finds out what was lost
+            return
         self.unsaved_updates = 0
         self.saved = Saved(self.last_state, [*self.workers.snapshots])
 
@@ -187,7 +191,8 @@ class RayLearner:
         weights, state, update = call.remote(*rollouts)
         measured = self._wait(update, "updating the policy")
         # to the driver's node, since the learner's may be lost
-        ray.wait([weights], timeout=self.timeout_s)
+        name, timeout_s = ["the learner"], self.timeout_s
+        wait([weights], name, doing="sending its weights", timeout_s=timeout_s, copy=True)
         return weights, state, measured
 
     def state(self) -> LearnerState:

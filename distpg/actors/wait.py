@@ -29,8 +29,9 @@ def wait(
     doing: str,
     timeout_s: float,
     began: float | None = None,
+    copy: bool = False,
 ) -> None:
-    """Wait until results are available or have failed, without fetching them.
+    """Wait until results are available or have failed, without reading them.
 
     Args:
         refs: References to the results.
@@ -38,6 +39,7 @@ def wait(
         doing: What they are doing, for the message.
         timeout_s: Timeout in seconds.
         began: Monotonic time from which the timeout counts; by default now.
+        copy: Copy them to this node.
 
     Raises:
         ProcessLostError: the deadline passed.
@@ -49,7 +51,7 @@ def wait(
         head.check()
         left_s = max(0.0, deadline - time.monotonic())
         slice_s = min(left_s, CHECK_EVERY_S)
-        _, late = ray.wait(late, num_returns=len(late), timeout=slice_s, fetch_local=False)
+        _, late = ray.wait(late, num_returns=len(late), timeout=slice_s, fetch_local=copy)
         if late and not left_s:
             slow = ", ".join(dict.fromkeys(names[refs.index(ref)] for ref in late))
             raise ProcessLostError(f"{slow} did not finish within {timeout_s:g} s while {doing}")

@@ -48,6 +48,9 @@ class RayRollouts:
 
     def result(self) -> Collection:
         """Wait for them."""
+        return self._wait().checked()
+
+    def _wait(self) -> Collection:
         # the workers' deadline starts when they have the weights
         timeout_s = self.workers.config.phase_timeout
         wait([self.weights], ["the learner"], doing="sending its weights", timeout_s=timeout_s)
@@ -61,13 +64,13 @@ class RayRollouts:
             by_worker.append(stats)
         self.workers.last, self.workers.next_iteration = self, self.iteration + 1
         self.by_worker = by_worker
-        return Collection([rollouts[slot] for slot in sorted(rollouts)], by_worker).checked()
+        return Collection([rollouts[slot] for slot in sorted(rollouts)], by_worker)
 
     def drop(self) -> Collection:
         """Wait for them to be counted only; the slots stand where they stood before."""
         stood = [*self.workers.snapshots]
         try:
-            return self.result()
+            return self._wait()
         finally:
             self.workers.snapshots = stood
 
@@ -223,7 +226,13 @@ class RayWorkers:
                 began=began,
             )
             # to this machine, since the worker's may be lost
-            ray.wait([states], timeout=self.config.phase_timeout)
+            wait(
+                [states],
+                [self.names[worker]],
+                doing="sending its slots' states",
+                timeout_s=self.config.phase_timeout,
+                copy=True,
+            )
             self.snapshots[worker] = states
             return refs, fetched
 

@@ -11,7 +11,7 @@ import tyro
 
 from distpg.config.config import Config
 from distpg.config.flags import RunFlags
-from distpg.config.settings import CountOrZero, RunSettings
+from distpg.config.settings import BigCount, CountOrZero, Finite, RunSettings
 from distpg.config.values import check_value
 from distpg.envs.make import MakeEnv, find_source
 from distpg.errors import InputError
@@ -31,6 +31,10 @@ class ImitateRunSettings(RunSettings):
     training that continues from it.
     """
 
+    total_steps: BigCount = 1_000_000
+    """Of a training that continues from the student; an imitation ends with its rounds."""
+    stop_at_return: Finite | None = None
+    """Of a training that continues from the student."""
     eval_every: CountOrZero = 1
     """Rounds between evaluations of the student; 0 disables evaluation."""
 

@@ -15,6 +15,11 @@ def check_combinations(config: DerivedSettings) -> None:
             f"--rollback-on-collapse: {config.rollback_on_collapse} needs evaluations, but "
             "--eval-every is 0; use --eval-every 1 or more"
         )
+    if config.rollback_on_collapse is not None and config.overlap:
+        raise InputError(
+            f"--rollback-on-collapse: {config.rollback_on_collapse} with --overlap, which is "
+            "already collecting with the policy that collapsed; omit one of them"
+        )
     if config.compile and config.recurrent != "none":
         raise InputError(
             f"--compile does not support --recurrent {config.recurrent}, whose sequences vary in "

@@ -63,9 +63,15 @@ class Optimizer:
         self.gradients.add_(gradient, alpha=weight)
 
     def step(self, max_norm: float) -> Tensor:
-        """Clip the gradient norm, step, zero the gradient; return the norm before clipping."""
-        norm = torch.linalg.vector_norm(self.gradients)
-        self.gradients.mul_((max_norm / (norm + 1e-6)).clamp(max=1))
+        """Clip the gradient norm, step, zero the gradient; return the norm before clipping.
+
+        The gradient of a frozen child counts in the norm that is returned, not in the clipping.
+        """
+        norm = moving = torch.linalg.vector_norm(self.gradients)
+        if self.frozen:
+            parts = [part for name, (_, part) in self.parts.items() if name not in self.frozen]
+            moving = torch.linalg.vector_norm(torch.cat(parts)) if parts else norm
+        self.gradients.mul_((max_norm / (moving + 1e-6)).clamp(max=1))
         self.move()
         self.gradients.zero_()
         return norm

@@ -167,7 +167,7 @@ def notes(plan: Plan, config: Config, specs: tuple[ObsSpec, ActionSpec]) -> Iter
     yield from plan.notes
     yield from unused_settings(config, *specs)
     if config.compile:
-        yield "the first updates compile the gradient, which takes up to a minute"
+        yield "the first updates compile the gradient, which takes some seconds"
     if config.baseline != "value":
         yield "without a critic, truncated episodes are not bootstrapped"
 
@@ -204,7 +204,8 @@ def train_and_save(
         # the order matters: each watcher sees the scalars of those before it
         watchers: list[Watcher] = [
             clock,
-            Improvement(),
+            # with overlap, a batch is not collected with what the update before it made
+            *([] if config.overlap else [Improvement()]),
             faults,
             SaveAnomalies(config, run, workers.fetch, say),
             *([rollback] if rollback else []),

@@ -25,6 +25,7 @@ from distpg.envs.make import MakeEnv, source_of
 from distpg.records import Weights
 from distpg.rollout.worker import RolloutWorker
 from tests.environments import Counting, Hangs
+from tests.faults.test_environments import Barren
 from tests.settings import config_of
 
 ROOT = Path(__file__).parents[2]
@@ -144,6 +145,18 @@ def test_an_env_that_hangs_ends_at_the_deadline_and_the_message_names_the_worker
         ):
             workers.collect(ray.put(initial_weights(Hangs)), 5).result()
         assert time.monotonic() - began < 10
+    finally:
+        workers.close()
+
+
+@pytest.mark.thorough
+def test_rollouts_without_a_valid_step_may_be_dropped(callers_ray: None) -> None:
+    workers = RayWorkers(tiny(1), source_of(Barren, {}), Restarts(0, print))
+    try:
+        weights = ray.put(initial_weights(Barren))
+        assert not sum(stats.env_steps for stats in workers.collect(weights, 0).drop().stats)
+        with pytest.raises(RunError, match="no valid step was collected"):
+            workers.collect(weights, 1).result()
     finally:
         workers.close()
 

@@ -26,7 +26,7 @@ def best_return(outcome: Outcome) -> float | None:
     ("kind", "changes"),
     [
         ("kill", {}),
-        ("hang", {"phase_timeout": 6.0}),
+        ("hang", {"phase_timeout": 20.0}),
     ],
 )
 def test_a_worker_lost_in_an_evaluation_is_replaced_and_it_is_played_again(

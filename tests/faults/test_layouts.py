@@ -25,7 +25,7 @@ def ray_of_five() -> Iterator[None]:
     [
         pytest.param({}, marks=pytest.mark.thorough),
         pytest.param({"algo": "appo"}, marks=pytest.mark.slow),
-        pytest.param({"algo": "reinforce"}, marks=pytest.mark.thorough),
+        pytest.param({"algo": "reinforce"}, marks=pytest.mark.slow),
     ],
     ids=str,
 )

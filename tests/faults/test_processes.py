@@ -50,7 +50,7 @@ def undisturbed(folder: Path, make_env: type[Faulty], **changes: Any) -> Outcome
     ("kind", "changes"),
     [
         ("kill", {}),
-        thorough("kill", {"algo": "appo"}),
+        pytest.param("kill", {"algo": "appo"}, marks=pytest.mark.slow),
         thorough("stop", {"phase_timeout": 6.0}),
         thorough("hang", {"phase_timeout": 6.0}),
         thorough("hold the interpreter", {"phase_timeout": 6.0}),
@@ -165,13 +165,14 @@ def sending(number: int, *titles: str) -> Generator[list[int]]:
         watcher.join()
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("number", "titles", "changes"),
     [
-        (signal.SIGKILL, ["LearnerActor.update", "LearnerActor.__init__"], {}),
-        (signal.SIGKILL, ["LearnerActor.update"], {"algo": "appo"}),
-        (signal.SIGSTOP, ["LearnerActor.update"], {"phase_timeout": 10.0}),
+        thorough(signal.SIGKILL, ["LearnerActor.update", "LearnerActor.__init__"], {}),
+        pytest.param(
+            signal.SIGKILL, ["LearnerActor.update"], {"algo": "appo"}, marks=pytest.mark.slow
+        ),
+        thorough(signal.SIGSTOP, ["LearnerActor.update"], {"phase_timeout": 10.0}),
     ],
     ids=str,
 )

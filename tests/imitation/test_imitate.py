@@ -59,6 +59,7 @@ HILL: dict[str, Any] = {
     "learning_rate": 3e-2,
 }
 thorough = partial(pytest.param, marks=pytest.mark.thorough)
+slow = partial(pytest.param, marks=pytest.mark.slow)
 SEEN_ON_THE_HILL = np.array([5, 2, 4])
 """At the start, on the slope, back on the hilltop without the diamond."""
 
@@ -188,8 +189,7 @@ def dagger(expert: Any, run: Path, num_workers: int, **changes: Any) -> bytes:
     return policy_content(outcome.run_dir)
 
 
-@pytest.mark.parametrize("expert", ["a run", "a function", "a memory"])
-@pytest.mark.thorough
+@pytest.mark.parametrize("expert", [slow("a run"), slow("a function"), thorough("a memory")])
 def test_two_workers_end_in_the_weights_of_one_process(
     callers_ray: None, expert: str, expert_run: Path, remembering: Path, tmp_path: Path
 ) -> None:

@@ -147,6 +147,18 @@ def test_the_norm_is_that_of_all_gradients_and_what_is_longer_is_cut() -> None:
     assert learned.norm == pytest.approx(8.0)
 
 
+def test_the_gradient_of_a_part_that_is_held_does_not_cut_those_of_the_others() -> None:
+    # the norm of both is 5, that of the part that moves is 3: it is not cut
+    learned = Learned("plain sgd")
+    loss = torch.tensor([3.0, 0.0]) @ learned.model["weight"] + 4 * learned.model["bias"].sum()
+    loss.backward()
+    with learned.optimizer.freezing("bias"):
+        norm = learned.optimizer.step(max_norm=3.5)
+    assert norm == pytest.approx(5.0)
+    assert learned.model["weight"].tolist() == pytest.approx([1 - 3 / 8, -2], abs=1e-6)
+    assert learned.model["bias"].tolist() == [0]
+
+
 def test_parameters_that_are_loaded_into_the_model_are_those_that_move() -> None:
     learned = Learned("plain sgd")
     learned.model.load_state_dict({"weight": torch.tensor([5.0, 6.0]), "bias": torch.ones(1)})
