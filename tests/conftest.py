@@ -1,10 +1,16 @@
 """Settings of all tests, and what several of them need."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 import ray
 from hypothesis import settings
+
+from distpg.actors.cluster import PRIORITY
+
+# as in the Ray that distpg starts; else the other tests would leave actors no CPU time
+os.environ.update(PRIORITY)
 
 settings.register_profile("distpg", derandomize=True, deadline=None, max_examples=50, database=None)
 settings.load_profile("distpg")
