@@ -55,8 +55,8 @@ def step(settings: dict[str, Any], seconds: float) -> float:
     num_envs = settings["num_envs"]
     envs = make_vector_env(find_env(settings["env_id"], {}), num_envs)
     envs.reset(list(range(num_envs)))
-    envs.envs.action_space.seed(0)
-    action = np.asarray(envs.envs.action_space.sample())
+    envs.action_space.seed(0)
+    action = np.stack([envs.action_space.sample() for _ in range(num_envs)])
     for _ in range(20):
         envs.step(action)
     count, began = 0, time.perf_counter()

@@ -21,6 +21,15 @@ class RunError(RuntimeError):
     """The run cannot continue, e.g. because an env kept raising or restarts were used up."""
 
 
+class EnvValueError(RunError):
+    """A copy of an environment returned a value that Gymnasium or its spaces do not allow."""
+
+    def __init__(self, message: str, env: int) -> None:
+        """Store the message, and which of N copies it was."""
+        super().__init__(message)
+        self.env = env
+
+
 class ProcessLostError(RunError):
     """A process died or exceeded its deadline; a replacement may repeat its work."""
 

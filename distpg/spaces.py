@@ -47,22 +47,42 @@ class Leaf:
         """Return the part of an env's observation that the path leads to."""
         return reduce(lambda part, key: part[key], self.path, obs)
 
-    def cast(self, part: Any) -> np.ndarray:
-        """Convert a value to a C-contiguous array of the leaf's dtype.
+    def read(self, obs: Any) -> np.ndarray:
+        """Return this part of an observation as a C-contiguous array of the leaf's dtype.
+
+        Args:
+            obs: Of one env, or batched, as the env nests it. The shape is not checked.
 
         Raises:
-            InputError: it is not numeric, or the dtype cannot represent it, as 0.5 or 256 in uint8.
+            InputError: the part is missing or not numeric, the dtype cannot represent it, as 0.5
+                or 256 in uint8, or a category is out of range.
         """
         try:
+            part = self.get(obs)
+        except (IndexError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{obs!r:.100} is not an observation: {self.name!r} is missing"
+            ) from error
+        try:
             given = np.asarray(part)
-            array = np.require(given, self.dtype, "C")
+            if given.dtype.kind not in "biuf":
+                raise ValueError("not an array of numbers")
+            with np.errstate(over="ignore", invalid="ignore"):
+                array = np.require(given, self.dtype, "C")
         except (OverflowError, TypeError, ValueError) as error:
             raise InputError(f"observation {self.name!r} is {part!r:.60}: {error}") from error
-        if array.dtype.kind != "f" and given.dtype != array.dtype and (array != given).any():
-            raise InputError(
-                f"observation {self.name!r} contains {given[array != given][0]} as {given.dtype}; "
-                f"{self.dtype} is expected, as in the env's space"
-            )
+        if given.dtype != array.dtype:
+            is_float = array.dtype.kind == "f"
+            lost = np.isinf(array) & np.isfinite(given) if is_float else array != given
+            if lost.any():
+                raise InputError(
+                    f"observation {self.name!r} contains {given[lost][0]} as {given.dtype}, which "
+                    f"{self.dtype}, the dtype of the env's space, cannot represent"
+                )
+        if self.kind == "categories":
+            codes = array - np.reshape(self.starts, self.shape)
+            if ((codes < 0) | (codes >= np.reshape(self.sizes, self.shape))).any():
+                raise InputError(f"observation {self.name!r} is {array}, which is out of range")
         return array
 
 
@@ -93,24 +113,8 @@ class ObsSpec:
             InputError: a leaf is missing, has the wrong shape, or has values outside its dtype or
                 space.
         """
-        flat: Obs = {}
-        for leaf in self.leaves:
-            try:
-                part = leaf.get(obs)
-            except (IndexError, KeyError, TypeError) as error:
-                names = ", ".join(repr(each.name) for each in self.leaves)
-                raise InputError(
-                    f"{obs!r:.100} is not an observation: {leaf.name!r} is missing, of {names}"
-                ) from error
-            flat[leaf.name] = leaf.cast(part)
+        flat = {leaf.name: leaf.read(obs) for leaf in self.leaves}
         self.batch_shape(flat)
-        for leaf in self.leaves:
-            if leaf.kind == "categories":
-                codes = flat[leaf.name] - np.reshape(leaf.starts, leaf.shape)
-                if (codes < 0).any() or (codes >= np.reshape(leaf.sizes, leaf.shape)).any():
-                    raise InputError(
-                        f"observation {leaf.name!r} is {flat[leaf.name]}, which is out of range"
-                    )
         return flat
 
     def nest(self, obs: Obs) -> Any:

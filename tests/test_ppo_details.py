@@ -24,6 +24,7 @@ from torch.testing import assert_close
 from distpg.config.config import Config
 from distpg.envs.describe import describe_action, describe_obs
 from distpg.envs.make import EnvSource, find_env, make_vector_env, source_of
+from distpg.envs.native import NativeVectorEnv
 from distpg.errors import RunError
 from distpg.gradient.diagnostics import approx_kl
 from distpg.gradient.losses import SURROGATES, Coefficients, SurrogateInputs, value_loss
@@ -571,6 +572,7 @@ class Game(NamedTuple):
 def breakout() -> Game:
     """Stand still for ten steps, then fire again and again, so that balls are lost."""
     envs = make_vector_env(find_env("ALE/Breakout-v5", {}), 3)
+    assert isinstance(envs, NativeVectorEnv)
     first, info = envs.envs.reset(seed=np.arange(3))  # pyright: ignore[reportArgumentType]
     actions = [0] * 10 + [t % 2 for t in range(50)]
     obs, steps = [np.array(first)], [envs.step(np.full(3, actions[0]))]

@@ -21,6 +21,13 @@ def describe_obs(space: Space[Any], env_id: str) -> ObsSpec:
     leaves = _leaves(space, (), env_id)
     if not leaves:
         raise InputError(f"--env-id: {env_id} has an empty observation space: {space}")
+    names = [leaf.name for leaf in leaves]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(
+            f"--env-id: {env_id} has two observations of the name {twice!r}; rename a key of its "
+            "Dict"
+        )
     return ObsSpec(tuple(leaves))
 
 
@@ -31,7 +38,9 @@ def _leaves(space: Space[Any], path: tuple[str | int, ...], env_id: str) -> list
     if isinstance(space, spaces.Tuple):
         parts = enumerate(space.spaces)
         return [leaf for key, part in parts for leaf in _leaves(part, (*path, key), env_id)]
-    name = "/".join(map(str, path)) or "obs"
+    # a slash within a key as in JSON Pointer (RFC 6901)
+    keys = [str(key).replace("~", "~0").replace("/", "~1") for key in path]
+    name = "/".join(keys) or "obs"
     if isinstance(space, spaces.Box):
         if 0 in space.shape:
             raise InputError(f"--env-id: {env_id} has an empty observation {name}: {space}")

@@ -3,21 +3,31 @@
 import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import gymnasium as gym
 import numpy as np
 
-from distpg.errors import format_error
+from distpg.errors import RunError, format_error
 
-FAULT = "distpg_fault"
-"""Key of the info that holds the description of an exception."""
 ATTEMPTS = 3
 """New environments to try before their exception propagates."""
 
 
-class Guard(gym.Wrapper[Any, Any, Any, Any]):
-    """Truncates the episode when `step` raises, and replaces the environment.
+class Returned(NamedTuple):
+    """What a copy returned, as it is; of the info, nothing."""
+
+    obs: Any
+    """None if the step raised."""
+    reward: Any
+    terminated: Any
+    truncated: Any
+    fault: str = ""
+    """What the step or the reset raised, if it did."""
+
+
+class Guard:
+    """One copy of an environment; truncates the episode when `step` raises, and replaces the copy.
 
     Replacements are seeded from the last seed passed to `reset`, so the same fault gives the same
     run. They are reset at once, since an environment has no state to save before its first reset.
@@ -25,65 +35,89 @@ class Guard(gym.Wrapper[Any, Any, Any, Any]):
 
     def __init__(self, make: Callable[[], gym.Env[Any, Any]], *, drop_bad: bool = False) -> None:
         """Make the first environment; `drop_bad` treats NaN and inf as exceptions."""
-        super().__init__(make())
         self.make = make
         self.drop_bad = drop_bad
+        self.env = make()
         self.seeds = np.random.default_rng(0)
-        self.last_obs: Any = None
+        self.info: dict[str, Any] = {}
+        """Of the last reset or step."""
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Any, dict[str, Any]]:
-        """Reset; if that raises, replace the environment and put the fault into the info.
+    def reset(self, seed: int | None = None) -> Returned:
+        """Reset; if that raises, replace the environment and return the fault.
 
         Raises:
             Exception: what the last of `ATTEMPTS` replacements raised.
+            RunError: the environment called sys.exit, or its info is not a dict.
         """
         if seed is not None:
             self.seeds = np.random.default_rng(seed)
         try:
-            self.last_obs, info = self._reset(seed, options)
+            return Returned(self._reset(seed), 0.0, False, False)
+        except RunError:
+            raise
         except Exception as error:
-            self.last_obs, info = self._replace_env(options)
-            info = {**info, FAULT: format_error(error)}
-        return self.last_obs, info
+            return Returned(self._replace_env(), 0.0, False, False, format_error(error))
 
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Step; if that raises, return the last observation again, truncated, with the fault."""
+    def step(self, action: Any) -> Returned:
+        """Step; if that raises, return no observation but the fault, truncated.
+
+        Raises:
+            RunError: the environment called sys.exit, or its info is not a dict.
+        """
         try:
-            obs, reward, terminated, truncated, info = self.env.step(action)
-            reward = float(reward)
+            obs, reward, terminated, truncated, self.info = self.env.step(action)
             if self.drop_bad:
                 refuse_non_finite(obs, reward)
+        except SystemExit as error:
+            raise exited(error) from error
         except Exception as error:
             self._replace_env()
-            return self.last_obs, 0.0, False, True, {FAULT: format_error(error)}
-        self.last_obs = obs
-        return obs, reward, terminated, truncated, info
-
-    def _reset(
-        self, seed: int | None, options: dict[str, Any] | None
-    ) -> tuple[Any, dict[str, Any]]:
-        obs, info = self.env.reset(seed=seed, options=options)
-        if self.drop_bad:
-            refuse_non_finite(obs, 0.0)
-        return obs, info
+            return Returned(None, 0.0, False, True, format_error(error))
+        check_info("step()", self.info)
+        return Returned(obs, reward, terminated, truncated)
 
     def close(self) -> None:
         """Close the environment, ignoring errors."""
         with suppress(Exception):
             self.env.close()
 
-    def _replace_env(self, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    def _reset(self, seed: int | None) -> Any:
+        try:
+            obs, self.info = self.env.reset(seed=seed)
+        except SystemExit as error:
+            raise exited(error) from error
+        check_info("reset()", self.info)
+        if self.drop_bad:
+            refuse_non_finite(obs, 0.0)
+        return obs
+
+    def _replace_env(self) -> Any:
         for attempts_left in reversed(range(ATTEMPTS)):
             self.close()
             try:
                 self.env = self.make()
-                return self._reset(int(self.seeds.integers(2**31)), options)
+                return self._reset(int(self.seeds.integers(2**31)))
+            except RunError:
+                raise
             except Exception:
                 if not attempts_left:
                     raise
         raise AssertionError("the last attempt returns or raises")
+
+
+def check_info(method: str, info: Any) -> None:
+    """Check that an info is a dict.
+
+    Raises:
+        RunError: it is not.
+    """
+    if not isinstance(info, dict):
+        raise RunError(f"{method} returned info {info!r:.60}, which is not a dict")
+
+
+def exited(error: SystemExit) -> RunError:
+    """Return the error for an environment that called sys.exit."""
+    return RunError(f"the environment called sys.exit({error.code!r})")
 
 
 def refuse_non_finite(obs: Any, rewards: Any) -> None:
@@ -92,18 +126,18 @@ def refuse_non_finite(obs: Any, rewards: Any) -> None:
     Raises:
         ValueError: a reward or the observation is not finite.
     """
-    if not np.isfinite(rewards).all():
+    if not is_finite(rewards):
         raise ValueError(f"the reward is {rewards}")
     if not is_finite(obs):
         raise ValueError("the observation is not finite")
 
 
-def is_finite(obs: Any) -> bool:
+def is_finite(value: Any) -> bool:
     """Return whether all numbers in nested dicts and tuples are finite."""
-    if isinstance(obs, Mapping):
-        return all(map(is_finite, cast("Mapping[str, Any]", obs).values()))
-    if isinstance(obs, tuple):
-        return all(map(is_finite, cast("tuple[Any, ...]", obs)))
-    if isinstance(obs, np.ndarray) and obs.dtype.kind == "f":
-        return bool(np.isfinite(obs).all())
-    return not isinstance(obs, float) or math.isfinite(obs)
+    if isinstance(value, Mapping):
+        return all(map(is_finite, cast("Mapping[str, Any]", value).values()))
+    if isinstance(value, tuple):
+        return all(map(is_finite, cast("tuple[Any, ...]", value)))
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
+        return bool(np.isfinite(value).all())
+    return not isinstance(value, float | np.floating) or math.isfinite(value)

@@ -3,20 +3,22 @@
 import importlib
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AutoresetMode
 
 from distpg.config.settings import EnvBackend, EnvKwargs, EnvSettings
 from distpg.config.values import did_you_mean
+from distpg.envs.copies import Copies
 from distpg.envs.envpool import EnvPoolVectorEnv, check_env_id
-from distpg.envs.guard import Guard
 from distpg.envs.masks import MaskedObservation, MaskSource
+from distpg.envs.native import NativeVectorEnv
 from distpg.envs.vector_env import VectorEnv
 from distpg.errors import InputError
 from distpg.user_code import format_user_error
@@ -108,26 +110,70 @@ def missing_extra(env_id: str, extra: str) -> InputError:
 
 
 def make_vector_env(source: EnvSource, num_envs: int) -> VectorEnv:
-    """Make N copies, with the vector implementation registered for the id or `SyncVectorEnv`.
+    """Make N copies, with the vector implementation registered for the id or one by one.
 
     Raises:
         InputError: a package is missing, a keyword argument is wrong, or a space is not supported.
     """
-    make = partial(make_unchecked, source, num_envs)
-    return VectorEnv(make, source.name, drop_bad=source.drop_bad)
+    if is_native(source):
+        make = partial(make_native, source, num_envs)
+        masked = source.masks == "info"
+        return NativeVectorEnv(make, source.name, drop_bad=source.drop_bad, masked=masked)
+    return Copies(partial(make_copy, source), num_envs, source.name, drop_bad=source.drop_bad)
 
 
-def make_unchecked(source: EnvSource, num_envs: int) -> gym.vector.VectorEnv:
-    """Make N copies as a gymnasium vector env, without checking their spaces.
+def is_native(source: EnvSource) -> bool:
+    """Return whether there is a vector implementation of an environment."""
+    spec = source.spec
+    if source.backend == "envpool":
+        return True
+    return spec is not None and spec.vector_entry_point is not None and not spec.additional_wrappers
+
+
+def make_native(source: EnvSource, num_envs: int) -> gym.vector.VectorEnv:
+    """Make the vector implementation of an environment.
+
+    Raises:
+        InputError: a package is missing, or a keyword argument is wrong.
+    """
+    with explaining(source):
+        envs = _make_native(source, num_envs)
+    mode = envs.metadata.get("autoreset_mode")
+    if mode != AutoresetMode.NEXT_STEP:
+        raise InputError(
+            f"--env-id: the vector implementation of {source.name} has autoreset mode {mode}; "
+            "NEXT_STEP is required"
+        )
+    return envs
+
+
+def make_copy(source: EnvSource) -> gym.Env[Any, Any]:
+    """Make one copy, with its action mask, if any, in the observation.
 
     Raises:
         InputError: a package is missing, or a keyword argument is wrong.
     """
     silence_mujoco(source)
+    with explaining(source):
+        if source.make_env is not None:
+            env = source.make_env(**source.kwargs)
+        else:
+            assert source.spec is not None, "a source is a spec or a callable"
+            env = gym.make(source.spec, disable_env_checker=True, **source.kwargs)
+        return env if source.masks == "none" else MaskedObservation(env, source.masks)
+
+
+@contextmanager
+def explaining(source: EnvSource) -> Generator[None]:
+    """Context manager: raise one InputError for whatever making an environment raises.
+
+    Raises:
+        InputError: a package is missing, or a keyword argument is wrong.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            envs = _make(source, num_envs)
+            yield
     except InputError:
         raise
     except gym.error.DependencyNotInstalled as error:
@@ -141,44 +187,25 @@ def make_unchecked(source: EnvSource, num_envs: int) -> gym.vector.VectorEnv:
         raise InputError(
             f"{flag}: {source.name} cannot be made{given}: {format_user_error(error)}"
         ) from error
-    mode = envs.metadata.get("autoreset_mode")
-    if mode != AutoresetMode.NEXT_STEP:
-        raise InputError(
-            f"--env-id: the vector implementation of {source.name} has autoreset mode {mode}; "
-            "NEXT_STEP is required"
-        )
-    return envs
 
 
-def _make(source: EnvSource, num_envs: int) -> gym.vector.VectorEnv:
+def _make_native(source: EnvSource, num_envs: int) -> gym.vector.VectorEnv:
     if source.backend == "envpool":
         return EnvPoolVectorEnv(source.name, source.kwargs, num_envs)
     spec = source.spec
+    assert spec is not None, "an environment with a vector implementation is registered"
     kwargs: dict[str, Any] = dict(source.kwargs)
-    if spec is not None and spec.vector_entry_point is not None and not spec.additional_wrappers:
-        if spec.namespace == "ALE":
-            reserved = kwargs.keys() & {"episodic_life", "autoreset_mode", "life_loss_info"}
-            if reserved:
-                raise InputError(
-                    f"--env-kwargs: {', '.join(sorted(reserved))} cannot be set: a lost life "
-                    "terminates the episode for the learner, but does not reset the game"
-                )
-            # life_loss_info terminates on a lost life without resetting the game
-            kwargs = {"life_loss_info": True, "reward_clipping": False, "num_threads": 1, **kwargs}
-        mode = gym.VectorizeMode.VECTOR_ENTRY_POINT
-        return gym.make_vec(spec, num_envs, vectorization_mode=mode, **kwargs)
-
-    def make_one() -> gym.Env[Any, Any]:
-        if source.make_env is not None:
-            env = source.make_env(**kwargs)
-        else:
-            assert spec is not None, "a source is a spec or a callable"
-            env = gym.make(spec, disable_env_checker=True, **kwargs)
-        return env if source.masks == "none" else MaskedObservation(env, source.masks)
-
-    # no copy needed: the rollout worker copies observations into its buffer
-    guarded = [partial(Guard, make_one, drop_bad=source.drop_bad)] * num_envs
-    return SyncVectorEnv(guarded, copy=False, autoreset_mode=AutoresetMode.NEXT_STEP)
+    if spec.namespace == "ALE":
+        reserved = kwargs.keys() & {"episodic_life", "autoreset_mode", "life_loss_info"}
+        if reserved:
+            raise InputError(
+                f"--env-kwargs: {', '.join(sorted(reserved))} cannot be set: a lost life "
+                "terminates the episode for the learner, but does not reset the game"
+            )
+        # life_loss_info terminates on a lost life without resetting the game
+        kwargs = {"life_loss_info": True, "reward_clipping": False, "num_threads": 1, **kwargs}
+    mode = gym.VectorizeMode.VECTOR_ENTRY_POINT
+    return gym.make_vec(spec, num_envs, vectorization_mode=mode, **kwargs)
 
 
 def silence_mujoco(source: EnvSource) -> None:

@@ -27,23 +27,21 @@ class MaskedObservation(gym.Wrapper[Any, Any, Any, Any]):
         super().__init__(env)
         self.source = source
         self.num_actions = count_choices(env.action_space)
-        space = env.observation_space
-        parts = dict(space.spaces) if isinstance(space, spaces.Dict) else {"obs": space}
-        self.observation_space = spaces.Dict({**parts, MASK: spaces.MultiBinary(self.num_actions)})
+        self.observation_space = with_mask(env.observation_space, self.num_actions)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Reset, and add the mask."""
         obs, info = self.env.reset(seed=seed, options=options)
-        return self._masked(obs, self._mask(info)), without_mask(info)
+        return self._masked(obs, self._mask(info)), info
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """Step, and add the mask; at the end of an episode all actions are allowed."""
         obs, reward, terminated, truncated, info = self.env.step(action)
         needs_reset = terminated or truncated
         mask = np.ones(self.num_actions, np.int8) if needs_reset else self._mask(info)
-        return self._masked(obs, mask), reward, terminated, truncated, without_mask(info)
+        return self._masked(obs, mask), reward, terminated, truncated, info
 
     def _mask(self, info: dict[str, Any]) -> np.ndarray:
         """Return the mask, [n] int8.
@@ -66,9 +64,10 @@ class MaskedObservation(gym.Wrapper[Any, Any, Any, Any]):
         return {**(obs if nested else {"obs": obs}), MASK: mask}
 
 
-def without_mask(info: dict[str, Any]) -> dict[str, Any]:
-    """Return the info without the mask, which gymnasium would slowly collect from all copies."""
-    return {key: value for key, value in info.items() if key != MASK}
+def with_mask(space: gym.Space[Any], num_actions: int) -> spaces.Dict:
+    """Add a mask to an observation space, which becomes the leaf `obs` if it is no Dict."""
+    parts = dict(space.spaces) if isinstance(space, spaces.Dict) else {"obs": space}
+    return spaces.Dict({**parts, MASK: spaces.MultiBinary(num_actions)})
 
 
 def find_masks(env: gym.Env[Any, Any], info: dict[str, Any]) -> MaskSource:
@@ -76,14 +75,20 @@ def find_masks(env: gym.Env[Any, Any], info: dict[str, Any]) -> MaskSource:
 
     "none" if it has no mask, or has it in the observation.
     """
-    space = env.observation_space
-    if isinstance(space, spaces.Dict) and MASK in space.spaces:
+    if observes_mask(env.observation_space):
         return "none"
     if not isinstance(env.action_space, spaces.Discrete | spaces.MultiDiscrete):
         return "none"
     if env.has_wrapper_attr(METHOD):
         return "method"
     return "info" if MASK in info else "none"
+
+
+def observes_mask(space: gym.Space[Any]) -> bool:
+    """Return whether a mask is part of an observation space, at any depth."""
+    if isinstance(space, spaces.Dict):
+        return MASK in space.spaces or any(map(observes_mask, space.spaces.values()))
+    return isinstance(space, spaces.Tuple) and any(map(observes_mask, space.spaces))
 
 
 def count_choices(space: gym.Space[Any]) -> int:
@@ -93,25 +98,29 @@ def count_choices(space: gym.Space[Any]) -> int:
 
 
 def mark_mask(spec: ObsSpec, actions: ActionSpec, env_id: str) -> ObsSpec:
-    """Mark the leaf `action_mask`, if there is one, as the mask.
+    """Mark the leaf whose key is `action_mask`, if there is one, as the mask.
 
     Raises:
         InputError: the actions are not discrete, the leaf does not have one entry for each choice,
-            or there is no other leaf.
+            there are several, or there is no other leaf.
     """
-    leaves = {leaf.name: leaf for leaf in spec.leaves}
-    if MASK not in leaves:
+    found = [leaf for leaf in spec.leaves if leaf.path and leaf.path[-1] == MASK]
+    if not found:
         return spec
-    leaf = leaves.pop(MASK)
+    if len(found) > 1:
+        names = ", ".join(leaf.name for leaf in found)
+        raise InputError(f"--env-id: {env_id} observes several action masks: {names}")
+    (leaf,) = found
     if leaf.shape != (sum(actions.sizes),):
         kind = f"{sum(actions.sizes)} choices" if actions.sizes else actions.kind
         raise InputError(
-            f"--env-id: {env_id} has an observation {MASK} of shape {leaf.shape}, but its actions "
-            f"are {kind}; a mask needs one entry for each choice of a Discrete or MultiDiscrete"
+            f"--env-id: {env_id} has an observation {leaf.name} of shape {leaf.shape}, but its "
+            f"actions are {kind}; a mask needs one entry for each choice of a Discrete or "
+            "MultiDiscrete"
         )
-    if not leaves:
+    if len(spec.leaves) == 1:
         raise InputError(f"--env-id: {env_id} observes nothing but its {MASK}")
-    mask = replace(leaf, kind="mask", sizes=(), starts=())
+    mask = replace(leaf, name=MASK, kind="mask", sizes=(), starts=())
     return ObsSpec(tuple(mask if x is leaf else x for x in spec.leaves))
 
 

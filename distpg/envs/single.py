@@ -7,9 +7,8 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector.utils import batch_space, iterate
 
-from distpg.envs.guard import Guard
-from distpg.envs.make import EnvSource, make_vector_env
-from distpg.envs.vector_env import VectorEnv
+from distpg.envs.make import EnvSource, make_copy, make_vector_env
+from distpg.envs.native import NativeVectorEnv
 
 
 def make_single_env(source: EnvSource) -> gym.Env[Any, Any]:
@@ -19,21 +18,17 @@ def make_single_env(source: EnvSource) -> gym.Env[Any, Any]:
         InputError: it cannot be made.
     """
     vector = make_vector_env(source, 1)
-    if not isinstance(vector.envs, gym.vector.SyncVectorEnv):
-        return SingleEnv(vector)
-    (guard,) = vector.envs.envs
-    assert isinstance(guard, Guard), "the copies of a SyncVectorEnv are guarded"
-    return guard.env
+    return SingleEnv(vector) if isinstance(vector, NativeVectorEnv) else make_copy(source)
 
 
 class SingleEnv(gym.Env[Any, Any]):
     """A vector env of one copy as an env; a reset without a seed is the step that resets."""
 
-    def __init__(self, vector: VectorEnv) -> None:
+    def __init__(self, vector: NativeVectorEnv) -> None:
         """Wrap a vector env of one copy."""
         self.vector = vector
-        self.observation_space = vector.envs.single_observation_space
-        self.action_space = vector.envs.single_action_space
+        self.observation_space = vector.observation_space
+        self.action_space = vector.action_space
         self.batch_space = batch_space(self.observation_space, 1)
         self.spec = vector.envs.spec
 

@@ -13,23 +13,20 @@ from typing import Any, Protocol, runtime_checkable
 import gymnasium as gym
 import numpy as np
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
-from gymnasium.vector import SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
 
-from distpg.envs.guard import Guard
 from distpg.errors import InputError
 
 CLASSIC_CONTROL = ("state", "steps_beyond_terminated", "last_u")
 """Attributes that are the state of gymnasium's classic control tasks."""
 TRANSPARENT = {
-    *("Guard", "TimeLimit", "OrderEnforcing", "PassiveEnvChecker", "ClipAction", "RescaleAction"),
+    *("TimeLimit", "OrderEnforcing", "PassiveEnvChecker", "ClipAction", "RescaleAction"),
     *("ClipReward", "DtypeObservation", "FilterObservation", "FlattenObservation"),
     *("GrayscaleObservation", "RescaleObservation", "ReshapeObservation", "ResizeObservation"),
     "MaskedObservation",
 }
 """Wrappers without state, or whose state is saved here."""
-# private attributes of gymnasium, which has no accessors for them
-PENDING_RESETS = "_autoreset_envs"
+# a private attribute of gymnasium, which has no accessor for it
 ELAPSED = "_elapsed_steps"
 
 
@@ -48,57 +45,48 @@ class EnvState:
     copies: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
 
-def read_state(envs: gym.vector.VectorEnv) -> EnvState | None:
-    """Return the state of all copies, or None if the environment does not expose it."""
-    if isinstance(envs, CartPoleVectorEnv):
-        fields = {name: np.copy(getattr(envs, name)) for name in ("state", "steps", "prev_done")}
-        return EnvState([{**fields, "generator": _rng_state(envs)}])
-    if not isinstance(envs, SyncVectorEnv) or not all(map(exposes_state, envs.envs)):
+def read_native(envs: gym.vector.VectorEnv) -> dict[str, Any] | None:
+    """Return the state of a native vector env, or None if it is not known how to read it."""
+    if not isinstance(envs, CartPoleVectorEnv):
         return None
-    copies: list[dict[str, Any]] = []
-    for env, needs_reset in zip(envs.envs, vars(envs)[PENDING_RESETS], strict=True):
-        copies.append(
-            {
-                "inner": _read_inner(env.unwrapped),
-                "elapsed": [vars(limit)[ELAPSED] for limit in time_limits(env)],
-                "generator": _rng_state(env.unwrapped),
-                "needs_reset": bool(needs_reset),
-                "seeds": [guard.seeds.bit_generator.state for guard in guards(env)],
-            }
-        )
-    return EnvState(copies)
+    fields = {name: np.copy(getattr(envs, name)) for name in ("state", "steps", "prev_done")}
+    return {**fields, "generator": _rng_state(envs)}
 
 
-def write_state(envs: gym.vector.VectorEnv, state: EnvState) -> None:
-    """Restore a state from `read_state` in newly made copies."""
+def write_native(envs: gym.vector.VectorEnv, fields: dict[str, Any]) -> None:
+    """Restore a state from `read_native` in a newly made vector env."""
     envs.reset()
-    if isinstance(envs, CartPoleVectorEnv):
-        (fields,) = state.copies
-        for name in ("state", "steps", "prev_done"):
-            setattr(envs, name, np.copy(fields[name]))
-        envs.np_random.bit_generator.state = fields["generator"]
-        return
-    assert isinstance(envs, SyncVectorEnv), "read_state returns None for other vector envs"
-    for index, (env, saved) in enumerate(zip(envs.envs, state.copies, strict=True)):
-        inner = env.unwrapped
-        if isinstance(inner, Stateful):
-            inner.set_state(saved["inner"])
-        else:
-            for name, value in saved["inner"].items():
-                if name not in CLASSIC_CONTROL:
-                    raise InputError(f"the saved environment state has an unknown field {name!r}")
-                setattr(inner, name, np.copy(value) if isinstance(value, np.ndarray) else value)
-        for limit, elapsed in zip(time_limits(env), saved["elapsed"], strict=True):
-            vars(limit)[ELAPSED] = elapsed
-        inner.np_random.bit_generator.state = saved["generator"]
-        vars(envs)[PENDING_RESETS][index] = saved["needs_reset"]
-        for guard, seeds in zip(guards(env), saved["seeds"], strict=True):
-            guard.seeds.bit_generator.state = seeds
+    for name in ("state", "steps", "prev_done"):
+        setattr(envs, name, np.copy(fields[name]))
+    envs.np_random.bit_generator.state = fields["generator"]
 
 
-def guards(env: gym.Env[Any, Any]) -> list[Guard]:
-    """Return the guards around an environment: one, or none if it is natively vectorized."""
-    return [wrapper for wrapper in wrappers(env) if isinstance(wrapper, Guard)]
+def read_copy(env: gym.Env[Any, Any]) -> dict[str, Any]:
+    """Return the state of one copy, which exposes it."""
+    return {
+        "inner": _read_inner(env.unwrapped),
+        "elapsed": [vars(limit)[ELAPSED] for limit in time_limits(env)],
+        "generator": _rng_state(env.unwrapped),
+    }
+
+
+def write_copy(env: gym.Env[Any, Any], saved: dict[str, Any]) -> None:
+    """Restore a state from `read_copy` in a copy that has been reset.
+
+    Raises:
+        InputError: the state has an unknown field.
+    """
+    inner = env.unwrapped
+    if isinstance(inner, Stateful):
+        inner.set_state(saved["inner"])
+    else:
+        for name, value in saved["inner"].items():
+            if name not in CLASSIC_CONTROL:
+                raise InputError(f"the saved environment state has an unknown field {name!r}")
+            setattr(inner, name, np.copy(value) if isinstance(value, np.ndarray) else value)
+    for limit, elapsed in zip(time_limits(env), saved["elapsed"], strict=True):
+        vars(limit)[ELAPSED] = elapsed
+    inner.np_random.bit_generator.state = saved["generator"]
 
 
 def exposes_state(env: gym.Env[Any, Any]) -> bool:

@@ -39,6 +39,8 @@ class ActingPolicy:
         self.recurrent_state = recurrent_state
         self.constants = policy.normalizer.constants()
 
+    # not the whole rollout: environments may use autograd
+    @torch.inference_mode()
     def act(
         self,
         obs: Mapping[str, np.ndarray],
@@ -65,6 +67,7 @@ class ActingPolicy:
         actions = distribution.mode() if generator is None else distribution.sample(generator)
         return actions.numpy(), outputs.numpy()
 
+    @torch.inference_mode()
     def log_prob(self, actions: np.ndarray, outputs: np.ndarray) -> np.ndarray:
         """Return log pi(a|s), [*B], of actions as sampled given outputs [*B, num_outputs]."""
         distribution = self.policy.distribution_of(torch.from_numpy(outputs))

@@ -9,7 +9,7 @@ import torch
 from distpg.config.config import Config
 from distpg.envs.make import EnvSource, make_vector_env
 from distpg.envs.vector_env import VectorEnv
-from distpg.errors import RunError
+from distpg.errors import EnvValueError, RunError
 from distpg.iteration import Evaluation
 from distpg.policy.acting import ActingPolicy, first_stuck
 from distpg.policy.actor_critic import Policy
@@ -18,7 +18,6 @@ from distpg.records import Weights
 from distpg.seeding import RNG, rng_seeds
 
 
-@torch.inference_mode()
 def run_episodes(
     policy: Policy, envs: VectorEnv, num_episodes: int, *, seed: int, stochastic: bool
 ) -> Evaluation:
@@ -52,7 +51,11 @@ def run_episodes(
                 "mask allows no action"
             )
         actions, _ = acting.act(obs, needs_reset, generator)
-        step = envs.step(policy.to_bounds(actions))
+        try:
+            step = envs.step(policy.to_bounds(actions))
+        except EnvValueError as error:
+            place = f"in an evaluation, env {error.env}, step {lengths[error.env]} of its episode"
+            raise RunError(f"{place}: {error}") from error
         faults += [*step.faults.values()]
         if len(faults) > num_episodes:
             raise RunError(

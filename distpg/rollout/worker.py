@@ -14,7 +14,7 @@ from torch import Tensor
 
 from distpg.config.config import Config
 from distpg.envs.make import EnvSource, make_vector_env
-from distpg.errors import RunError
+from distpg.errors import EnvValueError, RunError
 from distpg.policy.acting import ActingPolicy, BehaviourPolicy, first_stuck
 from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
@@ -78,7 +78,6 @@ class RolloutWorker:
             self.episodes.returns = state.returns.copy()
             self.episodes.lengths = state.lengths.copy()
 
-    @torch.inference_mode()
     def collect(self, weights: Weights, iteration: int) -> Collected:
         """Collect one rollout with the given weights.
 
@@ -108,7 +107,11 @@ class RolloutWorker:
                 )
             actions, outputs = behaviour.act(obs, self.needs_reset, generator)
             step_began = time.perf_counter()
-            step = self.envs.step(self.policy.to_bounds(actions))
+            try:
+                step = self.envs.step(self.policy.to_bounds(actions))
+            except EnvValueError as error:
+                place = f"slot {self.slot}, env {error.env}, step {t} of iteration {iteration}"
+                raise RunError(f"{place}: {error}") from error
             step_s += time.perf_counter() - step_began
             valid = ~self.needs_reset
             for env, fault in step.faults.items():
@@ -162,7 +165,11 @@ class RolloutWorker:
     def reset(self, iteration: int) -> dict[tuple[int, int], str]:
         """Reset all envs, seeded for this iteration; return what any raised, by (0, env)."""
         seeds = rng_seeds(RNG.ENV, *self.key, iteration, count=self.config.num_envs)
-        self.obs = self.envs.reset(seeds)
+        try:
+            self.obs = self.envs.reset(seeds)
+        except EnvValueError as error:
+            place = f"slot {self.slot}, env {error.env}, reset of iteration {iteration}"
+            raise RunError(f"{place}: {error}") from error
         self.needs_reset = np.zeros(self.config.num_envs, dtype=bool)
         state_shape = (self.config.num_envs, self.policy.recurrent_state_size)
         self.recurrent_state = np.zeros(state_shape, np.float32)

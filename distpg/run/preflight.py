@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from distpg.config.config import Config
-from distpg.envs.guard import ATTEMPTS, FAULT
+from distpg.envs.copies import Copies
+from distpg.envs.guard import ATTEMPTS
 from distpg.envs.make import EnvSource, make_vector_env
 from distpg.envs.masks import MaskSource, find_masks, some_action
+from distpg.envs.native import NativeVectorEnv
 from distpg.envs.vector_env import VectorEnv
 from distpg.errors import InputError, LateError, RunError, prefix_errors
 from distpg.policy.architecture import Architecture
@@ -79,80 +81,40 @@ def closing(envs: VectorEnv) -> Generator[VectorEnv]:
 
 
 def reset_and_step(envs: VectorEnv) -> MaskSource:
-    """Reset and step a single env if it can be stepped on its own, then the vector env.
+    """Reset and step one env, with as many attempts as in a run.
 
     Returns:
         How the env exposes an action mask outside its observation; if it does, it is not stepped.
 
     Raises:
-        InputError: it returned something that Gymnasium's API does not allow.
+        InputError: every attempt raised, or masks come and go.
+        RunError: it returned something that Gymnasium's API does not allow.
     """
-    if envs.guards_copies:
-        masks = check_single(envs)
-        if masks != "none":
-            return masks
-    first = {name: leaf[0] for name, leaf in envs.reset([0]).items()}
-    envs.step(some_action(envs.action_spec, first)[None])
-    return "none"
-
-
-def check_single(envs: VectorEnv) -> MaskSource:
-    """Reset and step the first env of a vector env, and check what it returns.
-
-    Returns:
-        As `reset_and_step`.
-
-    Raises:
-        InputError: it returned something that Gymnasium's API does not allow.
-    """
-    (env,) = envs.envs.envs  # pyright: ignore[reportAttributeAccessIssue]
-    obs, info = env.reset(seed=0)
-    check_returned("reset()", envs.obs_spec, obs, info)
-    masks = find_masks(env, info)
-    if masks != "none":
+    obs = envs.reset([0])
+    if (masks := masks_of(envs)) != "none":
         return masks
-    action = some_action(envs.action_spec, envs.obs_spec.flatten(obs))
-    env_action = envs.action_spec.to_env(action[None])[0]
-    obs, reward, terminated, truncated, info = first_step(env, env_action)
-    check_returned("step()", envs.obs_spec, obs, info)
-    if find_masks(env, info) != "none":
-        raise InputError(f"step() returned an {MASK} in its info, but reset() did not")
-    if np.ndim(reward) or np.asarray(reward).dtype.kind not in "biuf":
-        raise InputError(f"step() returned reward {reward!r}, which is not a number")
-    for end in (terminated, truncated):
-        if not isinstance(end, bool | np.bool_ | int):
-            raise InputError(
-                f"step() returned {end!r} as terminated or truncated, which is not a bool"
-            )
-    return "none"
-
-
-def first_step(env: Any, action: Any) -> Any:
-    """Step a guarded env, which is replaced when it raises; allow as many attempts as in a run.
-
-    Raises:
-        InputError: every attempt raised.
-    """
     fault = ""
     for _ in range(ATTEMPTS):
-        outcome = env.step(action)
-        info = outcome[-1]
-        if not isinstance(info, dict) or FAULT not in info:
-            return outcome
-        fault = str(info[FAULT])
+        first = {name: leaf[0] for name, leaf in obs.items()}
+        action = some_action(envs.action_spec, first)[None]
+        step = envs.step(action)
+        if masks_of(envs) != "none":
+            raise InputError(f"step() returned an {MASK} in its info, but reset() did not")
+        if not step.faults:
+            return "none"
+        fault = step.faults[0]
+        obs = envs.step(action).obs
     raise InputError(f"the first step() raised {fault}")
 
 
-def check_returned(method: str, spec: ObsSpec, obs: Any, info: Any) -> None:
-    """Check the observation and the info that an env's reset or step returned.
-
-    Raises:
-        InputError: the observation does not match the spec, or the info is not a dict.
-    """
-    if not isinstance(info, dict):
-        raise InputError(f"{method} returned info {info!r}, which is not a dict")
-    if spec.batch_shape(spec.read(obs)):
-        raise InputError(f"{method} returned a batch of observations instead of a single one")
+def masks_of(envs: VectorEnv) -> MaskSource:
+    """Return how an env exposes its action mask outside the observation, after a reset or step."""
+    if isinstance(envs, Copies):
+        guard = envs.guards[0]
+        return find_masks(guard.env, guard.info)
+    if isinstance(envs, NativeVectorEnv) and not envs.masked and envs.action_spec.sizes:
+        return "info" if MASK in envs.info and not envs.obs_spec.is_masked else "none"
+    return "none"
 
 
 def check_slots(source: EnvSource, config: Config, slots: Sequence[SlotState | None]) -> None:

@@ -9,10 +9,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
-from gymnasium.vector import SyncVectorEnv
 
 from distpg import InputError
+from distpg.envs.copies import Copies
 from distpg.envs.make import find_env, make_vector_env, source_of
+from distpg.envs.native import NativeVectorEnv
 from distpg.envs.vector_env import VectorEnv
 from tests.environments import Counting, PaysOne, pays_one_for_ten_steps
 
@@ -89,8 +90,9 @@ def test_keyword_arguments_that_the_env_does_not_take_are_refused() -> None:
 
 def test_keyword_arguments_reach_every_copy() -> None:
     envs = make("tests.environments:Counting-v0", 3, lengths=[7])
-    assert isinstance(envs.envs, SyncVectorEnv)
-    assert [env.unwrapped.lengths for env in envs.envs.envs] == [[7]] * 3  # pyright: ignore[reportAttributeAccessIssue]
+    assert isinstance(envs, Copies)
+    lengths = [guard.env.unwrapped.lengths for guard in envs.guards]  # pyright: ignore[reportAttributeAccessIssue]
+    assert lengths == [[7]] * 3
 
 
 def test_an_id_with_a_module_imports_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,8 +135,10 @@ def test_a_callable_is_called_once_for_each_copy() -> None:
 
 
 def test_gymnasiums_own_vector_implementation_is_used_where_there_is_one() -> None:
-    assert isinstance(make("CartPole-v1").envs, CartPoleVectorEnv)
-    assert isinstance(make("Pendulum-v1").envs, SyncVectorEnv)
+    native = make("CartPole-v1")
+    assert isinstance(native, NativeVectorEnv)
+    assert isinstance(native.envs, CartPoleVectorEnv)
+    assert isinstance(make("Pendulum-v1"), Copies)
 
 
 @pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1", "ALE/Pong-v5"])
@@ -203,7 +207,7 @@ def test_mujoco_leaves_no_log_file_and_nothing_on_stderr(tmp_path: Path) -> None
         "assert obs.dtype == np.float32, obs.dtype\n"
         "for _ in range(3): envs.step(np.ones((1, 6), np.float32))\n"
         # a state that blows up is what MuJoCo warns of
-        "inner = envs.envs.envs[0].unwrapped\n"
+        "inner = envs.guards[0].env.unwrapped\n"
         "inner.data.qvel[:] = 1e12\n"
         "inner.data.qpos[:] = 1e12\n"
         "envs.step(np.ones((1, 6), np.float32))\n"

@@ -11,7 +11,7 @@ from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 
 from distpg import InputError, RunError, resume, train
 from distpg.envs.make import source_of
-from distpg.envs.vector_env import VectorEnv
+from distpg.envs.native import NativeVectorEnv
 from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
 from distpg.rollout.in_process import InProcessWorkers
@@ -223,7 +223,7 @@ def test_of_a_vector_env_of_its_own_the_episodes_of_all_copies_are_lost(
 ) -> None:
     monkeypatch.setattr(Balancing, "broken", False)
     monkeypatch.setattr(Balancing, "bad", bad)
-    envs = VectorEnv(partial(Balancing, num_envs=3), "Balancing", drop_bad=bad == "NaN")
+    envs = NativeVectorEnv(partial(Balancing, num_envs=3), "Balancing", drop_bad=bad == "NaN")
     envs.reset([1, 2, 3])
     action = np.ones(3, np.int64)
     before = [envs.step(action) for _ in range(27)]
@@ -237,7 +237,7 @@ def test_of_a_vector_env_of_its_own_the_episodes_of_all_copies_are_lost(
     # a copy holds the first observations back, too
     state = envs.get_state()
     assert state is not None
-    copy = VectorEnv(partial(Balancing, num_envs=3), "Balancing")
+    copy = NativeVectorEnv(partial(Balancing, num_envs=3), "Balancing")
     copy.set_state(state)
     first = envs.step(action)
     np.testing.assert_array_equal(copy.step(action).obs["obs"], first.obs["obs"])

@@ -56,7 +56,7 @@ def test_an_odd_observation_ends_the_run_with_the_env_and_what_its_space_is(
 ) -> None:
     if num_workers:
         request.getfixturevalue("callers_ray")
-    said = r"<Odd>, env \d: the observation was .*, but its space is Box\(-inf, inf, \(2,\)"
+    said = r"slot \d, env \d, (step \d+|reset) of iteration \d: observation 'obs' "
     with pytest.raises(RunError, match=said) as caught:
         run(tmp_path / "run", Odd, num_workers=num_workers, env_kwargs=fault(tmp_path, kind, 41))
     assert (tmp_path / "fired").exists()
@@ -75,8 +75,8 @@ class Unpaid(Faulty):
         return obs, None if kind == "unpaid" else reward, *rest  # pyright: ignore[reportReturnType]
 
 
-def test_a_reward_that_is_no_number_costs_its_episode(tmp_path: Path) -> None:
-    outcome = run(tmp_path / "run", Unpaid, num_workers=0, env_kwargs=fault(tmp_path, "", 41))
+def test_a_reward_that_is_no_number_ends_the_run_with_its_place(tmp_path: Path) -> None:
+    said = r"slot 0, env 0, step \d+ of iteration 2: the reward is None, which is not a number"
+    with pytest.raises(RunError, match=said):
+        run(tmp_path / "run", Unpaid, num_workers=0, env_kwargs=fault(tmp_path, "", 41))
     assert (tmp_path / "fired").exists()
-    assert outcome.result["env_faults"] == 1
-    assert "TypeError: float() argument must be" in outcome.result["last_fault"]

@@ -1,0 +1,170 @@
+"""N copies of an environment, stepped one after the other in this process.
+
+Each value that a copy returns is checked and copied before the next copy is stepped, so copies may
+share buffers. Of the info nothing is read but the action mask.
+"""
+
+from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from distpg.envs.guard import Guard, Returned
+from distpg.envs.state import EnvState, exposes_state, read_copy, write_copy
+from distpg.envs.vector_env import Step, VectorEnv
+from distpg.errors import EnvValueError, InputError, RunError, format_error
+from distpg.spaces import Obs
+
+
+class Copies(VectorEnv):
+    """N guarded copies."""
+
+    def __init__(
+        self,
+        make_copy: Callable[[], gym.Env[Any, Any]],
+        num_envs: int,
+        env_id: str,
+        *,
+        drop_bad: bool = False,
+    ) -> None:
+        """Make the copies; `drop_bad` treats NaN and inf as exceptions.
+
+        Raises:
+            InputError: a space is not supported, or the copies differ in their spaces.
+        """
+        self.guards = [Guard(make_copy, drop_bad=drop_bad) for _ in range(num_envs)]
+        spaces = [(one.env.observation_space, one.env.action_space) for one in self.guards]
+        for number, found in enumerate(spaces):
+            if found != spaces[0]:
+                raise InputError(
+                    f"--env-id: the copies of {env_id} differ: number 0 has spaces {spaces[0]}, "
+                    f"number {number} {found}"
+                )
+        super().__init__(*spaces[0], env_id, num_envs)
+        self.needs_reset = np.zeros(num_envs, bool)
+        self.obs = {
+            leaf.name: np.zeros((num_envs, *leaf.shape), leaf.dtype)
+            for leaf in self.obs_spec.leaves
+        }
+        """The last observation of each copy, {leaf: [N, *O]}."""
+
+    def reset(self, seeds: list[int]) -> Obs:
+        """Seed and reset every copy, with one seed for each; return {leaf: [N, *O]}."""
+        assert len(seeds) == self.num_envs, "one seed for each env"
+        self.needs_reset[:] = False
+        self.faults_at_reset = {}
+        for env, (guard, seed) in enumerate(zip(self.guards, seeds, strict=True)):
+            returned = guard.reset(seed)
+            self._put(env, returned.obs)
+            if returned.fault:
+                self.faults_at_reset[env] = returned.fault
+        return self.obs
+
+    def step(self, actions: np.ndarray) -> Step:
+        """Step every copy with its action from `Policy.to_bounds`, [N] or [N, A].
+
+        The arrays of the result are new, but for the observations, which the next step overwrites.
+
+        Raises:
+            EnvValueError: a copy returned a value that is not allowed.
+            RunError: a copy called sys.exit, or kept raising.
+        """
+        rewards = np.zeros(self.num_envs, np.float32)
+        terminated, truncated = np.zeros((2, self.num_envs), bool)
+        faults: dict[int, str] = {}
+        scalars = self.action_spec.kind == "categorical"
+        env_actions = self.action_spec.to_env(actions)
+        for env, guard in enumerate(self.guards):
+            returned = self._step_copy(guard, env, env_actions[env if scalars else (env, ...)])
+            if returned.fault:
+                faults[env] = returned.fault
+            if returned.obs is not None or not returned.fault:
+                self._put(env, returned.obs)
+            rewards[env] = to_reward(returned.reward, env)
+            terminated[env] = to_flag(returned.terminated, "terminated", env)
+            truncated[env] = to_flag(returned.truncated, "truncated", env)
+        self.needs_reset = terminated | truncated
+        return Step(self.obs, rewards, terminated, truncated, self.needs_reset.copy(), faults)
+
+    def _step_copy(self, guard: Guard, env: int, action: Any) -> Returned:
+        try:
+            return guard.reset() if self.needs_reset[env] else guard.step(action)
+        except RunError:
+            raise
+        except Exception as error:
+            raise RunError(f"an environment kept raising: {format_error(error)}") from error
+
+    def _put(self, env: int, obs: Any) -> None:
+        """Copy the observation of one copy, which may write into it later."""
+        for leaf in self.obs_spec.leaves:
+            try:
+                array = leaf.read(obs)
+            except InputError as error:
+                raise EnvValueError(str(error), env) from error
+            if array.shape != leaf.shape:
+                raise EnvValueError(
+                    f"observation {leaf.name!r} has shape {list(array.shape)}; "
+                    f"{list(leaf.shape)} is expected, as in the env's space",
+                    env,
+                )
+            self.obs[leaf.name][env] = array
+
+    def get_state(self) -> EnvState | None:
+        """Return the state of all copies, or None if the environment does not expose it."""
+        if not all(exposes_state(guard.env) for guard in self.guards):
+            return None
+        copies = [
+            {
+                **read_copy(guard.env),
+                "needs_reset": bool(self.needs_reset[env]),
+                "seeds": [guard.seeds.bit_generator.state],
+            }
+            for env, guard in enumerate(self.guards)
+        ]
+        return EnvState(copies)
+
+    def set_state(self, state: EnvState) -> None:
+        """Restore a state from `get_state` in all copies."""
+        for env, (guard, saved) in enumerate(zip(self.guards, state.copies, strict=True)):
+            guard.reset()
+            write_copy(guard.env, saved)
+            self.needs_reset[env] = saved["needs_reset"]
+            (seeds,) = saved["seeds"]
+            guard.seeds.bit_generator.state = seeds
+
+    def close(self) -> None:
+        """Close all copies, ignoring errors."""
+        for guard in self.guards:
+            guard.close()
+
+
+def to_reward(value: Any, env: int) -> float:
+    """Return the number that a reward is, also in an array of one entry, or as a decimal.
+
+    Raises:
+        EnvValueError: it is not one real number, or float32 cannot represent it.
+    """
+    if isinstance(value, Decimal | Fraction):
+        value = float(value)
+    array = np.asarray(value)
+    if array.size != 1 or array.dtype.kind not in "biuf":
+        raise EnvValueError(f"the reward is {value!r:.60}, which is not a number", env)
+    number = float(array.item())
+    if np.isfinite(number) and abs(number) > np.finfo(np.float32).max:
+        raise EnvValueError(f"the reward is {number:g}, which is too large for float32", env)
+    return number
+
+
+def to_flag(value: Any, name: str, env: int) -> bool:
+    """Return the bool that a flag is, also as an integer, or in an array of one entry.
+
+    Raises:
+        EnvValueError: it is neither true nor false.
+    """
+    array = np.asarray(value)
+    if array.size != 1 or array.dtype.kind not in "biu":
+        raise EnvValueError(f"{name} is {value!r:.60}, which is not a bool", env)
+    return bool(array.item())

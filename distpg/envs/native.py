@@ -1,0 +1,150 @@
+"""Environments that are vectorized natively: gymnasium's CartPole, ALE, EnvPool, and others."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from distpg.envs.envpool import EnvPoolVectorEnv
+from distpg.envs.guard import refuse_non_finite
+from distpg.envs.masks import count_choices, with_mask
+from distpg.envs.state import EnvState, read_native, write_native
+from distpg.envs.vector_env import Step, VectorEnv
+from distpg.errors import InputError, RunError, format_error
+from distpg.spaces import MASK, Obs, join_masks
+
+
+class NativeVectorEnv(VectorEnv):
+    """A vector implementation of an environment; if it raises, all its copies are replaced."""
+
+    def __init__(
+        self,
+        make: Callable[[], gym.vector.VectorEnv],
+        env_id: str,
+        *,
+        drop_bad: bool = False,
+        masked: bool = False,
+    ) -> None:
+        """Make the vector env.
+
+        Args:
+            make: Makes a gymnasium vector env in NEXT_STEP mode: now, and after one raised.
+            env_id: For messages.
+            drop_bad: Treat NaN and inf as exceptions.
+            masked: Add the mask of the info, [N, n], to the observation.
+        """
+        self.make = make
+        self.envs = envs = make()
+        self.masked = masked
+        space = envs.single_observation_space
+        if masked:
+            space = with_mask(space, count_choices(envs.single_action_space))
+        super().__init__(space, envs.single_action_space, env_id, envs.num_envs)
+        self.info: dict[str, Any] = {}
+        """Of the last reset or step."""
+        self.drop_bad = drop_bad
+        self.seeds = np.random.default_rng(0)
+        self.first_obs: Obs | None = None
+        """Observations of a replaced vector env after its reset; the next step returns them."""
+        self.is_ale = type(envs).__name__ == "AtariVectorEnv"
+        self.is_atari = self.is_ale or (isinstance(envs, EnvPoolVectorEnv) and envs.is_atari)
+
+    def reset(self, seeds: list[int]) -> Obs:
+        """Seed and reset every copy, with one seed for each; return {leaf: [N, *O]}."""
+        assert len(seeds) == self.num_envs, "one seed for each env"
+        self.first_obs = None
+        return self._flatten(self.reset_nested(seeds))
+
+    def reset_nested(self, seeds: list[int]) -> Any:
+        """Seed and reset every copy; return observations in the env's own nesting."""
+        self.seeds = np.random.default_rng(seeds)
+        if isinstance(self.envs, EnvPoolVectorEnv):
+            obs, self.info = self.envs.reset(seed=list(seeds))
+        elif self.is_ale:
+            obs, self.info = self.envs.reset(seed=np.array(seeds, dtype=np.int64) % 2**31)  # pyright: ignore[reportArgumentType]
+        else:
+            # gymnasium's own vector envs have one RNG for all copies
+            obs, self.info = self.envs.reset(seed=seeds[0])
+        return self._masked(obs) if self.masked else obs
+
+    def step(self, actions: np.ndarray) -> Step:
+        """Step every copy with its action from `Policy.to_bounds`, [N] or [N, A]."""
+        if self.first_obs is not None:
+            first_obs, self.first_obs = self.first_obs, None
+            return self._idle_step(first_obs, needs_reset=False)
+        try:
+            outcome = self.envs.step(self.action_spec.to_env(actions))
+            if self.drop_bad:
+                refuse_non_finite(*outcome[:2])
+        except Exception as error:
+            self.close()
+            self.envs = self.make()
+            seeds = self.seeds.integers(2**31, size=self.num_envs)
+            self.first_obs = self.reset([int(seed) for seed in seeds])
+            return self._idle_step(self.first_obs, needs_reset=True, fault=format_error(error))
+        obs, rewards, terminated, truncated, self.info = outcome
+        terminated = np.asarray(terminated, dtype=bool)
+        truncated = np.asarray(truncated, dtype=bool)
+        needs_reset = terminated | truncated
+        if self.is_atari:
+            # a lost life terminates, but does not reset the game
+            needs_reset = truncated | (terminated & (self.info["lives"] == 0))
+        rewards = np.asarray(rewards, np.float32)
+        if self.masked:
+            obs = self._masked(obs, needs_reset)
+        return Step(self._flatten(obs), rewards, terminated, truncated, needs_reset, {})
+
+    def _masked(self, obs: Any, needs_reset: np.ndarray | None = None) -> dict[str, Any]:
+        """Add the mask to an observation; it allows everything where a copy needs a reset."""
+        if MASK not in self.info:
+            raise RunError(
+                f"the info of {self.env_id} has no {MASK}, but had one at the first reset"
+            )
+        mask = np.asarray(join_masks(self.info[MASK])) != 0
+        mask = mask.reshape(self.num_envs, -1).astype(np.int8)
+        if needs_reset is not None:
+            mask[needs_reset] = 1
+        nested = isinstance(self.envs.single_observation_space, gym.spaces.Dict)
+        return {**(obs if nested else {"obs": obs}), MASK: mask}
+
+    def _idle_step(self, obs: Obs, *, needs_reset: bool, fault: str = "") -> Step:
+        """Return a step without rewards, which truncates all copies if they need a reset."""
+        rewards = np.zeros(self.num_envs, np.float32)
+        terminated = np.zeros(self.num_envs, bool)
+        truncated = np.full(self.num_envs, needs_reset)
+        faults = dict.fromkeys(range(self.num_envs), fault) if fault else {}
+        return Step(obs, rewards, terminated, truncated, truncated, faults)
+
+    def _flatten(self, obs: Any) -> Obs:
+        try:
+            leaves = {leaf.name: leaf.read(obs) for leaf in self.obs_spec.leaves}
+        except InputError as error:
+            raise RunError(f"the vector implementation of {self.env_id}: {error}") from error
+        if (shape := self.obs_spec.batch_shape(leaves)) != (self.num_envs,):
+            raise RunError(
+                f"the environment returned observations of batch shape {list(shape)}, not "
+                f"[{self.num_envs}]"
+            )
+        return leaves
+
+    def get_state(self) -> EnvState | None:
+        """Return the state of all copies, or None if the environment does not expose it."""
+        state = read_native(self.envs)
+        if state is None:
+            return None
+        own = {"seeds": self.seeds.bit_generator.state, "first_obs": self.first_obs}
+        return EnvState([state, own])
+
+    def set_state(self, state: EnvState) -> None:
+        """Restore a state from `get_state` in all copies."""
+        fields, own = state.copies
+        self.seeds.bit_generator.state = own["seeds"]
+        self.first_obs = own["first_obs"]
+        write_native(self.envs, fields)
+
+    def close(self) -> None:
+        """Close all copies, ignoring errors."""
+        with suppress(Exception):
+            self.envs.close()
