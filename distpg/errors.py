@@ -21,8 +21,8 @@ class RunError(RuntimeError):
     """The run cannot continue, e.g. because an env kept raising or restarts were used up."""
 
 
-class EnvValueError(RunError):
-    """A copy of an environment returned a value that Gymnasium or its spaces do not allow."""
+class EnvError(RunError):
+    """A copy of an environment returned a value that is not allowed, or called sys.exit."""
 
     def __init__(self, message: str, env: int) -> None:
         """Store the message, and which of N copies it was."""

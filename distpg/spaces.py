@@ -76,8 +76,8 @@ class Leaf:
             lost = np.isinf(array) & np.isfinite(given) if is_float else array != given
             if lost.any():
                 raise InputError(
-                    f"observation {self.name!r} contains {given[lost][0]} as {given.dtype}, which "
-                    f"{self.dtype}, the dtype of the env's space, cannot represent"
+                    f"observation {self.name!r} contains {given[lost][0]:g} as {given.dtype}, "
+                    f"which {self.dtype} cannot represent"
                 )
         if self.kind == "categories":
             codes = array - np.reshape(self.starts, self.shape)

@@ -4,7 +4,9 @@ Each value that a copy returns is checked and copied before the next copy is ste
 share buffers. Of the info nothing is read but the action mask.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -12,11 +14,14 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from distpg.envs.guard import Guard, Returned
+from distpg.envs.guard import Guard
 from distpg.envs.state import EnvState, exposes_state, read_copy, write_copy
 from distpg.envs.vector_env import Step, VectorEnv
-from distpg.errors import EnvValueError, InputError, RunError, format_error
+from distpg.errors import EnvError, InputError, RunError
 from distpg.spaces import Obs
+from distpg.user_code import format_user_error
+
+LARGEST = float(np.finfo(np.float32).max)
 
 
 class Copies(VectorEnv):
@@ -57,7 +62,8 @@ class Copies(VectorEnv):
         self.needs_reset[:] = False
         self.faults_at_reset = {}
         for env, (guard, seed) in enumerate(zip(self.guards, seeds, strict=True)):
-            returned = guard.reset(seed)
+            with placing(env):
+                returned = guard.reset(seed)
             self._put(env, returned.obs)
             if returned.fault:
                 self.faults_at_reset[env] = returned.fault
@@ -69,8 +75,7 @@ class Copies(VectorEnv):
         The arrays of the result are new, but for the observations, which the next step overwrites.
 
         Raises:
-            EnvValueError: a copy returned a value that is not allowed.
-            RunError: a copy called sys.exit, or kept raising.
+            EnvError: a copy returned a value that is not allowed, called sys.exit or kept raising.
         """
         rewards = np.zeros(self.num_envs, np.float32)
         terminated, truncated = np.zeros((2, self.num_envs), bool)
@@ -78,7 +83,9 @@ class Copies(VectorEnv):
         scalars = self.action_spec.kind == "categorical"
         env_actions = self.action_spec.to_env(actions)
         for env, guard in enumerate(self.guards):
-            returned = self._step_copy(guard, env, env_actions[env if scalars else (env, ...)])
+            action = env_actions[env if scalars else (env, ...)]
+            with placing(env):
+                returned = guard.reset() if self.needs_reset[env] else guard.step(action)
             if returned.fault:
                 faults[env] = returned.fault
             if returned.obs is not None or not returned.fault:
@@ -89,23 +96,15 @@ class Copies(VectorEnv):
         self.needs_reset = terminated | truncated
         return Step(self.obs, rewards, terminated, truncated, self.needs_reset.copy(), faults)
 
-    def _step_copy(self, guard: Guard, env: int, action: Any) -> Returned:
-        try:
-            return guard.reset() if self.needs_reset[env] else guard.step(action)
-        except RunError:
-            raise
-        except Exception as error:
-            raise RunError(f"an environment kept raising: {format_error(error)}") from error
-
     def _put(self, env: int, obs: Any) -> None:
         """Copy the observation of one copy, which may write into it later."""
         for leaf in self.obs_spec.leaves:
             try:
                 array = leaf.read(obs)
             except InputError as error:
-                raise EnvValueError(str(error), env) from error
+                raise EnvError(str(error), env) from error
             if array.shape != leaf.shape:
-                raise EnvValueError(
+                raise EnvError(
                     f"observation {leaf.name!r} has shape {list(array.shape)}; "
                     f"{list(leaf.shape)} is expected, as in the env's space",
                     env,
@@ -141,20 +140,35 @@ class Copies(VectorEnv):
             guard.close()
 
 
+@contextmanager
+def placing(env: int) -> Generator[None]:
+    """Context manager: say which copy it was that called sys.exit, or kept raising.
+
+    Raises:
+        EnvError: it did.
+    """
+    try:
+        yield
+    except RunError as error:
+        raise EnvError(str(error), env) from error
+    except Exception as error:
+        raise EnvError(f"it kept raising: {format_user_error(error)}", env) from error
+
+
 def to_reward(value: Any, env: int) -> float:
     """Return the number that a reward is, also in an array of one entry, or as a decimal.
 
     Raises:
-        EnvValueError: it is not one real number, or float32 cannot represent it.
+        EnvError: it is not one real number, or float32 cannot represent it.
     """
     if isinstance(value, Decimal | Fraction):
         value = float(value)
     array = np.asarray(value)
     if array.size != 1 or array.dtype.kind not in "biuf":
-        raise EnvValueError(f"the reward is {value!r:.60}, which is not a number", env)
+        raise EnvError(f"the reward is {value!r:.60}, which is not a number", env)
     number = float(array.item())
-    if np.isfinite(number) and abs(number) > np.finfo(np.float32).max:
-        raise EnvValueError(f"the reward is {number:g}, which is too large for float32", env)
+    if LARGEST < abs(number) < math.inf:
+        raise EnvError(f"the reward is {number:g}, which is too large for float32", env)
     return number
 
 
@@ -162,9 +176,9 @@ def to_flag(value: Any, name: str, env: int) -> bool:
     """Return the bool that a flag is, also as an integer, or in an array of one entry.
 
     Raises:
-        EnvValueError: it is neither true nor false.
+        EnvError: it is neither true nor false.
     """
     array = np.asarray(value)
     if array.size != 1 or array.dtype.kind not in "biu":
-        raise EnvValueError(f"{name} is {value!r:.60}, which is not a bool", env)
+        raise EnvError(f"{name} is {value!r:.60}, which is not a bool", env)
     return bool(array.item())

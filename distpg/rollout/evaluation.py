@@ -9,7 +9,7 @@ import torch
 from distpg.config.config import Config
 from distpg.envs.make import EnvSource, make_vector_env
 from distpg.envs.vector_env import VectorEnv
-from distpg.errors import EnvValueError, RunError
+from distpg.errors import EnvError, RunError
 from distpg.iteration import Evaluation
 from distpg.policy.acting import ActingPolicy, first_stuck
 from distpg.policy.actor_critic import Policy
@@ -53,7 +53,7 @@ def run_episodes(
         actions, _ = acting.act(obs, needs_reset, generator)
         try:
             step = envs.step(policy.to_bounds(actions))
-        except EnvValueError as error:
+        except EnvError as error:
             place = f"in an evaluation, env {error.env}, step {lengths[error.env]} of its episode"
             raise RunError(f"{place}: {error}") from error
         faults += [*step.faults.values()]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from distpg.config.config import Config
 from distpg.envs.make import EnvSource, make_vector_env
-from distpg.errors import EnvValueError, RunError
+from distpg.errors import EnvError, RunError
 from distpg.policy.acting import ActingPolicy, BehaviourPolicy, first_stuck
 from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
@@ -109,7 +109,7 @@ class RolloutWorker:
             step_began = time.perf_counter()
             try:
                 step = self.envs.step(self.policy.to_bounds(actions))
-            except EnvValueError as error:
+            except EnvError as error:
                 place = f"slot {self.slot}, env {error.env}, step {t} of iteration {iteration}"
                 raise RunError(f"{place}: {error}") from error
             step_s += time.perf_counter() - step_began
@@ -167,7 +167,7 @@ class RolloutWorker:
         seeds = rng_seeds(RNG.ENV, *self.key, iteration, count=self.config.num_envs)
         try:
             self.obs = self.envs.reset(seeds)
-        except EnvValueError as error:
+        except EnvError as error:
             place = f"slot {self.slot}, env {error.env}, reset of iteration {iteration}"
             raise RunError(f"{place}: {error}") from error
         self.needs_reset = np.zeros(self.config.num_envs, dtype=bool)

@@ -285,22 +285,43 @@ def test_a_mask_that_comes_first_with_a_step_is_not_ignored() -> None:
 
 
 class ToldOfAll(CartPoleVectorEnv):
-    """A vector implementation that tells masks in its info."""
+    """A vector implementation that tells masks in its info: the action is the copy's number."""
 
     def reset(self, *, seed: Any = None, options: Any = None) -> tuple[Any, Info]:
         obs, info = super().reset(seed=seed, options=options)
-        return obs, {**info, MASK: np.ones((self.num_envs, 2), np.int8)}
+        return obs, {**info, MASK: self.mask()}
+
+    def step(self, action: Any) -> Any:
+        assert (self.prev_done | (action == np.arange(self.num_envs) % 2)).all()
+        *outcome, info = super().step(action)
+        return *outcome, {**info, MASK: self.mask()}
+
+    def mask(self) -> Any:
+        return np.eye(2, dtype=bool)[np.arange(self.num_envs) % 2]
 
 
-def test_a_mask_that_a_vector_implementation_tells_in_its_info_is_not_ignored() -> None:
-    gym.register("ToldOfAll-v0", vector_entry_point="tests.envs.test_masks:ToldOfAll")
+class ToldAtFirst(ToldOfAll):
+    def step(self, action: Any) -> Any:
+        *outcome, _ = super().step(action)
+        return *outcome, {}
+
+
+def test_the_masks_in_the_info_of_a_vector_implementation_are_used() -> None:
+    for name in ("ToldOfAll", "ToldAtFirst"):
+        gym.register(f"{name}-v0", vector_entry_point=f"tests.envs.test_masks:{name}")
     try:
-        with pytest.raises(
-            InputError, match="ToldOfAll-v0: its vector implementation has an action_mask"
-        ):
-            check_env(find_env("ToldOfAll-v0", {}), 60)
+        found, obs_spec, _ = check_env(find_env("ToldOfAll-v0", {}), 60)
+        assert obs_spec.is_masked
+        rollouts = collect(config_of({**TINY, "num_slots": 1, "num_envs": 2}), found, 3)
+        for collected in rollouts:
+            valid, actions = collected.rollout.valid, collected.rollout.actions
+            assert valid.sum() > 20
+            assert (actions == np.arange(2))[valid].all()
+        with pytest.raises(InputError, match="the info of ToldAtFirst-v0 has no action_mask"):
+            check_env(find_env("ToldAtFirst-v0", {}), 60)
     finally:
-        gym.registry.pop("ToldOfAll-v0")
+        for name in ("ToldOfAll", "ToldAtFirst"):
+            gym.registry.pop(f"{name}-v0")
 
 
 def test_masks_that_come_apart_are_taken_so_by_a_loaded_policy(tmp_path: Path) -> None:
