@@ -13,6 +13,7 @@ from distpg.config.values import check_value
 from distpg.envs.make import MakeEnv, find_source, make_vector_env
 from distpg.errors import InputError
 from distpg.iteration import Evaluation
+from distpg.report.numbers import format_returns
 from distpg.run.directory import RunDir
 from distpg.run.loading import load_policy_file
 from distpg.run.preflight import check_env
@@ -56,9 +57,12 @@ def main(flags: EvaluateFlags, started: float) -> int:
         }
         print(json.dumps(summary))
     else:
+        mean, std, low, high = format_returns(
+            returns.mean(), returns.std(), returns.min(), returns.max()
+        )
         print(
-            f"{len(returns)} episodes: return {returns.mean():.1f} +- {returns.std():.1f} "
-            f"(min {returns.min():.1f}, max {returns.max():.1f}), length {lengths.mean():.1f}"
+            f"{len(returns)} episodes: return {mean} +- {std} (min {low}, max {high}), "
+            f"length {lengths.mean():.1f}"
         )
     return 0
 

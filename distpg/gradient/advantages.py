@@ -114,10 +114,20 @@ def vtrace(
     return td_errors + ahead, values + corrections
 
 
+ROUNDING = 8
+"""Last places by which equal advantages may differ: sums of rewards differ by their order."""
+
+
 def normalize(advantages: Tensor) -> Tensor:
-    """Scale [B] advantages to mean 0 and standard deviation 1; equal ones become 0."""
+    """Scale [B] advantages to mean 0 and standard deviation 1.
+
+    Those that are equal, but for the rounding of their dtype, become 0: scaled, it would be noise
+    as large as a signal.
+    """
     centred = advantages - advantages.mean()
-    return centred / (centred.square().mean().sqrt() + 1e-8)
+    spread = centred.square().mean().sqrt()
+    rounding = ROUNDING * torch.finfo(advantages.dtype).eps * advantages.abs().max()
+    return torch.where(spread > rounding, centred / (spread + 1e-8), 0)
 
 
 def _gae(trajectories: Trajectories, settings: GradientSettings) -> tuple[Tensor, Tensor]:

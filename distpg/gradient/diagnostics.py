@@ -7,9 +7,10 @@ from torch import Tensor
 def approx_kl(log_ratio: Tensor) -> Tensor:
     """Estimate KL(behaviour || current) from samples of the behaviour policy.
 
-    The estimator mean(ratio - 1 - log ratio): unbiased, never negative (Schulman 2020).
+    The estimator mean(ratio - 1 - log ratio): unbiased, never negative (Schulman 2020). The
+    difference of ratio and 1 is computed without cancellation, and its rounding is cut off at 0.
     """
-    return (log_ratio.exp() - 1 - log_ratio).mean()
+    return (log_ratio.expm1() - log_ratio).clamp(min=0).mean()
 
 
 def explained_variance(values: Tensor, returns: Tensor) -> Tensor:

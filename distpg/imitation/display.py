@@ -5,6 +5,7 @@ import dataclasses
 from distpg.config.config import Config
 from distpg.iteration import Iteration
 from distpg.report.display import Display
+from distpg.report.numbers import format_return
 
 
 class RoundDisplay(Display):
@@ -30,7 +31,7 @@ class RoundDisplay(Display):
             parts.append(f"distance {scalars['imitation/distance']:.3g}")
         parts.append(f"loss {scalars['train/loss']:.3f}")
         if iteration.evaluation is not None:
-            parts.append(f"evaluation {iteration.evaluation.mean_return:.1f}")
+            parts.append(f"evaluation {format_return(iteration.evaluation.mean_return)}")
         line = "  ".join(parts)
         self.bar.update(self.task, completed=progress.iteration, description=line)
         self.say(line)

@@ -12,6 +12,7 @@ from distpg.imitation.cloner import Cloner
 from distpg.imitation.display import RoundDisplay
 from distpg.imitation.expert import Expert, ImitationContext, RoundWorkers
 from distpg.imitation.rounds import AfterRounds, Rounds
+from distpg.report.numbers import format_return
 from distpg.rollout.evaluation import Evaluator
 from distpg.rollout.in_process import InProcessWorkers
 from distpg.run.execute import Plan
@@ -116,9 +117,9 @@ class Imitation(Plan):
         """Return one line on how the run ended."""
         parts = [f"{result['stop_reason']}: {result['labels']:,} labels"]
         if result["evaluation"] is not None:
-            parts.append(f"evaluation {result['evaluation']:.1f}")
+            parts.append(f"evaluation {format_return(result['evaluation'])}")
         if result["expert_return"] is not None:
-            parts.append(f"expert return {result['expert_return']:.1f}")
+            parts.append(f"expert return {format_return(result['expert_return'])}")
         return "; ".join([*parts, f"{result['wall_s']:.1f} s"])
 
     def resume_hint(self, *changes: str) -> str:

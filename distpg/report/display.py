@@ -13,6 +13,7 @@ from rich.progress import Progress as Bar
 from distpg.config.config import Config
 from distpg.iteration import Iteration
 from distpg.progress import Progress
+from distpg.report.numbers import format_return
 
 PLAIN_EVERY_S = 1.0
 """Minimum seconds between plain lines."""
@@ -60,7 +61,7 @@ class Display:
         assert self.began is not None, "begin() was not called"
         fps = (progress.env_steps - self.start_steps) / (now - self.began)
         mean = progress.mean_return
-        outcome = "no episode yet" if mean is None else f"return {mean:.1f}"
+        outcome = "no episode yet" if mean is None else f"return {format_return(mean)}"
         line = (
             f"iteration {progress.iteration}  {progress.env_steps:,} steps  {outcome}  "
             f"{fps:,.0f} steps/s"

@@ -19,6 +19,7 @@ from distpg.report.clock import Clock
 from distpg.report.evaluation import EvaluateEvery
 from distpg.report.faults import FaultCounter
 from distpg.report.improvement import Improvement
+from distpg.report.numbers import format_return
 from distpg.run.checkpoint import Checkpoint, list_checkpoints
 from distpg.run.checkpointer import Checkpointer
 from distpg.run.directory import RunDir, write_atomically
@@ -95,7 +96,7 @@ class Plan:
     def headline(self, result: dict[str, Any]) -> str:
         """Return one line that reports how the run ended."""
         mean = result["episode_return_mean"]
-        outcome = "no episode finished" if mean is None else f"mean return {mean:.1f}"
+        outcome = "no episode finished" if mean is None else f"mean return {format_return(mean)}"
         return (
             f"{result['stop_reason']}: {outcome} after {result['env_steps']:,} env steps, "
             f"{result['wall_s']:.1f} s"

@@ -17,6 +17,7 @@ from distpg.config.config import Config
 from distpg.errors import RunError
 from distpg.iteration import Iteration
 from distpg.records import Rollout
+from distpg.report.numbers import format_returns
 from distpg.run.checkpointer import Checkpointer
 from distpg.run.directory import RunDir, write_atomically
 from distpg.train import LearnerProtocol
@@ -128,7 +129,8 @@ class Rollback:
         mean_return, best_return = iteration.evaluation.mean_return, self.checkpointer.best_return
         if mean_return >= best_return - self.fraction * abs(best_return):
             return
-        message = f"the evaluation return fell from {best_return:.1f} to {mean_return:.1f}"
+        best_text, mean_text = format_returns(best_return, mean_return)
+        message = f"the evaluation return fell from {best_text} to {mean_text}"
         best = self.checkpointer.best()
         if best is None:
             self.say(f"{message}, and there is no best checkpoint to roll back to")

@@ -483,3 +483,29 @@ def test_normalized_advantages_have_mean_0_and_standard_deviation_1() -> None:
 
 def test_normalized_advantages_that_are_all_equal_become_0() -> None:
     assert normalize(torch.full((5,), 7.0)).tolist() == [0] * 5
+
+
+@given(
+    st.floats(-1e6, 1e6, width=32),
+    st.integers(2, 5000),
+    st.sampled_from([torch.float32, torch.float64]),
+)
+def test_equal_advantages_are_exactly_0_whatever_their_value(
+    value: float, count: int, dtype: torch.dtype
+) -> None:
+    assert not normalize(torch.full((count,), value, dtype=dtype)).any()
+
+
+@given(st.floats(0.125, 1e6, width=32), st.integers(2, 200))
+def test_advantages_that_differ_by_rounding_alone_are_0(value: float, count: int) -> None:
+    equal = torch.full((count,), value)
+    equal[::2] = torch.nextafter(equal[::2], torch.tensor(torch.inf))
+    assert not normalize(equal).any()
+
+
+@given(st.floats(-1e3, 1e3, width=32), st.integers(1, 200))
+def test_a_small_difference_is_a_signal(value: float, count: int) -> None:
+    advantages = torch.tensor([value, value + 0.125] * count, dtype=torch.float64)
+    found = normalize(advantages)
+    assert found.mean().item() == pytest.approx(0, abs=1e-9)
+    assert found.square().mean().item() == pytest.approx(1, rel=1e-5)
