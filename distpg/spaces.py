@@ -26,6 +26,10 @@ def join_masks(mask: Any) -> Any:
     return np.concatenate([np.asarray(part) for part in mask], -1) if separate else mask
 
 
+class MissingLeafError(InputError):
+    """An observation lacks a leaf."""
+
+
 @dataclass(frozen=True)
 class Leaf:
     """One array of an observation.
@@ -54,13 +58,14 @@ class Leaf:
             obs: Of one env, or batched, as the env nests it. The shape is not checked.
 
         Raises:
-            InputError: the part is missing or not numeric, the dtype cannot represent it, as 0.5
-                or 256 in uint8, or a category is out of range.
+            MissingLeafError: the part is missing.
+            InputError: it is not numeric, the dtype cannot represent it, as 0.5 or 256 in uint8, or
+                a category is out of range.
         """
         try:
             part = self.get(obs)
         except (IndexError, KeyError, TypeError) as error:
-            raise InputError(
+            raise MissingLeafError(
                 f"{obs!r:.100} is not an observation: {self.name!r} is missing"
             ) from error
         try:
@@ -113,7 +118,11 @@ class ObsSpec:
             InputError: a leaf is missing, has the wrong shape, or has values outside its dtype or
                 space.
         """
-        flat = {leaf.name: leaf.read(obs) for leaf in self.leaves}
+        try:
+            flat = {leaf.name: leaf.read(obs) for leaf in self.leaves}
+        except MissingLeafError as error:
+            names = ", ".join(repr(leaf.name) for leaf in self.leaves)
+            raise InputError(f"{error}, of {names}") from error
         self.batch_shape(flat)
         return flat
 

@@ -265,11 +265,17 @@ def test_what_the_type_of_an_observation_holds_is_read(changes: dict[str, Any]) 
 @pytest.mark.parametrize(
     ("obs", "said"),
     [
-        ({**SEEN, "cam": SEEN["cam"] / 255}, "'cam' contains 0.78.* as float64; uint8 is expected"),
-        ({**SEEN, "cam": SEEN["cam"].astype(np.int64) + 100}, "'cam' contains 300 as int64; uint8"),
+        (
+            {**SEEN, "cam": SEEN["cam"] / 255},
+            "'cam' contains 0.78.* as float64, which uint8 cannot",
+        ),
+        (
+            {**SEEN, "cam": SEEN["cam"].astype(np.int64) + 100},
+            "'cam' contains 300 as int64, which uint8",
+        ),
         ({**SEEN, "gear": 0.5}, "'gear' contains 0.5"),
         ({**SEEN, "gear": 3}, "'gear' is 3, which is out of range"),
-        ({**SEEN, "speed": ["fast"]}, "'speed' is .'fast'.: could not convert"),
+        ({**SEEN, "speed": ["fast"]}, "'speed' is .'fast'.: not an array of numbers"),
         ({"cam": SEEN["cam"], "gear": 0}, "'speed' is missing, of 'cam', 'gear', 'speed'"),
         (SEEN["cam"], "is not an observation: 'cam' is missing, of 'cam', 'gear', 'speed'"),
         (None, "None is not an observation"),

@@ -108,7 +108,7 @@ WRONG: list[tuple[str, Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "value", "said"), WRONG, ids=str)
+@pytest.mark.parametrize(("name", "value", "said"), WRONG)
 def test_what_is_not_allowed_ends_the_run_and_names_the_copy(
     name: str, value: Any, said: str
 ) -> None:

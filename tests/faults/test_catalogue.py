@@ -577,7 +577,14 @@ def odd(env: str, **kwargs: str) -> list[str]:
 
 HARMLESS = [
     "",
-    *("reward float16", "reward int", "terminated numpy", "terminated int", "both ends"),
+    *(
+        "reward array",
+        "reward float16",
+        "reward int",
+        "terminated numpy",
+        "terminated int",
+        "both ends",
+    ),
     "closes itself",
 ]
 MISBEHAVING: list[tuple[str, dict[str, str], list[str]]] = [
