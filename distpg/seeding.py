@@ -17,6 +17,8 @@ class RNG(IntEnum):
     SHUFFLE = 2
     INIT = 3
     EVALUATE = 4
+    PLAY = 5
+    """A saved policy: other episodes than those of the evaluations that chose it."""
 
 
 def rng_seeds(rng: RNG, *key: int, count: int = 1) -> list[int]:

@@ -16,6 +16,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 import distpg
 from distpg import Config, InputError, Outcome, RunError, load_policy, resume, train
 from distpg.cli import main
+from distpg.envs.make import find_env, make_vector_env
+from distpg.rollout.evaluation import run_episodes
 from tests.environments import KINDS, SUPPORTED, AnyKind, Breaks, Counting
 from tests.settings import config_of
 
@@ -326,6 +328,33 @@ def test_evaluation_plays_exactly_n_episodes_a_fixed_share_on_each_env(tmp_path:
         for score, length in zip(again.returns, again.lengths, strict=True):
             steps = 10 * sum(range(int(length)))
             assert steps <= score <= steps + 2 * length
+
+
+def test_evaluate_plays_other_episodes_than_those_that_chose_the_best_policy(
+    finished: Outcome,
+) -> None:
+    policy, envs = (
+        load_policy(finished.run_dir).policy,
+        make_vector_env(find_env("CartPole-v1", {}), 4),
+    )
+    training = run_episodes(policy, envs, 4, seed=3, stochastic=False)
+    again = run_episodes(policy, envs, 4, seed=3, stochastic=False)
+    later = distpg.evaluate(finished.run_dir, episodes=4, seed=3)
+    assert training.returns == again.returns != later.returns
+
+
+def test_seeds_beyond_32_bits_count(finished: Outcome) -> None:
+    found = [
+        distpg.evaluate(finished.run_dir, episodes=20, seed=seed, stochastic=True).returns
+        for seed in (1, 1, 2**32 + 1)
+    ]
+    assert found[0] == found[1] != found[2]
+    obs = np.zeros((200, 4), np.float32)
+    actions = [
+        load_policy(finished.run_dir, seed=seed).act(obs, stochastic=True).tolist()
+        for seed in (1, 1, 2**32 + 1)
+    ]
+    assert actions[0] == actions[1] != actions[2]
 
 
 def test_evaluate_on_the_command_line_prints_one_json_object(

@@ -17,6 +17,7 @@ from distpg.report.numbers import format_returns
 from distpg.run.directory import RunDir
 from distpg.run.loading import load_policy_file
 from distpg.run.preflight import check_env
+from distpg.seeding import RNG
 
 MAX_ENVS = 8
 """Maximum number of envs that run the episodes."""
@@ -108,6 +109,8 @@ def evaluate(
     from distpg.rollout.evaluation import run_episodes
 
     policy = SavedPolicy(file, encoder=config.encoder).policy
-    evaluation = run_episodes(policy, envs, episodes, seed=seed, stochastic=stochastic)
+    evaluation = run_episodes(
+        policy, envs, episodes, seed=seed, stochastic=stochastic, rng=RNG.PLAY
+    )
     envs.close()
     return evaluation

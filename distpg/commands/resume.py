@@ -88,8 +88,8 @@ def resume(
     checkpoint, notes = load_newest(run)
     if "labels" in checkpoint.learner.counters:
         raise InputError(
-            f"{run.path} is an imitation run, which cannot be resumed (labels are not saved); "
-            f"continue with train --config {run.config} --init-from {run.path}"
+            f"{run.given} is an imitation run, which cannot be resumed (labels are not saved); "
+            f"continue with train --config {run.given}/config.toml --init-from {run.given}"
         )
     if not checkpoint.slots and not config.episodes:
         checkpoint = with_fresh_envs(checkpoint)
@@ -100,12 +100,12 @@ def resume(
     progress = checkpoint.progress
     if progress.reached(config.stop_at_return):
         raise InputError(
-            f"{run.path} has reached a mean return of {config.stop_at_return:g}; pass a higher "
+            f"{run.given} has reached a mean return of {config.stop_at_return:g}; pass a higher "
             "--stop-at-return, or none, to continue"
         )
     if progress.env_steps >= config.total_steps:
         raise InputError(
-            f"{run.path} has done {progress.env_steps} of {config.total_steps} env steps; pass a "
+            f"{run.given} has done {progress.env_steps} of {config.total_steps} env steps; pass a "
             "higher --total-steps to continue"
         )
     plan = Plan(

@@ -124,5 +124,6 @@ class Imitation(Plan):
 
     def resume_hint(self, *changes: str) -> str:
         """Return the command that continues with reinforcement learning from this run."""
-        words = ("train", "--config", str(self.run.config), "--init-from", str(self.run.path))
+        given = self.run.given
+        words = ("train", "--config", str(given / "config.toml"), "--init-from", str(given))
         return f"continue:     {command_line(*words)}"

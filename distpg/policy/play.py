@@ -13,6 +13,7 @@ from distpg.errors import InputError
 from distpg.policy.acting import ActingPolicy
 from distpg.policy.actor_critic import Policy
 from distpg.policy.file import PolicyFile
+from distpg.seeding import RNG, rng_seeds
 from distpg.spaces import MASK, join_masks
 
 
@@ -51,7 +52,8 @@ class SavedPolicy:
                 f"cannot build the network described in the policy file: {error}"
             ) from error
         self.policy.load(file.weights)
-        self.generator = torch.Generator().manual_seed(seed)
+        (act_seed,) = rng_seeds(RNG.PLAY, seed)
+        self.generator = torch.Generator().manual_seed(act_seed)
 
         self.reset()
 

@@ -19,7 +19,13 @@ from distpg.seeding import RNG, rng_seeds
 
 
 def run_episodes(
-    policy: Policy, envs: VectorEnv, num_episodes: int, *, seed: int, stochastic: bool
+    policy: Policy,
+    envs: VectorEnv,
+    num_episodes: int,
+    *,
+    seed: int,
+    stochastic: bool,
+    rng: RNG = RNG.EVALUATE,
 ) -> Evaluation:
     """Run exactly `num_episodes` whole episodes, shared out evenly over the envs.
 
@@ -29,6 +35,7 @@ def run_episodes(
         num_episodes: At least 1.
         seed: Of the envs, and of the actions if they are sampled.
         stochastic: Sample the actions instead.
+        rng: What the seed is for.
 
     Raises:
         RunError: environments raised too often, a reward is not finite, or an action mask allows
@@ -37,8 +44,9 @@ def run_episodes(
     num_envs = envs.num_envs
     shares = np.full(num_envs, num_episodes // num_envs)
     shares[: num_episodes % num_envs] += 1
-    generator = torch.Generator().manual_seed(seed) if stochastic else None
-    obs = envs.reset(rng_seeds(RNG.EVALUATE, seed, count=num_envs))
+    (act_seed,) = rng_seeds(RNG.ACT, rng, seed)
+    generator = torch.Generator().manual_seed(act_seed) if stochastic else None
+    obs = envs.reset(rng_seeds(rng, seed, count=num_envs))
     needs_reset = np.zeros(num_envs, dtype=bool)
     acting = ActingPolicy(policy, torch.zeros(num_envs, policy.recurrent_state_size))
     returns, lengths = np.zeros(num_envs), np.zeros(num_envs, dtype=np.int64)

@@ -16,7 +16,7 @@ import shutil
 import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,14 @@ from distpg.errors import InputError
 class RunDir:
     """The directory of a run, and the paths in it."""
 
-    path: Path
+    given: Path
+    """As the user knows it, for messages."""
+    path: Path = field(init=False)
+    """Absolute, since an environment may change the working directory."""
+
+    def __post_init__(self) -> None:
+        """Resolve the path where the command was given."""
+        object.__setattr__(self, "path", self.given.absolute())
 
     @property
     def config(self) -> Path:
@@ -106,7 +113,7 @@ class RunDir:
             (self.path / ".tmp").touch()
             (self.path / ".tmp").unlink()
         except OSError as error:
-            raise InputError(f"--run-dir: {self.path} cannot be written: {error}") from error
+            raise InputError(f"--run-dir: {self.given} cannot be written: {error}") from error
         return created
 
     def _check_claim(self, *, overwrite: bool) -> None:
@@ -114,18 +121,18 @@ class RunDir:
             return
         if not overwrite:
             raise InputError(
-                f"--run-dir: {self.path} exists; resume it, pass --overwrite, or choose another "
+                f"--run-dir: {self.given} exists; resume it, pass --overwrite, or choose another "
                 "directory"
             )
         foreign = sorted(path.name for path in set(self.path.iterdir()) - set(self._own_files()))
         if foreign:
             raise InputError(
-                f"--overwrite: {self.path} contains {foreign[0]}, which distpg did not write; "
+                f"--overwrite: {self.given} contains {foreign[0]}, which distpg did not write; "
                 "nothing was removed"
             )
         if not self.config.is_file():
             raise InputError(
-                f"--overwrite: {self.path} is not a run directory: it has no config.toml; nothing "
+                f"--overwrite: {self.given} is not a run directory: it has no config.toml; nothing "
                 "was removed"
             )
 
@@ -147,7 +154,7 @@ class RunDir:
             try:
                 number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
             except OSError as error:
-                raise InputError(f"--run-dir: {self.path} cannot be written: {error}") from error
+                raise InputError(f"--run-dir: {self.given} cannot be written: {error}") from error
             file = os.fdopen(number, "r+")
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -157,7 +164,7 @@ class RunDir:
                 file.close()
                 owner = f"process {pid}" if pid else "another process"
                 raise InputError(
-                    f"--run-dir: {self.path} is being written by {owner}; wait for it, or stop it"
+                    f"--run-dir: {self.given} is being written by {owner}; wait for it, or stop it"
                 ) from None
             # the previous owner may have removed the file since it was opened
             if path.exists() and os.fstat(file.fileno()).st_ino == path.stat().st_ino:

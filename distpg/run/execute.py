@@ -104,7 +104,7 @@ class Plan:
 
     def resume_hint(self, *flags: str) -> str:
         """Return a line with the command that continues the run."""
-        return f"resume it:    {command_line('resume', str(self.run.path), *flags)}"
+        return f"resume it:    {command_line('resume', str(self.run.given), *flags)}"
 
 
 def execute(plan: Plan) -> Outcome:

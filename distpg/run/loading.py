@@ -27,8 +27,8 @@ def load_newest(run: RunDir) -> tuple[Checkpoint, list[str]]:
         except InputError as error:
             errors.append(error)
     if errors:
-        raise InputError(f"{run.path} has no intact checkpoint; the newest: {errors[0]}")
-    raise InputError(f"{run.path} has no checkpoint to resume from")
+        raise InputError(f"{run.given} has no intact checkpoint; the newest: {errors[0]}")
+    raise InputError(f"{run.given} has no checkpoint to resume from")
 
 
 def load_init_from(config: Config) -> tuple[LearnerState | None, list[str]]:
@@ -56,7 +56,7 @@ def load_networks(run: RunDir) -> tuple[LearnerState, list[str]]:
         checkpoint, warnings = load_newest(run)
         return checkpoint.learner, warnings
     if not run.policy.is_file():
-        raise InputError(f"{run.path} has neither a checkpoint nor a policy to start from")
+        raise InputError(f"{run.given} has neither a checkpoint nor a policy to start from")
     policy = read_policy(run.policy)
     spaces = spaces_to_json(policy.obs_spec, policy.action_spec)
     return LearnerState(policy.weights, arrays={}, counters={}, spaces=spaces), []
@@ -82,5 +82,5 @@ def load_policy_file(run: RunDir) -> tuple[PolicyFile, list[str]]:
                 raise
             warnings = [str(error)]
     if not files:
-        raise InputError(f"{run.path} has no policy yet: no checkpoint was written")
+        raise InputError(f"{run.given} has no policy yet: no checkpoint was written")
     return max(files, key=lambda policy: policy.weights.version), warnings

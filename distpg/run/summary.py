@@ -72,10 +72,10 @@ def command_line(*words: str) -> str:
 def next_steps(run: RunDir, result: dict[str, Any]) -> Iterator[str]:
     """Yield the lines that report the time spent, the run directory and the next commands."""
     yield from time_table(result["spent_s"], result["simulation_share"], result["env_steps_per_s"])
-    yield f"the run:      {run.path}"
-    folder = "runs" if run.path.is_relative_to("runs") else run.path
+    yield f"the run:      {run.given}"
+    folder = "runs" if run.given.is_relative_to("runs") else run.given
     yield f"watch it:     {program('tensorboard')} --logdir {folder}"
-    yield f"evaluate it:  {command_line('evaluate', str(run.path))}"
+    yield f"evaluate it:  {command_line('evaluate', str(run.given))}"
 
 
 def continue_flags(result: dict[str, Any]) -> list[str]:

@@ -1,6 +1,7 @@
 """Environments that raise: one episode is lost, and nothing else."""
 
 import dataclasses
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -198,6 +199,31 @@ def test_a_first_reset_that_raises_is_counted(tmp_path: Path) -> None:
         f"slot 0, env 0, step 0 of iteration 0: {FIRE}",
     )
     assert worker.collect(weights, 1).stats.faults == ()
+
+
+class Moves(Faulty):
+    """Goes to a folder of its own."""
+
+    folder: ClassVar[str] = ""
+
+    def step(self, action: Any) -> Any:
+        os.chdir(self.folder)
+        return super().step(action)
+
+
+def test_an_environment_that_changes_the_folder_leaves_the_run_where_it_was_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Moves, "folder", str(tmp_path / "elsewhere"))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    config = config_of({**SHAPE, "num_workers": 0, "checkpoint_every": 1})
+    outcome = train(config, make_env=Moves, run_dir="run", quiet=True)
+    assert Path.cwd() == tmp_path / "elsewhere"
+    assert outcome.run_dir == tmp_path / "here/run"
+    assert (outcome.run_dir / "policy.safetensors").is_file()
+    assert not list((tmp_path / "elsewhere").iterdir())
 
 
 class Balancing(CartPoleVectorEnv):
