@@ -113,7 +113,9 @@ class RunDir:
             (self.path / ".tmp").touch()
             (self.path / ".tmp").unlink()
         except OSError as error:
-            raise InputError(f"--run-dir: {self.given} cannot be written: {error}") from error
+            raise InputError(
+                f"--run-dir: {self.given} cannot be written: {error.strerror}"
+            ) from error
         return created
 
     def _check_claim(self, *, overwrite: bool) -> None:
@@ -154,7 +156,9 @@ class RunDir:
             try:
                 number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
             except OSError as error:
-                raise InputError(f"--run-dir: {self.given} cannot be written: {error}") from error
+                raise InputError(
+                    f"--run-dir: {self.given} cannot be written: {error.strerror}"
+                ) from error
             file = os.fdopen(number, "r+")
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
