@@ -51,7 +51,7 @@ def load_policy(
         The policy; call its `act(obs)`.
 
     Raises:
-        InputError: there is no policy file, it cannot be read, or its encoder is another one.
+        InputError: the run has no policy that can be read, or it was trained with another encoder.
     """
     from distpg.policy.file import read_policy
     from distpg.policy.play import SavedPolicy

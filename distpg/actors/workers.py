@@ -177,11 +177,8 @@ class RayWorkers:
     def wait_until_ready(self) -> None:
         """Wait until every worker has made its environments."""
         for worker in range(len(self.actors)):
-            start, replace = (
-                partial(self._wait_until_started, worker),
-                partial(self._replace, worker),
-            )
-            self.restarts.retry(start, replace)
+            start = partial(self._wait_until_started, worker)
+            self.restarts.retry(start, partial(self._replace, worker))
 
     def _wait_until_started(self, worker: int) -> None:
         """Wait for a new process, so that its start counts against no deadline of its work."""

@@ -89,7 +89,7 @@ def evaluate(
         Undiscounted return and length of each episode.
 
     Raises:
-        InputError: there is no policy file, or its spaces differ from those of the environment.
+        InputError: the run has no policy, or the environment has other spaces than the policy.
     """
     check_value("episodes", episodes, Count)
     check_value("seed", seed, Seed)

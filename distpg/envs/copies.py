@@ -22,6 +22,7 @@ from distpg.spaces import Obs
 from distpg.user_code import format_user_error
 
 LARGEST = float(np.finfo(np.float32).max)
+"""The largest reward."""
 
 
 class Copies(VectorEnv):
@@ -84,11 +85,13 @@ class Copies(VectorEnv):
         env_actions = self.action_spec.to_env(actions)
         for env, guard in enumerate(self.guards):
             action = env_actions[env if scalars else (env, ...)]
+            resets = bool(self.needs_reset[env])
             with placing(env):
-                returned = guard.reset() if self.needs_reset[env] else guard.step(action)
+                returned = guard.reset() if resets else guard.step(action)
             if returned.fault:
                 faults[env] = returned.fault
-            if returned.obs is not None or not returned.fault:
+            # a step that raised has no observation: the last one stays
+            if resets or not returned.fault:
                 self._put(env, returned.obs)
             rewards[env] = to_reward(returned.reward, env)
             terminated[env] = to_flag(returned.terminated, "terminated", env)

@@ -1,6 +1,5 @@
 """Contain the exceptions of an environment: each costs one episode and nothing else."""
 
-import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple, cast
@@ -138,6 +137,5 @@ def is_finite(value: Any) -> bool:
         return all(map(is_finite, cast("Mapping[str, Any]", value).values()))
     if isinstance(value, tuple):
         return all(map(is_finite, cast("tuple[Any, ...]", value)))
-    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
-        return bool(np.isfinite(value).all())
-    return not isinstance(value, float | np.floating) or math.isfinite(value)
+    array = np.asarray(value)
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())

@@ -120,9 +120,10 @@ class NativeVectorEnv(VectorEnv):
     def _flatten(self, obs: Any) -> Obs:
         try:
             leaves = {leaf.name: leaf.read(obs) for leaf in self.obs_spec.leaves}
+            shape = self.obs_spec.batch_shape(leaves)
         except InputError as error:
             raise RunError(f"the vector implementation of {self.env_id}: {error}") from error
-        if (shape := self.obs_spec.batch_shape(leaves)) != (self.num_envs,):
+        if shape != (self.num_envs,):
             raise RunError(
                 f"the environment returned observations of batch shape {list(shape)}, not "
                 f"[{self.num_envs}]"

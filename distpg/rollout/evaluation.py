@@ -46,7 +46,11 @@ def run_episodes(
     shares[: num_episodes % num_envs] += 1
     (act_seed,) = rng_seeds(RNG.ACT, rng, seed)
     generator = torch.Generator().manual_seed(act_seed) if stochastic else None
-    obs = envs.reset(rng_seeds(rng, seed, count=num_envs))
+    try:
+        obs = envs.reset(rng_seeds(rng, seed, count=num_envs))
+    except EnvError as error:
+        place = f"in an evaluation, env {error.env}, its first reset"
+        raise RunError(f"{place}: {error}") from error
     needs_reset = np.zeros(num_envs, dtype=bool)
     acting = ActingPolicy(policy, torch.zeros(num_envs, policy.recurrent_state_size))
     returns, lengths = np.zeros(num_envs), np.zeros(num_envs, dtype=np.int64)

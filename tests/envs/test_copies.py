@@ -1,5 +1,6 @@
 """Copies of an environment: what they return is what it says, or one error with its place."""
 
+import dataclasses
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
@@ -182,6 +183,27 @@ def test_copies_that_share_a_buffer_have_each_its_own_observation() -> None:
     envs = make_vector_env(source_of(Shared, {}), 3)
     assert envs.reset([1, 2, 3])["obs"][:, 0].tolist() == [1, 2, 3]
     assert envs.step(np.zeros(3, np.int64)).obs["obs"][:, 0].tolist() == [1.5, 2.5, 3.5]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"reward": torch.tensor(torch.nan)},
+        {"reward": [np.inf]},
+        {"obs": [np.nan, 0.0]},
+        {"obs": np.array([0, np.inf])},
+    ],
+    ids=lambda bad: next(iter(bad)),
+)
+def test_nan_and_inf_of_any_type_cost_their_episode_if_so_configured(bad: dict[str, Any]) -> None:
+    source = dataclasses.replace(source_of(Scripted, bad), drop_bad=True)
+    envs = make_vector_env(source, 2)
+    envs.reset([0, 1])
+    envs.step(NO_ACTION)
+    step = envs.step(NO_ACTION)
+    assert sorted(step.faults) == [0, 1]
+    assert step.truncated.all()
+    assert not step.obs["obs"].any()
 
 
 class Exits(Scripted):
