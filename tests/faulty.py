@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
+from gymnasium.wrappers import NormalizeObservation
 
 Info = dict[str, Any]
 Stepped = tuple[Any, Any, Any, Any, Info]
@@ -63,6 +64,18 @@ class TextReward(Sound):
     def step(self, action: Any) -> Stepped:
         obs, _, *rest = super().step(action)
         return (obs, "1", *rest)  # pyright: ignore[reportReturnType]
+
+
+class RewardInArray(Sound):
+    def step(self, action: Any) -> Stepped:
+        obs, reward, *rest = super().step(action)
+        return (obs, np.array([reward]), *rest)  # pyright: ignore[reportReturnType]
+
+
+class FlagInList(Sound):
+    def step(self, action: Any) -> Stepped:
+        obs, reward, terminated, *_ = super().step(action)
+        return obs, reward, [terminated], [False], {}
 
 
 class WrongDtype(Sound):
@@ -135,6 +148,31 @@ class Mutating(Sound):
         return (self.buffer, *rest)  # pyright: ignore[reportReturnType]
 
 
+class SharedBuffer(Mutating):
+    """All copies write to one array."""
+
+    everyones = np.zeros(2, np.float32)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.buffer = self.everyones
+
+
+class SharedState(Stateless):
+    """The steps of all copies are counted together."""
+
+    everyones: list[int] = []  # noqa: RUF012
+
+    def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Any, Info]:
+        self.everyones.clear()
+        return super().reset(seed=seed)
+
+    def step(self, action: Any) -> Stepped:
+        self.everyones.append(1)
+        obs, _, *rest = super().step(action)
+        return (obs, float(len(self.everyones)), *rest)  # pyright: ignore[reportReturnType]
+
+
 class Raising(Sound):
     def step(self, action: Any) -> Stepped:
         if self.count == 3:
@@ -167,6 +205,12 @@ class Slow(Sound):
         Slow.steps += 1
         if Slow.steps == 5:
             time.sleep(1.01)
+        return super().step(action)
+
+
+class Sluggish(Sound):
+    def step(self, action: Any) -> Stepped:
+        time.sleep(2.2)
         return super().step(action)
 
 
@@ -216,9 +260,15 @@ def locked() -> Callable[..., Sound]:
     return make
 
 
+def normalized(**_: Any) -> gym.Env[Any, Any]:
+    """Return a sound env in a wrapper with running statistics."""
+    return NormalizeObservation(Sound())
+
+
 FAULTY = (
     *(Sound, NanObs, InfiniteReward, TextReward, WrongDtype, WrongShape, OutOfSpace),
     *(OutOfCategories, Unseeded, Endless, LimitAsTermination, NumberAsFlag, Mutating, Raising),
+    *(SharedBuffer, SharedState, RewardInArray, FlagInList, Sluggish),
     *(Hanging, Crashing, Unmakeable, Slow, Leaking, Forgetful, Stateless),
 )
 
@@ -228,6 +278,7 @@ def register() -> None:
     for kind in FAULTY:
         gym.register(f"{kind.__name__}-v0", f"tests.faulty:{kind.__name__}")
     gym.register("Unpicklable-v0", locked())
+    gym.register("Normalized-v0", normalized)
     gym.register("SameStep-v0", vector_entry_point="tests.faulty:SameStep")
 
 

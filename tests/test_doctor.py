@@ -15,10 +15,10 @@ from ray.cluster_utils import Cluster
 from distpg.actors import nodes
 from distpg.actors.cluster import QUIET
 from distpg.actors.cluster import environment as variables
+from distpg.config.config import Config
 from distpg.doctor import environment, facts, machine, process
-from distpg.doctor.check import Check
+from distpg.doctor.check import Check, Report
 from distpg.doctor.machine import GB, Node, judge
-from distpg.doctor.process import Report
 from tests.test_cli import assert_refused, run_main
 from tests.test_import_floors import imported
 
@@ -54,7 +54,8 @@ def lines(capsys: pytest.CaptureFixture[str]) -> dict[str, tuple[str, str]]:
 
 def examined(env_id: str, **kwargs: Any) -> list[Check]:
     """All checks of an environment, in this process."""
-    return [one for one in environment.checks(env_id, kwargs) if isinstance(one, Check)]
+    config = Config(env_id=env_id, env_kwargs=kwargs)
+    return [one for one in environment.checks(config) if isinstance(one, Check)]
 
 
 def troubles(env_id: str, **kwargs: Any) -> list[Check]:
@@ -64,15 +65,28 @@ def troubles(env_id: str, **kwargs: Any) -> list[Check]:
 FAULTS: dict[str, list[tuple[str, str, str]]] = {
     "NanObs": [("FAIL", "finite", "obs has nan after 5 steps")],
     "InfiniteReward": [("FAIL", "finite", "the reward has inf after 1 steps")],
-    "TextReward": [("FAIL", "rewards", "'1' of type str")],
+    "TextReward": [("FAIL", "rewards", "the reward is '1', which is not a number")],
     "WrongDtype": [("WARN", "observations", "float64; its space has float32")],
     "WrongShape": [("FAIL", "observations", "shape [1]; its space has [2]")],
     "OutOfSpace": [("WARN", "observations", "outside of Box(-1.0, 1.0, (2,), float32)")],
     "OutOfCategories": [("FAIL", "observations", "obs is 3, which is not in Discrete(3)")],
     "Endless": [("WARN", "episode ends", "no time limit")],
     "LimitAsTermination": [("WARN", "episode ends", "after 20 to 20 steps")],
+    "FlagInList": [("WARN", "episode ends", "of type list as terminated or truncated")],
     "NumberAsFlag": [("WARN", "episode ends", "of type int as terminated or truncated")],
     "Mutating": [("WARN", "aliasing", "modifies an observation that was returned")],
+    "SharedBuffer": [
+        ("WARN", "aliasing", "modifies an observation that was returned"),
+        ("WARN", "copies", "modifies the observation that another returned"),
+    ],
+    "SharedState": [
+        ("FAIL", "copies", "changes what another returns, from step 2 on"),
+        ("WARN", "state", "resume is inexact"),
+    ],
+    "Normalized": [
+        ("WARN", "wrappers", "NormalizeObservation: each copy has statistics of its own"),
+        ("WARN", "state", "resume is inexact"),
+    ],
     "Slow": [("WARN", "speed", "slowest 1.")],
     "Leaking": [("WARN", "memory", "MB per 1,000 steps")],
     "Forgetful": [("FAIL", "state", "gives different results after 1 steps")],
@@ -102,6 +116,7 @@ def test_a_fault_of_an_environment_is_one_line_with_what_to_do(name: str) -> Non
     "env_id",
     [
         "tests.faulty:Sound-v0",
+        "tests.faulty:RewardInArray-v0",
         "CartPole-v1",
         "Pendulum-v1",
         "tests.environments:Remembers-v0",
@@ -117,8 +132,8 @@ def test_a_sound_environment_passes_every_check(env_id: str) -> None:
 @pytest.mark.parametrize("kind", ["nested obs", "discrete obs", "scalar obs", "matrix action"])
 def test_other_spaces_lie_within_themselves(kind: str) -> None:
     found = troubles("tests.environments:AnyKind-v0", kind=kind)
-    # five steps, always, and no state
-    assert [check.name for check in found] == ["episode ends", "state"]
+    # five steps, always; all copies sample from one space; no state
+    assert [check.name for check in found] == ["episode ends", "copies", "state"]
 
 
 @pytest.mark.usefixtures("no_machine")
@@ -126,8 +141,8 @@ def test_other_spaces_lie_within_themselves(kind: str) -> None:
     ("env_id", "kwargs", "name", "found"),
     [
         ("tests.faulty:Raising-v0", "{}", "steps", "ValueError: the reactor is on fire (faulty.py"),
-        thorough("tests.faulty:Crashing-v0", "{}", "steps", "died with exit code 7"),
-        thorough("tests.faulty:Hanging-v0", "{}", "steps", "hangs: no answer within 6 s"),
+        thorough("tests.faulty:Crashing-v0", "{}", "first step", "died with exit code 7"),
+        thorough("tests.faulty:Hanging-v0", "{}", "first step", "hangs: no answer within 6"),
         thorough("tests.faulty:Unmakeable-v0", "{}", "made", "OSError: no such level"),
         thorough("tests.environments:AnyKind-v0", '{"kind": "text obs"}', "spaces", "obs: Text"),
         thorough("CartPole-v1", '{"gravitas": 1}', "made", "gravitas"),
@@ -151,6 +166,36 @@ def test_what_raises_crashes_or_hangs_is_a_line_and_the_last(
     assert {status for status, _ in made.values()} <= {"PASS"}
 
 
+@pytest.mark.thorough
+@pytest.mark.parametrize("backend", ["gymnasium", "envpool"])
+def test_atari_games_can_be_repeated(backend: Any) -> None:
+    if backend == "envpool":
+        pytest.importorskip("envpool")
+    found = list(environment.checks(Config(env_id="ALE/Breakout-v5", env_backend=backend)))
+    checks = {check.name: check for check in found if isinstance(check, Check)}
+    assert checks["repeatable"].status == checks["copies"].status == "PASS"
+
+
+@pytest.mark.usefixtures("no_machine")
+@pytest.mark.thorough
+def test_the_deadline_grows_with_the_step(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "DEADLINE_S", 6.0)
+    run_main(["doctor", "--env-id", "tests.faulty:Sluggish-v0"])
+    made = lines(capsys)
+    assert list(made) == WALK
+    assert {status for status, _ in made.values()} == {"PASS", "WARN"}
+    assert made["steps"] == ("PASS", "2 random steps and 1 resets")
+
+
+@pytest.mark.usefixtures("no_machine")
+def test_a_recipe_names_the_environment(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["doctor", "--config", "pendulum-ppo", "--env-id", "CartPole-v1", "--json"]
+    assert run_main(words) == 0
+    assert "CartPoleVectorEnv" in capsys.readouterr().out
+
+
 @pytest.mark.usefixtures("no_machine")
 @pytest.mark.thorough
 def test_a_program_reads_the_same_as_one_object(capsys: pytest.CaptureFixture[str]) -> None:
@@ -170,6 +215,8 @@ def test_a_program_reads_the_same_as_one_object(capsys: pytest.CaptureFixture[st
         (["--env-id", "CartPol-v1"], ["--env-id", "CartPol-v1", "CartPole-v1"]),
         (["--env-id", "no_such_module:Env-v0"], ["--env-id", "no_such_module"]),
         (["--env-kwargs", '{"a": 1}'], ["--env-kwargs", "'a': 1", "--env-id"]),
+        (["--env-backend", "envpool"], ["--env-backend", "envpool", "--env-id", "--config"]),
+        (["--config", "cartpole-pp"], ["--config", "cartpole-pp", "cartpole-ppo"]),
         (["--env-id", "CartPole-v1", "--env-kwargs", "[1]"], ["--env-kwargs", "[1]"]),
         (["--num-workers", "2"], ["--num-workers"]),
     ],

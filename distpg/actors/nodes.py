@@ -9,9 +9,8 @@ from distpg.actors.cluster import QUIET, environment, joined_ray, local_ray
 from distpg.actors.ray_internals import TESTED, missing, no_op
 from distpg.config.config import Config
 from distpg.doctor import facts
-from distpg.doctor.check import Check
+from distpg.doctor.check import Begin, Check, Report
 from distpg.doctor.machine import Node, judge, list_hosts
-from distpg.doctor.process import Report
 
 JOIN_S, ANSWER_S = 10.0, 60.0
 """Timeouts for joining a cluster, and for the answers of actors and nodes."""
@@ -21,7 +20,7 @@ DEADLINE_S = JOIN_S + ANSWER_S + 20
 
 def local() -> Iterator[Report]:
     """Start a local Ray instance, as a run without --address does, and call an actor in it."""
-    yield "Ray"
+    yield Begin("Ray")
     began = time.perf_counter()
     with environment(QUIET), local_ray(Config(num_workers=1), say=no_op):
         import ray
@@ -44,14 +43,14 @@ def local() -> Iterator[Report]:
 
 def answering(address: str) -> Iterator[Report]:
     """Join a cluster, and nothing more."""
-    yield "address"
+    yield Begin("address")
     with environment(QUIET), joined_ray(address, say=no_op):
         yield Check("PASS", "address", f"a Ray cluster answers at {address}")
 
 
 def joined(address: str) -> Iterator[Report]:
     """Join a cluster, and check each of its nodes."""
-    yield "nodes"
+    yield Begin("nodes")
     with environment(QUIET), joined_ray(address, say=no_op):
         nodes, silent = survey()
         if silent:

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, field
 from distpg.actors import nodes
 from distpg.actors.cluster import cluster_address
 from distpg.config.config import Config
-from distpg.config.settings import EnvKwargs
+from distpg.config.files import read_settings
+from distpg.config.settings import EnvBackend, EnvKwargs
 from distpg.doctor import environment, machine
 from distpg.doctor.check import Check
 from distpg.doctor.process import in_subprocess
@@ -20,13 +21,17 @@ from distpg.errors import InputError
 class DoctorFlags:
     """Check a machine or a cluster, and an environment, before a long run."""
 
+    config: str | None = None
+    """Also check the environment of this recipe or configuration file; other flags override it."""
     env_id: str | None = None
     """Also check this environment: a Gymnasium id, or module:Env-v0."""
     env_kwargs: EnvKwargs = field(default_factory=dict)
     """Keyword arguments of the environment, as JSON."""
+    env_backend: EnvBackend | None = None
+    """Env implementation: gymnasium or envpool."""
     address: str | None = None
-    """Check the nodes of this Ray cluster: auto or host:port. Default: RAY_ADDRESS, else this
-    machine."""
+    """Check the nodes of this Ray cluster: auto or host:port. Default: that of --config, else
+    RAY_ADDRESS, else this machine."""
     json: bool = False
     """Print one JSON object."""
 
@@ -50,15 +55,14 @@ def run_checks(flags: DoctorFlags) -> Iterator[Check]:
     """Run the checks that the flags ask for, those of the environment first.
 
     Raises:
-        InputError: the address is malformed, or the environment is missing.
+        InputError: the configuration or the address is malformed, or the environment is missing.
     """
-    address = cluster_address(Config(address=flags.address))
+    config = config_of(flags)
+    address = cluster_address(config)
     if address is not None and not re.fullmatch(r"auto|.+:\d+", address):
         raise InputError(f"--address: {address!r} is neither auto nor host:port")
-    if flags.env_id is not None:
-        yield from in_subprocess(environment.checks, flags.env_id, flags.env_kwargs)
-    elif flags.env_kwargs:
-        raise InputError(f"--env-kwargs: {flags.env_kwargs} without --env-id; pass both")
+    if flags.env_id is not None or flags.config is not None:
+        yield from in_subprocess(environment.checks, config)
     if address is None:
         yield from in_subprocess(machine.local)
         yield from in_subprocess(nodes.local, deadline_s=nodes.DEADLINE_S)
@@ -68,6 +72,22 @@ def run_checks(flags: DoctorFlags) -> Iterator[Check]:
         yield check
         if check.status == "PASS":
             yield from in_subprocess(nodes.joined, address, deadline_s=nodes.DEADLINE_S)
+
+
+def config_of(flags: DoctorFlags) -> Config:
+    """Return the settings of --config with those of the other flags.
+
+    Raises:
+        InputError: a setting is invalid, or a flag of the environment has no environment.
+    """
+    file = {} if flags.config is None else read_settings(flags.config)
+    names = ("env_id", "env_kwargs", "env_backend", "address")
+    given = {name: getattr(flags, name) for name in names if getattr(flags, name)}
+    if flags.config is None and flags.env_id is None:
+        for name in given.keys() - {"address"}:
+            flag = f"--{name.replace('_', '-')}"
+            raise InputError(f"{flag}: {given[name]} without --env-id or --config; pass both")
+    return Config(**{**file, **given})
 
 
 def format_check(check: Check) -> str:

@@ -1,102 +1,57 @@
 """Checks of an environment: first its random steps, then what a run needs besides."""
 
-import copy
 import pickle
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import cached_property
 from itertools import islice
-from typing import Any
 
 import cloudpickle
 import numpy as np
 import psutil
 
-from distpg.config.settings import EnvKwargs
-from distpg.doctor import trace
-from distpg.doctor.check import Check
-from distpg.doctor.process import Report
+from distpg.config.settings import EnvSettings
+from distpg.doctor import repeating, trace
+from distpg.doctor.check import Begin, Check, Report
+from distpg.doctor.subject import Subject, obs_of, random_vector_steps
 from distpg.doctor.trace import (
-    MAX_KEPT,
     MAX_S,
     MAX_STEPS,
-    SEED,
-    StepResult,
     random_steps,
     same,
-    sample,
 )
 from distpg.envs.make import (
-    EnvSource,
-    find_env,
+    find_source,
     is_native,
     make_copy,
     make_native,
     make_vector_env,
 )
-from distpg.envs.masks import find_masks
-from distpg.envs.single import make_single_env
-from distpg.envs.vector_env import Step, VectorEnv
-from distpg.rollout.slot_state import SlotState, slots_from_bytes, slots_to_bytes
-from distpg.spaces import MASK, ActionSpec, Obs, ObsSpec
+from distpg.envs.single import SingleEnv, make_single_env
+from distpg.envs.state import wrappers
+from distpg.spaces import Obs
 
 MAX_LEAK_MB = 0.5
 """Growth of memory per 1,000 steps; half a gigabyte in a million."""
 MIN_LEAK_STEPS = 500
 """Steps needed to measure the growth of memory."""
-REPEATED_STEPS = 100
-"""Steps to repeat from a restored state."""
+NORMALIZING = {"NormalizeObservation", "NormalizeReward"}
+"""Wrappers with running statistics."""
+SLOWEST_IN_DEADLINE = 30
+"""Each check may take this many times the slowest reset or step of a copy, besides its deadline."""
 
 
-class Subject:
-    """The environment under test, and objects that several checks share, made on first use."""
-
-    def __init__(self, unmasked: EnvSource) -> None:
-        """Take a source that has not been checked for action masks."""
-        self.unmasked = unmasked
-
-    @cached_property
-    def source(self) -> EnvSource:
-        """The source, with the action mask, if any, in the observation."""
-        env = make_single_env(self.unmasked)
-        _, info = env.reset(seed=SEED)
-        source = replace(self.unmasked, masks=find_masks(env, info))
-        env.close()
-        return source
-
-    @cached_property
-    def env(self) -> Any:
-        """One copy."""
-        return make_single_env(self.source)
-
-    @cached_property
-    def results(self) -> list[StepResult]:
-        """The results of the first steps of `env`."""
-        return list(random_steps(self.env, self.specs, max_kept=MAX_KEPT))
-
-    @property
-    def specs(self) -> tuple[ObsSpec, ActionSpec]:
-        """Observations and actions."""
-        return self.pair.obs_spec, self.pair.action_spec
-
-    @cached_property
-    def pair(self) -> VectorEnv:
-        """Two copies."""
-        return make_vector_env(self.source, 2)
-
-
-def checks(env_id: str, kwargs: EnvKwargs) -> Iterator[Report]:
+def checks(settings: EnvSettings) -> Iterator[Report]:
     """Check an environment; if a basic check fails, skip those that would repeat the FAIL.
 
     Raises:
         InputError: there is no such environment.
     """
-    subject = Subject(find_env(env_id, kwargs))
+    subject = Subject(replace(find_source(settings, None), drop_bad=False))
     for group in (BASIC_CHECKS, RUN_CHECKS):
         failed = False
         for name, check in group.items():
-            yield name
+            yield Begin(name, SLOWEST_IN_DEADLINE * subject.slowest_s)
             result = check(subject)
             yield result
             failed |= result.status == "FAIL"
@@ -111,6 +66,7 @@ def made(subject: Subject) -> Check:
     native = [make_native(source, 2)] if is_native(source) else []
     made = native or [make_copy(source) for _ in range(2)]
     took_s = time.perf_counter() - began
+    subject.slowest_s = took_s / 2
     how = f"as one {type(native[0]).__name__}" if native else "one by one"
     for envs in made:
         envs.close()
@@ -123,6 +79,18 @@ def spaces(subject: Subject) -> Check:
     found = f"observations {envs.observation_space}, actions {envs.action_space}"
     envs.close()
     return Check("PASS", "spaces", " ".join(found.split()))
+
+
+def first_step(subject: Subject) -> Check:
+    """Reset one copy and step it once."""
+    env = make_single_env(subject.source)
+    seconds = [result.step_s for result in random_steps(env, subject.specs, max_steps=2)]
+    env.close()
+    subject.slowest_s = max(subject.slowest_s, *seconds)
+    reset_s, *step_s = seconds
+    found = f"reset in {1000 * reset_s:.3g} ms"
+    found += f", a step in {1000 * step_s[0]:.3g} ms" if step_s else "; no action is allowed"
+    return Check("PASS", "first step", found)
 
 
 def autoreset(subject: Subject) -> Check:
@@ -169,39 +137,19 @@ def step_after_end(subject: Subject, *, highest: bool) -> tuple[Obs, Obs, float,
     return found
 
 
-def random_vector_steps(envs: VectorEnv) -> Iterator[tuple[Step, np.ndarray]]:
-    """Reset two copies and take random steps, the same ones at every call."""
-    rng = np.random.default_rng(SEED)
-    end = time.perf_counter() + MAX_S
-    obs = envs.reset([SEED, SEED + 1])
-    for _ in range(MAX_STEPS):
-        actions = sample(envs.action_spec, rng, 2, obs.get(MASK))
-        step = envs.step(actions)
-        obs = step.obs
-        yield copy.deepcopy(step), actions
-        if time.perf_counter() > end:
-            return
-
-
-def obs_of(step: Step, env: int) -> Obs:
-    """Copy the observation of one env."""
-    return {name: leaf[env].copy() for name, leaf in step.obs.items()}
-
-
-def repeatable(subject: Subject) -> Check:
-    """Repeat the first steps on another copy, with the same seed and actions."""
-    obs_spec, _ = subject.specs
-    repeated = random_steps(
-        make_single_env(subject.source), subject.specs, max_steps=MAX_KEPT, max_kept=MAX_KEPT
-    )
-    for number, (one, other) in enumerate(zip(subject.results, repeated, strict=False)):
-        obs = (obs_spec.flatten(result.obs) for result in (one, other))
-        outcomes = {(x.reward, x.terminated, x.truncated) for x in (one, other)}
-        if not same(*obs) or len(outcomes) > 1:
-            found = f"the same seed and actions give different results at step {number}"
-            advice = "runs cannot be reproduced: draw random numbers from self.np_random only"
-            return Check("WARN", "repeatable", found, advice)
-    return Check("PASS", "repeatable", "the same seed and actions give the same bits")
+def wrapped(subject: Subject) -> Check:
+    """Look for wrappers that normalize, each copy by statistics of its own that nobody saves."""
+    name = "wrappers"
+    env = subject.env
+    around = [type(one) for one in wrappers(env.vector.envs if isinstance(env, SingleEnv) else env)]
+    normalizing = [
+        kind.__name__ for kind in around if NORMALIZING & {base.__name__ for base in kind.__mro__}
+    ]
+    if normalizing:
+        found = f"{', '.join(normalizing)}: each copy has statistics of its own, which no run saves"
+        advice = "remove it, and use --normalize-obs or --normalize-rewards"
+        return Check("WARN", name, found, advice)
+    return Check("PASS", name, ", ".join(kind.__name__ for kind in around) or "none")
 
 
 def memory(subject: Subject) -> Check:
@@ -228,32 +176,6 @@ def memory(subject: Subject) -> Check:
     return Check("WARN", name, found, "find what the env keeps of every step")
 
 
-def state(subject: Subject) -> Check:
-    """Save the state as a checkpoint does, restore it in new copies, and compare further steps."""
-    name = "state"
-    envs = subject.pair
-    steps = random_vector_steps(envs)
-    last = list(islice(steps, REPEATED_STEPS))[-1][0]
-    saved = envs.get_state()
-    if saved is None:
-        found = "not exposed: a resumed run starts new episodes, so resume is inexact"
-        advice = "add get_state() and set_state(state) to the env, if that matters"
-        return Check("WARN", name, found, advice)
-    zeros = np.zeros(2)
-    slot = SlotState(0, last.obs, last.needs_reset, zeros, zeros.astype(np.int64), zeros, saved)
-    (restored,) = slots_from_bytes(slots_to_bytes([slot]))
-    other_envs = make_vector_env(subject.source, 2)
-    other_envs.set_state(restored.envs)
-    for number, (one, actions) in enumerate(islice(steps, REPEATED_STEPS)):
-        other = other_envs.step(actions)
-        pairs = zip(one[1:5], other[1:5], strict=True)
-        if not same(one.obs, other.obs) or not all(np.array_equal(x, y) for x, y in pairs):
-            found = f"set_state(get_state()) gives different results after {number + 1} steps"
-            advice = "make get_state() return copies of everything that a step depends on"
-            return Check("FAIL", name, found, advice)
-    return Check("PASS", name, "exposed: resume and recovery are exact")
-
-
 def pickled(subject: Subject) -> Check:
     """Pickle the source, as Ray does to send it to a worker."""
     try:
@@ -267,6 +189,7 @@ def pickled(subject: Subject) -> Check:
 BASIC_CHECKS: dict[str, Callable[[Subject], Check]] = {
     "made": made,
     "spaces": spaces,
+    "first step": first_step,
     "steps": lambda subject: trace.steps(subject.results),
     "observations": lambda subject: trace.observations(
         subject.results, subject.env.observation_space, subject.pair.obs_spec
@@ -282,8 +205,10 @@ BASIC_CHECKS: dict[str, Callable[[Subject], Check]] = {
 }
 RUN_CHECKS: dict[str, Callable[[Subject], Check]] = {
     "autoreset": autoreset,
-    "repeatable": repeatable,
-    "state": state,
+    "repeatable": repeating.repeatable,
+    "copies": repeating.copies,
+    "wrappers": wrapped,
+    "state": repeating.state,
     "memory": memory,
     "pickle": pickled,
 }

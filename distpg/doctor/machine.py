@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from distpg.doctor.check import Check, Status
+from distpg.doctor.check import Begin, Check, Report, Status
 from distpg.doctor.facts import free_bytes, gather
-from distpg.doctor.process import Report
 
 GB = 10**9
 OBJECT_STORE_FRACTION = 0.3
@@ -49,16 +48,16 @@ class Node:
 
 def local() -> Iterator[Report]:
     """Check this machine for a run without --address."""
-    yield "machine"
+    yield Begin("machine")
     yield from judge([Node(**gather())], joined=False)
     yield from driver()
 
 
 def driver() -> Iterator[Report]:
     """Check what is needed only by the process that starts the run."""
-    yield "runs folder"
+    yield Begin("runs folder")
     yield runs_folder(Path("runs"))
-    yield "loopback"
+    yield Begin("loopback")
     yield loopback()
 
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import psutil
 
-from distpg.doctor.check import Check
+from distpg.doctor.check import Begin, Check, Report
 from distpg.errors import InputError
 
 DEADLINE_S = 30.0
 """For one check, from its announcement to its result."""
-Report = str | Check
-"""The name of a check that begins, or its result."""
+START_S = 30.0
+"""For starting the process, besides: it imports torch, also on a busy machine."""
 ADVICE = "fix this, then run doctor again for the remaining checks"
 
 
@@ -28,9 +28,9 @@ def in_subprocess(
     """Run checks in a process, which is killed with its children when a check is late.
 
     Args:
-        reports: A module-level function that yields the name of each check before its result.
+        reports: A module-level function that yields that a check begins before its result.
         arguments: Its arguments.
-        deadline_s: For each check; by default `DEADLINE_S`.
+        deadline_s: For each check, which may extend it; by default `DEADLINE_S`.
 
     Raises:
         InputError: `reports` raised it before the first check.
@@ -41,9 +41,9 @@ def in_subprocess(
     process = spawn.Process(target=_send_reports, args=(sender, reports, arguments))
     process.start()
     sender.close()
-    name = "start"
+    begun = Begin("start", START_S)
     try:
-        while receiver.poll(deadline_s):
+        while receiver.poll(deadline_s + begun.extra_s):
             message = receiver.recv()
             if message is None:
                 return
@@ -52,12 +52,15 @@ def in_subprocess(
             if isinstance(message, Check):
                 yield message
             else:
-                name = message
-        yield Check("FAIL", name, f"hangs: no answer within {deadline_s:g} s", ADVICE)
+                begun = message
+        late = f"hangs: no answer within {deadline_s + begun.extra_s:.3g} s"
+        yield Check("FAIL", begun.name, late, ADVICE)
     except EOFError:
         process.join()
         code = process.exitcode
-        yield Check("FAIL", name, f"the process of this check died with exit code {code}", ADVICE)
+        yield Check(
+            "FAIL", begun.name, f"the process of this check died with exit code {code}", ADVICE
+        )
     finally:
         _kill(process.pid)
         process.join()
@@ -72,7 +75,7 @@ def _send_reports(
     name = ""
     try:
         for report in reports(*arguments):
-            name = report if isinstance(report, str) else name
+            name = report.name if isinstance(report, Begin) else name
             sender.send(report)
     except Exception as error:
         is_bad_input = isinstance(error, InputError) and not name

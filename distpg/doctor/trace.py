@@ -10,11 +10,15 @@ from typing import Any
 import numpy as np
 
 from distpg.doctor.check import Check
+from distpg.envs.copies import to_flag, to_reward
+from distpg.errors import EnvError
 from distpg.spaces import MASK, ActionSpec, Leaf, Obs, ObsSpec
 
 SEED = 1
 MAX_STEPS, MAX_S = 2000, 4.0
-"""Random steps end at whichever comes first."""
+"""Random steps end at whichever comes first, but not before `MIN_STEPS`."""
+MIN_STEPS = 3
+"""Steps and resets to take, however slow they are."""
 MAX_KEPT = 300
 """Observations to keep."""
 SLOW_S = 1.0
@@ -57,8 +61,9 @@ def random_steps(
     max_steps: int = MAX_STEPS,
     max_s: float = MAX_S,
     max_kept: int = 0,
+    seed: int = SEED,
 ) -> Iterator[StepResult]:
-    """Reset with a fixed seed and take random steps, the same ones at every call.
+    """Reset with a seed and take random steps, the same ones at every call.
 
     Ends early when an action mask allows no action.
 
@@ -68,28 +73,30 @@ def random_steps(
         max_steps: Steps and resets.
         max_s: Seconds after which no more steps are taken.
         max_kept: Observations to keep.
+        seed: Of the first reset and of the actions.
     """
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng(seed)
     end = time.perf_counter() + max_s
-    needs_reset, seed = True, SEED
+    needs_reset, reset_seed = True, seed
     obs_spec, spec = specs
-    obs: Any = None
+    mask: np.ndarray | None = None
     for number in range(max_steps):
         began = time.perf_counter()
         is_reset = needs_reset
         if is_reset:
-            obs, _ = env.reset(seed=seed)
+            obs, _ = env.reset(seed=reset_seed)
             reward, terminated, truncated = 0.0, False, False
-            seed = None
+            reset_seed = None
         else:
-            mask = obs[MASK][None] if obs_spec.is_masked else None
             action = spec.to_env(sample(spec, rng, 1, mask))[0]
             obs, reward, terminated, truncated, _ = env.step(action)
         step_s = time.perf_counter() - began
+        mask = np.array(obs[MASK])[None] if obs_spec.is_masked else None
         kept = (obs, copy.deepcopy(obs)) if number < max_kept else (None, None)
         yield StepResult(is_reset, *kept, reward, terminated, truncated, step_s)
-        needs_reset = bool(terminated or truncated)
-        if time.perf_counter() > end or (not needs_reset and allows_nothing(obs, *specs)):
+        needs_reset = to_flag(terminated, "terminated", 0) or to_flag(truncated, "truncated", 0)
+        is_late = number + 1 >= MIN_STEPS and time.perf_counter() > end
+        if is_late or (not needs_reset and allows_nothing(obs, *specs)):
             return
 
 
@@ -183,13 +190,12 @@ def finite(results: Sequence[StepResult], spec: ObsSpec) -> Check:
 
 
 def rewards(results: Sequence[StepResult]) -> Check:
-    """Check that every reward is a real number."""
+    """Check that every reward is one real number."""
     returned = [result.reward for result in results if not result.is_reset]
-    for reward in returned:
-        if np.ndim(reward) or np.asarray(reward).dtype.kind not in "fiub":
-            found = f"{reward!r} of type {type(reward).__name__}"
-            return Check("FAIL", "rewards", found, "return a number from step")
-    values = np.array(returned, np.float64)
+    try:
+        values = np.array([to_reward(reward, 0) for reward in returned])
+    except EnvError as error:
+        return Check("FAIL", "rewards", str(error), "return a number from step")
     return Check("PASS", "rewards", f"numbers from {values.min():.4g} to {values.max():.4g}")
 
 
@@ -241,6 +247,13 @@ def speed(results: Sequence[StepResult]) -> Check:
         return Check("PASS", "speed", found)
     advice = "all workers wait for the slowest env: find what its step waits for"
     return Check("WARN", "speed", found, advice)
+
+
+def same_step(one: StepResult, other: StepResult, spec: ObsSpec) -> bool:
+    """Compare two results; both have kept their observations."""
+    obs = (spec.flatten(result.obs) for result in (one, other))
+    outcomes = ([x.reward, x.terminated, x.truncated] for x in (one, other))
+    return same(*obs) and all(map(np.array_equal, *outcomes))
 
 
 def same(one: Obs, other: Obs) -> bool:

@@ -39,6 +39,7 @@ class SingleEnv(gym.Env[Any, Any]):
         if seed is None:
             obs, *_ = self.step(self.action_space.sample())
             return obs, {}
+        self.action_space.seed(seed)
         return self._first_row(self.vector.reset_nested([seed])), {}
 
     def step(self, action: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:

@@ -113,9 +113,9 @@ def _rng_state(env: Any) -> dict[str, Any]:
     return env.np_random.bit_generator.state
 
 
-def wrappers(env: gym.Env[Any, Any]) -> Iterator[gym.Wrapper[Any, Any, Any, Any]]:
-    """Yield the wrappers around an environment, outermost first."""
-    while isinstance(env, gym.Wrapper):
+def wrappers(env: Any) -> Iterator[Any]:
+    """Yield the wrappers around an environment or a vector env, outermost first."""
+    while isinstance(env, gym.Wrapper | gym.vector.VectorWrapper):
         yield env
         env = env.env
 

@@ -1,0 +1,95 @@
+"""The environment under test."""
+
+import copy
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from distpg.doctor.trace import (
+    MAX_KEPT,
+    MAX_S,
+    MAX_STEPS,
+    SEED,
+    StepResult,
+    random_steps,
+    same_step,
+    sample,
+)
+from distpg.envs.make import EnvSource, make_vector_env
+from distpg.envs.masks import find_masks
+from distpg.envs.single import make_single_env
+from distpg.envs.vector_env import Step, VectorEnv
+from distpg.spaces import MASK, ActionSpec, Obs, ObsSpec
+
+
+class Subject:
+    """The environment under test, and objects that several checks share, made on first use."""
+
+    def __init__(self, unmasked: EnvSource) -> None:
+        """Take a source that has not been checked for action masks."""
+        self.unmasked = unmasked
+        self.slowest_s = 0.0
+        """Longest time that making, resetting or stepping a copy has taken."""
+
+    @cached_property
+    def source(self) -> EnvSource:
+        """The source, with the action mask, if any, in the observation."""
+        env = make_single_env(self.unmasked)
+        _, info = env.reset(seed=SEED)
+        source = replace(self.unmasked, masks=find_masks(env, info))
+        env.close()
+        return source
+
+    @cached_property
+    def env(self) -> Any:
+        """One copy."""
+        return make_single_env(self.source)
+
+    @cached_property
+    def results(self) -> list[StepResult]:
+        """The results of the first steps of `env`."""
+        return list(random_steps(self.env, self.specs, max_kept=MAX_KEPT))
+
+    @cached_property
+    def first_difference(self) -> int | None:
+        """The first step whose result differs on another copy, or None."""
+        env = make_single_env(self.source)
+        repeated = random_steps(env, self.specs, max_steps=MAX_KEPT, max_kept=MAX_KEPT)
+        obs_spec, _ = self.specs
+        for number, (one, other) in enumerate(zip(self.results, repeated, strict=False)):
+            if not same_step(one, other, obs_spec):
+                return number
+        return None
+
+    @property
+    def specs(self) -> tuple[ObsSpec, ActionSpec]:
+        """Observations and actions."""
+        return self.pair.obs_spec, self.pair.action_spec
+
+    @cached_property
+    def pair(self) -> VectorEnv:
+        """Two copies."""
+        return make_vector_env(self.source, 2)
+
+
+def random_vector_steps(envs: VectorEnv) -> Iterator[tuple[Step, np.ndarray]]:
+    """Reset two copies and take random steps, the same ones at every call."""
+    rng = np.random.default_rng(SEED)
+    end = time.perf_counter() + MAX_S
+    obs = envs.reset([SEED, SEED + 1])
+    for _ in range(MAX_STEPS):
+        actions = sample(envs.action_spec, rng, 2, obs.get(MASK))
+        step = envs.step(actions)
+        obs = step.obs
+        yield copy.deepcopy(step), actions
+        if time.perf_counter() > end:
+            return
+
+
+def obs_of(step: Step, env: int) -> Obs:
+    """Copy the observation of one env."""
+    return {name: leaf[env].copy() for name, leaf in step.obs.items()}
