@@ -13,6 +13,7 @@ import cloudpickle
 import numpy as np
 import psutil
 
+from distpg.config.config import Config
 from distpg.config.settings import EnvKwargs
 from distpg.doctor import trace
 from distpg.doctor.check import Check
@@ -38,6 +39,7 @@ from distpg.envs.make import (
 from distpg.envs.masks import find_masks
 from distpg.envs.single import make_single_env
 from distpg.envs.vector_env import Step, VectorEnv
+from distpg.policy.readings import describe_leaf
 from distpg.rollout.slot_state import SlotState, slots_from_bytes, slots_to_bytes
 from distpg.spaces import MASK, ActionSpec, Obs, ObsSpec
 
@@ -97,9 +99,10 @@ def checks(env_id: str, kwargs: EnvKwargs) -> Iterator[Report]:
         failed = False
         for name, check in group.items():
             yield name
-            result = check(subject)
-            yield result
-            failed |= result.status == "FAIL"
+            found = check(subject)
+            results = found if isinstance(found, list) else [found]
+            yield from results
+            failed |= any(result.status == "FAIL" for result in results)
         if failed:
             return
 
@@ -123,6 +126,15 @@ def spaces(subject: Subject) -> Check:
     found = f"observations {envs.observation_space}, actions {envs.action_space}"
     envs.close()
     return Check("PASS", "spaces", " ".join(found.split()))
+
+
+def leaves(subject: Subject) -> list[Check]:
+    """Report how each leaf of the observation is read, and encoded by default."""
+    obs_spec, _ = subject.specs
+    return [
+        Check("PASS", "leaf", f"{leaf.name} {describe_leaf(leaf, obs_spec, Config())}")
+        for leaf in obs_spec.leaves
+    ]
 
 
 def autoreset(subject: Subject) -> Check:
@@ -264,15 +276,17 @@ def pickled(subject: Subject) -> Check:
     return Check("PASS", "pickle", f"the source is {size:,} bytes")
 
 
-BASIC_CHECKS: dict[str, Callable[[Subject], Check]] = {
+BASIC_CHECKS: dict[str, Callable[[Subject], Check | list[Check]]] = {
     "made": made,
     "spaces": spaces,
+    "leaf": leaves,
     "steps": lambda subject: trace.steps(subject.results),
     "observations": lambda subject: trace.observations(
         subject.results, subject.env.observation_space, subject.pair.obs_spec
     ),
     "masks": lambda subject: trace.masks(subject.results, *subject.specs),
     "finite": lambda subject: trace.finite(subject.results, subject.pair.obs_spec),
+    "digits": lambda subject: trace.digits(subject.results, subject.pair.obs_spec),
     "rewards": lambda subject: trace.rewards(subject.results),
     "episode ends": lambda subject: trace.ends(
         subject.results, getattr(subject.env.spec, "max_episode_steps", None)
@@ -280,7 +294,7 @@ BASIC_CHECKS: dict[str, Callable[[Subject], Check]] = {
     "aliasing": lambda subject: trace.aliasing(subject.results, subject.pair.obs_spec),
     "speed": lambda subject: trace.speed(subject.results),
 }
-RUN_CHECKS: dict[str, Callable[[Subject], Check]] = {
+RUN_CHECKS: dict[str, Callable[[Subject], Check | list[Check]]] = {
     "autoreset": autoreset,
     "repeatable": repeatable,
     "state": state,
