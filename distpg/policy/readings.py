@@ -59,7 +59,8 @@ def encoding(leaf: Leaf, obs_spec: ObsSpec, config: Config) -> str:
         return f"{config.image_encoder}, {IMAGE_FEATURES[config.image_encoder]} features"
     kinds = {other.kind for other in obs_spec.inputs}
     if not config.hidden_sizes:
-        return "table" if kinds == {"categories"} and config.recurrent == "none" else "none, linear"
+        is_table = kinds == {"categories"} and config.recurrent == "none"
+        return f"table of {sum(leaf.sizes):,} rows" if is_table else "none, linear"
     layers = f"hidden layers {' '.join(map(str, config.hidden_sizes))}"
     if leaf.kind != "categories" or not looks_up(obs_spec):
         return layers
