@@ -8,7 +8,7 @@ needs no tensors, so torch is imported only when a batch is made.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -80,6 +80,8 @@ class RolloutStats:
     """What envs raised, each with slot, env and step."""
     faulted_steps: int = 0
     """Transitions of the episodes that were dropped for it."""
+    lost_digits: Mapping[str, str] = field(default_factory=dict[str, str])
+    """By leaf, a warning that its numbers lose digits; of the first rollout of a process only."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ An observation is always a flat dict of leaves, however the env nests it. `envs/
 specs from an env's spaces, networks are built from them, and a policy file contains them.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from functools import cached_property, reduce
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -16,6 +17,9 @@ from distpg.errors import InputError
 Size = Annotated[int, Range(1)]
 Part = TypeVar("Part", "Leaf", "ActionSpec")
 Obs = dict[str, np.ndarray]
+Layout = Literal["HW", "HWC", "CHW", "SHWC", "SCHW"]
+"""Axes of a picture: height, width, channels, and a stack of pictures."""
+PICTURE_AXES = (2, 3, 4)
 MASK = "action_mask"
 """Name of the leaf that marks the allowed actions."""
 
@@ -24,6 +28,24 @@ def join_masks(mask: Any) -> Any:
     """Concatenate a mask given as one array per choice, to [n] or [B, n]; return others as is."""
     separate = isinstance(mask, tuple | list) and any(np.ndim(part) for part in mask)
     return np.concatenate([np.asarray(part) for part in mask], -1) if separate else mask
+
+
+def layout_of(shape: tuple[int, ...]) -> Layout:
+    """Return the axes of a picture: the channels are the shorter of the first and last axis.
+
+    Of a stack they are the shorter of the second and last axis.
+
+    Raises:
+        ValueError: it does not have two to four axes.
+    """
+    if len(shape) not in PICTURE_AXES:
+        raise ValueError(f"a picture has 2 to 4 axes, not the shape {list(shape)}")
+    if len(shape) == 2:
+        return "HW"
+    channels_last = shape[-1] < shape[-3]
+    if len(shape) == 3:
+        return "HWC" if channels_last else "CHW"
+    return "SHWC" if channels_last else "SCHW"
 
 
 class MissingLeafError(InputError):
@@ -35,8 +57,9 @@ class Leaf:
     """One array of an observation.
 
     `path` leads to it through the env's nested dicts and tuples. A `vector` is any real array; an
-    `image` is uint8 with two or three axes; `categories` are integers, entry k of them in
-    [starts[k], starts[k] + sizes[k]). A `mask` has an entry for each action: whether it is allowed.
+    `image` has the axes of `layout`, and its pixels are divided by `scale`; `categories` are
+    integers, entry k of them in [starts[k], starts[k] + sizes[k]). A `mask` has an entry for each
+    action: whether it is allowed.
     """
 
     name: str
@@ -46,6 +69,24 @@ class Leaf:
     kind: Literal["vector", "image", "categories", "mask"]
     sizes: tuple[Size, ...] = ()
     starts: tuple[int, ...] = ()
+    layout: Layout | Literal[""] = ""
+    """Of an image; by default that of `layout_of`, as in policy files of format 1."""
+    scale: Annotated[float, Range(0, open_low=True)] = 255.0
+    """Of an image."""
+    note: str = field(default="", compare=False)
+    """Why it is not an image, though it has as many axes; not saved."""
+
+    def __post_init__(self) -> None:
+        """Fill in the layout of an image.
+
+        Raises:
+            ValueError: an image does not have the axes of its layout.
+        """
+        if self.kind == "image":
+            layout = self.layout or layout_of(self.shape)
+            if len(layout) != len(self.shape):
+                raise ValueError(f"{self.name} has the layout {layout}, shape {self.shape}")
+            object.__setattr__(self, "layout", layout)
 
     def get(self, obs: Any) -> Any:
         """Return the part of an env's observation that the path leads to."""
@@ -59,8 +100,7 @@ class Leaf:
 
         Raises:
             MissingLeafError: the part is missing.
-            InputError: it is not numeric, the dtype cannot represent it, as 0.5 or 256 in uint8, or
-                a category is out of range.
+            InputError: as from `convert`.
         """
         try:
             part = self.get(obs)
@@ -68,6 +108,15 @@ class Leaf:
             raise MissingLeafError(
                 f"{obs!r:.100} is not an observation: {self.name!r} is missing"
             ) from error
+        return self.convert(part)
+
+    def convert(self, part: Any) -> np.ndarray:
+        """Convert this part of an observation, single or batched, to the leaf's dtype.
+
+        Raises:
+            InputError: it is not numeric, the dtype cannot represent it, as 0.5 or 256 in uint8, or
+                a category is out of range.
+        """
         try:
             given = np.asarray(part)
             if given.dtype.kind not in "biuf":
@@ -106,6 +155,11 @@ class ObsSpec:
     def is_masked(self) -> bool:
         """Whether the environment has an action mask."""
         return len(self.inputs) < len(self.leaves)
+
+    @property
+    def arrays(self) -> list[tuple[Any, ...]]:
+        """What the leaves hold, whatever they are read as."""
+        return [(x.name, x.path, x.shape, x.dtype, x.sizes, x.starts) for x in self.leaves]
 
     def flatten(self, obs: Any) -> Obs:
         """Flatten an env's observation, single or batched, without checks."""
@@ -259,7 +313,7 @@ class ActionSpec:
 def spaces_to_json(obs: ObsSpec, action: ActionSpec) -> dict[str, Any]:
     """Return both specs as JSON values; bounds are strings, since JSON has no infinity."""
     spaces: dict[str, Any] = {
-        "obs": [asdict(leaf) for leaf in obs.leaves],
+        "obs": [_without_note(asdict(leaf)) for leaf in obs.leaves],
         "action": asdict(action),
     }
     for side in ("low", "high"):
@@ -267,7 +321,11 @@ def spaces_to_json(obs: ObsSpec, action: ActionSpec) -> dict[str, Any]:
     return spaces
 
 
-def spaces_from_json(spaces: dict[str, Any]) -> tuple[ObsSpec, ActionSpec]:
+def _without_note(leaf: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in leaf.items() if name != "note"}
+
+
+def spaces_from_json(spaces: Mapping[str, Any]) -> tuple[ObsSpec, ActionSpec]:
     """Read what `spaces_to_json` returned.
 
     Raises:

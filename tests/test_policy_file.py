@@ -18,7 +18,7 @@ from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
 from distpg.policy.file import policy_bytes, read_policy
 from distpg.records import Weights
-from distpg.spaces import ActionSpec, Leaf, ObsSpec, spaces_to_json
+from distpg.spaces import ActionSpec, Leaf, ObsSpec, spaces_from_json, spaces_to_json
 
 OBS = ObsSpec(
     (
@@ -77,6 +77,31 @@ def test_a_policy_from_before_a_choice_of_its_distribution_is_read_as_what_it_wa
     older = json.dumps(header).encode()
     content = struct.pack("<Q", len(older)) + older + CONTENT[8 + size :]
     assert read_policy(write(tmp_path, content)).architecture == PARTS
+
+
+def test_pictures_of_format_1_are_read_as_they_were(tmp_path: Path) -> None:
+    leaves = [
+        {"name": name, "path": [name], "shape": shape, "dtype": "uint8", "kind": "image"}
+        for name, shape in {"flat": [6, 7], "last": [7, 8, 3], "first": [3, 8, 7]}.items()
+    ]
+    spaces = spaces_to_json(OBS, ACTION) | {"obs": leaves}
+    shown, _ = spaces_from_json(spaces)
+    assert [leaf.layout for leaf in shown.leaves] == ["HW", "HWC", "CHW"]
+    assert [leaf.scale for leaf in shown.leaves] == [255, 255, 255]
+    described = {"format": 1, "policy_version": 0, "spaces": spaces}
+    described["architecture"] = dataclasses.asdict(PARTS)
+    weights = Policy(shown, ACTION, PARTS).weights(0).arrays
+    metadata = {"distpg": json.dumps(described)}
+    file = write(tmp_path, safetensors.numpy.save(dict(weights), metadata))
+    assert read_policy(file).obs_spec == shown
+    obs = {leaf.name: np.zeros(leaf.shape, np.uint8) for leaf in shown.leaves}
+    assert load_policy(file).act(obs).shape == (2,)
+
+
+def test_why_a_leaf_is_no_picture_is_not_saved() -> None:
+    leaf = Leaf("obs", (), (6, 7), "uint8", "vector", note="too small")
+    (saved,) = spaces_to_json(ObsSpec((leaf,)), ACTION)["obs"]
+    assert "note" not in saved
 
 
 def test_a_pickle_that_was_renamed_is_refused_and_not_executed(tmp_path: Path) -> None:

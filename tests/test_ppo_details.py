@@ -34,7 +34,7 @@ from distpg.policy.images import ImageEncoder
 from distpg.policy.normalizer import LeafNormalizer
 from distpg.records import Batch, Rollout, Weights
 from distpg.rollout.worker import RolloutWorker
-from distpg.spaces import ActionSpec, ObsSpec
+from distpg.spaces import ActionSpec, Leaf, ObsSpec
 from tests.environments import AnyKind, Counting, Echo, PaysOne, Remembers
 from tests.settings import config_of
 
@@ -664,7 +664,7 @@ def test_atari_08_the_network_is_natures_and_actor_and_critic_share_it(breakout:
 
 
 def test_atari_09_pixels_are_divided_by_255() -> None:
-    encoder, seen = ImageEncoder((4, 84, 84)), list[Tensor]()
+    encoder, seen = ImageEncoder(Leaf("obs", (), (4, 84, 84), "uint8", "image")), list[Tensor]()
 
     def note(_: nn.Module, inputs: tuple[Tensor]) -> None:
         seen.append(inputs[0])

@@ -10,11 +10,14 @@ from distpg.actors import nodes
 from distpg.actors.cluster import cluster_address
 from distpg.config.config import Config
 from distpg.config.files import read_settings
-from distpg.config.settings import EnvBackend, EnvKwargs
+from distpg.config.settings import AUTO, EnvBackend, EnvKwargs
 from distpg.doctor import environment, machine
 from distpg.doctor.check import Check
 from distpg.doctor.process import in_subprocess
 from distpg.errors import InputError
+
+UNSET = (None, {}, AUTO)
+"""Values of flags that leave a setting to --config."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,8 @@ class DoctorFlags:
     """Keyword arguments of the environment, as JSON."""
     env_backend: EnvBackend | None = None
     """Env implementation: gymnasium or envpool."""
+    image_keys: tuple[str, ...] = AUTO
+    """Observations that are read as pictures: auto, none, or their names."""
     address: str | None = None
     """Check the nodes of this Ray cluster: auto or host:port. Default: that of --config, else
     RAY_ADDRESS, else this machine."""
@@ -81,8 +86,8 @@ def config_of(flags: DoctorFlags) -> Config:
         InputError: a setting is invalid, or a flag of the environment has no environment.
     """
     file = {} if flags.config is None else read_settings(flags.config)
-    names = ("env_id", "env_kwargs", "env_backend", "address")
-    given = {name: getattr(flags, name) for name in names if getattr(flags, name)}
+    names = ("env_id", "env_kwargs", "env_backend", "image_keys", "address")
+    given = {name: getattr(flags, name) for name in names if getattr(flags, name) not in UNSET}
     if flags.config is None and flags.env_id is None:
         for name in given.keys() - {"address"}:
             flag = f"--{name.replace('_', '-')}"

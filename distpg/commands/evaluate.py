@@ -101,7 +101,7 @@ def evaluate(
     source = find_source(config, make_env)
     source, *_ = check_env(source, config.phase_timeout)
     envs = make_vector_env(source, min(episodes, MAX_ENVS))
-    if (envs.obs_spec, envs.action_spec) != (file.obs_spec, file.action_spec):
+    if (envs.obs_spec.arrays, envs.action_spec) != (file.obs_spec.arrays, file.action_spec):
         raise InputError(
             f"the policy of {run_dir} was trained on spaces that differ from those of {source.name}"
         )

@@ -76,6 +76,11 @@ class Config(DerivedSettings):
             if getattr(self, name) == "":
                 # most often an unset shell variable
                 raise InputError(f"{flag(name)}: '' is empty; pass a name or omit the flag")
+        if not all(self.image_keys) or not self.image_keys:
+            raise InputError(
+                f"--image-keys: {self.image_keys} has no name; pass names of observations, auto or "
+                "none"
+            )
         check_combinations(self)
 
     def resolved(self) -> Self:

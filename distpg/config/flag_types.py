@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection
 from dataclasses import fields, is_dataclass
 from functools import cache, partial
-from typing import Annotated, Any, cast, get_type_hints
+from typing import Annotated, Any, cast, get_args, get_type_hints
 
 import docstring_parser
 import tyro
@@ -44,10 +44,11 @@ def json_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[EnvKwargs] | 
     )
 
 
-def list_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[tuple[int, ...]] | None:
-    """Parse a tuple of integers; an error shows how to write one."""
+def list_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[tuple[Any, ...]] | None:
+    """Parse a tuple of integers or of names; an error shows how to write the former."""
     if info.type_origin is not tuple:
         return None
+    of_names = get_args(info.type)[0] is str
 
     def parse(words: list[str]) -> tuple[int, ...]:
         try:
@@ -58,8 +59,8 @@ def list_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[tuple[int, ..
 
     return PrimitiveConstructorSpec(
         nargs="*",
-        metavar="[INT ...]",
-        instance_from_str=parse,
+        metavar="[NAME ...]" if of_names else "[INT ...]",
+        instance_from_str=tuple if of_names else parse,
         is_instance=lambda value: isinstance(value, tuple),
         str_from_instance=lambda value: [str(number) for number in value],
     )

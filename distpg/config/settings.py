@@ -21,6 +21,8 @@ Finite = Annotated[float, Range(-math.inf)]
 EnvKwargs = dict[str, Any]
 EnvBackend = Literal["gymnasium", "envpool"]
 Schedule = Literal["constant", "linear", "kl_adaptive"]
+AUTO, NONE = ("auto",), ("none",)
+"""Values of `image_keys` that are not names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,9 @@ class EnvSettings:
     """A Gymnasium id, or module:Env-v0 to import a module that registers it."""
     env_kwargs: EnvKwargs = field(default_factory=dict)
     """Keyword arguments of the environment, as JSON."""
+    image_keys: tuple[str, ...] = AUTO
+    """Observations that are read as pictures: auto (those whose space is a picture's,
+    docs/observations.md), none, or their names."""
     num_envs: Count = 4
     """Envs in each slot, stepped together as one vector env."""
     env_backend: EnvBackend = "gymnasium"

@@ -3,14 +3,13 @@
 import pickle
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from itertools import islice
 
 import cloudpickle
 import numpy as np
 import psutil
 
-from distpg.config.settings import EnvSettings
+from distpg.config.config import Config
 from distpg.doctor import repeating, trace
 from distpg.doctor.check import Begin, Check, Report
 from distpg.doctor.subject import Subject, obs_of, random_vector_steps
@@ -21,7 +20,6 @@ from distpg.doctor.trace import (
     same,
 )
 from distpg.envs.make import (
-    find_source,
     is_native,
     make_copy,
     make_native,
@@ -29,6 +27,7 @@ from distpg.envs.make import (
 )
 from distpg.envs.single import SingleEnv, make_single_env
 from distpg.envs.state import wrappers
+from distpg.policy.readings import describe_leaf
 from distpg.spaces import Obs
 
 MAX_LEAK_MB = 0.5
@@ -41,20 +40,21 @@ SLOWEST_IN_DEADLINE = 30
 """Each check may take this many times the slowest reset or step of a copy, besides its deadline."""
 
 
-def checks(settings: EnvSettings) -> Iterator[Report]:
+def checks(config: Config) -> Iterator[Report]:
     """Check an environment; if a basic check fails, skip those that would repeat the FAIL.
 
     Raises:
         InputError: there is no such environment.
     """
-    subject = Subject(replace(find_source(settings, None), drop_bad=False))
+    subject = Subject(config)
     for group in (BASIC_CHECKS, RUN_CHECKS):
         failed = False
         for name, check in group.items():
             yield Begin(name, SLOWEST_IN_DEADLINE * subject.slowest_s)
-            result = check(subject)
-            yield result
-            failed |= result.status == "FAIL"
+            found = check(subject)
+            results = found if isinstance(found, list) else [found]
+            yield from results
+            failed |= any(result.status == "FAIL" for result in results)
         if failed:
             return
 
@@ -91,6 +91,15 @@ def first_step(subject: Subject) -> Check:
     found = f"reset in {1000 * reset_s:.3g} ms"
     found += f", a step in {1000 * step_s[0]:.3g} ms" if step_s else "; no action is allowed"
     return Check("PASS", "first step", found)
+
+
+def leaves(subject: Subject) -> list[Check]:
+    """Report how each leaf of the observation is read and encoded."""
+    obs_spec, _ = subject.specs
+    return [
+        Check("PASS", "leaf", f"{leaf.name} {describe_leaf(leaf, obs_spec, subject.config)}")
+        for leaf in obs_spec.leaves
+    ]
 
 
 def autoreset(subject: Subject) -> Check:
@@ -186,9 +195,10 @@ def pickled(subject: Subject) -> Check:
     return Check("PASS", "pickle", f"the source is {size:,} bytes")
 
 
-BASIC_CHECKS: dict[str, Callable[[Subject], Check]] = {
+BASIC_CHECKS: dict[str, Callable[[Subject], Check | list[Check]]] = {
     "made": made,
     "spaces": spaces,
+    "leaf": leaves,
     "first step": first_step,
     "steps": lambda subject: trace.steps(subject.results),
     "observations": lambda subject: trace.observations(
@@ -196,6 +206,7 @@ BASIC_CHECKS: dict[str, Callable[[Subject], Check]] = {
     ),
     "masks": lambda subject: trace.masks(subject.results, *subject.specs),
     "finite": lambda subject: trace.finite(subject.results, subject.pair.obs_spec),
+    "digits": lambda subject: trace.digits(subject.results, subject.pair.obs_spec),
     "rewards": lambda subject: trace.rewards(subject.results),
     "episode ends": lambda subject: trace.ends(
         subject.results, getattr(subject.env.spec, "max_episode_steps", None)
@@ -203,7 +214,7 @@ BASIC_CHECKS: dict[str, Callable[[Subject], Check]] = {
     "aliasing": lambda subject: trace.aliasing(subject.results, subject.pair.obs_spec),
     "speed": lambda subject: trace.speed(subject.results),
 }
-RUN_CHECKS: dict[str, Callable[[Subject], Check]] = {
+RUN_CHECKS: dict[str, Callable[[Subject], Check | list[Check]]] = {
     "autoreset": autoreset,
     "repeatable": repeating.repeatable,
     "copies": repeating.copies,

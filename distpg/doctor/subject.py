@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from distpg.config.config import Config
 from distpg.doctor.trace import (
     MAX_KEPT,
     MAX_S,
@@ -19,7 +20,7 @@ from distpg.doctor.trace import (
     same_step,
     sample,
 )
-from distpg.envs.make import EnvSource, make_vector_env
+from distpg.envs.make import EnvSource, find_source, make_vector_env
 from distpg.envs.masks import find_masks
 from distpg.envs.single import make_single_env
 from distpg.envs.vector_env import Step, VectorEnv
@@ -29,9 +30,15 @@ from distpg.spaces import MASK, ActionSpec, Obs, ObsSpec
 class Subject:
     """The environment under test, and objects that several checks share, made on first use."""
 
-    def __init__(self, unmasked: EnvSource) -> None:
-        """Take a source that has not been checked for action masks."""
-        self.unmasked = unmasked
+    def __init__(self, config: Config) -> None:
+        """Find the environment that a configuration names.
+
+        Raises:
+            InputError: there is none.
+        """
+        self.config = config
+        self.unmasked = replace(find_source(config, None), drop_bad=False)
+        """The source before it is checked for action masks."""
         self.slowest_s = 0.0
         """Longest time that making, resetting or stepping a copy has taken."""
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from distpg.doctor.check import Check
 from distpg.envs.copies import to_flag, to_reward
+from distpg.envs.digits import Digits
 from distpg.errors import EnvError
 from distpg.spaces import MASK, ActionSpec, Leaf, Obs, ObsSpec
 
@@ -177,16 +178,34 @@ def finite(results: Sequence[StepResult], spec: ObsSpec) -> Check:
     num_steps = 0
     for result in results:
         num_steps += not result.is_reset
-        arrays = {"the reward": np.asarray(result.reward)}
+        arrays = {"the reward": (np.asarray(result.reward), "float32")}
         if result.returned is not None:
+            for leaf in spec.leaves:
+                arrays[leaf.name] = np.asarray(leaf.get(result.obs)), leaf.dtype
+        for name, (array, dtype) in arrays.items():
+            if array.dtype.kind != "f":
+                continue
             with np.errstate(over="ignore"):
-                arrays |= spec.flatten(result.obs)
-        for name, array in arrays.items():
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                value = array[~np.isfinite(array)].ravel()[0]
-                found = f"{name} has {value} after {num_steps} steps"
+                # integers of a space are compared with it elsewhere
+                cast = array.astype(dtype) if np.dtype(dtype).kind == "f" else array
+            if not np.isfinite(cast).all():
+                value = array[~np.isfinite(cast)].ravel()[0]
+                why = f", which {dtype} cannot represent" if np.isfinite(value) else ""
+                found = f"{name} has {value:g}{why} after {num_steps} steps"
                 return Check("FAIL", "finite", found, "fix it: one such number ruins the policy")
     return Check("PASS", "finite", "no NaN or inf")
+
+
+def digits(results: Sequence[StepResult], spec: ObsSpec) -> Check:
+    """Check that float32 tells the values of each vector apart."""
+    watched = Digits(spec)
+    for result in results:
+        if result.returned is not None:
+            watched.watch(result.obs)
+    for warning in watched.lost().values():
+        found, _, advice = warning.partition("; ")
+        return Check("WARN", "digits", found, advice)
+    return Check("PASS", "digits", "float32 tells the values of all vectors apart")
 
 
 def rewards(results: Sequence[StepResult]) -> Check:

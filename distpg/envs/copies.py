@@ -35,6 +35,7 @@ class Copies(VectorEnv):
         env_id: str,
         *,
         drop_bad: bool = False,
+        image_keys: tuple[str, ...] | None = None,
     ) -> None:
         """Make the copies; `drop_bad` treats NaN and inf as exceptions.
 
@@ -49,7 +50,7 @@ class Copies(VectorEnv):
                     f"--env-id: the copies of {env_id} differ: number 0 has spaces {spaces[0]}, "
                     f"number {number} {found}"
                 )
-        super().__init__(*spaces[0], env_id, num_envs)
+        super().__init__(*spaces[0], env_id, num_envs, image_keys)
         self.needs_reset = np.zeros(num_envs, bool)
         self.obs = {
             leaf.name: np.zeros((num_envs, *leaf.shape), leaf.dtype)
@@ -113,6 +114,8 @@ class Copies(VectorEnv):
                     env,
                 )
             self.obs[leaf.name][env] = array
+        if self.digits:
+            self.digits.watch(obs)
 
     def get_state(self) -> EnvState | None:
         """Return the state of all copies, or None if the environment does not expose it."""

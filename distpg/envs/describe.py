@@ -1,61 +1,111 @@
 """Convert gymnasium spaces to `ObsSpec` and `ActionSpec`."""
 
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any, TypeGuard
 
 import numpy as np
 from gymnasium import Space, spaces
 
+from distpg.config.values import one_of
+from distpg.envs.pictures import check_pixels, is_picture, scale_of, why_vector
 from distpg.errors import InputError
 from distpg.spaces import ActionSpec, Leaf, ObsSpec
 
+Path = tuple[str | int, ...]
 SUPPORTED_OBS = "Box, Discrete, MultiDiscrete, MultiBinary, and Dict or Tuple of these"
 SUPPORTED_ACTIONS = "Discrete, MultiDiscrete, MultiBinary, and Box of floats"
 
 
-def describe_obs(space: Space[Any], env_id: str) -> ObsSpec:
+def describe_obs(
+    space: Space[Any], env_id: str, image_keys: tuple[str, ...] | None = None
+) -> ObsSpec:
     """Return the leaves of an observation space.
 
+    Args:
+        space: Of one env.
+        env_id: For messages.
+        image_keys: Names of the leaves to read as pictures; None leaves it to their spaces.
+
     Raises:
-        InputError: the space is empty, or a part of it is empty or not supported.
+        InputError: the space is empty, a part of it is empty or not supported, or one of
+            `image_keys` is not a leaf that can be a picture.
     """
-    leaves = _leaves(space, (), env_id)
-    if not leaves:
+    parts = dict(_parts(space, ()))
+    if not parts:
         raise InputError(f"--env-id: {env_id} has an empty observation space: {space}")
-    names = [leaf.name for leaf in leaves]
+    names = [_name(path) for path in parts]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise InputError(
             f"--env-id: {env_id} has two observations of the name {twice!r}; rename a key of its "
             "Dict"
         )
+    for key in image_keys or ():
+        if key not in names:
+            raise InputError(
+                f"--image-keys: {key!r} is not an observation of {env_id}; choose from "
+                f"{one_of(names)}, or use auto or none"
+            )
+    leaves = [_leaf(part, path, env_id) for path, part in parts.items()]
+    if image_keys is not None:
+        leaves = [
+            _forced(leaf, part, named=leaf.name in image_keys)
+            for leaf, part in zip(leaves, parts.values(), strict=True)
+        ]
     return ObsSpec(tuple(leaves))
 
 
-def _leaves(space: Space[Any], path: tuple[str | int, ...], env_id: str) -> list[Leaf]:
+def _parts(space: Space[Any], path: Path) -> Iterator[tuple[Path, Space[Any]]]:
+    """Yield the path to each leaf of a space, and its own space."""
     if isinstance(space, spaces.Dict):
-        parts = space.spaces.items()
-        return [leaf for key, part in parts for leaf in _leaves(part, (*path, key), env_id)]
-    if isinstance(space, spaces.Tuple):
+        parts: Iterable[tuple[str | int, Space[Any]]] = space.spaces.items()
+    elif isinstance(space, spaces.Tuple):
         parts = enumerate(space.spaces)
-        return [leaf for key, part in parts for leaf in _leaves(part, (*path, key), env_id)]
+    else:
+        yield path, space
+        return
+    for key, part in parts:
+        yield from _parts(part, (*path, key))
+
+
+def _name(path: Path) -> str:
     # a slash within a key as in JSON Pointer (RFC 6901)
     keys = [str(key).replace("~", "~0").replace("/", "~1") for key in path]
-    name = "/".join(keys) or "obs"
-    if isinstance(space, spaces.Box):
+    return "/".join(keys) or "obs"
+
+
+def _leaf(space: Space[Any], path: Path, env_id: str) -> Leaf:
+    name = _name(path)
+    if isinstance(space, spaces.Box | spaces.MultiBinary):
         if 0 in space.shape:
             raise InputError(f"--env-id: {env_id} has an empty observation {name}: {space}")
-        is_image = space.dtype == np.uint8 and len(space.shape) in (2, 3)
         dtype = "float32" if space.dtype == np.float64 else str(space.dtype)
-        return [Leaf(name, path, space.shape, dtype, "image" if is_image else "vector")]
-    if isinstance(space, spaces.MultiBinary):
-        return [Leaf(name, path, space.shape, "int8", "vector")]
+        if is_picture(space):
+            return Leaf(name, path, space.shape, dtype, "image", scale=scale_of(space))
+        return Leaf(name, path, space.shape, dtype, "vector", note=why_vector(space))
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
         sizes, starts = _choices(space)
-        return [Leaf(name, path, space.shape or (), "int64", "categories", sizes, starts)]
+        return Leaf(name, path, space.shape or (), "int64", "categories", sizes, starts)
     raise InputError(
         f"--env-id: {env_id} has an unsupported observation {name}: {type(space).__name__}; "
         f"supported: {SUPPORTED_OBS}"
     )
+
+
+def _forced(leaf: Leaf, space: Space[Any], *, named: bool) -> Leaf:
+    """Read a leaf as a picture if `--image-keys` names it, and else not.
+
+    Raises:
+        InputError: it cannot be a picture.
+    """
+    if named:
+        pixels = check_pixels(space, leaf.name)
+        return replace(leaf, kind="image", layout="", scale=scale_of(pixels), note="")
+    if leaf.kind == "image":
+        note = "--image-keys does not name it"
+        return Leaf(leaf.name, leaf.path, leaf.shape, leaf.dtype, "vector", note=note)
+    return leaf
 
 
 def _choices(

@@ -13,7 +13,7 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode
 
-from distpg.config.settings import EnvBackend, EnvKwargs, EnvSettings
+from distpg.config.settings import AUTO, NONE, EnvBackend, EnvKwargs, EnvSettings
 from distpg.config.values import did_you_mean
 from distpg.envs.copies import Copies
 from distpg.envs.envpool import EnvPoolVectorEnv, check_env_id
@@ -41,6 +41,8 @@ class EnvSource:
     """Treat NaN and inf as exceptions, which drop the episode; else the learner refuses them."""
     masks: MaskSource = "none"
     """Where the action mask comes from, if not from the observation."""
+    image_keys: tuple[str, ...] | None = None
+    """Leaves that are read as pictures; None: those whose spaces are a picture's."""
 
 
 def find_source(settings: EnvSettings, make_env: MakeEnv | None) -> EnvSource:
@@ -51,14 +53,20 @@ def find_source(settings: EnvSettings, make_env: MakeEnv | None) -> EnvSource:
     """
     if make_env is None:
         source = find_env(settings.env_id, settings.env_kwargs, settings.env_backend)
-        return replace(source, drop_bad=settings.on_bad_value == "drop")
+        return with_settings(source, settings)
     if settings.env_backend != "gymnasium":
         raise InputError(
             f"--env-backend: {settings.env_backend} has its own environments and cannot step a "
             "callable; use --env-backend gymnasium, or --env-id instead of make_env"
         )
-    source = source_of(make_env, settings.env_kwargs)
-    return replace(source, drop_bad=settings.on_bad_value == "drop")
+    return with_settings(source_of(make_env, settings.env_kwargs), settings)
+
+
+def with_settings(source: EnvSource, settings: EnvSettings) -> EnvSource:
+    """Return the source with the settings of how its observations are read."""
+    special: dict[tuple[str, ...], tuple[str, ...] | None] = {AUTO: None, NONE: ()}
+    names = special.get(settings.image_keys, settings.image_keys)
+    return replace(source, drop_bad=settings.on_bad_value == "drop", image_keys=names)
 
 
 def find_env(env_id: str, kwargs: EnvKwargs, backend: EnvBackend = "gymnasium") -> EnvSource:
@@ -115,11 +123,13 @@ def make_vector_env(source: EnvSource, num_envs: int) -> VectorEnv:
     Raises:
         InputError: a package is missing, a keyword argument is wrong, or a space is not supported.
     """
+    name, keys = source.name, source.image_keys
     if is_native(source):
         make = partial(make_native, source, num_envs)
         masked = source.masks == "info"
-        return NativeVectorEnv(make, source.name, drop_bad=source.drop_bad, masked=masked)
-    return Copies(partial(make_copy, source), num_envs, source.name, drop_bad=source.drop_bad)
+        return NativeVectorEnv(make, name, drop_bad=source.drop_bad, masked=masked, image_keys=keys)
+    make = partial(make_copy, source)
+    return Copies(make, num_envs, name, drop_bad=source.drop_bad, image_keys=keys)
 
 
 def is_native(source: EnvSource) -> bool:

@@ -12,8 +12,8 @@ from distpg.envs.guard import refuse_non_finite
 from distpg.envs.masks import count_choices, with_mask
 from distpg.envs.state import EnvState, read_native, write_native
 from distpg.envs.vector_env import Step, VectorEnv
-from distpg.errors import InputError, RunError, format_error
-from distpg.spaces import MASK, Obs, join_masks
+from distpg.errors import EnvError, InputError, RunError, format_error
+from distpg.spaces import MASK, Leaf, MissingLeafError, Obs, join_masks
 
 
 class NativeVectorEnv(VectorEnv):
@@ -26,6 +26,7 @@ class NativeVectorEnv(VectorEnv):
         *,
         drop_bad: bool = False,
         masked: bool = False,
+        image_keys: tuple[str, ...] | None = None,
     ) -> None:
         """Make the vector env.
 
@@ -34,6 +35,7 @@ class NativeVectorEnv(VectorEnv):
             env_id: For messages.
             drop_bad: Treat NaN and inf as exceptions.
             masked: Add the mask of the info, [N, n], to the observation.
+            image_keys: As for `describe_obs`.
         """
         self.make = make
         self.envs = envs = make()
@@ -41,7 +43,7 @@ class NativeVectorEnv(VectorEnv):
         space = envs.single_observation_space
         if masked:
             space = with_mask(space, count_choices(envs.single_action_space))
-        super().__init__(space, envs.single_action_space, env_id, envs.num_envs)
+        super().__init__(space, envs.single_action_space, env_id, envs.num_envs, image_keys)
         self.info: dict[str, Any] = {}
         """Of the last reset or step."""
         self.drop_bad = drop_bad
@@ -118,8 +120,10 @@ class NativeVectorEnv(VectorEnv):
         return Step(obs, rewards, terminated, truncated, truncated, faults)
 
     def _flatten(self, obs: Any) -> Obs:
+        leaves: Obs = {}
         try:
-            leaves = {leaf.name: leaf.read(obs) for leaf in self.obs_spec.leaves}
+            for leaf in self.obs_spec.leaves:
+                leaves[leaf.name] = self._read(leaf, obs)
             shape = self.obs_spec.batch_shape(leaves)
         except InputError as error:
             raise RunError(f"the vector implementation of {self.env_id}: {error}") from error
@@ -128,7 +132,29 @@ class NativeVectorEnv(VectorEnv):
                 f"the environment returned observations of batch shape {list(shape)}, not "
                 f"[{self.num_envs}]"
             )
+        if self.digits:
+            self.digits.watch(obs)
         return leaves
+
+    def _read(self, leaf: Leaf, obs: Any) -> np.ndarray:
+        """Read a leaf of all copies.
+
+        Raises:
+            EnvError: of one copy it holds values that are not allowed.
+            InputError: it is missing, or not an array of numbers.
+        """
+        try:
+            return leaf.read(obs)
+        except MissingLeafError:
+            raise
+        except InputError:
+            rows = np.asarray(leaf.get(obs))
+            for env, row in enumerate(rows if rows.ndim else ()):
+                try:
+                    leaf.convert(row)
+                except InputError as error:
+                    raise EnvError(str(error), env) from error
+            raise
 
     def get_state(self) -> EnvState | None:
         """Return the state of all copies, or None if the environment does not expose it."""

@@ -11,6 +11,7 @@ import gymnasium as gym
 import numpy as np
 
 from distpg.envs.describe import describe_action, describe_obs
+from distpg.envs.digits import Digits
 from distpg.envs.masks import mark_mask
 from distpg.envs.state import EnvState
 from distpg.spaces import Obs
@@ -44,8 +45,9 @@ class VectorEnv(ABC):
         action_space: gym.Space[Any],
         env_id: str,
         num_envs: int,
+        image_keys: tuple[str, ...] | None = None,
     ) -> None:
-        """Describe the spaces of one copy.
+        """Describe the spaces of one copy; `image_keys` as for `describe_obs`.
 
         Raises:
             InputError: they are not supported.
@@ -55,10 +57,21 @@ class VectorEnv(ABC):
         self.env_id = env_id
         self.num_envs = num_envs
         self.action_spec = describe_action(action_space, env_id)
-        obs_spec = describe_obs(observation_space, env_id)
+        obs_spec = describe_obs(observation_space, env_id, image_keys)
         self.obs_spec = mark_mask(obs_spec, self.action_spec, env_id)
         self.faults_at_reset: dict[int, str] = {}
         """By copy, what it raised in the last `reset`."""
+        self.digits: Digits | None = None
+        """Set, it watches observations as the environment returns them, which takes time."""
+
+    def watch_digits(self) -> None:
+        """Watch observations until `lost_digits` is called."""
+        self.digits = Digits(self.obs_spec)
+
+    def lost_digits(self) -> dict[str, str]:
+        """Return a warning for each leaf that lost digits since `watch_digits`, and stop that."""
+        lost, self.digits = self.digits.lost() if self.digits else {}, None
+        return lost
 
     @abstractmethod
     def reset(self, seeds: list[int]) -> Obs:

@@ -63,7 +63,7 @@ class Dataset:
     def check(self, source: EnvSource, student: Policy) -> None:
         """Check that the dataset has the spaces of the environment."""
         action_spec = describe_action(self.data.action_space, self.name)
-        obs_spec = describe_obs(self.data.observation_space, self.name)
+        obs_spec = describe_obs(self.data.observation_space, self.name, source.image_keys)
         obs_spec = mark_mask(obs_spec, action_spec, self.name)
         check_spaces(self.name, (obs_spec, action_spec), source, student)
 

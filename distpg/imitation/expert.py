@@ -98,13 +98,16 @@ def check_spaces(
     if expert != specs:
         raise InputError(
             f"--expert: {name} has {format_spaces(*expert)}, but {source.name} has "
-            f"{format_spaces(*specs)}; use the --env-id and --env-kwargs of the expert"
+            f"{format_spaces(*specs)}; use the --env-id, --env-kwargs and "
+            "--image-keys of the expert"
         )
 
 
 def format_spaces(obs: ObsSpec, action: ActionSpec) -> str:
     """Write both spaces on one line."""
-    leaves = ", ".join(f"{leaf.name} {leaf.dtype} {list(leaf.shape)}" for leaf in obs.leaves)
+    leaves = ", ".join(
+        f"{leaf.name} {leaf.dtype} {list(leaf.shape)} ({leaf.kind})" for leaf in obs.leaves
+    )
     limits = f"of {list(action.sizes)}" if action.sizes else f"{list(action.shape)}"
     if action.low:
         limits += f" from {list(action.low)} to {list(action.high)}"

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from distpg.errors import InputError
 from distpg.policy.architecture import Architecture
 from distpg.policy.bounded import Beta, SquashedGaussian
+from distpg.policy.categories import Lookup
 from distpg.policy.custom import make_encoder
 from distpg.policy.distributions import (
     Bernoulli,
@@ -70,7 +71,8 @@ class Policy(nn.Module):
         if continuous and not free:
             self.num_outputs *= 2
         self.is_table = self.encoder.is_table and not self.recurrent
-        head = nn.Linear(self.num_features, self.num_outputs, bias=not self.is_table)
+        linear = Lookup if self.encoder.gives_columns else nn.Linear
+        head = linear(self.num_features, self.num_outputs, bias=not self.is_table)
         self.head = orthogonal(head, gain=0.01)
         self.log_std = nn.Parameter(torch.zeros(self.num_outputs)) if free else None
 
@@ -215,7 +217,8 @@ class ActorCritic(nn.Module):
         if with_critic:
             if not self.shared:
                 self.critic["encoder"] = make_encoder(policy.obs_spec, parts)
-            head = nn.Linear(policy.num_features, 1, bias=not policy.is_table)
+            linear = Lookup if policy.encoder.gives_columns else nn.Linear
+            head = linear(policy.num_features, 1, bias=not policy.is_table)
             self.critic["head"] = orthogonal(head, gain=1.0)
 
     def forward(self, obs: Mapping[str, Tensor]) -> tuple[Distribution, Tensor | None]:

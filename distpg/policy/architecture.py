@@ -8,7 +8,17 @@ from typing import Any, Literal
 from distpg.config.settings import PolicySettings
 from distpg.config.values import check_fields
 from distpg.errors import InputError
-from distpg.spaces import ActionSpec
+from distpg.spaces import ActionSpec, ObsSpec
+
+IMAGE_FEATURES = {"nature": 512, "impala": 256}
+"""Features by image encoder."""
+MAX_ONE_HOT = 2**12
+"""More categories than these are looked up."""
+
+
+def looks_up(obs_spec: ObsSpec) -> bool:
+    """Return whether an observation has so many categories that they are looked up."""
+    return sum(sum(leaf.sizes) for leaf in obs_spec.inputs) > MAX_ONE_HOT
 
 
 @dataclass(frozen=True)

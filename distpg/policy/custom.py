@@ -147,8 +147,8 @@ def drawn(leaf: Leaf, generator: torch.Generator) -> Tensor:
     if leaf.kind == "categories":
         starts, sizes = (torch.tensor(x).view(leaf.shape) for x in (leaf.starts, leaf.sizes))
         return starts + (torch.rand(shape, generator=generator) * sizes).long()
-    dtype = torch.uint8 if leaf.kind == "image" else torch.get_default_dtype()
-    return torch.randint(2, shape, dtype=dtype, generator=generator)
+    dtype = getattr(torch, leaf.dtype) if leaf.kind == "image" else torch.get_default_dtype()
+    return torch.randint(2, shape, generator=generator).to(dtype)
 
 
 def described(value: object) -> str:

@@ -22,7 +22,9 @@ from distpg.policy.architecture import Architecture
 from distpg.records import Weights
 from distpg.spaces import ActionSpec, ObsSpec, spaces_from_json
 
-FORMAT = 1
+FORMAT = 2
+"""Leaves say how they are read; those of format 1 were read as the defaults of `Leaf` say."""
+READABLE = (1, FORMAT)
 LARGEST_SEEN = 2**20
 """Size of an observation that a user-defined encoder may reduce to fewer parameters."""
 
@@ -61,10 +63,10 @@ def read_policy(path: Path) -> PolicyFile:
             metadata: dict[str, str] = file.metadata() or {}
             arrays: dict[str, np.ndarray] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         header = json.loads(metadata["distpg"])
-        if header["format"] != FORMAT:
+        if header["format"] not in READABLE:
             raise InputError(
                 f"{path} is a policy file of format {header['format']}, of another distpg version; "
-                f"this one reads format {FORMAT}"
+                f"this one reads format {' and '.join(map(str, READABLE))}"
             )
         with prefix_errors(str(path)):
             obs_spec, action_spec = spaces_from_json(header["spaces"])

@@ -6,14 +6,15 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from distpg.policy.architecture import IMAGE_FEATURES
 from distpg.policy.layers import orthogonal
+from distpg.spaces import Leaf
 
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
-FEATURES = {"nature": 512, "impala": 256}
 
 
 class ImageEncoder(nn.Module):
-    """Convolutions and a dense layer over one uint8 image of any size, [*B, *O] -> [*B, F].
+    """Convolutions and a dense layer over one image of any size, [*B, *O] -> [*B, F].
 
     With bf16 it computes in that precision; its parameters are converted in each pass unless they
     are stored in it.
@@ -21,40 +22,46 @@ class ImageEncoder(nn.Module):
 
     def __init__(
         self,
-        shape: tuple[int, ...],
+        leaf: Leaf,
         precision: str = "float32",
         network: Literal["nature", "impala"] = "nature",
     ) -> None:
-        """Make the layers; the channel axis is the smaller of the first and last."""
+        """Make the layers for the leaf's layout; a stack's pictures become channels."""
         super().__init__()
         self.precision = PRECISIONS[precision]
-        self.axes = len(shape)
-        self.channels_last = self.axes == 3 and shape[2] < shape[0]
-        height, width, channels = shape if self.channels_last else (*shape[-2:], 1)
-        if self.axes == 3 and not self.channels_last:
-            channels = shape[0]
+        self.layout, self.scale, self.shape = leaf.layout, leaf.scale, leaf.shape
+        sizes = dict(zip(leaf.layout, leaf.shape, strict=True))
+        height, width = sizes["H"], sizes["W"]
+        channels = sizes.get("C", 1) * sizes.get("S", 1)
         small = min(height, width) < 36
         stack = impala(channels) if network == "impala" else nature(channels, small=small)
         self.convolutions = nn.Sequential(*stack, nn.Flatten())
         with torch.no_grad():
             size = self.convolutions(torch.zeros(1, channels, height, width)).shape[1]
-        self.num_features = FEATURES[network]
+        self.num_features = IMAGE_FEATURES[network]
         self.project = nn.Sequential(orthogonal(nn.Linear(size, self.num_features)), nn.ReLU())
 
     def forward(self, image: Tensor) -> Tensor:
-        """Scale the pixels to [0, 1] and encode."""
-        batch_shape = image.shape[: image.ndim - self.axes]
-        pixels = image.reshape(-1, *image.shape[image.ndim - self.axes :])
-        if self.axes == 2:
-            pixels = pixels.unsqueeze(1)
-        elif self.channels_last:
-            pixels = pixels.movedim(-1, 1)
+        """Divide the pixels by the scale and encode."""
+        axes = len(self.shape)
+        batch_shape = image.shape[: image.ndim - axes]
+        pixels = channels_first(image.reshape(-1, *self.shape), self.layout)
         # scaling before changing the memory format is three times as fast as both at once
-        pixels = pixels.to(self.precision).div_(255).contiguous(memory_format=torch.channels_last)
+        pixels = pixels.to(self.precision, copy=True).div_(self.scale)
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
         narrow = self.precision == torch.bfloat16
         with torch.autocast(pixels.device.type, torch.bfloat16, enabled=narrow):
             features = self.project(self.convolutions(pixels))
         return features.float().reshape(*batch_shape, self.num_features)
+
+
+def channels_first(images: Tensor, layout: str) -> Tensor:
+    """Arrange [B, *O] images as [B, C, H, W]; a stack of S becomes S * C channels."""
+    if layout == "HW":
+        return images.unsqueeze(1)
+    if layout.endswith("C"):
+        images = images.movedim(-1, -3)
+    return images.flatten(1, 2) if layout.startswith("S") else images
 
 
 def nature(channels: int, *, small: bool) -> list[nn.Module]:

@@ -41,10 +41,17 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 class MLP(nn.ModuleList):
     """Linear layers, each followed by the activation, [*B, I] -> [*B, F]."""
 
-    def __init__(self, num_inputs: int, hidden_sizes: Sequence[int], activation: str) -> None:
-        """Make a layer for each size."""
-        sizes = (num_inputs, *hidden_sizes)
-        super().__init__(orthogonal(nn.Linear(*pair)) for pair in pairwise(sizes))
+    def __init__(
+        self,
+        num_inputs: int,
+        hidden_sizes: Sequence[int],
+        activation: str,
+        first: nn.Linear | None = None,
+    ) -> None:
+        """Make a layer for each size, but the first one if it is given."""
+        given = [] if first is None else [first]
+        sizes = (num_inputs, *hidden_sizes)[len(given) :]
+        super().__init__([*given, *(orthogonal(nn.Linear(*pair)) for pair in pairwise(sizes))])
         self.num_features = sizes[-1]
         self.activation = ACTIVATIONS[activation]
 
@@ -53,5 +60,13 @@ class MLP(nn.ModuleList):
         for layer in self:
             assert isinstance(layer, nn.Linear)
             # calling a module costs as much as a small layer
+            values = self.activation(functional.linear(values, layer.weight, layer.bias))
+        return values
+
+    def after_first(self, sums: Tensor) -> Tensor:
+        """Apply all layers but the first, whose sums [*B, F] are given."""
+        values = self.activation(sums)
+        for layer in list(self)[1:]:
+            assert isinstance(layer, nn.Linear)
             values = self.activation(functional.linear(values, layer.weight, layer.bias))
         return values

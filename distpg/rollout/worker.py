@@ -67,6 +67,7 @@ class RolloutWorker:
         self.source = source
         self.envs = make_vector_env(source, config.num_envs)
         specs = self.envs.obs_spec, self.envs.action_spec
+        self.envs.watch_digits()
         self.policy = Policy(*specs, Architecture.of(config)).for_acting()
         self.episodes = EpisodeReturns(config.num_envs)
         self.obs: Obs | None = None
@@ -159,6 +160,7 @@ class RolloutWorker:
                 f"slot {self.slot}, env {env}, step {step} of iteration {iteration}: {fault}"
                 for (step, env), fault in (faults | step_faults).items()
             ),
+            lost_digits=self.envs.lost_digits(),
         )
         return Collected(rollout, stats, self.state())
 

@@ -13,9 +13,11 @@ from distpg.envs.make import EnvSource
 from distpg.errors import RunError, prefix_errors
 from distpg.policy.architecture import Architecture
 from distpg.policy.file import policy_bytes
+from distpg.policy.readings import check_readings, describe_leaf
 from distpg.progress import Progress
 from distpg.records import LearnerState
 from distpg.report.clock import Clock
+from distpg.report.digits import LostDigits
 from distpg.report.evaluation import EvaluateEvery
 from distpg.report.faults import FaultCounter
 from distpg.report.improvement import Improvement
@@ -28,7 +30,7 @@ from distpg.run.safeguard import Rollback, SaveAnomalies
 from distpg.run.summary import command_line, continue_flags, next_steps, summarize
 from distpg.run.unused_settings import unused_settings
 from distpg.signals import defer_signals, handle_signals, interrupt
-from distpg.spaces import ActionSpec, ObsSpec
+from distpg.spaces import ActionSpec, ObsSpec, spaces_from_json
 from distpg.train import LearnerProtocol, StopCondition, Watcher, Workers, train_loop
 
 if TYPE_CHECKING:
@@ -159,6 +161,8 @@ def check_plan(plan: Plan) -> tuple[Plan, tuple[ObsSpec, ActionSpec]]:
         make_encoder(obs_spec, parts)
     if plan.resume:
         with prefix_errors(plan.resume.origin):
+            saved, _ = spaces_from_json(plan.resume.learner.spaces)
+            check_readings(saved, obs_spec, plan.config)
             check_slots(source, plan.config, plan.resume.slots)
     return dataclasses.replace(plan, source=source), (obs_spec, action_spec)
 
@@ -166,6 +170,8 @@ def check_plan(plan: Plan) -> tuple[Plan, tuple[ObsSpec, ActionSpec]]:
 def notes(plan: Plan, config: Config, specs: tuple[ObsSpec, ActionSpec]) -> Iterator[str]:
     """Yield the lines to print before training."""
     yield from plan.notes
+    for leaf in specs[0].leaves:
+        yield f"observation {leaf.name}: {describe_leaf(leaf, specs[0], config)}"
     yield from unused_settings(config, *specs)
     if config.compile:
         yield "the first updates compile the gradient, which takes some seconds"
@@ -208,6 +214,7 @@ def train_and_save(
             # with overlap, a batch is not collected with what the update before it made
             *([] if config.overlap else [Improvement()]),
             faults,
+            LostDigits(say),
             SaveAnomalies(config, run, workers.fetch, say),
             *([rollback] if rollback else []),
             checkpointer,

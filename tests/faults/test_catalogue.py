@@ -118,6 +118,7 @@ TRAIN: dict[str, str] = {
     "--on-bad-value": "ignore",
     "--on-anomaly": "ignore",
     "--rollback-on-collapse": "0 -1 nan half",
+    "--image-keys": "'' nothing obs",
     "--num-envs": "0 -2 2.5 many 1000001 nan",
     "--sign-rewards": "yes",
     "--num-workers": "-1 10001 1000000000 2.0 two",

@@ -8,11 +8,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from gymnasium import spaces
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 
 from distpg import InputError, RunError, resume, train
 from distpg.envs.make import source_of
 from distpg.envs.native import NativeVectorEnv
+from distpg.errors import EnvError
 from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
 from distpg.rollout.in_process import InProcessWorkers
@@ -241,6 +243,42 @@ class Balancing(CartPoleVectorEnv):
                 raise ValueError("the reactor is on fire")
             outcome[0][1, 2] = np.nan
         return outcome
+
+
+class Overflowing(CartPoleVectorEnv):
+    """Returns, in one of its copies, what its dtype cannot hold."""
+
+    value, dtype = 300, "uint8"
+
+    def __init__(self, num_envs: int) -> None:
+        super().__init__(num_envs)
+        self.single_observation_space = spaces.Dict(
+            {"kind": spaces.Box(0, 9, (2,), np.dtype(self.dtype))}
+        )
+
+    def step(self, action: Any) -> Any:
+        _, *others = super().step(action)
+        return {"kind": np.array([[1, 2], [3, self.value], [5, 6]])}, *others
+
+    def reset(self, **given: Any) -> Any:
+        _, info = super().reset(**given)
+        return {"kind": np.ones((3, 2))}, info
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "said"),
+    [(300, "uint8", "300 as int64"), (0.5, "int16", "0.5 as float"), (1e300, "float64", "1e.300")],
+)
+def test_of_a_vector_env_the_copy_is_named_whose_value_cannot_be_held(
+    value: float, dtype: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Overflowing, "value", value)
+    monkeypatch.setattr(Overflowing, "dtype", dtype)
+    envs = NativeVectorEnv(partial(Overflowing, num_envs=3), "Overflowing")
+    envs.reset([1, 2, 3])
+    with pytest.raises(EnvError, match=rf"observation 'kind' contains {said}.* cannot") as raised:
+        envs.step(np.ones(3, np.int64))
+    assert raised.value.env == 1
 
 
 @pytest.mark.parametrize("bad", ["raise", "NaN"])

@@ -258,11 +258,15 @@ def test_loading_what_does_not_fit_changes_nothing() -> None:
     assert all(np.array_equal(after[name], before[name]) for name in before)
 
 
+def encoder_of(*shape: int, precision: str = "float32") -> ImageEncoder:
+    return ImageEncoder(Leaf("i", (), shape, "uint8", "image"), precision)
+
+
 @pytest.mark.parametrize(
     "shape", [(36, 40, 3), (3, 36, 40), (36, 40), (7, 7, 3), (3, 7, 7), (7, 7)]
 )
 def test_an_image_becomes_512_features_whatever_its_size_and_axes(shape: tuple[int, ...]) -> None:
-    encoder = ImageEncoder(shape)
+    encoder = encoder_of(*shape)
     (image,) = observe(Leaf("i", (), shape, "uint8", "image"), batch_shape=(2, 3)).values()
     assert encoder(image).shape == (2, 3, 512)
     assert encoder(image[0, 0]).shape == (512,)
@@ -273,28 +277,28 @@ def test_an_image_becomes_512_features_whatever_its_size_and_axes(shape: tuple[i
 def test_an_image_with_its_channels_first_or_last_gives_the_same_features(
     height: int, width: int
 ) -> None:
-    last, first = ImageEncoder((height, width, 3)), ImageEncoder((3, height, width))
+    last, first = encoder_of(height, width, 3), encoder_of(3, height, width)
     load_arrays(first, to_arrays(last))
     (image,) = observe(Leaf("i", (), (height, width, 3), "uint8", "image")).values()
     assert_close(first(image.movedim(-1, 1)), last(image))
 
 
 def test_an_image_without_a_channel_axis_is_an_image_of_one_channel() -> None:
-    flat, deep = ImageEncoder((5, 4)), ImageEncoder((5, 4, 1))
+    flat, deep = encoder_of(5, 4), encoder_of(5, 4, 1)
     load_arrays(flat, to_arrays(deep))
     (image,) = observe(Leaf("i", (), (5, 4), "uint8", "image")).values()
     assert_close(flat(image), deep(image.unsqueeze(-1)))
 
 
 def test_every_pixel_of_a_small_image_reaches_the_features() -> None:
-    encoder = ImageEncoder((7, 7, 3))
+    encoder = encoder_of(7, 7, 3)
     lit = 255 * torch.eye(147, dtype=torch.uint8).view(147, 7, 7, 3)
     dark = torch.zeros(1, 7, 7, 3, dtype=torch.uint8)
     assert ((encoder(lit) - encoder(dark)).abs().amax(1) > 1e-6).all()
 
 
 def test_in_bf16_the_features_are_those_of_float32_but_for_its_rounding() -> None:
-    wide, narrow = ImageEncoder((4, 84, 84)), ImageEncoder((4, 84, 84), "bf16")
+    wide, narrow = encoder_of(4, 84, 84), encoder_of(4, 84, 84, precision="bf16")
     load_arrays(narrow, to_arrays(wide))
     (image,) = observe(Leaf("i", (), (4, 84, 84), "uint8", "image")).values()
     expected, found = wide(image), narrow(image)

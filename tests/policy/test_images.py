@@ -19,7 +19,7 @@ PARTS = Architecture((8,), "tanh", normalize_obs=True, image_encoder="impala")
 
 
 def encoder_of(shape: tuple[int, ...], precision: str = "float32") -> ImageEncoder:
-    return ImageEncoder(shape, precision, "impala")
+    return ImageEncoder(Leaf("obs", (), shape, "uint8", "image"), precision, "impala")
 
 
 def images(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -72,7 +72,7 @@ def test_every_pixel_of_a_small_image_reaches_the_features() -> None:
 
 @pytest.mark.parametrize("network", ["nature", "impala"])
 def test_features_start_about_as_large_as_the_pixels(network: Literal["nature", "impala"]) -> None:
-    encoder = ImageEncoder((64, 64, 3), network=network)
+    encoder = ImageEncoder(Leaf("obs", (), (64, 64, 3), "uint8", "image"), network=network)
     pixels = images(4, 64, 64, 3)
     ratio = encoder(pixels).square().mean() / (pixels / 255).square().mean()
     assert 0.05 < ratio.sqrt() < 5
