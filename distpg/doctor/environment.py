@@ -15,6 +15,7 @@ import psutil
 
 from distpg.config.settings import EnvKwargs
 from distpg.doctor import trace
+from distpg.doctor.actions import action_scale
 from distpg.doctor.check import Check
 from distpg.doctor.process import Report
 from distpg.doctor.trace import (
@@ -278,6 +279,7 @@ BASIC_CHECKS: dict[str, Callable[[Subject], Check]] = {
         subject.results, getattr(subject.env.spec, "max_episode_steps", None)
     ),
     "aliasing": lambda subject: trace.aliasing(subject.results, subject.pair.obs_spec),
+    "action scale": lambda subject: action_scale(subject.pair.action_spec),
     "speed": lambda subject: trace.speed(subject.results),
 }
 RUN_CHECKS: dict[str, Callable[[Subject], Check]] = {
