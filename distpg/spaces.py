@@ -252,6 +252,36 @@ class ActionSpec:
         """Bounds of continuous actions: low and high, [A] each."""
         return np.array(self.low), np.array(self.high)
 
+    @property
+    def infinity(self) -> float:
+        """Size from which a bound stands for an infinite one: half the largest float32.
+
+        It is less if the actions' own type is.
+        """
+        return min(float(np.finfo(kind).max) for kind in (np.float32, self.dtype)) / 2
+
+    @cached_property
+    def is_bounded(self) -> np.ndarray:
+        """Which continuous actions have two finite bounds, [A] bool."""
+        return np.maximum(*np.abs(self.bounds)) < self.infinity
+
+    @cached_property
+    def middle_and_half(self) -> tuple[np.ndarray, np.ndarray]:
+        """Middle and half range of continuous actions, [A] each; 0 and 1 if not bounded."""
+        low, high = (
+            np.where(self.is_bounded, bound, otherwise)
+            for bound, otherwise in zip(self.bounds, (-1.0, 1.0), strict=True)
+        )
+        return (low + high) / 2, (high - low) / 2
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether a continuous action has another middle than 0, or another half range than 1."""
+        if self.kind != "continuous":
+            return False
+        middle, half = self.middle_and_half
+        return bool((middle != 0).any() or (half != 1).any())
+
     def fully_masked(self, obs: Obs) -> np.ndarray:
         """Return which rows of {leaf: [N, *O]} have a mask that allows no action, [N] bool."""
         if MASK not in obs or not self.sizes:

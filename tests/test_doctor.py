@@ -17,8 +17,10 @@ from distpg.actors.cluster import QUIET
 from distpg.actors.cluster import environment as variables
 from distpg.config.config import Config
 from distpg.doctor import environment, facts, machine, process
+from distpg.doctor.actions import action_scale
 from distpg.doctor.check import Check, Report
 from distpg.doctor.machine import GB, Node, judge
+from distpg.spaces import ActionSpec
 from tests.test_cli import assert_refused, run_main
 from tests.test_import_floors import imported
 
@@ -134,6 +136,27 @@ def test_other_spaces_lie_within_themselves(kind: str) -> None:
     found = troubles("tests.environments:AnyKind-v0", kind=kind)
     # five steps, always; all copies sample from one space; no state
     assert [check.name for check in found] == ["episode ends", "copies", "state"]
+
+
+INF, LARGEST = float("inf"), 3.4028234e38
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "found"),
+    [
+        ((-1, 100), (1, 200), "PASS half the range of the bounds: 1 to 50"),
+        ((-1, -INF), (1, INF), "PASS half the range of the bounds: 1; 1 around 0 for actions"),
+        ((0, -LARGEST), (INF, LARGEST), "PASS 1 around 0: the actions have no finite range"),
+        ((-1, 5), (1, INF), "WARN a Gaussian starts at 0 +- 1, and an action without a range has"),
+        ((-INF, -1), (-2, 1), "WARN a Gaussian"),
+        ((-1, -500), (1, LARGEST), "WARN a Gaussian"),
+        ((-1e10, -1), (1e10, 1), "WARN the unit of the Gaussian is half the range of the bounds"),
+    ],
+)
+def test_bounds_that_a_gaussian_does_not_fit_are_told(low: Any, high: Any, found: str) -> None:
+    check = action_scale(ActionSpec("continuous", (2,), "float32", low=low, high=high))
+    assert f"{check.status} {check.found}".startswith(found)
+    assert bool(check.advice) == (check.status == "WARN")
 
 
 @pytest.mark.usefixtures("no_machine")

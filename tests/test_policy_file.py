@@ -71,7 +71,8 @@ def test_a_policy_from_before_a_choice_of_its_distribution_is_read_as_what_it_wa
     size = struct.unpack("<Q", CONTENT[:8])[0]
     header = json.loads(CONTENT[8 : 8 + size])
     described = json.loads(header["__metadata__"]["distpg"])
-    for name in ("action_distribution", "log_std", "precision", "image_encoder", "encoder"):
+    later = ("action_distribution", "log_std", "precision", "image_encoder", "encoder")
+    for name in (*later, "action_scale"):
         del described["architecture"][name]
     header["__metadata__"]["distpg"] = json.dumps(described)
     older = json.dumps(header).encode()

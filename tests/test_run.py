@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -442,6 +443,26 @@ def test_init_from_starts_with_the_other_runs_policy(finished: Outcome, tmp_path
             np.testing.assert_array_equal(array, second[name])
     (count,) = (name for name in first if name.endswith("count"))
     assert second[count] == first[count] + outcome.result["env_steps"]
+
+
+def test_networks_whose_outputs_mean_something_else_are_refused(tmp_path: Path) -> None:
+    first = tiny(env_id="Pendulum-v1", action_scale="unit", total_steps=1)
+    run = train(first, run_dir=tmp_path / "first", quiet=True).run_dir
+    for name, value in {
+        "activation": "relu",
+        "action_distribution": "squashed_gaussian",
+        "action_scale": "bounds",
+    }.items():
+        config = replace(first, init_from=str(run), **{name: value})
+        flag = "--" + name.replace("_", "-")
+        with pytest.raises(InputError, match=f"^--init-from: .*first were trained with {flag} "):
+            train(config, run_dir=tmp_path / "second", quiet=True)
+    # before the setting there was no scale
+    text = (run / "config.toml").read_text()
+    (run / "config.toml").write_text(text.replace('action_scale = "unit"\n', ""))
+    train(replace(first, init_from=str(run)), run_dir=tmp_path / "third", quiet=True)
+    resumed = resume(run, total_steps=1000, quiet=True)
+    assert 'action_scale = "unit"' in (resumed.run_dir / "config.toml").read_text()
 
 
 def test_an_env_made_by_a_callable_trains_under_a_default_directory_of_its_name(

@@ -100,6 +100,22 @@ def test_continuous_actions_are_clipped_to_their_own_bounds_for_the_env() -> Non
     assert sampled.tolist() == [[0.25, 3, 1e9], [-7, -7, -1e9]]
 
 
+def test_the_middle_and_half_range_of_bounds_by_hand() -> None:
+    largest = float(np.finfo(np.float32).max)
+    low = (100.0, -1.0, 3.0, -INF, 0.0, -largest, -1e300, 0.0)
+    high = (200.0, 1.0, 3.0, 5.0, INF, largest, 1e300, largest)
+    spec = ActionSpec("continuous", (8,), "float64", low=low, high=high)
+    middle, half = spec.middle_and_half
+    assert middle.tolist() == [150, 0, 3, 0, 0, 0, 0, 0]
+    assert half.tolist() == [50, 1, 0, 1, 1, 1, 1, 1]
+    assert spec.is_bounded.tolist() == [True] * 3 + [False] * 5
+    assert spec.is_scaled
+    half_precision = ActionSpec("continuous", (1,), "float16", low=(-65504.0,), high=(65504.0,))
+    usual = ActionSpec("continuous", (2,), "float32", low=(-1.0, -INF), high=(1.0, 3.0))
+    assert not half_precision.is_scaled
+    assert not usual.is_scaled
+
+
 def test_continuous_actions_get_the_shape_and_type_of_the_env() -> None:
     spec = ActionSpec("continuous", (2, 3), "float64", low=(-1.0,) * 6, high=(1.0,) * 6)
     assert spec.stored_shape == (6,)

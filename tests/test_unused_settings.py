@@ -1,5 +1,6 @@
 """What has no effect is said; what has one is not."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -87,6 +88,15 @@ def test_what_is_done_decides_what_has_an_effect() -> None:
     assert unused_settings(config, VECTOR, CHOICE) == [
         "--action-distribution has no effect without continuous actions",
         "--log-std has no effect without continuous actions",
+    ]
+    config = Config(action_scale="unit")
+    need = "--action-scale has no effect without finite bounds of actions other than [-1, 1]"
+    assert unused_settings(config, VECTOR, BOX) == unused_settings(config, VECTOR, CHOICE) == [need]
+    wide = replace(BOX, low=(-2.0, -1.0))
+    assert unused_settings(config, VECTOR, wide) == []
+    config = replace(config, action_distribution="beta")
+    assert unused_settings(config, VECTOR, wide) == [
+        "--action-scale has no effect without --action-distribution gaussian"
     ]
     config = Config(action_distribution="beta", log_std="state")
     assert unused_settings(config, VECTOR, BOX) == [

@@ -199,6 +199,9 @@ class PolicySettings:
     action_distribution: Literal["gaussian", "squashed_gaussian", "beta"] = "gaussian"
     """Distribution of continuous actions: Gaussian clipped to the bounds; tanh-squashed Gaussian;
     or Beta. The last two need finite bounds."""
+    action_scale: Literal["bounds", "unit"] = "bounds"
+    """Unit of the Gaussian: half the range of the bounds, around their middle; or 1, around 0, as
+    for actions without finite bounds. Its densities and entropy are those in this unit."""
     log_std: Literal["free", "state"] = "free"
     """Log standard deviation of the Gaussians: free: a state-independent parameter; state: a
     network output in [-5, 2]."""

@@ -11,6 +11,7 @@ import psutil
 
 from distpg.config.config import Config
 from distpg.doctor import repeating, trace
+from distpg.doctor.actions import action_scale
 from distpg.doctor.check import Begin, Check, Report
 from distpg.doctor.subject import Subject, obs_of, random_vector_steps
 from distpg.doctor.trace import (
@@ -212,6 +213,7 @@ BASIC_CHECKS: dict[str, Callable[[Subject], Check | list[Check]]] = {
         subject.results, getattr(subject.env.spec, "max_episode_steps", None)
     ),
     "aliasing": lambda subject: trace.aliasing(subject.results, subject.pair.obs_spec),
+    "action scale": lambda subject: action_scale(subject.pair.action_spec),
     "speed": lambda subject: trace.speed(subject.results),
 }
 RUN_CHECKS: dict[str, Callable[[Subject], Check | list[Check]]] = {

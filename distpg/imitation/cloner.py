@@ -156,7 +156,12 @@ class Cloner(TrainState):
             imitation/distance: root mean squared distance, in units of the env, if continuous.
         """
         labels = labels[torch.arange(len(labels) - fresh, len(labels), device=self.device)]
-        modes = self.policy.rebuild(in_chunks(self.policy.parameters_at, labels.obs)).mode()
+        policy = self.policy
+        modes = in_chunks(
+            lambda obs: policy.rebuild(policy.parameters_at(obs)).mode(),
+            labels.obs,
+            policy.num_outputs,
+        )
         if self.policy.action_spec.kind != "continuous":
             same = (modes == labels.actions).view(len(labels), -1).all(1)
             return {"imitation/agreement": float(same.double().mean())}

@@ -10,7 +10,7 @@ from distpg.gradient.diagnostics import approx_kl, effective_sample_size, kl_ter
 from distpg.gradient.losses import SURROGATES
 from distpg.gradient.trajectories import Trajectories
 from distpg.learner import objective
-from distpg.learner.minibatches import Samples, Targets
+from distpg.learner.minibatches import Samples, Targets, rows_at_once
 from distpg.learner.train_state import TrainState
 
 NUM_GROUPS = 8
@@ -29,6 +29,12 @@ def policy_gradient(state: TrainState, samples: Samples, targets: Targets) -> di
     return dict(zip(named, gradients, strict=True))
 
 
+def flat_gradient(state: TrainState, samples: Samples, targets: Targets) -> Tensor:
+    """Return `policy_gradient` as one vector, [P]."""
+    parts = policy_gradient(state, samples, targets).values()
+    return torch.cat([part.flatten() for part in parts])
+
+
 def gradients_of_groups(
     state: TrainState, samples: Samples, trajectories: Trajectories
 ) -> tuple[Tensor, Tensor]:
@@ -45,8 +51,13 @@ def gradients_of_groups(
     for group in range(num_groups):
         rows = (samples.envs % num_groups == group).nonzero().squeeze(1)
         if len(rows):
-            gradient = policy_gradient(state, samples[rows], targets[rows])
-            gradients.append(torch.cat([part.flatten() for part in gradient.values()]))
+            # a mean over the rows is that of the means over parts of them
+            parts = rows.split(rows_at_once(state.policy.num_outputs))
+            shares = [
+                flat_gradient(state, samples[part], targets[part]) * (len(part) / len(rows))
+                for part in parts
+            ]
+            gradients.append(sum(shares[1:], shares[0]))
             sizes.append(len(rows))
     return torch.stack(gradients), torch.tensor(sizes, device=samples.envs.device)
 

@@ -13,6 +13,8 @@ from distpg.seeding import RNG, rng_seeds
 
 CHUNK = 8192
 """Rows of one forward pass over a batch."""
+NUMBERS = 2**25
+"""Outputs of one pass at most; a wider policy takes fewer rows."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Samples(Rows):
     envs: Tensor
     """[B] int64 env of each sample; those of slot s start at s * num_envs"""
     parameters: Tensor
-    """[B, P] of the policy's distributions before the update"""
+    """[B, P] of the policy's distributions before the update; [B, 0] of many actions, if unused"""
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -122,12 +124,18 @@ def whole_sequences(
     return rows.split(sizes[sizes > 0].tolist())
 
 
+def rows_at_once(width: int) -> int:
+    """Return how many rows of that many outputs a pass may have."""
+    return max(1, NUMBERS // width)
+
+
 def in_chunks(
-    function: Callable[[Mapping[str, Tensor]], Tensor], obs: Mapping[str, Tensor]
+    function: Callable[[Mapping[str, Tensor]], Tensor], obs: Mapping[str, Tensor], width: int = 1
 ) -> Tensor:
-    """Apply a network to {leaf: [B, *O]} in passes of bounded size."""
-    outputs = torch.cat([function(chunk) for chunk in chunks(obs, CHUNK)])
-    if SEQUENCE in obs and len(outputs) > CHUNK:
+    """Apply a network of [B, width] outputs to {leaf: [B, *O]} in passes of bounded size."""
+    size = min(CHUNK, rows_at_once(width))
+    outputs = torch.cat([function(chunk) for chunk in chunks(obs, size)])
+    if SEQUENCE in obs and len(outputs) > size:
         # the chunks came sequence by sequence
         return outputs[inverse_permutation(obs[SEQUENCE].argsort(stable=True))]
     return outputs

@@ -6,6 +6,7 @@ minibatch.
 
 import dataclasses
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -18,6 +19,9 @@ from distpg.gradient.trajectories import Trajectories, episode_starts
 from distpg.learner.minibatches import Samples, Targets, in_chunks
 from distpg.policy.actor_critic import Policy
 from distpg.policy.distributions import Distribution
+
+ACTIONS = "/actions"
+"""Name under which actions accompany observations."""
 
 
 @torch.no_grad()
@@ -69,6 +73,10 @@ def surrogate_inputs(
 
 def log_ratio(policy: Policy, samples: Samples) -> Tensor:
     """Return log pi(a|s) minus that of the behaviour policy, [B], as constants."""
+
+    def logprobs(rows: Mapping[str, Tensor]) -> Tensor:
+        return policy.rebuild(policy.parameters_at(rows)).log_prob(rows[ACTIONS])
+
+    rows = {**samples.obs, ACTIONS: samples.actions}
     with torch.no_grad():
-        current = policy.rebuild(in_chunks(policy.parameters_at, samples.obs))
-        return current.log_prob(samples.actions) - samples.logprobs
+        return in_chunks(logprobs, rows, policy.num_outputs) - samples.logprobs

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from distpg.errors import InputError
+from distpg.policy.action_units import ActionUnits
 from distpg.policy.architecture import Architecture
 from distpg.policy.bounded import Beta, SquashedGaussian
 from distpg.policy.categories import Lookup
@@ -31,9 +32,6 @@ CONTINUOUS: dict[str, type[DiagonalGaussian | Beta]] = {
     "squashed_gaussian": SquashedGaussian,
     "beta": Beta,
 }
-BOUNDED = (SquashedGaussian, Beta)
-BOUND_MARGIN = 1e-3
-"""Distance, as a fraction of the range, at which given actions are kept from a bound."""
 
 
 class Policy(nn.Module):
@@ -64,6 +62,7 @@ class Policy(nn.Module):
         self.num_features = (self.recurrent or self.encoder).num_features
         self.family = CONTINUOUS[parts.action_distribution]
         continuous = action_spec.kind == "continuous"
+        self.units = ActionUnits(action_spec, self.family, parts.action_scale)
         gaussian = continuous and self.family is not Beta
         free = gaussian and parts.log_std == "free"
         self.limits_log_std = gaussian and not free
@@ -111,7 +110,7 @@ class Policy(nn.Module):
         """
         outputs = self.head(features)
         if self.is_masked:
-            outputs = outputs.masked_fill(obs[MASK] == 0, torch.finfo(outputs.dtype).min)
+            outputs.masked_fill_(obs[MASK] == 0, torch.finfo(outputs.dtype).min)
         return outputs
 
     def distribution_of(self, outputs: Tensor) -> Distribution:
@@ -145,38 +144,20 @@ class Policy(nn.Module):
         return self.family(first, limit_log_std(second) if self.limits_log_std else second)
 
     def to_bounds(self, actions: np.ndarray) -> np.ndarray:
-        """Map sampled actions to what `VectorEnv.step` accepts, [*B] or [*B, A].
-
-        Those of a bounded distribution are scaled to the bounds, in float64; all others are
-        returned unchanged, and clipped by `VectorEnv.step`.
-        """
-        if self.action_spec.kind != "continuous" or not issubclass(self.family, BOUNDED):
-            return actions
-        low, high = self.action_spec.bounds
-        unit = self.family.to_unit(actions.astype(np.float64))
-        # not low + (high - low) * unit, which misses the upper bound, and may overflow
-        return low * (1 - unit) + high * unit
+        """Map sampled actions to what `VectorEnv.step` accepts, [*B] or [*B, A]."""
+        return self.units.to_bounds(actions)
 
     def from_env(self, actions: Any) -> np.ndarray:
         """Map actions that the env accepts, [B, *shape], to ones as sampled, [B] or [B, A].
 
-        A bounded distribution never samples a bound, whose log-probability may be infinite: actions
-        there are moved inside by a thousandth of the range.
-
         Raises:
             InputError: they are not actions of the env.
         """
-        stored = self.action_spec.from_env(actions)
-        if self.action_spec.kind != "continuous" or not issubclass(self.family, BOUNDED):
-            return stored
-        # halves, since high - low may overflow; it may also be 0
-        low, high = (bound / 2 for bound in self.action_spec.bounds)
-        unit = (stored / 2 - low) / np.where(high > low, high - low, 1)
-        return self.family.from_unit(unit.clip(BOUND_MARGIN, 1 - BOUND_MARGIN)).astype(stored.dtype)
+        return self.units.from_env(actions)
 
     @torch.no_grad()
     def mean_std(self, parameters: Tensor) -> float:
-        """Return the mean standard deviation of continuous actions, of u for tanh(u).
+        """Return the mean standard deviation of continuous actions, in the units of a rollout.
 
         The current one if it is state-independent, else that of the [B, P] parameters.
         """

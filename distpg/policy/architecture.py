@@ -1,6 +1,5 @@
 """The architecture of a policy: plain values, saved with the weights; needs no torch."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
@@ -31,6 +30,8 @@ class Architecture:
     precision: str = "float32"
     """Of the image encoders."""
     action_distribution: str = "gaussian"
+    action_scale: str = "unit"
+    """As of policies that are older than the setting."""
     log_std: str = "free"
     recurrent: str = "none"
     recurrent_size: int = 128
@@ -66,10 +67,10 @@ class Architecture:
             InputError: names the flag and the space.
         """
         bounded = self.action_distribution != "gaussian" and actions.kind == "continuous"
-        if bounded and not all(map(math.isfinite, (*actions.low, *actions.high))):
+        if bounded and not actions.is_bounded.all():
             low, high = min(actions.low), max(actions.high)
             raise InputError(
-                f"--action-distribution: {self.action_distribution} needs finite bounds, and the "
-                f"actions are Box({low:g}, {high:g}, {actions.shape}, {actions.dtype}); use "
-                "--action-distribution gaussian"
+                f"--action-distribution: {self.action_distribution} needs finite bounds (less "
+                f"than {actions.infinity:.2g}), and the actions are Box({low:g}, {high:g}, "
+                f"{actions.shape}, {actions.dtype}); use --action-distribution gaussian"
             )

@@ -1,8 +1,7 @@
 """Bounded action distributions: no action outside of the bounds is sampled, so none is clipped.
 
 They have the methods of those in `distributions.py`. A rollout stores an action as sampled;
-`to_unit` maps it to [0, 1], and `Policy.to_bounds` from there to the bounds of the environment;
-`from_unit` and `Policy.from_env` are the inverse.
+`to_unit` maps it to [0, 1], `from_unit` back; `action_units.py` maps that to the bounds.
 """
 
 import math
@@ -15,8 +14,19 @@ from torch.nn.functional import softplus
 
 from distpg.policy.distributions import DiagonalGaussian
 
-NODES, REACH = 24, 4.6
-"""Points of the quadrature, and how many standard deviations they reach."""
+MIXTURE = (
+    (0.003246343272134, 1.365340806296348),
+    (0.051517477033972, 1.059523971016916),
+    (0.195077912673858, 0.830791313765644),
+    (0.315569823632818, 0.650732166639391),
+    (0.274149576158423, 0.508135425366489),
+    (0.131076880695470, 0.396313345166341),
+    (0.027912418727972, 0.308904252267995),
+    (0.001449567805354, 0.238212616409306),
+)
+"""Weights and inverse deviations of normals. Their mixture has the distribution function of the
+standard logistic distribution within 2.2e-9 (Monahan and Stefanski 1992, k = 8).
+"""
 UNIT_RANGE = torch.finfo(torch.float32).tiny, 1 - torch.finfo(torch.float32).eps / 2
 """The smallest and largest normal float32 strictly between 0 and 1."""
 
@@ -50,13 +60,17 @@ class SquashedGaussian(DiagonalGaussian):
     def entropy(self) -> Tensor:
         """Return the summed differential entropy: that of u, plus E[log tanh'(u)].
 
-        The expectation has no closed form. It is the sum over equidistant nodes, weighted by the
-        density: deterministic, differentiable, off by 2e-5 for a standard deviation of 1, 3e-3 for
-        4.5. With Gauss-Hermite nodes the error is ten times larger for wide deviations.
+        log tanh'(u) = 2 log 2 - 2 E|u + x| for x from a logistic distribution of scale 1/2. For a
+        mixture of normals in its place, u + x is a mixture, too, and |u + x| has the mean of folded
+        normals: differentiable, and off by less than 2e-8 for any mean and deviation.
         """
-        nodes = torch.linspace(-REACH, REACH, NODES, dtype=self.mean.dtype, device=self.mean.device)
-        u = self.mean.unsqueeze(-1) + self.log_std.exp().unsqueeze(-1) * nodes
-        slope = log_slope(u) @ (-0.5 * nodes.square()).softmax(0)
+        weights, precisions = self.mean.new_tensor(MIXTURE).unbind(-1)
+        mean = self.mean.unsqueeze(-1)
+        std = torch.hypot(self.log_std.exp().unsqueeze(-1), 0.5 / precisions)
+        z = mean / std
+        near = math.sqrt(2 / math.pi) * std * (-0.5 * z.square()).exp()
+        folded = mean * torch.erf(z * math.sqrt(0.5)) + near
+        slope = 2 * math.log(2) - 2 * (folded @ weights)
         return super().entropy() + slope.sum(-1)
 
     # tanh is one-to-one, so KL(self || other) is that of the normals: inherited

@@ -16,6 +16,9 @@ LOG_STD_LOW, LOG_STD_HIGH = -5.0, 2.0
 of a deviation, which shows in the ratio; above, nearly all actions lie at a bound.
 """
 
+BLOCK = 2**16
+"""Actions of a categorical distribution that are drawn for at once."""
+
 
 class Distribution(Protocol):
     """Action distributions of a batch of observations."""
@@ -57,9 +60,16 @@ class Categorical:
         return self.normalized
 
     def sample(self, generator: Generator) -> Tensor:
-        """Draw by the exponential race: argmax of p / Exp(1)."""
-        race = torch.empty_like(self.logits).exponential_(generator=generator)
-        return (self.logits - race.log_()).argmax(-1)
+        """Draw by the exponential race: argmax of p / Exp(1).
+
+        The race is run in blocks: of many actions, the noise of only one block is in memory.
+        """
+        heats = [race(block, generator) for block in self.logits.split(BLOCK, -1)]
+        if len(heats) == 1:
+            return heats[0][1]
+        bests, winners = (torch.stack(each, -1) for each in zip(*heats, strict=True))
+        block = bests.argmax(-1, keepdim=True)
+        return (block * BLOCK + winners.gather(-1, block)).squeeze(-1)
 
     def mode(self) -> Tensor:
         """Return the most likely action, [*B] int64."""
@@ -76,6 +86,14 @@ class Categorical:
     def kl(self, other: Self) -> Tensor:
         """Return sum p (log p - log q)."""
         return (self.logprobs.exp() * (self.logprobs - other.logprobs)).sum(-1)
+
+
+def race(logits: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Return the highest of log(p / Exp(1)) for [*B, n] logits, and whose it is, [*B] each."""
+    noise = torch.empty_like(logits).exponential_(generator=generator)
+    # -log noise + logits are the same bits as logits - log noise
+    best, winner = noise.log_().neg_().add_(logits.detach()).max(-1)
+    return best, winner
 
 
 class MultiCategorical:

@@ -1,6 +1,7 @@
 """Rollout buffer: one preallocated array per field.
 
 A segment fits exactly; for whole episodes the arrays double when they are full. T steps, N envs.
+Log-probabilities are computed for many steps at once.
 """
 
 from dataclasses import dataclass, field
@@ -9,8 +10,12 @@ import numpy as np
 
 from distpg.config.config import Config
 from distpg.envs.vector_env import Step
+from distpg.policy.acting import BehaviourPolicy
 from distpg.policy.actor_critic import Policy
 from distpg.spaces import Obs
+
+OUTPUTS = 2**24
+"""Outputs of the policy that are kept at most, until log-probabilities are computed from them."""
 
 
 @dataclass
@@ -31,7 +36,6 @@ class RolloutBuffer:
         steps: dict[str, np.ndarray] = {name: np.empty(shape, bool) for name in flags}
         steps["rewards"] = np.empty(shape, np.float32)
         steps["actions"] = np.empty((*shape, *actions.stored_shape), actions.stored_dtype)
-        steps["outputs"] = np.empty((*shape, policy.num_outputs), np.float32)
         obs = {
             leaf.name: np.empty((rows + 1, num_envs, *leaf.shape), leaf.dtype)
             for leaf in policy.obs_spec.leaves
@@ -65,3 +69,30 @@ class RolloutBuffer:
         """Return the observations and the fields of the first `rows` steps."""
         obs = {name: array[: rows + 1] for name, array in self.obs.items()}
         return obs, {name: array[:rows] for name, array in self.steps.items()}
+
+
+class LogProbs:
+    """Log-probabilities of the actions of a rollout."""
+
+    def __init__(self, behaviour: BehaviourPolicy) -> None:
+        """Take the policy that acts."""
+        self.behaviour = behaviour
+        self.waiting: list[tuple[np.ndarray, np.ndarray]] = []
+        self.done: list[np.ndarray] = []
+
+    def add(self, actions: np.ndarray, outputs: np.ndarray) -> None:
+        """Take what `act` returned for a step of N envs."""
+        self.waiting.append((actions, outputs))
+        if (len(self.waiting) + 1) * outputs.size > OUTPUTS:
+            self._compute()
+
+    def close(self) -> np.ndarray:
+        """Return log pi(a|s) of all steps, [T, N]."""
+        self._compute()
+        return np.concatenate(self.done)
+
+    def _compute(self) -> None:
+        if self.waiting:
+            actions, outputs = (np.stack(steps) for steps in zip(*self.waiting, strict=True))
+            self.done.append(self.behaviour.log_prob(actions, outputs))
+            self.waiting.clear()

@@ -19,7 +19,7 @@ from distpg.policy.acting import ActingPolicy, BehaviourPolicy, first_stuck
 from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
 from distpg.records import Rollout, RolloutStats, Weights
-from distpg.rollout.buffer import RolloutBuffer
+from distpg.rollout.buffer import LogProbs, RolloutBuffer
 from distpg.rollout.episodes import EpisodeReturns, invalidate_faulted
 from distpg.rollout.slot_state import SlotState
 from distpg.seeding import RNG, rng_seeds
@@ -97,6 +97,7 @@ class RolloutWorker:
         buffer = RolloutBuffer.of(self.policy, self.config)
         buffer.put_obs(0, self.obs)
         behaviour = self.make_behaviour(self.policy, torch.from_numpy(self.recurrent_state))
+        logprobs = LogProbs(behaviour)
         first_resets, t, step_faults = self.needs_reset, 0, dict[tuple[int, int], str]()
         while episodes_left.any() if whole_episodes else t < self.config.num_steps:
             buffer.make_room(t)
@@ -124,7 +125,8 @@ class RolloutWorker:
             if whole_episodes:
                 valid &= episodes_left > 0
                 episodes_left -= step.needs_reset & valid
-            buffer.put_step(t, step, actions=actions, outputs=outputs, valid=valid)
+            buffer.put_step(t, step, actions=actions, valid=valid)
+            logprobs.add(actions, outputs)
             self.obs, self.needs_reset, t = step.obs, step.needs_reset, t + 1
             buffer.put_obs(t, self.obs)
         obs, steps = buffer.close(t)
@@ -134,7 +136,7 @@ class RolloutWorker:
         steps["rewards"] = np.where(valid, steps["rewards"], np.float32(0))
         for name in ("terminated", "truncated"):
             steps[name] = steps[name] & valid
-        steps["logprobs"] = behaviour.log_prob(steps["actions"], steps.pop("outputs"))
+        steps["logprobs"] = logprobs.close()
         rollout = Rollout(
             obs=obs,
             state=self.recurrent_state,

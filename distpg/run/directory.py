@@ -24,6 +24,9 @@ from distpg.config.config import Config
 from distpg.config.files import read_settings, to_toml
 from distpg.errors import InputError
 
+OLDER: dict[str, Any] = {"action_scale": "unit"}
+"""Settings of runs that are older than the setting, where they are not today's default."""
+
 
 @dataclass(frozen=True)
 class RunDir:
@@ -204,7 +207,7 @@ class RunDir:
 
     def read_config(self, **changes: Any) -> Config:
         """Return the run's configuration, with some settings changed."""
-        return Config(**{**read_settings(str(self.config)), **changes})
+        return Config(**{**OLDER, **read_settings(str(self.config)), **changes})
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write the end-of-run summary."""

@@ -3,12 +3,13 @@
 from pathlib import Path
 
 from distpg.config.config import Config
+from distpg.config.values import flag
 from distpg.errors import InputError, prefix_errors
 from distpg.policy.file import PolicyFile, read_policy
 from distpg.records import LearnerState
 from distpg.run.checkpoint import POLICY, Checkpoint, list_checkpoints, load_checkpoint
 from distpg.run.directory import RunDir
-from distpg.spaces import spaces_to_json
+from distpg.spaces import spaces_from_json, spaces_to_json
 
 
 def load_newest(run: RunDir) -> tuple[Checkpoint, list[str]]:
@@ -43,7 +44,32 @@ def load_init_from(config: Config) -> tuple[LearnerState | None, list[str]]:
     if config.init_from is None:
         return None, []
     with prefix_errors("--init-from"):
-        return load_networks(RunDir.open(Path(config.init_from)))
+        run = RunDir.open(Path(config.init_from))
+        networks, warnings = load_networks(run)
+        check_meaning(run, networks, config)
+    return networks, warnings
+
+
+def check_meaning(run: RunDir, networks: LearnerState, config: Config) -> None:
+    """Refuse networks whose outputs mean something else under settings that leave their shapes.
+
+    Raises:
+        InputError: names the setting.
+    """
+    theirs = run.read_config()
+    _, actions = spaces_from_json(dict(networks.spaces))
+    settings = {
+        "activation": True,
+        "action_distribution": actions.kind == "continuous",
+        "action_scale": config.action_distribution == "gaussian" and actions.is_scaled,
+    }
+    for name, matters in settings.items():
+        trained, given = getattr(theirs, name), getattr(config, name)
+        if matters and trained != given:
+            raise InputError(
+                f"the networks of {run.given} were trained with {flag(name)} {trained}, not "
+                f"{given}; use {flag(name)} {trained}"
+            )
 
 
 def load_networks(run: RunDir) -> tuple[LearnerState, list[str]]:

@@ -55,6 +55,11 @@ def unmet_needs(
             action_spec.kind == "continuous",
             ("action_distribution", "log_std"),
         ),
+        "finite bounds of actions other than [-1, 1]": (action_spec.is_scaled, ("action_scale",)),
+        "--action-distribution gaussian": (
+            config.action_distribution == "gaussian" or not action_spec.is_scaled,
+            ("action_scale",),
+        ),
         "a Gaussian --action-distribution": (config.action_distribution != "beta", ("log_std",)),
         "--recurrent": (config.recurrent != "none", ("recurrent_size", "sequence_length")),
         "--surrogate kl_adaptive or kl_fixed": (config.penalizes_kl, ("kl_coef",)),

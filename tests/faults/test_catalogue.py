@@ -153,6 +153,7 @@ TRAIN: dict[str, str] = {
     "--hidden-sizes": "0 -1 64,64 '[64, 64]' 6.4 1000000 16385",
     "--activation": "sigmoid",
     "--action-distribution": "cauchy",
+    "--action-scale": "none range",
     "--log-std": "fixed",
     "--recurrent": "rnn LSTM",
     "--recurrent-size": "0 -1 16385 x",

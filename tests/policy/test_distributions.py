@@ -7,6 +7,7 @@ from torch import Generator, Tensor
 from torch.nn.functional import softplus
 from torch.testing import assert_close
 
+from distpg.policy import distributions
 from distpg.policy.bounded import Beta
 from distpg.policy.distributions import (
     Bernoulli,
@@ -271,3 +272,17 @@ def test_log_probs_stay_finite_where_the_logits_are_extreme() -> None:
         pytest.approx(math.log(2))
     ]
     assert bits.kl(Bernoulli(-logits)).tolist() == [400]
+
+
+@pytest.mark.parametrize("block", [1, 3, 4, 100])
+def test_many_actions_are_drawn_block_by_block_from_the_same_probabilities(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distributions, "BLOCK", block)
+    logits = torch.tensor([0.3, -1.0, 2.0, torch.finfo(torch.float32).min, 1.0, -0.5, 0.0, 1.5])
+    drawn = Categorical(logits.expand(2, 20_000, 8)).sample(Generator().manual_seed(0))
+    assert drawn.shape == (2, 20_000)
+    counts = drawn.flatten().bincount(minlength=8) / 40_000
+    # four standard errors of the most frequent
+    assert_close(counts, logits.softmax(-1), rtol=0, atol=0.01)
+    assert counts[3] == 0
