@@ -81,6 +81,7 @@ def test_no_vector_as_long_as_the_categories_is_made() -> None:
 
 
 def test_columns_start_as_long_as_orthogonal_ones() -> None:
+    torch.manual_seed(0)
     layer = MixedLookup(5002, 16, [0, 5001])
     lengths = layer.weight.norm(dim=0)
     assert_close(lengths[[0, 5001]], torch.full((2,), 2**0.5))
