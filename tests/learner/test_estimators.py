@@ -275,7 +275,10 @@ def test_value_epochs_move_the_critic_and_nothing_else(
     assert_same(fitted.weights().arrays, run.learner.weights().arrays)
     assert differ(critic(fitted), critic(run.learner))
     # each of the three epochs takes as many steps as the policy's one
-    assert fitted_update.scalars["train/n_updates"] == 4 * update.scalars["train/n_updates"]
+    assert (
+        fitted_update.scalars["train/optimizer_steps"]
+        == 4 * update.scalars["train/optimizer_steps"]
+    )
 
 
 def test_value_epochs_bring_the_values_closer_to_the_returns() -> None:
