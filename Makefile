@@ -36,8 +36,10 @@ format: setup  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-types: setup  ## check the types
+types: setup  ## check the types, on Linux and on macOS
 	$(BIN)/pyright
+	@# Python 3.12 lies between
+	$(BIN)/pyright --pythonplatform Darwin --pythonversion 3.13 distpg launch.py
 
 bench: setup  ## measure training speed on this machine
 	$(BIN)/python -m benchmarks.throughput
