@@ -226,3 +226,12 @@ def test_a_gradient_that_is_no_number_is_an_anomaly() -> None:
         run.learner.optimizer.parts["critic"][0].fill_(math.nan)
     with pytest.raises(AnomalyError):
         run.learner.improve(rollouts)
+
+
+def test_of_a_short_step_the_gain_is_what_the_gradient_says_entropy_included() -> None:
+    run = Run(**TRPO, max_kl=1e-6, ent_coef=1.0, hidden_sizes=(8,))
+    run.iterate()
+    stats = run.iterate()
+    assert stats["gradient/step_accepted"] == 1
+    gains = stats["gradient/actual_gain"], stats["gradient/expected_gain"]
+    assert gains[0] == pytest.approx(gains[1], rel=0.05)
