@@ -47,7 +47,8 @@ def test_the_episode_under_way_is_lost_and_the_other_env_plays_on(tmp_path: Path
     np.testing.assert_array_equal(torn.rollout.obs["obs"][:29], clean.rollout.obs["obs"][:29])
     assert not torn.rollout.truncated.any()
     assert torn.stats.env_steps == torn.rollout.valid.sum()
-    # one step of each env's resets is none
+    # eight of a torn episode, and one step of each env's resets is none
+    assert torn.stats.faulted_steps == 8
     assert torn.stats.env_steps + torn.stats.dropped_steps == 120 - 3 - 2
     (told,) = torn.stats.faults
     assert told == "slot 0, env 0, step 28 of iteration 0: ValueError: the reactor is on fire"

@@ -447,3 +447,14 @@ def test_what_adapts_follows_the_kl_of_the_whole_batch_after_the_update(
     now = run.learner.policy.rebuild(run.learner.policy.parameters_at(samples.obs))
     ratio = (now.log_prob(samples.actions) - samples.logprobs).double().exp()
     assert observed == [pytest.approx(float((ratio - 1 - ratio.log()).mean()), rel=1e-3)]
+
+
+def test_importance_weights_are_cut_to_their_limit() -> None:
+    run = Run(**LONG, surrogate="importance", importance="per_step", importance_clip=1.2)
+    samples, trajectories = seen(run.learner, run.collect())
+    # as if another policy had acted, twice as likely or half as likely to do it
+    shift = torch.where(torch.arange(len(samples)) % 2 == 0, 1.0, -1.0) * math.log(2)
+    samples = dataclasses.replace(samples, logprobs=samples.logprobs - shift)
+    found = targets_of(run.learner, samples, trajectories).importance
+    assert found[::2].tolist() == pytest.approx([1.2] * len(found[::2]))
+    assert found[1::2].tolist() == pytest.approx([0.5] * len(found[1::2]), rel=1e-4)

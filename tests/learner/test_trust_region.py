@@ -229,8 +229,11 @@ def test_a_gradient_that_is_no_number_is_an_anomaly() -> None:
 
 
 def test_of_a_short_step_the_gain_is_what_the_gradient_says_entropy_included() -> None:
-    run = Run(**TRPO, max_kl=1e-6, ent_coef=1.0, hidden_sizes=(8,))
-    run.iterate()
+    run = Run(**TRPO, max_kl=1e-4, ent_coef=10.0)
+    # far from uniform, where the entropy has no slope
+    with torch.no_grad():
+        run.learner.policy.head.bias.copy_(torch.tensor([1.0, -1.0]))
+    run.learner.published = run.learner.snapshot()
     stats = run.iterate()
     assert stats["gradient/step_accepted"] == 1
     gains = stats["gradient/actual_gain"], stats["gradient/expected_gain"]

@@ -91,7 +91,11 @@ def test_fault_the_penalty_in_the_other_direction(monkeypatch: pytest.MonkeyPatc
 
 def test_fault_a_schedule_that_is_shown_another_kl(monkeypatch: pytest.MonkeyPatch) -> None:
     right = Schedules.observe
-    monkeypatch.setattr(Schedules, "observe", lambda self, kl: right(self, kl / 2))
+
+    def halved(self: Schedules, kl: float) -> None:
+        right(self, kl / 2)
+
+    monkeypatch.setattr(Schedules, "observe", halved)
     report = verify_update(CASES["kl_adaptive"])
     assert (report.verdict, report.kl_coef) == ("FAIL", 2.5)
 
