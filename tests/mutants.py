@@ -109,8 +109,8 @@ def read_list(path: Path = LIST) -> tuple[dict[str, Mutant], list[str]]:
     content = tomllib.loads(path.read_text("utf-8"))
     mutants: dict[str, Mutant] = {}
     for entry in content["mutant"]:
-        texts = (entry[name] for name in ("id", "file", "old", "new"))
-        mutant = Mutant(*texts, tuple(entry["tests"]))
+        name, file, old, new = (entry[field] for field in ("id", "file", "old", "new"))
+        mutant = Mutant(name, file, old, new, tuple(entry["tests"]))
         if mutant.id in mutants:
             raise ListError(f"two faults are called {mutant.id}")
         mutants[mutant.id] = mutant

@@ -54,6 +54,15 @@ def test_the_episode_under_way_is_lost_and_the_other_env_plays_on(tmp_path: Path
     assert told == "slot 0, env 0, step 28 of iteration 0: ValueError: the reactor is on fire"
 
 
+def test_an_episode_that_is_torn_in_the_first_rows_is_lost_from_the_first_on(
+    tmp_path: Path,
+) -> None:
+    (torn,) = played(tmp_path, 5, 1, num_steps=20)
+    # row 5 raises, and row 6 resets
+    assert np.flatnonzero(torn.rollout.valid[:, 0]).tolist() == [*range(7, 20)]
+    assert torn.stats.faulted_steps == 6
+
+
 def test_no_score_is_made_of_a_torn_episode(tmp_path: Path) -> None:
     # the second rollout begins in the middle of an episode, which is torn in its first steps
     torn = played(tmp_path, 34, 3, num_steps=30)

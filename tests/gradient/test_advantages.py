@@ -518,8 +518,7 @@ def test_rho_bar_and_c_bar_are_taken_from_their_own_settings() -> None:
     column = torch.tensor([[1.0], [2.0]])
     trajectories = trajectories_of("..", rewards=column, values=torch.zeros(3, 1))
     trajectories = dataclasses.replace(trajectories, ratios=torch.full_like(column, 4.0))
-    limits = {"gamma": 1.0, "rho_bar": 2.0, "c_bar": 1.0}
-    settings = GradientSettings(advantage="vtrace", baseline="value", **limits)
+    settings = GradientSettings(advantage="vtrace", gamma=1.0, rho_bar=2.0, c_bar=1.0)
     advantages, targets = estimate(trajectories, settings)
     assert advantages.flatten().tolist() == [1 + 4, 2]
     assert targets.flatten().tolist() == [6, 4]
