@@ -58,9 +58,9 @@ def test_an_episode_that_is_torn_in_the_first_rows_is_lost_from_the_first_on(
     tmp_path: Path,
 ) -> None:
     (torn,) = played(tmp_path, 5, 1, num_steps=20)
-    # row 5 raises, and row 6 resets
-    assert np.flatnonzero(torn.rollout.valid[:, 0]).tolist() == [*range(7, 20)]
-    assert torn.stats.faulted_steps == 6
+    # row 4 raises, and row 5 resets
+    assert np.flatnonzero(torn.rollout.valid[:, 0]).tolist() == [*range(6, 20)]
+    assert torn.stats.faulted_steps == 5
 
 
 def test_no_score_is_made_of_a_torn_episode(tmp_path: Path) -> None:
