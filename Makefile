@@ -24,8 +24,12 @@ test: setup  ## run the tests
 thorough: setup  ## run the tests that take longer: faults of every kind, compiled updates
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m thorough
 
-slow: setup  ## run what takes up to an hour: the proof of every estimator, memory over a long run
+slow: setup  ## run what takes up to an hour: the proof of every estimator, memory over a long run, mutants
 	$(BIN)/python -m pytest -n 2 --dist load -m slow
+	$(BIN)/python -m tests.mutants
+
+mutants: setup  ## plant faults in copies of the tree, one by one; the tests must find each
+	$(BIN)/python -m tests.mutants
 
 lint: setup  ## check style and spelling
 	$(BIN)/ruff check .
@@ -36,8 +40,10 @@ format: setup  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-types: setup  ## check the types
+types: setup  ## check the types, on Linux and on macOS
 	$(BIN)/pyright
+	@# Python 3.12 lies between
+	$(BIN)/pyright --pythonplatform Darwin --pythonversion 3.13 distpg launch.py
 
 bench: setup  ## measure training speed on this machine
 	$(BIN)/python -m benchmarks.throughput
@@ -58,4 +64,4 @@ peers: .venv-peers/ready  ## create .venv-peers with the libraries that `python 
 
 check: lint types test  ## everything that a change must pass
 
-.PHONY: help setup train test thorough slow lint format types bench figures soak peers check
+.PHONY: help setup train test thorough slow mutants lint format types bench figures soak peers check

@@ -5,6 +5,7 @@ Peers take it from here as well, so it imports nothing that their environment la
 
 import json
 import statistics
+import sys
 import time
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -16,8 +17,8 @@ import psutil
 def process_start() -> float:
     """Return the Unix time at which this process began."""
     started = psutil.Process().create_time()
-    if hasattr(time, "CLOCK_BOOTTIME"):
-        # on Linux it counts from a boot time in whole seconds
+    if sys.platform == "linux":
+        # it counts from a boot time in whole seconds
         started += time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) - psutil.boot_time()
     return started
 

@@ -201,7 +201,7 @@ def run_distpg(command: str, seed: int) -> dict[str, Any]:
         ended = time.time()
         result = json.loads((run / "result.json").read_text())
         events = EventAccumulator(str(run), {"scalars": 0}).Reload()
-    losses, updates = events.Scalars("train/loss"), events.Scalars("train/n_updates")
+    losses, updates = events.Scalars("train/loss"), events.Scalars("train/optimizer_steps")
     # an event is written as soon as its update is over, the last one at train_s
     began = losses[-1].wall_time - result["train_s"] - result["startup_s"]
     ends = [

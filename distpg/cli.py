@@ -92,8 +92,8 @@ def print_completion(words: Sequence[str], program: str) -> None:
 def process_start() -> float:
     """Return the Unix time at which this process began."""
     started = psutil.Process().create_time()
-    if hasattr(time, "CLOCK_BOOTTIME"):
-        # on Linux it counts from a boot time in whole seconds
+    if sys.platform == "linux":
+        # it counts from a boot time in whole seconds
         booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
         started += booted - psutil.boot_time()
     return started

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from distpg.errors import RunError
 from distpg.progress import Progress
 from distpg.records import RolloutStats, Weights
 
@@ -33,17 +32,6 @@ class Collection(NamedTuple):
         """The statistics of each slot, in slot order."""
         slots = [slot for worker in self.by_worker for slot in worker]
         return sorted(slots, key=lambda slot: slot.slot)
-
-    def checked(self) -> Self:
-        """Return this, if there is anything to learn from.
-
-        Raises:
-            RunError: environments raised, and no valid step was collected.
-        """
-        if not any(slot.env_steps for slot in self.stats):
-            faults = [fault for slot in self.stats for fault in slot.faults]
-            raise RunError(f"no valid step was collected: {faults[-1] if faults else 'no fault'}")
-        return self
 
 
 @dataclass(frozen=True)

@@ -119,3 +119,31 @@ def test_the_same_run_twice_is_the_same() -> None:
     one, other = (trained(algo="appo")[0].weights().arrays for _ in range(2))
     assert_same(one, other)
     assert differ(one, trained(algo="appo", overlap=False)[0].weights().arrays)
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_every_iteration_is_collected_once_in_its_turn(
+    monkeypatch: pytest.MonkeyPatch, overlap: bool
+) -> None:
+    collect, asked = InProcessWorkers.collect, list[int]()
+
+    def watched(self: InProcessWorkers, weights: Any, iteration: int) -> Any:
+        asked.append(iteration)
+        return collect(self, weights, iteration)
+
+    monkeypatch.setattr(InProcessWorkers, "collect", watched)
+    learner, _ = trained(overlap=overlap)
+    assert asked == list(range(len(learner.batches) + overlap))
+
+
+def test_a_learner_knows_who_acted_before_its_last_update_also_after_it_was_loaded() -> None:
+    run = Run(**LONG, overlap=True)
+    run.iterate()
+    before = run.learner.weights()
+    run.iterate()
+    loaded = run.make_learner()
+    loaded.load(run.learner.state())
+    for learner in (run.learner, loaded):
+        acting = learner.acting_weights()
+        assert acting.version == before.version == learner.weights().version - 1
+        assert_same(acting.arrays, before.arrays)

@@ -226,7 +226,7 @@ def test_resume_goes_on_with_counters_optimizer_and_curve(tmp_path: Path) -> Non
     assert iterations == list(range(1, second.result["iterations"] + 1))
     steps = steps_of(second.run_dir, "time/iterations")
     assert steps == sorted(set(steps))
-    n_updates = [event.value for event in events.Scalars("train/n_updates")]
+    n_updates = [event.value for event in events.Scalars("train/optimizer_steps")]
     assert n_updates == sorted(set(n_updates))
 
 

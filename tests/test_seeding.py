@@ -52,6 +52,12 @@ def test_the_largest_seed_of_a_run_is_a_key() -> None:
     assert rng_seeds(RNG.INIT, 2**63 - 1) != rng_seeds(RNG.INIT, 2**63 - 2)
 
 
+def test_all_bits_of_a_seed_count() -> None:
+    # bit 32 on, also where the lower ones are alike
+    found = {rng_seeds(RNG.ACT, seed)[0] for seed in (5, 5 + 2**32, 5 + 2**33, 5 + 2**62)}
+    assert len(found) == 4
+
+
 def test_drawing_seeds_neither_reads_nor_moves_the_global_generators() -> None:
     first = rng_seeds(RNG.SHUFFLE, 1, 2, 3)
     with torch.random.fork_rng():

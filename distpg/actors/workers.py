@@ -48,7 +48,7 @@ class RayRollouts:
 
     def result(self) -> Collection:
         """Wait for them."""
-        return self._wait().checked()
+        return self._wait()
 
     def _wait(self) -> Collection:
         # the workers' deadline starts when they have the weights

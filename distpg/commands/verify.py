@@ -1,4 +1,4 @@
-"""`verify`: check every policy-gradient estimator against its exact expectation."""
+"""`verify`: check every policy-gradient estimator, and whole updates, against theory."""
 
 import json
 import multiprocessing
@@ -18,6 +18,7 @@ from distpg.proof.estimators import (
     quick,
     variations,
 )
+from distpg.proof.updates import UpdateReport, cases, verify_update
 from distpg.proof.verify import EstimatorReport, verify
 
 HEAD = """\
@@ -30,13 +31,20 @@ that of the estimator.
 """
 COLUMNS = f"{'estimator':56} {'bias':>8} {'theory':>10} {'z':>5} {'var':>15} {'snr':>5} {'gain':>5}"
 
+UPDATES_HEAD = """
+Each row is an update of three optimizer steps, compared with the same update in tables: the largest
+difference of a parameter, and how far the furthest one moved.
+"""
+UPDATE_COLUMNS = f"{'update':56} {'policy':>8} {'moved':>6} {'critic':>8} {'moved':>6}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyFlags:
-    """Verify every policy-gradient estimator against its exact expectation."""
+    """Verify policy-gradient estimators and whole updates against theory."""
 
     quick: bool = False
-    """Verify a subset that covers every Psi, baseline, surrogate and scaling at least once."""
+    """Verify a subset of the estimators that covers every Psi, baseline, surrogate and scaling at
+    least once."""
     json: bool = False
     """Print one JSON object per row."""
 
@@ -51,9 +59,19 @@ def main(flags: VerifyFlags, started: float) -> int:
     for row in verify_all(estimators):
         passed += row.verdict == "PASS"
         print(json.dumps(asdict(row)) if flags.json else format_row(row), flush=True)
+    updates = [verify_update(case) for case in cases()]
     if not flags.json:
-        print(f"{passed} of {len(estimators)} estimators PASS")
-    return 0 if passed == len(estimators) else 1
+        print(UPDATES_HEAD)
+        print(UPDATE_COLUMNS)
+    for row in updates:
+        print(json.dumps(asdict(row)) if flags.json else format_update(row))
+    passed_too = sum(row.verdict == "PASS" for row in updates)
+    if not flags.json:
+        print(
+            f"{passed} of {len(estimators)} estimators and {passed_too} of {len(updates)} updates "
+            "PASS"
+        )
+    return 0 if (passed, passed_too) == (len(estimators), len(updates)) else 1
 
 
 def verify_all(estimators: Sequence[Estimator]) -> Iterator[EstimatorReport]:
@@ -78,3 +96,9 @@ def format_row(row: EstimatorReport) -> str:
         f"{bias:>8} {theory:>10} {row.z:5.2f} {variance:>15} {row.snr:5.2f} {row.reduction:5.2f}"
     )
     return f"{row.estimator:56} {numbers} {row.verdict}{''.join(f'; {x}' for x in row.reasons)}"
+
+
+def format_update(row: UpdateReport) -> str:
+    """Format a row as one line of text."""
+    numbers = f"{row.policy:8.1e} {row.policy_moved:6.3f} {row.critic:8.1e} {row.critic_moved:6.3f}"
+    return f"{row.update:56} {numbers} {row.verdict}"

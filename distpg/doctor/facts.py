@@ -55,8 +55,9 @@ def version(package: str) -> str | None:
 def cores() -> int:
     """Count the CPUs that this process may use: its affinity, within the container's quota."""
     # macOS has no affinity
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return math.ceil(min(affinity or 1, cpu_quota()))
+    affinity = getattr(os, "sched_getaffinity", None)
+    usable = len(affinity(0)) if affinity else os.cpu_count()
+    return math.ceil(min(usable or 1, cpu_quota()))
 
 
 def cpu_quota() -> float:

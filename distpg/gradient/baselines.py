@@ -20,15 +20,17 @@ def mean_of_others(returns: Tensor, episodes: Tensor, *, per_episode: bool) -> T
     Args:
         returns: [T, N] of each step.
         episodes: [T, N] int64 number of each step's episode, -1 if a step is not valid; at least
-            two episodes.
+            one is.
         per_episode: Whether each episode counts once, instead of each step.
 
     Returns:
-        [T, N] baseline, equal over an episode; 0 if a step is not valid.
+        [T, N] baseline, equal over an episode; 0 if there is no other, or a step is not valid.
     """
     valid = episodes >= 0
     index = episodes[valid]
     lengths = torch.bincount(index)
+    if len(lengths) == 1:
+        return torch.zeros_like(returns)
     weights = torch.ones_like(returns[valid])
     if per_episode:
         weights /= lengths[index]

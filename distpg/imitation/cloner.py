@@ -135,10 +135,10 @@ class Cloner(TrainState):
                 # as for a state-dependent log_std; a deterministic expert drives it to -inf
                 with torch.no_grad():
                     self.policy.log_std.clamp_(min=LOG_STD_LOW)
-            means.add({"train/loss": loss.detach(), "gradient/norm": norm}, len(rows))
+            means.add({"imitation/loss": loss.detach(), "gradient/norm": norm}, len(rows))
         return {
             "train/learning_rate": self.optimizer.rate,
-            "train/n_updates": self.num_updates,
+            "train/optimizer_steps": self.num_updates,
             **means.read(),
         }
 

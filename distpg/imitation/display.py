@@ -29,7 +29,8 @@ class RoundDisplay(Display):
             parts.append(f"agreed {scalars['imitation/agreement']:.1%}")
         if "imitation/distance" in scalars:
             parts.append(f"distance {scalars['imitation/distance']:.3g}")
-        parts.append(f"loss {scalars['train/loss']:.3f}")
+        if "imitation/loss" in scalars:
+            parts.append(f"loss {scalars['imitation/loss']:.3f}")
         if iteration.evaluation is not None:
             parts.append(f"evaluation {format_return(iteration.evaluation.mean_return)}")
         line = "  ".join(parts)

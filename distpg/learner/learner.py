@@ -137,19 +137,19 @@ class Learner(TrainState):
     def _run_epochs(self, samples: Samples, trajectories: Trajectories) -> dict[str, float]:
         """Run the epochs of minibatches; a surrogate for one step adds their gradients up."""
         config, means, stopped = self.config, Means(), False
-        coefficients, rate = self.schedules.now(self.trained_steps)
-        self.optimizer.rate = rate
+        coefficients, self.optimizer.rate = self.schedules.now(self.trained_steps)
         stats = self.schedules.scalars(self.trained_steps)
         targets = compute_targets(config, self.policy, samples, trajectories)
         if self.model.critic:
             explained = explained_variance(samples.values, targets.returns)
             stats["train/explained_variance"] = explained.item()
-        moved: list[Tensor] = []
+        moved, losses = list[Tensor](), list[Tensor]()
         for rows in self._minibatches(samples, range(config.num_epochs)):
             if config.surrogate == "importance":
                 targets = compute_targets(config, self.policy, samples, trajectories)
             gradient, terms, ratios = self._gradient(samples, targets, rows, coefficients)
             moved.append(ratios)
+            losses.append(terms.pop("train/loss"))
             if config.target_kl and float(approx_kl(ratios)) > 1.5 * config.target_kl:
                 stopped = True
                 break
@@ -164,9 +164,10 @@ class Learner(TrainState):
         self._fit_critic(samples, targets)
         if self.schedules.follows_kl:
             self.schedules.observe(float(approx_kl(log_ratio(self.policy, samples))))
-        stats |= {"train/n_updates": self.num_updates, "train/early_stop": float(stopped)}
+        stats |= {"train/optimizer_steps": self.num_updates, "train/early_stop": float(stopped)}
         clip = coefficients.clip if config.surrogate == "clip" else None
-        stats = on_policy.distance(torch.cat(moved), clip) | stats
+        stats |= on_policy.distance(torch.cat(moved), len(samples), clip)
+        stats["train/loss"] = float(losses[-1])
         if self.policy.action_spec.kind == "continuous":
             stats["train/std"] = self.policy.mean_std(samples.parameters)
         return stats | means.read()

@@ -94,17 +94,20 @@ def check_on_policy(
     return {f"train/on_policy_{measure}": value for measure, value in found.items()}
 
 
-def distance(log_ratio: Tensor, clip: float | None) -> dict[str, float]:
+def distance(log_ratio: Tensor, num_samples: int, clip: float | None) -> dict[str, float]:
     """Measure how far the minibatches of an update found the policy from the behaviour policy.
 
     Args:
-        log_ratio: [M] of all minibatches.
+        log_ratio: [M] of all minibatches of all epochs, in their order.
+        num_samples: Of an epoch.
         clip: The clip range, if there is one.
 
     Returns:
-        The KL and, with a clip range, the fraction of ratios beyond it, by TensorBoard tag.
+        The KL in the last epoch, which may have ended early, and, with a clip range, the fraction
+        of all ratios beyond it, by TensorBoard tag; both as in Stable-Baselines3.
     """
-    found = {"train/approx_kl": float(approx_kl(log_ratio))}
+    in_last_epoch = (len(log_ratio) - 1) % num_samples + 1
+    found = {"train/approx_kl": float(approx_kl(log_ratio[-in_last_epoch:]))}
     if clip is not None:
         beyond = (log_ratio.exp() - 1).abs() > clip
         found["train/clip_fraction"] = float(beyond.float().mean())
@@ -120,9 +123,9 @@ def check_update_finite(stats: Mapping[str, float], version: int, *, finite: boo
         finite: Whether all parameters are finite after it.
 
     Raises:
-        AnomalyError: the loss, the gradient's norm or a parameter is NaN or infinite.
+        AnomalyError: a loss, the gradient's norm or a parameter is NaN or infinite.
     """
-    tags = ("train/loss", "gradient/norm")
+    tags = ("train/policy_gradient_loss", "train/value_loss", "imitation/loss", "gradient/norm")
     bad = [tag for tag in tags if not math.isfinite(stats.get(tag, 0.0))]
     bad += [] if finite else ["a parameter"]
     if bad:

@@ -78,14 +78,21 @@ class TrainState(ABC):
     def update(self, rollouts: Sequence[Rollout]) -> tuple[Weights, Update]:
         """Improve the policy by one batch; roll back if that produces NaN or inf.
 
+        A batch without a valid step changes nothing: all envs failed, or did nothing but reset.
+
         Returns:
-            The new weights, or after a rollback those from before, and what was measured.
+            The new weights, or those from before if nothing changed, and what was measured.
 
         Raises:
             RunError: the batch is not one to learn from.
         """
         began = time.perf_counter()
         torch.set_num_threads(self.threads)
+        if rollouts and not any(rollout.valid.any() for rollout in rollouts):
+            # with overlap, the next batch is collected with the same weights
+            self.before = None
+            self.published = self.snapshot()
+            return self.weights(), Update({}, learner_s=time.perf_counter() - began)
         try:
             update = self.improve(rollouts)
             self.published = self.snapshot()

@@ -65,7 +65,7 @@ def step(
         values.copy_(start)
     taken = trial or Trial(torch.zeros_like(start), 0.0, 0.0)
     return {
-        "train/approx_kl": taken.kl,
+        "train/kl_divergence_loss": taken.kl,
         "gradient/step_accepted": float(trial is not None),
         "gradient/line_search_steps": float(tries),
         "gradient/expected_gain": -float(descent @ taken.step),

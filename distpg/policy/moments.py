@@ -25,7 +25,9 @@ class Moments:
         return cls(torch.zeros((), dtype=torch.float64), zeros, ones)
 
     def merged(self, values: Tensor) -> Self:
-        """Return the moments with [B, *O] more values."""
+        """Return the moments with [B, *O] more values; B may be 0."""
+        if not len(values):
+            return self
         fresh = values.double()
         total = self.count + len(fresh)
         delta = fresh.mean(0) - self.mean

@@ -86,7 +86,8 @@ class Estimator:
             if config.importance_clip is not None:
                 words.append(f"weights<={config.importance_clip:g}")
         if config.advantage == "vtrace" and min(config.rho_bar, config.c_bar) < 100:
-            words.append("bars 1" if self.scene.off_policy else "")
+            bars = dict.fromkeys(f"{bar:g}" for bar in (config.rho_bar, config.c_bar))
+            words.append(f"bars {' '.join(bars)}" if self.scene.off_policy else "")
         if settings["normalize_advantages"]:
             words.append("normalized")
         if settings["loss_average"] == "per_step":
@@ -134,7 +135,11 @@ def variations() -> Iterator[Estimator]:
         weights = {"surrogate": "importance", "importance": kind, "importance_clip": 1.0}
         yield Estimator({**to_go, **weights}, Scene(off_policy=True))
     weights = {"surrogate": "importance", "importance": "per_decision"}
-    yield Estimator({"advantage": "vtrace", **critic, **PLAIN, **weights}, Scene(off_policy=True))
+    vtrace = {"advantage": "vtrace", **critic, **PLAIN, **weights}
+    yield Estimator(vtrace, Scene(off_policy=True))
+    for rho_bar, c_bar in ((1.3, 0.9), (0.9, 1.3)):
+        bars = {"rho_bar": rho_bar, "c_bar": c_bar}
+        yield Estimator({**vtrace, **bars}, Scene(off_policy=True, wrong_critic=True))
     yield Estimator(to_go, Scene(gamma=0.9))
 
 

@@ -50,7 +50,7 @@ class CompletedRollouts:
         """Return them."""
         if self.workers:
             self.workers.stood = list(self.states)
-        return self.collection.checked()
+        return self.collection
 
     def drop(self) -> Collection:
         """Return them to be counted only; the slots stand where they stood before."""

@@ -155,8 +155,7 @@ def test_rollouts_without_a_valid_step_may_be_dropped(callers_ray: None) -> None
     try:
         weights = ray.put(initial_weights(Barren))
         assert not sum(stats.env_steps for stats in workers.collect(weights, 0).drop().stats)
-        with pytest.raises(RunError, match="no valid step was collected"):
-            workers.collect(weights, 1).result()
+        assert not sum(stats.env_steps for stats in workers.collect(weights, 1).result().stats)
     finally:
         workers.close()
 

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -17,7 +18,6 @@ from distpg.envs.native import NativeVectorEnv
 from distpg.errors import EnvError
 from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
-from distpg.rollout.in_process import InProcessWorkers
 from distpg.rollout.worker import Collected, RolloutWorker
 from tests.faults.injection import Faulty, FaultyWithState, fault
 from tests.faults.test_processes import SHAPE
@@ -49,10 +49,20 @@ def test_the_episode_under_way_is_lost_and_the_other_env_plays_on(tmp_path: Path
     np.testing.assert_array_equal(torn.rollout.obs["obs"][:29], clean.rollout.obs["obs"][:29])
     assert not torn.rollout.truncated.any()
     assert torn.stats.env_steps == torn.rollout.valid.sum()
-    # one step of each env's resets is none
+    # eight of a torn episode, and one step of each env's resets is none
+    assert torn.stats.faulted_steps == 8
     assert torn.stats.env_steps + torn.stats.dropped_steps == 120 - 3 - 2
     (told,) = torn.stats.faults
     assert told == "slot 0, env 0, step 28 of iteration 0: ValueError: the reactor is on fire"
+
+
+def test_an_episode_that_is_torn_in_the_first_rows_is_lost_from_the_first_on(
+    tmp_path: Path,
+) -> None:
+    (torn,) = played(tmp_path, 5, 1, num_steps=20)
+    # row 4 raises, and row 5 resets
+    assert np.flatnonzero(torn.rollout.valid[:, 0]).tolist() == [*range(6, 20)]
+    assert torn.stats.faulted_steps == 5
 
 
 def test_no_score_is_made_of_a_torn_episode(tmp_path: Path) -> None:
@@ -123,16 +133,75 @@ class Barren(Faulty):
         raise ValueError("the reactor is on fire")
 
 
-def test_where_no_valid_step_is_collected_the_run_ends_with_the_exception(tmp_path: Path) -> None:
+def test_an_env_that_never_takes_a_step_starts_no_run(tmp_path: Path) -> None:
     config = config_of({**SHAPE, "num_workers": 0})
-    workers = InProcessWorkers(config, source_of(Barren, {}))
-    policy = workers.slots[0].policy
-    said = r"no valid step was collected: slot \d, env \d.*: ValueError: the reactor is on fire"
-    with pytest.raises(RunError, match=said):
-        workers.collect(policy.weights(0), 0).result()
     with pytest.raises(InputError, match=r"step\(\) raised ValueError: the reactor is on"):
         train(config, make_env=Barren, run_dir=tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
+
+
+class Burns(gym.Env[Any, Any]):
+    """Raises in every step while the count of all steps is in `burning`."""
+
+    steps = 0
+    burning = range(0)
+
+    def __init__(self) -> None:
+        self.observation_space = gym.spaces.Box(-1, 1, (2,), np.float32)
+        self.action_space = gym.spaces.Discrete(2)
+        self.count = 0
+
+    def reset(self, **words: Any) -> Any:
+        super().reset(**words)
+        self.count = 0
+        return self.np_random.uniform(-1, 1, 2).astype(np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        Burns.steps, self.count = Burns.steps + 1, self.count + 1
+        if Burns.steps in Burns.burning:
+            raise ValueError("the reactor is on fire")
+        obs = self.np_random.uniform(-1, 1, 2).astype(np.float32)
+        return obs, float(action), self.count == 5, False, {}
+
+
+BURNING: dict[str, Any] = {
+    **{"num_workers": 0, "num_slots": 2, "num_envs": 2, "num_steps": 8, "minibatch_size": 8},
+    **{"hidden_sizes": (8,), "total_steps": 300, "normalize_rewards": True},
+}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"overlap": True},
+        {"gradient_stats_every": 1, "recurrent": "gru"},
+        {"algo": "trpo", "minibatch_size": None, "num_epochs": 1},
+    ],
+    ids=str,
+)
+def test_batches_in_which_every_env_failed_are_dropped_and_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(Burns, "steps", 0)
+    monkeypatch.setattr(Burns, "burning", range(50, 110))
+    config = config_of({**BURNING, **changes})
+    result = train(config, make_env=Burns, run_dir=tmp_path / "run", quiet=True).result
+    assert result["env_faults"] == 60
+    assert result["stop_reason"] == "total_steps"
+    # four batches of 32 rows, in which envs fail and are reset by turns: at least two were lost
+    assert result["iterations"] - 3 <= result["policy_version"] <= result["iterations"] - 2
+    assert result["rolled_back_updates"] == 0
+    assert result["trained_steps"] == result["env_steps"]
+
+
+def test_where_every_env_goes_on_failing_the_run_ends_at_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Burns, "steps", 0)
+    monkeypatch.setattr(Burns, "burning", range(50, 10**9))
+    config = config_of({**BURNING, "max_env_faults": 60})
+    with pytest.raises(RunError, match=r"more than --max-env-faults 60; the last: .*on fire"):
+        train(config, make_env=Burns, run_dir=tmp_path / "run", quiet=True)
 
 
 class StaysShut(Faulty):

@@ -212,3 +212,20 @@ def test_what_is_rolled_back_to_is_what_is_saved(
     # the first evaluation was the best, and no later one above it
     assert first.best_return == 20
     assert_same(last.learner.policy.arrays, first.learner.policy.arrays)
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_a_batch_without_a_valid_step_changes_nothing(overlap: bool) -> None:
+    run, twin = (Run(**TINY, normalize_rewards=True, overlap=overlap) for _ in range(2))
+    run.iterate()
+    twin.iterate()
+    rollouts = run.collect()
+    empty = [dataclasses.replace(x, valid=np.zeros_like(x.valid)) for x in rollouts]
+    weights, update = run.learner.update(empty)
+    assert (update.scalars, update.rolled_back) == ({}, False)
+    # with overlap, what was collected meanwhile and what comes next are of the same weights
+    assert_same(weights.arrays, run.learner.acting_weights().arrays)
+    assert run.learner.state().counters == twin.learner.state().counters
+    run.learner.update(rollouts)
+    twin.learner.update(twin.collect())
+    assert_same(run.learner.state().arrays, twin.learner.state().arrays)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
-from distpg.gradient.advantages import normalize
+from distpg.config.settings import GradientSettings
+from distpg.gradient.advantages import estimate, normalize
 from distpg.gradient.trajectories import Trajectories
 from tests.gradient.credits import (
     gae_of,
@@ -509,3 +510,15 @@ def test_a_small_difference_is_a_signal(value: float, count: int) -> None:
     found = normalize(advantages)
     assert found.mean().item() == pytest.approx(0, abs=1e-9)
     assert found.square().mean().item() == pytest.approx(1, rel=1e-5)
+
+
+def test_rho_bar_and_c_bar_are_taken_from_their_own_settings() -> None:
+    # without values the TD errors are 1 and 2; with rho 2 and c 1 the corrections are
+    # 2 * 2 = 4 in the last step and 2 * 1 + 1 * 4 = 6 before it
+    column = torch.tensor([[1.0], [2.0]])
+    trajectories = trajectories_of("..", rewards=column, values=torch.zeros(3, 1))
+    trajectories = dataclasses.replace(trajectories, ratios=torch.full_like(column, 4.0))
+    settings = GradientSettings(advantage="vtrace", gamma=1.0, rho_bar=2.0, c_bar=1.0)
+    advantages, targets = estimate(trajectories, settings)
+    assert advantages.flatten().tolist() == [1 + 4, 2]
+    assert targets.flatten().tolist() == [6, 4]

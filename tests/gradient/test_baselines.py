@@ -376,3 +376,11 @@ def test_a_critic_that_is_right_leaves_the_advantages_of_its_own_returns_at_0(
         advantages[trajectories.valid], torch.zeros_like(returns[trajectories.valid])
     )
     assert torch.equal(targets[trajectories.valid], returns[trajectories.valid])
+
+
+@pytest.mark.parametrize("per_episode", [True, False])
+@pytest.mark.parametrize("layout", ["..T", "x..", "x..U"])
+def test_without_another_episode_the_mean_is_0(layout: str, per_episode: bool) -> None:
+    trajectories = random_trajectories((layout,), 0)
+    episodes = episode_index(trajectories.done, trajectories.valid)
+    assert not mean_of_others(trajectories.rewards, episodes, per_episode=per_episode).any()

@@ -94,7 +94,7 @@ def test_a_table_learns_the_frequencies_that_it_is_shown() -> None:
     assert_close(probabilities[:, 5], torch.tensor([0.75, 0.25]), atol=1e-4, rtol=0)
     assert_close(probabilities[:, 2], torch.tensor([0.5, 0.5]), atol=1e-4, rtol=0)
     assert_close(probabilities[:, 0], torch.tensor([0.5, 0.5]))
-    assert update.scalars["train/n_updates"] == student.num_updates == 300
+    assert update.scalars["train/optimizer_steps"] == student.num_updates == 300
 
 
 GAUSSIAN: dict[str, Any] = {"num_epochs": 2000, "learning_rate": 2e-2}

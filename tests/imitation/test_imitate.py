@@ -332,7 +332,7 @@ def test_it_is_an_ordinary_run(clone: Path) -> None:
     assert result["evaluation"] == np.mean(evaluation.returns)
     events = EventAccumulator(str(clone)).Reload()
     assert [event.step for event in events.Scalars("eval/mean_reward")][-1] == result["labels"]
-    assert len(events.Scalars("imitation/agreement")) == len(events.Scalars("train/loss")) == 4
+    assert len(events.Scalars("imitation/agreement")) == len(events.Scalars("imitation/loss")) == 4
     # those of the expert's rounds are not the student's
     returns = events.Scalars("rollout/ep_rew_mean")
     assert len(returns) == 2

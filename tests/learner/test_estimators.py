@@ -1,5 +1,6 @@
 """The family of estimators as the learner puts it together."""
 
+import dataclasses
 import itertools
 import math
 import typing
@@ -13,6 +14,8 @@ from torch import Tensor
 from distpg.config.config import Config, hints
 from distpg.learner import diagnosis
 from distpg.learner.learner import Learner
+from distpg.learner.objective import surrogate_inputs
+from distpg.policy.distributions import Categorical
 from distpg.records import Rollout
 from tests.learner.runs import (
     LONG,
@@ -275,7 +278,10 @@ def test_value_epochs_move_the_critic_and_nothing_else(
     assert_same(fitted.weights().arrays, run.learner.weights().arrays)
     assert differ(critic(fitted), critic(run.learner))
     # each of the three epochs takes as many steps as the policy's one
-    assert fitted_update.scalars["train/n_updates"] == 4 * update.scalars["train/n_updates"]
+    assert (
+        fitted_update.scalars["train/optimizer_steps"]
+        == 4 * update.scalars["train/optimizer_steps"]
+    )
 
 
 def test_value_epochs_bring_the_values_closer_to_the_returns() -> None:
@@ -414,3 +420,41 @@ def test_under_a_trajectorys_weight_vtrace_leaves_the_steps_ahead_to_it() -> Non
         found[name], _ = credit_of(learner, rollouts)
     torch.testing.assert_close(found["trajectory"], found["played"], rtol=1e-4, atol=1e-4)
     assert float((found["per_decision"] - found["played"]).abs().max()) > 0.01
+
+
+def test_the_penalty_is_the_kl_from_the_policy_before_the_update_by_hand() -> None:
+    # of (1/2, 1/2) before and (9/10, 1/10) now: log(5/9) / 2 + log(5) / 2
+    run = Run(surrogate="kl_fixed")
+    samples, trajectories = seen(run.learner, run.collect())
+    rows = torch.tensor([0])
+    targets = targets_of(run.learner, samples, trajectories)[rows]
+    before = dataclasses.replace(samples[rows], parameters=torch.zeros(1, 2))
+    now = Categorical(torch.tensor([[0.9, 0.1]]).log())
+    inputs = surrogate_inputs(run.config, run.learner.policy, now, before, targets)
+    assert inputs.kl.item() == pytest.approx(math.log(5 / 9) / 2 + math.log(5) / 2)
+
+
+@pytest.mark.parametrize("settings", [{"surrogate": "kl_adaptive"}, {"lr_schedule": "kl_adaptive"}])
+def test_what_adapts_follows_the_kl_of_the_whole_batch_after_the_update(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
+) -> None:
+    run = Run(**settings, num_epochs=3, learning_rate=0.01)
+    observed: list[float] = []
+    monkeypatch.setattr(run.learner.schedules, "observe", observed.append)
+    rollouts = run.collect()
+    samples, _ = seen(run.learner, rollouts)
+    run.learner.update(rollouts)
+    now = run.learner.policy.rebuild(run.learner.policy.parameters_at(samples.obs))
+    ratio = (now.log_prob(samples.actions) - samples.logprobs).double().exp()
+    assert observed == [pytest.approx(float((ratio - 1 - ratio.log()).mean()), rel=1e-3)]
+
+
+def test_importance_weights_are_cut_to_their_limit() -> None:
+    run = Run(**LONG, surrogate="importance", importance="per_step", importance_clip=1.2)
+    samples, trajectories = seen(run.learner, run.collect())
+    # as if another policy had acted, twice as likely or half as likely to do it
+    shift = torch.where(torch.arange(len(samples)) % 2 == 0, 1.0, -1.0) * math.log(2)
+    samples = dataclasses.replace(samples, logprobs=samples.logprobs - shift)
+    found = targets_of(run.learner, samples, trajectories).importance
+    assert found[::2].tolist() == pytest.approx([1.2] * len(found[::2]))
+    assert found[1::2].tolist() == pytest.approx([0.5] * len(found[1::2]), rel=1e-4)

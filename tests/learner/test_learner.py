@@ -190,14 +190,14 @@ def test_steps_after_the_first_move_the_ratio_away_from_1() -> None:
 def test_clipping_takes_a_step_for_each_minibatch_of_each_epoch() -> None:
     run = Run(num_epochs=3, minibatch_size=10)
     # 2 slots x 2 envs x 8 steps = 32 samples are 4 minibatches, the last of 2
-    assert run.iterate()["train/n_updates"] == 12
+    assert run.iterate()["train/optimizer_steps"] == 12
 
 
 @pytest.mark.parametrize("minibatch_size", [None, 8, 5])
 def test_log_prob_takes_exactly_one_step_a_batch(minibatch_size: int | None) -> None:
     run = Run(algo="a2c", num_epochs=1, minibatch_size=minibatch_size)
     for number in (1, 2):
-        assert run.iterate()["train/n_updates"] == number
+        assert run.iterate()["train/optimizer_steps"] == number
         steps = {float(a) for n, a in run.learner.state().arrays.items() if "/step/" in n}
         assert steps == {number}
 
@@ -479,12 +479,12 @@ def test_starting_from_another_run_takes_its_networks_and_nothing_else() -> None
 def test_a_small_target_kl_ends_the_update_early() -> None:
     free = Run(num_epochs=10, learning_rate=0.01)
     stats = free.iterate()
-    assert (stats["train/early_stop"], stats["train/n_updates"]) == (0, 40)
+    assert (stats["train/early_stop"], stats["train/optimizer_steps"]) == (0, 40)
     assert stats["train/approx_kl"] > 1e-3
     early = Run(num_epochs=10, learning_rate=0.01, target_kl=1e-3)
     stopped = early.iterate()
     assert stopped["train/early_stop"] == 1
-    assert 1 <= stopped["train/n_updates"] < 40
+    assert 1 <= stopped["train/optimizer_steps"] < 40
     # minibatches over the limit are not learned from
     assert stopped["train/approx_kl"] <= 1.5e-3
 
@@ -545,3 +545,30 @@ def test_weights_do_not_move_while_the_learner_updates() -> None:
     kept = {name: array.copy() for name, array in weights.arrays.items()}
     run.iterate()
     assert_same(weights.arrays, kept)
+
+
+def test_kl_and_loss_are_those_that_stable_baselines3_reports(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # of the last epoch's minibatches and of the last minibatch; all other terms are means over all
+    run = Run(num_epochs=3, learning_rate=0.01)
+    gradient, losses, kls = run.learner.minibatch_gradient, list[float](), list[float]()
+
+    def watched(*arguments: Any) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        found, terms, ratios = gradient(*arguments)
+        losses.append(float(terms["train/loss"]))
+        kls.append(float((ratios.exp() - 1 - ratios).mean()))
+        return found, terms, ratios
+
+    monkeypatch.setattr(run.learner, "_gradient", watched)
+    stats = run.iterate()
+    assert len(kls) == 12
+    assert stats["train/approx_kl"] == pytest.approx(np.mean(kls[8:]), rel=1e-3)
+    assert abs(np.mean(kls[8:]) - np.mean(kls)) > 1e-4
+    assert stats["train/loss"] == losses[-1]
+    policy, entropy, value = (
+        stats[f"train/{name}"] for name in ("policy_gradient_loss", "entropy_loss", "value_loss")
+    )
+    config = run.config
+    total = policy + config.ent_coef * entropy + config.vf_coef * value
+    assert total == pytest.approx(np.mean(losses), rel=1e-4)

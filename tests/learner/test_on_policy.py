@@ -76,9 +76,9 @@ def test_a_single_sample_of_another_policy_is_refused_whatever_minibatch_it_is_i
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-@pytest.mark.parametrize("tag", ["train/loss", "gradient/norm"])
+@pytest.mark.parametrize("tag", ["train/policy_gradient_loss", "gradient/norm"])
 def test_a_loss_or_a_norm_that_is_no_number_is_refused(tag: str, value: float) -> None:
-    sound = {"train/loss": 1.0, "gradient/norm": 2.0}
+    sound = {"train/policy_gradient_loss": 1.0, "gradient/norm": 2.0}
     check_update_finite(sound, 7, finite=True)
     with pytest.raises(AnomalyError, match=f"update 7: {tag} is not finite"):
         check_update_finite({**sound, tag: value}, 7, finite=True)

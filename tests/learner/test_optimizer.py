@@ -172,3 +172,12 @@ def test_moments_of_another_size_are_refused_by_name() -> None:
     arrays["exp_avg/weight"] = np.zeros(3, np.float32)
     with pytest.raises(InputError, match=r"exp_avg of weight"):
         Learned("adam").load(arrays)
+
+
+def test_the_moments_of_adam_after_one_step_by_hand() -> None:
+    # a tenth of the gradient, and a thousandth of its square
+    learned = Learned("adam")
+    learned.step((8.0, -4.0), 1.0)
+    arrays = learned.arrays()
+    assert arrays["exp_avg/weight"] == pytest.approx([0.8, -0.4])
+    assert arrays["exp_avg_sq/weight"] == pytest.approx([0.064, 0.016])

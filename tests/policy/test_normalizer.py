@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 
+from distpg.policy.moments import Moments
 from distpg.policy.normalizer import LeafNormalizer, ObsNormalizer
 from distpg.spaces import Leaf
 
@@ -138,3 +139,8 @@ def test_acting_moves_no_statistics() -> None:
     before = buffers(normalizer)
     normalizer({"car/speed": draw(1, 100, 3, loc=50)})
     assert_close(buffers(normalizer), before, rtol=0, atol=0)
+
+
+def test_no_more_values_change_no_moments() -> None:
+    for before in (Moments.of_nothing((2,)), Moments.of_nothing((2,)).merged(torch.ones(3, 2))):
+        assert before.merged(torch.zeros(0, 2)) is before

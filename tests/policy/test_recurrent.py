@@ -19,6 +19,7 @@ from distpg.learner.sequences import network_inputs, number_sequences
 from distpg.learner.trust_region import fisher_product
 from distpg.policy.recurrent import RECURRENT_STATE, SEQUENCE, Recurrent
 from distpg.records import Batch
+from distpg.rollout.worker import RolloutWorker
 from tests.learner.runs import Run
 
 KINDS = ["gru", "lstm"]
@@ -233,3 +234,7 @@ def test_a_slot_carries_its_memory_to_its_next_rollout_and_keeps_it_in_its_state
     assert not first.rollout.state.any()
     assert second.rollout.state.any()
     np.testing.assert_array_equal(first.state.recurrent_state, second.rollout.state)
+    restored = RolloutWorker(run.config, run.slots[0].source, 0, state=first.state)
+    again = restored.collect(run.learner.weights(), 1)
+    np.testing.assert_array_equal(again.rollout.state, second.rollout.state)
+    np.testing.assert_array_equal(again.rollout.logprobs, second.rollout.logprobs)

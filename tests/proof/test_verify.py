@@ -31,6 +31,7 @@ from distpg.proof.estimators import (
     variations,
 )
 from distpg.proof.scene import Scene
+from distpg.proof.updates import cases
 from distpg.proof.verify import check_exactly, verify
 from tests.settings import config_of
 
@@ -276,5 +277,6 @@ def test_verify_quick_passes_as_a_command_and_prints_one_object_a_row() -> None:
     )
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0, done.stdout + done.stderr
-    assert [row["estimator"] for row in rows] == [estimator.name for estimator in quick()]
+    named = [estimator.name for estimator in quick()] + [case.name for case in cases()]
+    assert [row.get("estimator") or row["update"] for row in rows] == named
     assert {row["verdict"] for row in rows} == {"PASS"}
