@@ -346,11 +346,19 @@ def test_a_policy_that_knows_no_mask_says_so(tmp_path: Path) -> None:
 def test_an_environment_with_masks_is_examined_by_what_they_allow() -> None:
     name = f"{__name__}:Strict-v0"
     for way in WAYS:
-        found = {one.name: one for one in checks(name, way) if isinstance(one, Check)}
+        found = {
+            one.name: one
+            for one in checks(Config(env_id=name, env_kwargs=way))
+            if isinstance(one, Check)
+        }
         assert "FAIL" not in {check.status for check in found.values()}, found
         assert found["masks"].found.startswith("allow ")
         assert list(found) == [*BASIC_CHECKS, *RUN_CHECKS]
-    stuck = [one for one in checks(name, {"stuck_at": 7}) if isinstance(one, Check)]
+    stuck = [
+        one
+        for one in checks(Config(env_id=name, env_kwargs={"stuck_at": 7}))
+        if isinstance(one, Check)
+    ]
     (failure,) = (check for check in stuck if check.status == "FAIL")
     assert failure.name == "masks"
     assert failure.found == "after 7 steps and resets no action is allowed"
