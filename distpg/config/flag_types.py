@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection
 from dataclasses import fields, is_dataclass
 from functools import cache, partial
-from typing import Annotated, Any, cast, get_type_hints
+from typing import Annotated, Any, cast, get_args, get_type_hints
 
 import docstring_parser
 import tyro
@@ -46,7 +46,7 @@ def json_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[EnvKwargs] | 
 
 def list_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[tuple[int, ...]] | None:
     """Parse a tuple of integers; an error shows how to write one."""
-    if info.type_origin is not tuple:
+    if info.type_origin is not tuple or str in get_args(info.type):
         return None
 
     def parse(words: list[str]) -> tuple[int, ...]:
@@ -98,8 +98,12 @@ def dataclass_rule(
         if is_dataclass(default):
             text = group_text(type(default), only_named)
             return StructFieldSpec(name, hint, default, helptext=text)
-        shown = tyro.conf.arg(help_behavior_hint=partial(default_text, kind, name))
         text = partial(help_text, kind, name)
+        if hint == tuple[str, ...]:
+            # given once for each item
+            hint = tyro.conf.UseAppendAction[hint]
+            return StructFieldSpec(name, hint, default, helptext=text)
+        shown = tyro.conf.arg(help_behavior_hint=partial(default_text, kind, name))
         return StructFieldSpec(name, cast("Any", Annotated)[hint, shown], default, helptext=text)
 
     names = [field.name for field in fields(kind) if field.name not in only_named]

@@ -91,11 +91,12 @@ def describe_mismatch(value: object, hint: Any) -> str:
         allowed = one_of(options) if len(options) == 1 else f"one of {one_of(options)}"
         return "" if value in options else allowed
     if origin is tuple:
+        kind = "texts" if options[0] is str else "numbers"
         if not isinstance(value, tuple):
-            return "a list of numbers"
+            return f"a list of {kind}"
         items = typing.cast("tuple[object, ...]", value)
         mismatches = (describe_mismatch(item, options[0]) for item in items)
-        return next((f"a list of numbers, each {allowed}" for allowed in mismatches if allowed), "")
+        return next((f"a list of {kind}, each {allowed}" for allowed in mismatches if allowed), "")
     kind = int | float if hint is float else origin or hint
     # bool is a subclass of int
     matches = isinstance(value, kind) and (hint is bool or not isinstance(value, bool))

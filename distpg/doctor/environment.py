@@ -27,17 +27,13 @@ from distpg.doctor.trace import (
     same,
     sample,
 )
-from distpg.envs.make import (
-    EnvSource,
-    find_env,
-    is_native,
-    make_copy,
-    make_native,
-    make_vector_env,
-)
+from distpg.envs.guard import CLOSE_S
+from distpg.envs.make import EnvSource, find_env, make_vector_env
 from distpg.envs.masks import find_masks
-from distpg.envs.single import make_single_env
+from distpg.envs.native import NativeVectorEnv
+from distpg.envs.single import Single
 from distpg.envs.vector_env import Step, VectorEnv
+from distpg.rollout.closing import closing
 from distpg.rollout.slot_state import SlotState, slots_from_bytes, slots_to_bytes
 from distpg.spaces import MASK, ActionSpec, Obs, ObsSpec
 
@@ -55,20 +51,26 @@ class Subject:
     def __init__(self, unmasked: EnvSource) -> None:
         """Take a source that has not been checked for action masks."""
         self.unmasked = unmasked
+        self.opened: list[Any] = []
+        """What the properties below have made."""
+
+    def close(self) -> list[str]:
+        """Close what was made; return what did not close in time."""
+        opened, self.opened = self.opened, []
+        return [name for envs in opened for name in envs.close()]
 
     @cached_property
     def source(self) -> EnvSource:
         """The source, with the action mask, if any, in the observation."""
-        env = make_single_env(self.unmasked)
-        _, info = env.reset(seed=SEED)
-        source = replace(self.unmasked, masks=find_masks(env, info))
-        env.close()
-        return source
+        with closing(Single(self.unmasked)) as single:
+            _, info = single.env.reset(seed=SEED)
+            return replace(self.unmasked, masks=find_masks(single.env, info))
 
     @cached_property
     def env(self) -> Any:
         """One copy."""
-        return make_single_env(self.source)
+        self.opened.append(single := Single(self.source))
+        return single.env
 
     @cached_property
     def results(self) -> list[StepResult]:
@@ -83,7 +85,8 @@ class Subject:
     @cached_property
     def pair(self) -> VectorEnv:
         """Two copies."""
-        return make_vector_env(self.source, 2)
+        self.opened.append(pair := make_vector_env(self.source, 2))
+        return pair
 
 
 def checks(env_id: str, kwargs: EnvKwargs) -> Iterator[Report]:
@@ -92,36 +95,34 @@ def checks(env_id: str, kwargs: EnvKwargs) -> Iterator[Report]:
     Raises:
         InputError: there is no such environment.
     """
-    subject = Subject(find_env(env_id, kwargs))
-    for group in (BASIC_CHECKS, RUN_CHECKS):
-        failed = False
-        for name, check in group.items():
-            yield name
-            result = check(subject)
-            yield result
-            failed |= result.status == "FAIL"
-        if failed:
-            return
+    with closing(Subject(find_env(env_id, kwargs))) as subject:
+        for group in (BASIC_CHECKS, RUN_CHECKS):
+            failed = False
+            for name, check in group.items():
+                yield name
+                result = check(subject)
+                yield result
+                failed |= result.status == "FAIL"
+            if failed:
+                return
 
 
 def made(subject: Subject) -> Check:
     """Make two copies."""
-    source = subject.unmasked
+    with closing(make_vector_env(subject.unmasked, 1)):
+        pass
     began = time.perf_counter()
-    native = [make_native(source, 2)] if is_native(source) else []
-    made = native or [make_copy(source) for _ in range(2)]
-    took_s = time.perf_counter() - began
-    how = f"as one {type(native[0]).__name__}" if native else "one by one"
-    for envs in made:
-        envs.close()
+    with closing(make_vector_env(replace(subject.unmasked, tried=True), 2)) as envs:
+        took_s = time.perf_counter() - began
+        native = isinstance(envs, NativeVectorEnv)
+        how = f"as one {type(envs.envs).__name__}" if native else "one by one"
     return Check("PASS", "made", f"2 copies in {1000 * took_s:.0f} ms, {how}")
 
 
 def spaces(subject: Subject) -> Check:
     """Check that both spaces are supported."""
-    envs = make_vector_env(subject.unmasked, 1)
-    found = f"observations {envs.observation_space}, actions {envs.action_space}"
-    envs.close()
+    with closing(make_vector_env(subject.unmasked, 1)) as envs:
+        found = f"observations {envs.observation_space}, actions {envs.action_space}"
     return Check("PASS", "spaces", " ".join(found.split()))
 
 
@@ -150,23 +151,20 @@ def step_after_end(subject: Subject, *, highest: bool) -> tuple[Obs, Obs, float,
         Of the copy that ended: its last observation, and the next observation, the reward and
         whether the episode ended, of the step after it. None if no episode ended.
     """
-    envs = make_vector_env(subject.source, 2)
-    spec = envs.action_spec
-    found = None
-    for step, actions in random_vector_steps(envs):
-        if step.needs_reset.any():
-            env = int(np.flatnonzero(step.needs_reset)[0])
-            action = np.asarray(spec.sizes or 2) - 1 if highest else 0
-            after = envs.step((0 * actions + action).astype(spec.stored_dtype))
-            found = (
-                obs_of(step, env),
-                obs_of(after, env),
-                float(after.rewards[env]),
-                bool(after.needs_reset[env]),
-            )
-            break
-    envs.close()
-    return found
+    with closing(make_vector_env(subject.source, 2)) as envs:
+        spec = envs.action_spec
+        for step, actions in random_vector_steps(envs):
+            if step.needs_reset.any():
+                env = int(np.flatnonzero(step.needs_reset)[0])
+                action = np.asarray(spec.sizes or 2) - 1 if highest else 0
+                after = envs.step((0 * actions + action).astype(spec.stored_dtype))
+                return (
+                    obs_of(step, env),
+                    obs_of(after, env),
+                    float(after.rewards[env]),
+                    bool(after.needs_reset[env]),
+                )
+    return None
 
 
 def random_vector_steps(envs: VectorEnv) -> Iterator[tuple[Step, np.ndarray]]:
@@ -191,16 +189,15 @@ def obs_of(step: Step, env: int) -> Obs:
 def repeatable(subject: Subject) -> Check:
     """Repeat the first steps on another copy, with the same seed and actions."""
     obs_spec, _ = subject.specs
-    repeated = random_steps(
-        make_single_env(subject.source), subject.specs, max_steps=MAX_KEPT, max_kept=MAX_KEPT
-    )
-    for number, (one, other) in enumerate(zip(subject.results, repeated, strict=False)):
-        obs = (obs_spec.flatten(result.obs) for result in (one, other))
-        outcomes = {(x.reward, x.terminated, x.truncated) for x in (one, other)}
-        if not same(*obs) or len(outcomes) > 1:
-            found = f"the same seed and actions give different results at step {number}"
-            advice = "runs cannot be reproduced: draw random numbers from self.np_random only"
-            return Check("WARN", "repeatable", found, advice)
+    with closing(Single(subject.source)) as single:
+        repeated = random_steps(single.env, subject.specs, max_steps=MAX_KEPT, max_kept=MAX_KEPT)
+        for number, (one, other) in enumerate(zip(subject.results, repeated, strict=False)):
+            obs = (obs_spec.flatten(result.obs) for result in (one, other))
+            outcomes = {(x.reward, x.terminated, x.truncated) for x in (one, other)}
+            if not same(*obs) or len(outcomes) > 1:
+                found = f"the same seed and actions give different results at step {number}"
+                advice = "runs cannot be reproduced: draw random numbers from self.np_random only"
+                return Check("WARN", "repeatable", found, advice)
     return Check("PASS", "repeatable", "the same seed and actions give the same bits")
 
 
@@ -242,16 +239,25 @@ def state(subject: Subject) -> Check:
     zeros = np.zeros(2)
     slot = SlotState(0, last.obs, last.needs_reset, zeros, zeros.astype(np.int64), zeros, saved)
     (restored,) = slots_from_bytes(slots_to_bytes([slot]))
-    other_envs = make_vector_env(subject.source, 2)
-    other_envs.set_state(restored.envs)
-    for number, (one, actions) in enumerate(islice(steps, REPEATED_STEPS)):
-        other = other_envs.step(actions)
-        pairs = zip(one[1:5], other[1:5], strict=True)
-        if not same(one.obs, other.obs) or not all(np.array_equal(x, y) for x, y in pairs):
-            found = f"set_state(get_state()) gives different results after {number + 1} steps"
-            advice = "make get_state() return copies of everything that a step depends on"
-            return Check("FAIL", name, found, advice)
+    with closing(make_vector_env(subject.source, 2)) as other_envs:
+        other_envs.set_state(restored.envs)
+        for number, (one, actions) in enumerate(islice(steps, REPEATED_STEPS)):
+            other = other_envs.step(actions)
+            pairs = zip(one[1:5], other[1:5], strict=True)
+            if not same(one.obs, other.obs) or not all(np.array_equal(x, y) for x, y in pairs):
+                found = f"set_state(get_state()) gives different results after {number + 1} steps"
+                advice = "make get_state() return copies of everything that a step depends on"
+                return Check("FAIL", name, found, advice)
     return Check("PASS", name, "exposed: resume and recovery are exact")
+
+
+def closed(subject: Subject) -> Check:
+    """Close all copies that are open."""
+    began = time.perf_counter()
+    if late := subject.close():
+        found = f"not within {CLOSE_S:g} s: {', '.join(late)}"
+        return Check("WARN", "close", found, "what it leaves behind stays; see --close-timeout")
+    return Check("PASS", "close", f"all copies in {1000 * (time.perf_counter() - began):.0f} ms")
 
 
 def pickled(subject: Subject) -> Check:
@@ -286,4 +292,5 @@ RUN_CHECKS: dict[str, Callable[[Subject], Check]] = {
     "state": state,
     "memory": memory,
     "pickle": pickled,
+    "close": closed,
 }
