@@ -15,6 +15,8 @@ from distpg.records import RolloutStats, Weights
 
 Scalars = dict[str, float]
 """Numbers by their TensorBoard tag."""
+EVALUATING = "evaluating (an episode may have no end; see --eval-max-steps)"
+"""What a process does, in the message when it is late."""
 STRAGGLES = 2.0
 """Times the median that makes a worker a straggler."""
 
@@ -59,11 +61,26 @@ class Evaluation:
     lengths: Sequence[int]
     iteration: int | None = None
     """The iteration after which the policy was evaluated, in the course of a run."""
+    cut_off: tuple[int, ...] = ()
+    """The env of each episode that was cut off after `max_steps`; its return so far is counted."""
+    max_steps: int = 0
+    """The step limit of an episode."""
 
     @property
     def mean_return(self) -> float:
         """Mean undiscounted return."""
         return float(np.mean(self.returns))
+
+    def warning(self) -> str:
+        """Say which episodes were cut off; empty if none was."""
+        if not self.cut_off:
+            return ""
+        envs = ", ".join(map(str, sorted(set(self.cut_off))))
+        return (
+            f"{len(self.cut_off)} of {len(self.returns)} evaluation episodes did not end within "
+            f"{self.max_steps:,} steps and were cut off there (env {envs}); --eval-max-steps sets "
+            "the limit"
+        )
 
     def scalars(self) -> Scalars:
         """Summarize, by TensorBoard tag."""
@@ -71,6 +88,7 @@ class Evaluation:
             "eval/mean_reward": self.mean_return,
             "eval/std_reward": float(np.std(self.returns)),
             "eval/mean_ep_length": float(np.mean(self.lengths)),
+            "eval/cut_off": len(self.cut_off),
         }
 
 

@@ -46,8 +46,8 @@ class Workers(Protocol):
         """Start a rollout of every slot with the given weights."""
         ...
 
-    def evaluate(self, weights: WeightsHandle) -> Evaluation:
-        """Run evaluation episodes, on envs that no slot uses."""
+    def evaluate(self, weights: WeightsHandle, stopped: Callable[[], bool]) -> Evaluation | None:
+        """Run evaluation episodes, on envs that no slot uses; return None if stopped."""
         ...
 
     def fetch(self, rollouts: Sequence[RolloutHandle]) -> Sequence[Rollout]:
@@ -62,8 +62,12 @@ class Workers(Protocol):
         """Count the processes that were replaced so far."""
         ...
 
-    def close(self) -> None:
-        """Close the envs, and end the processes."""
+    def close(self, *, hurry: bool = False) -> list[str]:
+        """Close the envs, and end the processes.
+
+        Returns:
+            The envs that did not close in time; with `hurry` it waits only seconds for processes.
+        """
         ...
 
 

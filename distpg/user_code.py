@@ -1,6 +1,7 @@
 """Import user code, and locate errors in it."""
 
 import importlib
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -33,7 +34,8 @@ def import_object(name: str) -> object:
 def format_user_error(error: BaseException) -> str:
     """Format an exception as one line, with the file and line of user code that raised it."""
     files = (getattr(sys.modules.get(name), "__file__", None) for name in NOT_USER_CODE)
-    skipped = ("<frozen", *(str(Path(file).parent) for file in files if file))
+    # a folder, not the beginning of a longer name such as gymnasium_robotics
+    skipped = ("<frozen", *(f"{Path(file).parent}{os.sep}" for file in files if file))
     frames = traceback.extract_tb(error.__traceback__)
     user_frames = [frame for frame in frames if not frame.filename.startswith(skipped)]
     if not user_frames:

@@ -30,6 +30,7 @@ settings_of_any_run = st.fixed_dictionaries(
         "algo": st.sampled_from(["ppo", "a2c", "reinforce"]),
         "env_id": texts.filter(bool),
         "env_kwargs": st.dictionaries(texts, json_values, max_size=3),
+        "env_wrapper": st.lists(texts.filter(bool), max_size=3).map(tuple),
         "num_envs": st.integers(64, 200),
         "num_slots": st.integers(2, 50),
         "total_steps": st.integers(1, 10**15),
@@ -78,6 +79,9 @@ def as_words(config: Config) -> list[str]:
     for name, value in vars(config).items():
         if isinstance(value, bool):
             words.append(flag(name if value else f"no_{name}"))
+        elif name == "env_wrapper":
+            # given once for each
+            words += [word for wrapper in value for word in (flag(name), wrapper)]
         elif isinstance(value, tuple):
             words += [flag(name), *map(str, cast("tuple[int, ...]", value))]
         elif isinstance(value, dict):

@@ -178,6 +178,8 @@ def test_an_image_and_a_direction_are_learned_from_together(
     }
     learner = Learner(config, envs.obs_spec, envs.action_spec)
     stop = StopCondition(config.total_steps, config.stop_at_return)
-    progress, _ = train_loop(workers, learner, stop, EvaluateEvery(0, workers), [], Progress())
+    progress, _ = train_loop(
+        workers, learner, stop, EvaluateEvery(0, workers, stop, print), [], Progress()
+    )
     # who looks at one of the two alone is right in half of the cases at most
     assert progress.reached(0.75)

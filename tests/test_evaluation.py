@@ -55,6 +55,8 @@ def test_it_acts_with_the_mode_under_the_statistics_that_came_with_the_weights(
         for name, array in weights.arrays.items()
     }
     for _ in range(2):
-        evaluation = evaluator.evaluate(dataclasses.replace(weights, arrays=arrays))
+        evaluation = evaluator.begin(dataclasses.replace(weights, arrays=arrays))
+        while evaluation is None:
+            evaluation = evaluator.advance()
         assert list(evaluation.returns) == [3.0 * action] * 5
         assert list(evaluation.lengths) == [3] * 5

@@ -42,7 +42,9 @@ def train_in_process(config: Config, make_env: type[gym.Env[Any, Any]]) -> Progr
     envs = workers.slots[0].envs
     learner = Learner(config, envs.obs_spec, envs.action_spec)
     stop = StopCondition(config.total_steps, config.stop_at_return)
-    progress, _ = train_loop(workers, learner, stop, EvaluateEvery(0, workers), [], Progress())
+    progress, _ = train_loop(
+        workers, learner, stop, EvaluateEvery(0, workers, stop, print), [], Progress()
+    )
     return progress
 
 

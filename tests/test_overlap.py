@@ -43,7 +43,8 @@ def trained(**settings: Any) -> tuple[Watched, Progress]:
     workers = InProcessWorkers(config, find_env("CartPole-v1", {}))
     envs = workers.slots[0].envs
     learner = Watched(config, envs.obs_spec, envs.action_spec)
-    stop, evaluate = StopCondition(config.total_steps), EvaluateEvery(0, workers)
+    stop = StopCondition(config.total_steps)
+    evaluate = EvaluateEvery(0, workers, stop, print)
     progress, _ = train_loop(
         workers, learner, stop, evaluate, [], Progress(), overlap=config.overlap
     )

@@ -151,7 +151,8 @@ class Learned:
         workers = InProcessWorkers(config, source_of(probe, {}))
         envs = workers.slots[0].envs
         self.learner = Learner(config, envs.obs_spec, envs.action_spec)
-        stop, evaluate = StopCondition(config.total_steps), EvaluateEvery(0, workers)
+        stop = StopCondition(config.total_steps)
+        evaluate = EvaluateEvery(0, workers, stop, print)
         train_loop(workers, self.learner, stop, evaluate, [], Progress())
 
     def seen(self, *obs: float) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 The driver sees this class too, so what needs torch is imported in the worker's process alone.
 """
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from distpg.config.config import Config
@@ -34,11 +35,15 @@ class RolloutActor:
         torch.set_num_threads(1)
         self.config = config
         self.source = source
-        self.slots = [
-            RolloutWorker(config, source, slot, incarnation=incarnation, state=state)
-            for slot, incarnation, state in zip(slots, incarnations, states, strict=True)
-        ]
         self.evaluator: Evaluator | None = None
+        self.slots: list[RolloutWorker] = []
+        with ExitStack() as failed:
+            failed.callback(self.close)
+            for slot, incarnation, state in zip(slots, incarnations, states, strict=True):
+                self.slots.append(
+                    RolloutWorker(config, source, slot, incarnation=incarnation, state=state)
+                )
+            failed.pop_all()
 
     def ready(self) -> bool:
         """Answer once the constructor has run."""
@@ -50,15 +55,21 @@ class RolloutActor:
         rollouts = [slot.rollout for slot in collected]
         return [*rollouts, [slot.state for slot in collected], [slot.stats for slot in collected]]
 
-    def evaluate(self, weights: Weights) -> Evaluation:
-        """Run evaluation episodes, on envs that no slot uses."""
+    def begin_evaluation(self, weights: Weights) -> Evaluation | None:
+        """Begin evaluation episodes, on envs that no slot uses; as `continue_evaluation`."""
         if self.evaluator is None:
             from distpg.rollout.evaluation import Evaluator
 
             self.evaluator = Evaluator(self.config, self.source)
-        return self.evaluator.evaluate(weights)
+        return self.evaluator.begin(weights)
 
-    def close(self) -> None:
-        """Close the envs, which may have processes of their own."""
-        for owner in (*self.slots, *filter(None, [self.evaluator])):
-            owner.envs.close()
+    def continue_evaluation(self) -> Evaluation | None:
+        """Run evaluation episodes for a moment; return None if they are not done."""
+        assert self.evaluator is not None, "`begin_evaluation` comes first"
+        return self.evaluator.advance()
+
+    def close(self) -> list[str]:
+        """Close the envs, which may have processes; return those that did not close in time."""
+        from distpg.rollout.closing import close_slots
+
+        return close_slots({slot.slot: slot.envs for slot in self.slots}, self.evaluator)

@@ -19,6 +19,8 @@ CHECK_EVERY_S = 2.0
 NODE_DIED = "its node has died"
 UNKNOWN = "its process was killed, ran out of memory, or crashed (see Ray's logs)"
 FAILURES = (RayTaskError, GetTimeoutError, RayObjectLostError, OutOfMemoryError, RayActorError)
+REFUSED = f"{InputError.__module__}.{InputError.__qualname__}: "
+"""What a traceback writes before the message of an `InputError`."""
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -99,6 +101,8 @@ def reworded(error: RayError, name: str, doing: str) -> InputError | RunError:
     assert isinstance(error, RayActorError)
     if error.actor_init_failed:
         *_, reason = COLOUR.sub("", str(error)).strip().splitlines()
+        if reason.startswith(REFUSED):
+            return InputError(reason.removeprefix(REFUSED))
         return RunError(f"{name} could not start: {reason}")
     with_its_node = error.preempted or NODE_DIED in str(error)
     cause = "its node was lost" if with_its_node else UNKNOWN

@@ -1,28 +1,31 @@
 """Rollout workers as actors: one that dies or hangs is replaced, and its slots collect again."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError
+from ray.exceptions import GetTimeoutError, RayError
 from ray.exceptions import ObjectLostError as RayObjectLostError
 
 from distpg.actors.cluster import cpus_left
-from distpg.actors.restarts import Restarts
+from distpg.actors.restarts import Restarts, Result
 from distpg.actors.rollout_actor import RolloutActor
 from distpg.actors.wait import MIN_START_S, fetch, wait
 from distpg.config.config import Config
 from distpg.envs.make import EnvSource
-from distpg.errors import ObjectLostError
-from distpg.iteration import Collection, Evaluation, ProcessFaults
+from distpg.errors import ObjectLostError, ProcessLostError, RunError
+from distpg.iteration import EVALUATING, Collection, Evaluation, ProcessFaults
 from distpg.records import Rollout, RolloutStats
 from distpg.rollout.slot_state import SlotState
 
-CLOSE_S = 1.0
-"""How long closing the envs may take at the end of a run."""
+HURRY_S = 3.0
+"""How long closing the envs may take after a second signal."""
+SPARE_S = 5.0
+"""What a worker has for closing its envs besides `--close-timeout` for each."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ class RayWorkers:
             f"rollout worker {worker} (slots {', '.join(map(str, share))})"
             for worker, share in enumerate(self.shares)
         ]
+        self.of_episodes = " of whole episodes (one may have no end)" * bool(config.episodes)
         self.num_restarts = 0
         self.num_reissued = 0
         """Slots that collected again."""
@@ -115,6 +119,8 @@ class RayWorkers:
         ]
         """Of each worker, a reference to its slots' states after the last rollouts."""
         self._repeatable: bool | None = None
+        self._lost: set[int] = set()
+        """Workers whose process died or hangs."""
         self._starting: set[int] = set()
         """Workers that have not been waited for since their process was started."""
         self.actors = [self._start(worker) for worker in range(config.num_workers)]
@@ -138,6 +144,7 @@ class RayWorkers:
     def _replace(self, worker: int) -> None:
         """Start another process; its slots stand where they stood, or restart with fresh envs."""
         ray.kill(self.actors[worker])
+        self._lost.discard(worker)
         self.num_restarts += 1
         try:
             states = self.states_of(worker)
@@ -178,7 +185,7 @@ class RayWorkers:
         """Wait until every worker has made its environments."""
         for worker in range(len(self.actors)):
             start = partial(self._wait_until_started, worker)
-            self.restarts.retry(start, partial(self._replace, worker))
+            self._retry(worker, start)
 
     def _wait_until_started(self, worker: int) -> None:
         """Wait for a new process, so that its start counts against no deadline of its work."""
@@ -218,7 +225,7 @@ class RayWorkers:
             (fetched,) = fetch(
                 [stats],
                 [self.names[worker]],
-                doing=f"collecting iteration {rollouts.iteration}",
+                doing=f"collecting iteration {rollouts.iteration}{self.of_episodes}",
                 timeout_s=self.config.phase_timeout,
                 began=began,
             )
@@ -233,7 +240,19 @@ class RayWorkers:
             self.snapshots[worker] = states
             return refs, fetched
 
-        return self.restarts.retry(attempt, lambda: self._replace(worker))
+        return self._retry(worker, attempt)
+
+    def _retry(self, worker: int, attempt: Callable[[], Result]) -> Result:
+        """Try until it succeeds, replacing a worker's process each time that it is lost."""
+
+        def noting_loss() -> Result:
+            try:
+                return attempt()
+            except ProcessLostError:
+                self._lost.add(worker)
+                raise
+
+        return self.restarts.retry(noting_loss, partial(self._replace, worker))
 
     def fetch(self, rollouts: Sequence[Any]) -> list[Rollout]:
         """Fetch rollouts by their references."""
@@ -267,6 +286,7 @@ class RayWorkers:
 
     def rewind(self, snapshots: Sequence[Any]) -> None:
         """Continue from earlier states of all slots, a reference for each worker."""
+        self._close_envs(self._time_to_close())
         for worker, snapshot in enumerate(snapshots):
             self.snapshots[worker] = snapshot
             self._replace(worker)
@@ -287,20 +307,56 @@ class RayWorkers:
             return True
         return False
 
-    def evaluate(self, weights: Any) -> Evaluation:
-        """Have the first worker run evaluation episodes."""
+    def evaluate(self, weights: Any, stopped: Callable[[], bool]) -> Evaluation | None:
+        """Have the first worker run evaluation episodes; return None if stopped."""
 
-        def attempt() -> Evaluation:
+        def attempt() -> Evaluation | None:
             self._wait_until_started(0)
-            ref = self.actors[0].evaluate.remote(weights)
-            timeout_s = self.config.phase_timeout
-            return fetch([ref], [self.names[0]], doing="evaluating", timeout_s=timeout_s)[0]
+            began, actor = time.monotonic(), self.actors[0]
+            ref = actor.begin_evaluation.remote(weights)
+            while True:
+                (evaluation,) = fetch(
+                    [ref],
+                    [self.names[0]],
+                    doing=EVALUATING,
+                    timeout_s=self.config.phase_timeout,
+                    began=began,
+                )
+                if evaluation is not None or stopped():
+                    return evaluation
+                ref = actor.continue_evaluation.remote()
 
-        return self.restarts.retry(attempt, lambda: self._replace(0))
+        return self._retry(0, attempt)
 
-    def close(self) -> None:
-        """Close the envs, which may have processes of their own; end the processes."""
-        closed = [actor.close.remote() for actor in self.actors]
-        ray.wait(closed, num_returns=len(closed), timeout=CLOSE_S)
+    def close(self, *, hurry: bool = False) -> list[str]:
+        """Close the envs, which may have processes of their own; end the processes.
+
+        Returns:
+            The envs that did not close in time; with `hurry`, a worker has `HURRY_S` seconds.
+        """
+        late = self._close_envs(HURRY_S if hurry else self._time_to_close())
         for actor in self.actors:
             ray.kill(actor)
+        return late
+
+    def _time_to_close(self) -> float:
+        num_envs = self.config.num_envs * (max(map(len, self.shares)) + 1)
+        return SPARE_S + self.config.close_timeout * num_envs
+
+    def _close_envs(self, timeout_s: float) -> list[str]:
+        """Have all workers but the lost close their envs; return those that did not in time."""
+        asked = [worker for worker in range(len(self.actors)) if worker not in self._lost]
+        refs = [self.actors[worker].close.remote() for worker in asked]
+        names = [self.names[worker] for worker in asked]
+        with suppress(RunError):
+            wait(refs, names, doing="closing its envs", timeout_s=timeout_s)
+        late: list[str] = []
+        for ref, name in zip(refs, names, strict=True):
+            try:
+                late += ray.get(ref, timeout=0)
+            except GetTimeoutError:
+                late.append(name)
+            except RayError:
+                # it has died, and its envs with it
+                continue
+        return late

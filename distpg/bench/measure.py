@@ -19,6 +19,7 @@ from distpg.doctor.facts import cores
 from distpg.envs.make import EnvSource
 from distpg.learner.learner import Learner
 from distpg.records import LearnerState, Rollout
+from distpg.rollout.closing import closing
 from distpg.rollout.worker import Collected, RolloutWorker
 
 
@@ -39,17 +40,17 @@ def measure(
     # all updates must do the same work
     config = replace(config, gradient_stats_every=0, target_kl=None)
     worker = RolloutWorker(config, source, slot=0)
-    specs = (worker.envs.obs_spec, worker.envs.action_spec)
-    learner = Learner(config, *specs)
-    if start_from is not None:
-        learner.start_from(start_from)
-    weights, state = learner.weights(), learner.state()
-    # as in a worker process
-    torch.set_num_threads(1)
-    first = worker.collect(weights, 0)
-    collected = [worker.collect(weights, iteration) for iteration in repeat_for(seconds)]
-    stepping_per_s = statistics.median(replay(worker, first) for _ in repeat_for(seconds))
-    worker.envs.close()
+    with closing(worker.envs):
+        specs = (worker.envs.obs_spec, worker.envs.action_spec)
+        learner = Learner(config, *specs)
+        if start_from is not None:
+            learner.start_from(start_from)
+        weights, state = learner.weights(), learner.state()
+        # as in a worker process
+        torch.set_num_threads(1)
+        first = worker.collect(weights, 0)
+        collected = [worker.collect(weights, iteration) for iteration in repeat_for(seconds)]
+        stepping_per_s = statistics.median(replay(worker, first) for _ in repeat_for(seconds))
     # one slot's rollouts are used for all slots, which differ only in their RNG seeds
     batch = [
         replace(one.rollout, slot=slot)

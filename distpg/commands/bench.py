@@ -50,7 +50,7 @@ def bench(config: Config, seconds: float) -> Measurement:
             "--address none if a file sets it"
         )
     source = find_source(config, None)
-    source, *_ = check_env(source, config.phase_timeout)
+    source, *_ = check_env(source, config.phase_timeout, config.first_other_copy)
     start_from, warnings = load_init_from(config)
     for warning in warnings:
         print(warning, file=sys.stderr)

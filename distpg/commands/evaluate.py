@@ -2,17 +2,19 @@
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tyro
 
-from distpg.config.settings import Count, Seed
+from distpg.config.settings import BigCount, Count, Seed
 from distpg.config.values import check_value
 from distpg.envs.make import MakeEnv, find_source, make_vector_env
 from distpg.errors import InputError
 from distpg.iteration import Evaluation
+from distpg.report.episodes import showing_episodes
 from distpg.report.numbers import format_returns
 from distpg.run.directory import RunDir
 from distpg.run.loading import load_policy_file
@@ -35,15 +37,23 @@ class EvaluateFlags:
     """Sample actions instead of using the mode."""
     seed: int = 0
     """Random seed of the environments, and of sampled actions."""
+    eval_max_steps: int | None = None
+    """Steps after which an episode is cut off. Default: the run's --eval-max-steps."""
     json: bool = False
     """Print one JSON object."""
 
 
 def main(flags: EvaluateFlags, started: float) -> int:
     """Run the sub-command; return its exit code."""
-    evaluation = evaluate(
-        flags.run, episodes=flags.episodes, stochastic=flags.stochastic, seed=flags.seed
-    )
+    with showing_episodes(flags.episodes) as show:
+        evaluation = evaluate(
+            flags.run,
+            episodes=flags.episodes,
+            stochastic=flags.stochastic,
+            seed=flags.seed,
+            eval_max_steps=flags.eval_max_steps,
+            watch=show,
+        )
     returns, lengths = np.array(evaluation.returns), np.array(evaluation.lengths)
     if flags.json:
         summary = {
@@ -53,6 +63,7 @@ def main(flags: EvaluateFlags, started: float) -> int:
             "return_min": returns.min(),
             "return_max": returns.max(),
             "length_mean": lengths.mean(),
+            "cut_off": len(evaluation.cut_off),
             "returns": list(evaluation.returns),
             "lengths": list(evaluation.lengths),
         }
@@ -65,6 +76,8 @@ def main(flags: EvaluateFlags, started: float) -> int:
             f"{len(returns)} episodes: return {mean} +- {std} (min {low}, max {high}), "
             f"length {lengths.mean():.1f}"
         )
+    if warning := evaluation.warning():
+        print(warning, file=sys.stderr)
     return 0
 
 
@@ -74,7 +87,9 @@ def evaluate(
     episodes: int = 100,
     stochastic: bool = False,
     seed: int = 0,
+    eval_max_steps: int | None = None,
     make_env: MakeEnv | None = None,
+    watch: Callable[[int], None] | None = None,
 ) -> Evaluation:
     """Run whole episodes with a run's newest policy; each env runs a fixed share of them.
 
@@ -83,34 +98,45 @@ def evaluate(
         episodes: Number of episodes, at least 1.
         stochastic: Sample actions instead of using the mode of the policy.
         seed: Random seed of the environments, and of sampled actions.
+        eval_max_steps: Steps after which an episode is cut off, counted with its return so far; by
+            default the setting of the run.
         make_env: Makes one environment, for a run that was trained with a callable.
+        watch: Called after each step with the number of episodes that are done.
 
     Returns:
-        Undiscounted return and length of each episode.
+        Undiscounted return and length of each episode, and which were cut off.
 
     Raises:
         InputError: the run has no policy, or the environment has other spaces than the policy.
     """
     check_value("episodes", episodes, Count)
     check_value("seed", seed, Seed)
+    check_value("eval_max_steps", eval_max_steps, BigCount | None)
     run = RunDir.open(Path(run_dir))
     config = run.read_config()
     file, warnings = load_policy_file(run)
     for warning in warnings:
         print(warning, file=sys.stderr)
     source = find_source(config, make_env)
-    source, *_ = check_env(source, config.phase_timeout)
-    envs = make_vector_env(source, min(episodes, MAX_ENVS))
-    if (envs.obs_spec.arrays, envs.action_spec) != (file.obs_spec.arrays, file.action_spec):
-        raise InputError(
-            f"the policy of {run_dir} was trained on spaces that differ from those of {source.name}"
-        )
+    first = config.first_other_copy
+    source, *_ = check_env(source, config.phase_timeout, first)
     from distpg.policy.play import SavedPolicy
+    from distpg.rollout.closing import closing
     from distpg.rollout.evaluation import run_episodes
 
-    policy = SavedPolicy(file, encoder=config.encoder).policy
-    evaluation = run_episodes(
-        policy, envs, episodes, seed=seed, stochastic=stochastic, rng=RNG.PLAY
-    )
-    envs.close()
-    return evaluation
+    with closing(make_vector_env(source, min(episodes, MAX_ENVS), first=first)) as envs:
+        if (envs.obs_spec.arrays, envs.action_spec) != (file.obs_spec.arrays, file.action_spec):
+            raise InputError(
+                f"the policy of {run_dir} was trained on spaces that differ from those of "
+                f"{source.name}"
+            )
+        return run_episodes(
+            SavedPolicy(file, encoder=config.encoder).policy,
+            envs,
+            episodes,
+            seed=seed,
+            stochastic=stochastic,
+            rng=RNG.PLAY,
+            max_steps=eval_max_steps or config.eval_max_steps,
+            watch=watch,
+        )

@@ -60,6 +60,16 @@ class DerivedSettings(
         return self.num_slots if self.num_slots is not None else max(1, self.num_workers)
 
     @property
+    def first_eval_copy(self) -> int:
+        """Number of the first env of the evaluations; those of the slots come before."""
+        return self.slots * self.num_envs
+
+    @property
+    def first_other_copy(self) -> int:
+        """Number of the first env of checks and of `evaluate`, after those of the run."""
+        return self.first_eval_copy + self.num_envs
+
+    @property
     def episodes(self) -> int:
         """Whole episodes per env and rollout, or 0 for segments, with the default resolved."""
         if self.episodes_per_env is None:

@@ -99,8 +99,12 @@ def dataclass_rule(
         if is_dataclass(default):
             text = group_text(type(default), only_named)
             return StructFieldSpec(name, hint, default, helptext=text)
-        shown = tyro.conf.arg(help_behavior_hint=partial(default_text, kind, name))
         text = partial(help_text, kind, name)
+        if hint == tuple[str, ...]:
+            # given once for each item
+            hint = tyro.conf.UseAppendAction[hint]
+            return StructFieldSpec(name, hint, default, helptext=text)
+        shown = tyro.conf.arg(help_behavior_hint=partial(default_text, kind, name))
         return StructFieldSpec(name, cast("Any", Annotated)[hint, shown], default, helptext=text)
 
     names = [field.name for field in fields(kind) if field.name not in only_named]

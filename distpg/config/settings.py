@@ -46,6 +46,9 @@ class RunSettings:
     """Iterations between evaluations; 0 disables evaluation."""
     eval_episodes: Count = 10
     """Episodes per evaluation, with deterministic (mode) actions."""
+    eval_max_steps: BigCount | None = None
+    """Steps after which an episode of an evaluation is cut off, counted with its return so far.
+    Default: the environment's own limit (max_episode_steps), else 100,000."""
     on_anomaly: Literal["stop", "skip"] = "stop"
     """After an update that produces NaN or inf: it is rolled back and its batch saved in the run
     directory; then stop, or skip to the next batch."""
@@ -61,9 +64,15 @@ class EnvSettings:
     """Environment settings, and the number of envs per slot."""
 
     env_id: str = "CartPole-v1"
-    """A Gymnasium id, or module:Env-v0 to import a module that registers it."""
+    """A Gymnasium id, module:Env-v0 with the module to import for it, or module:Class."""
     env_kwargs: EnvKwargs = field(default_factory=dict)
-    """Keyword arguments of the environment, as JSON."""
+    """Keyword arguments of the environment, as JSON; in strings {copy} is the number of the copy,
+    and {copy+8000} is 8000 more."""
+    env_wrapper: tuple[str, ...] = ()
+    """Wrapper around each copy, as module:Wrapper or module:Wrapper{"key": 1}; the first is the
+    innermost. Copies are then stepped one by one."""
+    frame_stack: Annotated[int, Range(1, 10**3)] = 1
+    """Observations to stack, outside of --env-wrapper, on a new first axis; 1 is no stack."""
     image_keys: tuple[str, ...] = AUTO
     """Observations that are read as pictures: auto (those whose space is a picture's,
     docs/observations.md), none, or their names."""
@@ -75,6 +84,8 @@ class EnvSettings:
     on_bad_value: Literal["raise", "drop"] = "raise"
     """What to do on NaN or inf in observations or rewards: stop and report where, or drop the
     episode as if the env had raised."""
+    close_timeout: Positive = 10.0
+    """Timeout in seconds for closing each env, after which it is named and left."""
     sign_rewards: Literal["auto", "on", "off"] = "auto"
     """Train on sign(reward); reported returns are unaffected. auto: on for ALE envs only."""
 

@@ -3,6 +3,7 @@
 import pickle
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 
 import cloudpickle
@@ -20,15 +21,12 @@ from distpg.doctor.trace import (
     random_steps,
     same,
 )
-from distpg.envs.make import (
-    is_native,
-    make_copy,
-    make_native,
-    make_vector_env,
-)
-from distpg.envs.single import SingleEnv, make_single_env
+from distpg.envs.make import make_vector_env
+from distpg.envs.native import NativeVectorEnv
+from distpg.envs.single import Single, SingleEnv
 from distpg.envs.state import wrappers
 from distpg.policy.readings import describe_leaf
+from distpg.rollout.closing import closing
 from distpg.spaces import Obs
 
 MAX_LEAK_MB = 0.5
@@ -47,46 +45,44 @@ def checks(config: Config) -> Iterator[Report]:
     Raises:
         InputError: there is no such environment.
     """
-    subject = Subject(config)
-    for group in (BASIC_CHECKS, RUN_CHECKS):
-        failed = False
-        for name, check in group.items():
-            yield Begin(name, SLOWEST_IN_DEADLINE * subject.slowest_s)
-            found = check(subject)
-            results = found if isinstance(found, list) else [found]
-            yield from results
-            failed |= any(result.status == "FAIL" for result in results)
-        if failed:
-            return
+    with closing(Subject(config)) as subject:
+        for group in (BASIC_CHECKS, RUN_CHECKS):
+            failed = False
+            for name, check in group.items():
+                yield Begin(name, SLOWEST_IN_DEADLINE * subject.slowest_s)
+                found = check(subject)
+                results = found if isinstance(found, list) else [found]
+                yield from results
+                failed |= any(result.status == "FAIL" for result in results)
+            if failed:
+                return
 
 
 def made(subject: Subject) -> Check:
     """Make two copies."""
-    source = subject.unmasked
+    with closing(make_vector_env(subject.unmasked, 1)):
+        pass
     began = time.perf_counter()
-    native = [make_native(source, 2)] if is_native(source) else []
-    made = native or [make_copy(source) for _ in range(2)]
-    took_s = time.perf_counter() - began
-    subject.slowest_s = took_s / 2
-    how = f"as one {type(native[0]).__name__}" if native else "one by one"
-    for envs in made:
-        envs.close()
+    with closing(make_vector_env(replace(subject.unmasked, tried=True), 2)) as envs:
+        took_s = time.perf_counter() - began
+        subject.slowest_s = took_s / 2
+        native = isinstance(envs, NativeVectorEnv)
+        how = f"as one {type(envs.envs).__name__}" if native else "one by one"
     return Check("PASS", "made", f"2 copies in {1000 * took_s:.0f} ms, {how}")
 
 
 def spaces(subject: Subject) -> Check:
     """Check that both spaces are supported."""
-    envs = make_vector_env(subject.unmasked, 1)
-    found = f"observations {envs.observation_space}, actions {envs.action_space}"
-    envs.close()
+    with closing(make_vector_env(subject.unmasked, 1)) as envs:
+        found = f"observations {envs.observation_space}, actions {envs.action_space}"
     return Check("PASS", "spaces", " ".join(found.split()))
 
 
 def first_step(subject: Subject) -> Check:
     """Reset one copy and step it once."""
-    env = make_single_env(subject.source)
-    seconds = [result.step_s for result in random_steps(env, subject.specs, max_steps=2)]
-    env.close()
+    with closing(Single(subject.source)) as one:
+        both = random_steps(one.env, subject.specs, max_steps=2)
+        seconds = [result.step_s for result in both]
     subject.slowest_s = max(subject.slowest_s, *seconds)
     reset_s, *step_s = seconds
     found = f"reset in {1000 * reset_s:.3g} ms"
@@ -128,23 +124,20 @@ def step_after_end(subject: Subject, *, highest: bool) -> tuple[Obs, Obs, float,
         Of the copy that ended: its last observation, and the next observation, the reward and
         whether the episode ended, of the step after it. None if no episode ended.
     """
-    envs = make_vector_env(subject.source, 2)
-    spec = envs.action_spec
-    found = None
-    for step, actions in random_vector_steps(envs):
-        if step.needs_reset.any():
-            env = int(np.flatnonzero(step.needs_reset)[0])
-            action = np.asarray(spec.sizes or 2) - 1 if highest else 0
-            after = envs.step((0 * actions + action).astype(spec.stored_dtype))
-            found = (
-                obs_of(step, env),
-                obs_of(after, env),
-                float(after.rewards[env]),
-                bool(after.needs_reset[env]),
-            )
-            break
-    envs.close()
-    return found
+    with closing(make_vector_env(subject.source, 2)) as envs:
+        spec = envs.action_spec
+        for step, actions in random_vector_steps(envs):
+            if step.needs_reset.any():
+                env = int(np.flatnonzero(step.needs_reset)[0])
+                action = np.asarray(spec.sizes or 2) - 1 if highest else 0
+                after = envs.step((0 * actions + action).astype(spec.stored_dtype))
+                return (
+                    obs_of(step, env),
+                    obs_of(after, env),
+                    float(after.rewards[env]),
+                    bool(after.needs_reset[env]),
+                )
+    return None
 
 
 def wrapped(subject: Subject) -> Check:
@@ -186,6 +179,15 @@ def memory(subject: Subject) -> Check:
     return Check("WARN", name, found, "find what the env keeps of every step")
 
 
+def closed(subject: Subject) -> Check:
+    """Close all copies that are open."""
+    began = time.perf_counter()
+    if late := subject.close():
+        found = f"not within {subject.unmasked.close_s:g} s: {', '.join(late)}"
+        return Check("WARN", "close", found, "what it leaves behind stays; see --close-timeout")
+    return Check("PASS", "close", f"all copies in {1000 * (time.perf_counter() - began):.0f} ms")
+
+
 def pickled(subject: Subject) -> Check:
     """Pickle the source, as Ray does to send it to a worker."""
     try:
@@ -224,4 +226,5 @@ RUN_CHECKS: dict[str, Callable[[Subject], Check | list[Check]]] = {
     "state": repeating.state,
     "memory": memory,
     "pickle": pickled,
+    "close": closed,
 }

@@ -8,7 +8,8 @@ from distpg.doctor.check import Check
 from distpg.doctor.subject import Subject, random_vector_steps
 from distpg.doctor.trace import MAX_KEPT, SEED, random_steps, same, same_step
 from distpg.envs.make import make_vector_env
-from distpg.envs.single import make_single_env
+from distpg.envs.single import Single
+from distpg.rollout.closing import closing
 from distpg.rollout.slot_state import SlotState, slots_from_bytes, slots_to_bytes
 
 REPEATED_STEPS = 100
@@ -32,22 +33,22 @@ def copies(subject: Subject) -> Check:
     if subject.first_difference is not None:
         return Check("PASS", name, "not checked: results cannot be repeated")
     obs_spec, _ = subject.specs
-    one, other = (make_single_env(subject.source) for _ in range(2))
-    pair = zip(
-        random_steps(one, subject.specs, max_steps=MAX_KEPT, max_kept=MAX_KEPT),
-        random_steps(other, subject.specs, max_steps=MAX_KEPT, max_kept=MAX_KEPT, seed=SEED + 1),
-        strict=False,
-    )
     shared = ""
-    for number, (result, (beside, _)) in enumerate(zip(subject.results, pair, strict=False)):
-        if not same_step(result, beside, obs_spec):
-            found = f"stepping one copy changes what another returns, from step {number} on"
-            advice = "keep what a step changes in self, not in the class or the module"
-            return Check("FAIL", name, found, advice)
-        if not same(*(obs_spec.flatten(obs) for obs in (beside.returned, beside.obs))):
-            shared = "stepping one copy modifies the observation that another returned"
-    one.close()
-    other.close()
+    with closing(Single(subject.source)) as one, closing(Single(subject.source)) as other:
+        pair = zip(
+            random_steps(one.env, subject.specs, max_steps=MAX_KEPT, max_kept=MAX_KEPT),
+            random_steps(
+                other.env, subject.specs, max_steps=MAX_KEPT, max_kept=MAX_KEPT, seed=SEED + 1
+            ),
+            strict=False,
+        )
+        for number, (alone, (beside, _)) in enumerate(zip(subject.results, pair, strict=False)):
+            if not same_step(alone, beside, obs_spec):
+                found = f"stepping one copy changes what another returns, from step {number} on"
+                advice = "keep what a step changes in self, not in the class or the module"
+                return Check("FAIL", name, found, advice)
+            if not same(*(obs_spec.flatten(obs) for obs in (beside.returned, beside.obs))):
+                shared = "stepping one copy modifies the observation that another returned"
     if shared:
         advice = "return an array of its own; distpg copies it at once, others may not"
         return Check("WARN", name, shared, advice)
@@ -68,13 +69,13 @@ def state(subject: Subject) -> Check:
     zeros = np.zeros(2)
     slot = SlotState(0, last.obs, last.needs_reset, zeros, zeros.astype(np.int64), zeros, saved)
     (restored,) = slots_from_bytes(slots_to_bytes([slot]))
-    other_envs = make_vector_env(subject.source, 2)
-    other_envs.set_state(restored.envs)
-    for number, (one, actions) in enumerate(islice(steps, REPEATED_STEPS)):
-        other = other_envs.step(actions)
-        pairs = zip(one[1:5], other[1:5], strict=True)
-        if not same(one.obs, other.obs) or not all(np.array_equal(x, y) for x, y in pairs):
-            found = f"set_state(get_state()) gives different results after {number + 1} steps"
-            advice = "make get_state() return copies of everything that a step depends on"
-            return Check("FAIL", name, found, advice)
+    with closing(make_vector_env(subject.source, 2)) as other_envs:
+        other_envs.set_state(restored.envs)
+        for number, (one, actions) in enumerate(islice(steps, REPEATED_STEPS)):
+            other = other_envs.step(actions)
+            pairs = zip(one[1:5], other[1:5], strict=True)
+            if not same(one.obs, other.obs) or not all(np.array_equal(x, y) for x, y in pairs):
+                found = f"set_state(get_state()) gives different results after {number + 1} steps"
+                advice = "make get_state() return copies of everything that a step depends on"
+                return Check("FAIL", name, found, advice)
     return Check("PASS", name, "exposed: resume and recovery are exact")

@@ -20,10 +20,12 @@ from distpg.doctor.trace import (
     same_step,
     sample,
 )
-from distpg.envs.make import EnvSource, find_source, make_vector_env
+from distpg.envs.make import find_source, make_vector_env
 from distpg.envs.masks import find_masks
-from distpg.envs.single import make_single_env
+from distpg.envs.single import Single
+from distpg.envs.source import EnvSource
 from distpg.envs.vector_env import Step, VectorEnv
+from distpg.rollout.closing import closing
 from distpg.spaces import MASK, ActionSpec, Obs, ObsSpec
 
 
@@ -39,22 +41,28 @@ class Subject:
         self.config = config
         self.unmasked = replace(find_source(config, None), drop_bad=False)
         """The source before it is checked for action masks."""
+        self.opened: list[Any] = []
+        """What the properties below have made."""
         self.slowest_s = 0.0
         """Longest time that making, resetting or stepping a copy has taken."""
+
+    def close(self) -> list[str]:
+        """Close what was made; return what did not close in time."""
+        opened, self.opened = self.opened, []
+        return [name for envs in opened for name in envs.close()]
 
     @cached_property
     def source(self) -> EnvSource:
         """The source, with the action mask, if any, in the observation."""
-        env = make_single_env(self.unmasked)
-        _, info = env.reset(seed=SEED)
-        source = replace(self.unmasked, masks=find_masks(env, info))
-        env.close()
-        return source
+        with closing(Single(self.unmasked)) as single:
+            _, info = single.env.reset(seed=SEED)
+            return replace(self.unmasked, masks=find_masks(single.env, info))
 
     @cached_property
     def env(self) -> Any:
         """One copy."""
-        return make_single_env(self.source)
+        self.opened.append(single := Single(self.source))
+        return single.env
 
     @cached_property
     def results(self) -> list[StepResult]:
@@ -64,12 +72,12 @@ class Subject:
     @cached_property
     def first_difference(self) -> int | None:
         """The first step whose result differs on another copy, or None."""
-        env = make_single_env(self.source)
-        repeated = random_steps(env, self.specs, max_steps=MAX_KEPT, max_kept=MAX_KEPT)
         obs_spec, _ = self.specs
-        for number, (one, other) in enumerate(zip(self.results, repeated, strict=False)):
-            if not same_step(one, other, obs_spec):
-                return number
+        with closing(Single(self.source)) as single:
+            repeated = random_steps(single.env, self.specs, max_steps=MAX_KEPT, max_kept=MAX_KEPT)
+            for number, (one, other) in enumerate(zip(self.results, repeated, strict=False)):
+                if not same_step(one, other, obs_spec):
+                    return number
         return None
 
     @property
@@ -80,7 +88,8 @@ class Subject:
     @cached_property
     def pair(self) -> VectorEnv:
         """Two copies."""
-        return make_vector_env(self.source, 2)
+        self.opened.append(pair := make_vector_env(self.source, 2))
+        return pair
 
 
 def random_vector_steps(envs: VectorEnv) -> Iterator[tuple[Step, np.ndarray]]:

@@ -5,8 +5,8 @@ share buffers. Of the info nothing is read but the action mask.
 """
 
 import math
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from distpg.envs.guard import Guard
+from distpg.envs.guard import CLOSE_S, Guard
 from distpg.envs.state import EnvState, exposes_state, read_copy, write_copy
 from distpg.envs.vector_env import Step, VectorEnv
 from distpg.errors import EnvError, InputError, RunError
@@ -30,19 +30,43 @@ class Copies(VectorEnv):
 
     def __init__(
         self,
-        make_copy: Callable[[], gym.Env[Any, Any]],
-        num_envs: int,
+        makers: Sequence[Callable[[], gym.Env[Any, Any]]],
         env_id: str,
         *,
         drop_bad: bool = False,
         image_keys: tuple[str, ...] | None = None,
+        close_s: float = CLOSE_S,
     ) -> None:
-        """Make the copies; `drop_bad` treats NaN and inf as exceptions.
+        """Make the copies.
+
+        Args:
+            makers: Each makes one of them: now, and after it raised.
+            env_id: For messages.
+            drop_bad: Treat NaN and inf as exceptions.
+            image_keys: As for `describe_obs`.
+            close_s: Seconds that each has for closing.
 
         Raises:
-            InputError: a space is not supported, or the copies differ in their spaces.
+            InputError: a copy cannot be made, a space is not supported, or the copies differ in
+                their spaces.
         """
-        self.guards = [Guard(make_copy, drop_bad=drop_bad) for _ in range(num_envs)]
+        self.guards: list[Guard] = []
+        num_envs = len(makers)
+        with ExitStack() as failed:
+            failed.callback(self.close)
+            for make in makers:
+                self.guards.append(Guard(make, drop_bad=drop_bad, close_s=close_s))
+            self._describe(env_id, image_keys)
+            failed.pop_all()
+        self.needs_reset = np.zeros(num_envs, bool)
+        self.obs = {
+            leaf.name: np.zeros((num_envs, *leaf.shape), leaf.dtype)
+            for leaf in self.obs_spec.leaves
+        }
+        """The last observation of each copy, {leaf: [N, *O]}."""
+
+    def _describe(self, env_id: str, image_keys: tuple[str, ...] | None) -> None:
+        """Describe the spaces, which all copies share."""
         spaces = [(one.env.observation_space, one.env.action_space) for one in self.guards]
         for number, found in enumerate(spaces):
             if found != spaces[0]:
@@ -50,13 +74,7 @@ class Copies(VectorEnv):
                     f"--env-id: the copies of {env_id} differ: number 0 has spaces {spaces[0]}, "
                     f"number {number} {found}"
                 )
-        super().__init__(*spaces[0], env_id, num_envs, image_keys)
-        self.needs_reset = np.zeros(num_envs, bool)
-        self.obs = {
-            leaf.name: np.zeros((num_envs, *leaf.shape), leaf.dtype)
-            for leaf in self.obs_spec.leaves
-        }
-        """The last observation of each copy, {leaf: [N, *O]}."""
+        super().__init__(*spaces[0], env_id, len(self.guards), image_keys)
 
     def reset(self, seeds: list[int]) -> Obs:
         """Seed and reset every copy, with one seed for each; return {leaf: [N, *O]}."""
@@ -140,10 +158,15 @@ class Copies(VectorEnv):
             (seeds,) = saved["seeds"]
             guard.seeds.bit_generator.state = seeds
 
-    def close(self) -> None:
-        """Close all copies, ignoring errors."""
-        for guard in self.guards:
-            guard.close()
+    @property
+    def time_limit(self) -> int | None:
+        """Steps after which the environment ends an episode by itself, if it says so."""
+        spec = self.guards[0].env.spec
+        return spec.max_episode_steps if spec is not None else None
+
+    def close(self) -> list[str]:
+        """Close all copies, ignoring errors; return those that did not close in time."""
+        return [f"env {env}" for env, guard in enumerate(self.guards) if not guard.close()]
 
 
 @contextmanager

@@ -1,14 +1,16 @@
 """Contain the exceptions of an environment: each costs one episode and nothing else."""
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Any, NamedTuple, cast
 
 import gymnasium as gym
 import numpy as np
 
-from distpg.errors import RunError, format_error
+from distpg.errors import LateError, RunError, format_error
+from distpg.signals import deadline
 
+CLOSE_S = 10.0
+"""Seconds that an environment has for closing, unless `--close-timeout` says otherwise."""
 ATTEMPTS = 3
 """New environments to try before their exception propagates."""
 
@@ -32,10 +34,17 @@ class Guard:
     run. They are reset at once, since an environment has no state to save before its first reset.
     """
 
-    def __init__(self, make: Callable[[], gym.Env[Any, Any]], *, drop_bad: bool = False) -> None:
+    def __init__(
+        self,
+        make: Callable[[], gym.Env[Any, Any]],
+        *,
+        drop_bad: bool = False,
+        close_s: float = CLOSE_S,
+    ) -> None:
         """Make the first environment; `drop_bad` treats NaN and inf as exceptions."""
         self.make = make
         self.drop_bad = drop_bad
+        self.close_s = close_s
         self.env = make()
         self.seeds = np.random.default_rng(0)
         self.info: dict[str, Any] = {}
@@ -55,7 +64,8 @@ class Guard:
         except RunError:
             raise
         except Exception as error:
-            return Returned(self._replace_env(), 0.0, False, False, format_error(error))
+            obs, fault = self._replace_env(error)
+            return Returned(obs, 0.0, False, False, fault)
 
     def step(self, action: Any) -> Returned:
         """Step; if that raises, return no observation but the fault, truncated.
@@ -70,15 +80,14 @@ class Guard:
         except SystemExit as error:
             raise exited(error) from error
         except Exception as error:
-            self._replace_env()
-            return Returned(None, 0.0, False, True, format_error(error))
+            _, fault = self._replace_env(error)
+            return Returned(None, 0.0, False, True, fault)
         check_info("step()", self.info)
         return Returned(obs, reward, terminated, truncated)
 
-    def close(self) -> None:
-        """Close the environment, ignoring errors."""
-        with suppress(Exception):
-            self.env.close()
+    def close(self) -> bool:
+        """Close the environment, as `close_in_time` does."""
+        return close_in_time(self.env, self.close_s)
 
     def _reset(self, seed: int | None) -> Any:
         try:
@@ -90,18 +99,35 @@ class Guard:
             refuse_non_finite(obs, 0.0)
         return obs
 
-    def _replace_env(self) -> Any:
+    def _replace_env(self, error: Exception) -> tuple[Any, str]:
+        """Return the first observation of another environment, and what the last one raised."""
+        in_time = self.close()
+        fault = format_error(error)
+        if not in_time:
+            fault += f" (and it did not close within --close-timeout {self.close_s:g} s)"
         for attempts_left in reversed(range(ATTEMPTS)):
-            self.close()
             try:
                 self.env = self.make()
-                return self._reset(int(self.seeds.integers(2**31)))
+                return self._reset(int(self.seeds.integers(2**31))), fault
             except RunError:
                 raise
             except Exception:
                 if not attempts_left:
                     raise
+                self.close()
         raise AssertionError("the last attempt returns or raises")
+
+
+def close_in_time(env: gym.Env[Any, Any] | gym.vector.VectorEnv, timeout_s: float) -> bool:
+    """Close an environment, ignoring what it raises; return False if it was interrupted."""
+    try:
+        with deadline(timeout_s):
+            env.close()
+    except LateError:
+        return False
+    except (Exception, SystemExit):
+        return True
+    return True
 
 
 def check_info(method: str, info: Any) -> None:

@@ -3,9 +3,9 @@
 import importlib
 import logging
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,35 +14,24 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode
 
 from distpg.config.settings import AUTO, NONE, EnvBackend, EnvKwargs, EnvSettings
-from distpg.config.values import did_you_mean
+from distpg.envs import ale
 from distpg.envs.copies import Copies
 from distpg.envs.envpool import EnvPoolVectorEnv, check_env_id
-from distpg.envs.masks import MaskedObservation, MaskSource
+from distpg.envs.guard import close_in_time
+from distpg.envs.lookup import MakeEnv, look_up, missing_package
+from distpg.envs.masks import MaskedObservation
 from distpg.envs.native import NativeVectorEnv
+from distpg.envs.numbering import Copy, fill, making, number_copies
+from distpg.envs.source import EnvSource
 from distpg.envs.vector_env import VectorEnv
+from distpg.envs.wrappers import check_is_env, parse_wrappers, stack_frames
 from distpg.errors import InputError
 from distpg.user_code import format_user_error
 
-MakeEnv = Callable[..., gym.Env[Any, Any]]
-EXTRAS = {"mujoco": "mujoco", "box2d": "box2d", "swig": "box2d", "ale": "atari", "atari": "atari"}
-"""Extra of distpg by a word in gymnasium's error about a missing dependency."""
-
-
-@dataclass(frozen=True)
-class EnvSource:
-    """How to make an environment in any process: from a spec, a callable, or its EnvPool name."""
-
-    name: str
-    kwargs: EnvKwargs
-    spec: EnvSpec | None = None
-    make_env: MakeEnv | None = None
-    backend: EnvBackend = "gymnasium"
-    drop_bad: bool = False
-    """Treat NaN and inf as exceptions, which drop the episode; else the learner refuses them."""
-    masks: MaskSource = "none"
-    """Where the action mask comes from, if not from the observation."""
-    image_keys: tuple[str, ...] | None = None
-    """Leaves that are read as pictures; None: those whose spaces are a picture's."""
+HAS_ITS_OWN = (
+    "; one copy could be made before: if each needs a port or file of its own, write {copy} into "
+    "--env-kwargs, or call distpg.current_copy() (docs/environments.md)"
+)
 
 
 def find_source(settings: EnvSettings, make_env: MakeEnv | None) -> EnvSource:
@@ -53,20 +42,48 @@ def find_source(settings: EnvSettings, make_env: MakeEnv | None) -> EnvSource:
     """
     if make_env is None:
         source = find_env(settings.env_id, settings.env_kwargs, settings.env_backend)
-        return with_settings(source, settings)
-    if settings.env_backend != "gymnasium":
+    elif settings.env_backend != "gymnasium":
         raise InputError(
             f"--env-backend: {settings.env_backend} has its own environments and cannot step a "
             "callable; use --env-backend gymnasium, or --env-id instead of make_env"
         )
-    return with_settings(source_of(make_env, settings.env_kwargs), settings)
-
-
-def with_settings(source: EnvSource, settings: EnvSettings) -> EnvSource:
-    """Return the source with the settings of how its observations are read."""
+    else:
+        source = source_of(make_env, settings.env_kwargs)
     special: dict[tuple[str, ...], tuple[str, ...] | None] = {AUTO: None, NONE: ()}
-    names = special.get(settings.image_keys, settings.image_keys)
-    return replace(source, drop_bad=settings.on_bad_value == "drop", image_keys=names)
+    source = replace(
+        source,
+        drop_bad=settings.on_bad_value == "drop",
+        close_s=settings.close_timeout,
+        wrappers=parse_wrappers(settings.env_wrapper),
+        frame_stack=settings.frame_stack,
+        image_keys=special.get(settings.image_keys, settings.image_keys),
+    )
+    check_wrapped(source)
+    return source
+
+
+def check_wrapped(source: EnvSource) -> None:
+    """Check that the environment can be wrapped as asked.
+
+    Raises:
+        InputError: nothing can be between its copies and their vector implementation.
+    """
+    if not source.wrappers and source.frame_stack == 1:
+        return
+    flag = "--env-wrapper" if source.wrappers else "--frame-stack"
+    spec = source.spec
+    if source.backend == "envpool":
+        raise InputError(f"{flag}: EnvPool steps all copies itself; use --env-backend gymnasium")
+    if spec is not None and spec.entry_point is None:
+        raise InputError(
+            f"{flag}: {source.name} has only a vector implementation, whose copies cannot be "
+            "wrapped; register it with an entry_point, too"
+        )
+    if not source.wrappers and ale.preprocesses(spec, source.kwargs):
+        raise InputError(
+            f"--frame-stack: {source.name} stacks frames by itself; use --env-kwargs "
+            f"'{{\"stack_num\": {source.frame_stack}}}'"
+        )
 
 
 def find_env(env_id: str, kwargs: EnvKwargs, backend: EnvBackend = "gymnasium") -> EnvSource:
@@ -75,33 +92,13 @@ def find_env(env_id: str, kwargs: EnvKwargs, backend: EnvBackend = "gymnasium") 
     Raises:
         InputError: there is no such environment.
     """
-    if env_id.startswith("<"):
-        raise InputError(
-            f"--env-id: {env_id} was a Python callable, which is not saved; use distpg.evaluate or "
-            "distpg.resume with make_env"
-        )
     if backend == "envpool":
         check_env_id(env_id)
         return EnvSource(env_id, kwargs, backend=backend)
-    if env_id.startswith("ALE/"):
-        try:
-            gym.register_envs(importlib.import_module("ale_py"))
-        except ImportError as error:
-            raise missing_extra(env_id, "atari") from error
-    try:
-        if ":" in env_id:
-            importlib.import_module(env_id.partition(":")[0])
-        spec = gym.spec(env_id.rpartition(":")[2])
-    except gym.error.Error as error:
-        raise InputError(
-            f"--env-id: {env_id!r} is not registered in Gymnasium"
-            f"{did_you_mean(env_id, gym.registry)}"
-        ) from error
-    except (Exception, SystemExit) as error:
-        raise InputError(
-            f"--env-id: {env_id!r} cannot be imported: {format_user_error(error)}"
-        ) from error
-    return EnvSource(env_id, kwargs, spec=spec)
+    found = look_up(env_id)
+    if isinstance(found, EnvSpec):
+        return EnvSource(env_id, kwargs, spec=found)
+    return EnvSource(env_id, kwargs, make_env=found)
 
 
 def source_of(make_env: MakeEnv, kwargs: EnvKwargs) -> EnvSource:
@@ -110,34 +107,56 @@ def source_of(make_env: MakeEnv, kwargs: EnvKwargs) -> EnvSource:
     return EnvSource(f"<{name}>", kwargs, make_env=make_env)
 
 
-def missing_extra(env_id: str, extra: str) -> InputError:
-    """Return the error that names the extra to install for an environment."""
-    return InputError(
-        f"--env-id: {env_id} needs packages that are missing; run: pip install 'distpg[{extra}]'"
-    )
-
-
-def make_vector_env(source: EnvSource, num_envs: int) -> VectorEnv:
+def make_vector_env(
+    source: EnvSource, num_envs: int, *, first: int | None = None, slot: int | None = None
+) -> VectorEnv:
     """Make N copies, with the vector implementation registered for the id or one by one.
+
+    Args:
+        source: How to make them.
+        num_envs: N.
+        first: The number of the first copy, or:
+        slot: The slot of all, as for `number_copies`.
 
     Raises:
         InputError: a package is missing, a keyword argument is wrong, or a space is not supported.
     """
-    name, keys = source.name, source.image_keys
+    common: dict[str, Any] = {
+        "drop_bad": source.drop_bad,
+        "image_keys": source.image_keys,
+        "close_s": source.close_s,
+    }
     if is_native(source):
         make = partial(make_native, source, num_envs)
         masked = source.masks == "info"
-        return NativeVectorEnv(make, name, drop_bad=source.drop_bad, masked=masked, image_keys=keys)
-    make = partial(make_copy, source)
-    return Copies(make, num_envs, name, drop_bad=source.drop_bad, image_keys=keys)
+        try:
+            return NativeVectorEnv(make, source.name, masked=masked, **common)
+        except AutoresetError:
+            if source.spec is None or source.spec.entry_point is None:
+                raise
+    copies = number_copies(num_envs, first, slot)
+    makers = [partial(make_copy, source, copy) for copy in copies]
+    return Copies(makers, source.name, **common)
 
 
 def is_native(source: EnvSource) -> bool:
-    """Return whether there is a vector implementation of an environment."""
+    """Return whether the vector implementation of an environment is to be used, if it has one.
+
+    Raises:
+        InputError: keyword arguments of an ALE game are unknown, or exclude each other.
+    """
     spec = source.spec
     if source.backend == "envpool":
         return True
-    return spec is not None and spec.vector_entry_point is not None and not spec.additional_wrappers
+    if spec is None or spec.vector_entry_point is None or spec.additional_wrappers:
+        return False
+    if source.wrappers or source.frame_stack > 1:
+        return False
+    return spec.namespace != ale.NAMESPACE or ale.preprocesses(spec, source.kwargs)
+
+
+class AutoresetError(InputError):
+    """A vector implementation does not reset in the step after an episode's end."""
 
 
 def make_native(source: EnvSource, num_envs: int) -> gym.vector.VectorEnv:
@@ -145,32 +164,54 @@ def make_native(source: EnvSource, num_envs: int) -> gym.vector.VectorEnv:
 
     Raises:
         InputError: a package is missing, or a keyword argument is wrong.
+        AutoresetError: it resets in another step.
     """
+    if fill(source.kwargs, 0) != source.kwargs:
+        raise InputError(
+            f"--env-kwargs: {source.kwargs}: the vector implementation of {source.name} takes one "
+            "value for all copies, so {copy} cannot be in it"
+        )
     with explaining(source):
         envs = _make_native(source, num_envs)
     mode = envs.metadata.get("autoreset_mode")
     if mode != AutoresetMode.NEXT_STEP:
-        raise InputError(
-            f"--env-id: the vector implementation of {source.name} has autoreset mode {mode}; "
-            "NEXT_STEP is required"
+        envs.close()
+        raise AutoresetError(
+            f"--env-id: the vector implementation of {source.name} has autoreset mode {mode}, in "
+            "which the last observation of an episode cannot be read in time; NEXT_STEP is "
+            "required, or an entry_point for single copies"
         )
     return envs
 
 
-def make_copy(source: EnvSource) -> gym.Env[Any, Any]:
-    """Make one copy, with its action mask, if any, in the observation.
+def make_copy(source: EnvSource, copy: Copy) -> gym.Env[Any, Any]:
+    """Make one copy, wrapped, with its action mask, if any, in the observation.
 
     Raises:
-        InputError: a package is missing, or a keyword argument is wrong.
+        InputError: a package is missing, or a keyword argument or a wrapper is wrong.
     """
     silence_mujoco(source)
-    with explaining(source):
+    with making(copy), explaining(source):
+        kwargs = fill(source.kwargs, copy.number)
         if source.make_env is not None:
-            env = source.make_env(**source.kwargs)
+            env = source.make_env(**kwargs)
         else:
             assert source.spec is not None, "a source is a spec or a callable"
-            env = gym.make(source.spec, disable_env_checker=True, **source.kwargs)
-        return env if source.masks == "none" else MaskedObservation(env, source.masks)
+            env = gym.make(source.spec, disable_env_checker=True, **kwargs)
+        check_is_env(env, f"--env-id: {source.name} made")
+        try:
+            return _wrapped(env, source, copy)
+        except BaseException:
+            close_in_time(env, source.close_s)
+            raise
+
+
+def _wrapped(env: gym.Env[Any, Any], source: EnvSource, copy: Copy) -> gym.Env[Any, Any]:
+    for wrapper in source.wrappers:
+        env = wrapper.wrap(env, copy.number)
+    if source.frame_stack > 1:
+        env = stack_frames(env, source.frame_stack)
+    return env if source.masks == "none" else MaskedObservation(env, source.masks)
 
 
 @contextmanager
@@ -187,15 +228,13 @@ def explaining(source: EnvSource) -> Generator[None]:
     except InputError:
         raise
     except gym.error.DependencyNotInstalled as error:
-        extra = next((extra for word, extra in EXTRAS.items() if word in str(error).lower()), None)
-        if extra is None:
-            raise InputError(f"--env-id: {source.name} needs a missing package: {error}") from error
-        raise missing_extra(source.name, extra) from error
+        raise missing_package(source.name, error) from error
     except (Exception, SystemExit) as error:
         flag = "--env-kwargs" if source.kwargs else "--env-id"
         given = f" with {source.kwargs}" if source.kwargs else ""
+        hint = HAS_ITS_OWN if source.tried else ""
         raise InputError(
-            f"{flag}: {source.name} cannot be made{given}: {format_user_error(error)}"
+            f"{flag}: {source.name} cannot be made{given}: {format_user_error(error)}{hint}"
         ) from error
 
 
@@ -204,16 +243,9 @@ def _make_native(source: EnvSource, num_envs: int) -> gym.vector.VectorEnv:
         return EnvPoolVectorEnv(source.name, source.kwargs, num_envs)
     spec = source.spec
     assert spec is not None, "an environment with a vector implementation is registered"
-    kwargs: dict[str, Any] = dict(source.kwargs)
-    if spec.namespace == "ALE":
-        reserved = kwargs.keys() & {"episodic_life", "autoreset_mode", "life_loss_info"}
-        if reserved:
-            raise InputError(
-                f"--env-kwargs: {', '.join(sorted(reserved))} cannot be set: a lost life "
-                "terminates the episode for the learner, but does not reset the game"
-            )
-        # life_loss_info terminates on a lost life without resetting the game
-        kwargs = {"life_loss_info": True, "reward_clipping": False, "num_threads": 1, **kwargs}
+    kwargs = source.kwargs
+    if spec.namespace == ale.NAMESPACE:
+        kwargs = ale.vector_kwargs(kwargs)
     mode = gym.VectorizeMode.VECTOR_ENTRY_POINT
     return gym.make_vec(spec, num_envs, vectorization_mode=mode, **kwargs)
 

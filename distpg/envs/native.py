@@ -1,14 +1,14 @@
 """Environments that are vectorized natively: gymnasium's CartPole, ALE, EnvPool, and others."""
 
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
 from distpg.envs.envpool import EnvPoolVectorEnv
-from distpg.envs.guard import refuse_non_finite
+from distpg.envs.guard import CLOSE_S, close_in_time, refuse_non_finite
 from distpg.envs.masks import count_choices, with_mask
 from distpg.envs.state import EnvState, read_native, write_native
 from distpg.envs.vector_env import Step, VectorEnv
@@ -27,6 +27,7 @@ class NativeVectorEnv(VectorEnv):
         drop_bad: bool = False,
         masked: bool = False,
         image_keys: tuple[str, ...] | None = None,
+        close_s: float = CLOSE_S,
     ) -> None:
         """Make the vector env.
 
@@ -36,14 +37,19 @@ class NativeVectorEnv(VectorEnv):
             drop_bad: Treat NaN and inf as exceptions.
             masked: Add the mask of the info, [N, n], to the observation.
             image_keys: As for `describe_obs`.
+            close_s: Seconds that it has for closing.
         """
         self.make = make
+        self.close_s = close_s
         self.envs = envs = make()
         self.masked = masked
-        space = envs.single_observation_space
-        if masked:
-            space = with_mask(space, count_choices(envs.single_action_space))
-        super().__init__(space, envs.single_action_space, env_id, envs.num_envs, image_keys)
+        with ExitStack() as failed:
+            failed.callback(self.close)
+            space = envs.single_observation_space
+            if masked:
+                space = with_mask(space, count_choices(envs.single_action_space))
+            super().__init__(space, envs.single_action_space, env_id, envs.num_envs, image_keys)
+            failed.pop_all()
         self.info: dict[str, Any] = {}
         """Of the last reset or step."""
         self.drop_bad = drop_bad
@@ -81,11 +87,13 @@ class NativeVectorEnv(VectorEnv):
             if self.drop_bad:
                 refuse_non_finite(*outcome[:2])
         except Exception as error:
-            self.close()
+            fault = format_error(error)
+            if self.close():
+                fault += f" (and it did not close within --close-timeout {self.close_s:g} s)"
             self.envs = self.make()
             seeds = self.seeds.integers(2**31, size=self.num_envs)
             self.first_obs = self.reset([int(seed) for seed in seeds])
-            return self._idle_step(self.first_obs, needs_reset=True, fault=format_error(error))
+            return self._idle_step(self.first_obs, needs_reset=True, fault=fault)
         obs, rewards, terminated, truncated, self.info = outcome
         terminated = np.asarray(terminated, dtype=bool)
         truncated = np.asarray(truncated, dtype=bool)
@@ -171,7 +179,13 @@ class NativeVectorEnv(VectorEnv):
         self.first_obs = own["first_obs"]
         write_native(self.envs, fields)
 
-    def close(self) -> None:
-        """Close all copies, ignoring errors."""
-        with suppress(Exception):
-            self.envs.close()
+    @property
+    def time_limit(self) -> int | None:
+        """Steps after which the environment ends an episode by itself, if it says so."""
+        spec = self.envs.spec
+        return spec.max_episode_steps if spec is not None else None
+
+    def close(self) -> list[str]:
+        """Close all copies, ignoring errors; return their name if they did not close in time."""
+        in_time = close_in_time(self.envs, self.close_s)
+        return [] if in_time else [f"envs 0 to {self.num_envs - 1}"]

@@ -7,18 +7,31 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector.utils import batch_space, iterate
 
-from distpg.envs.make import EnvSource, make_copy, make_vector_env
+from distpg.envs.copies import Copies
+from distpg.envs.make import EnvSource, make_vector_env
 from distpg.envs.native import NativeVectorEnv
 
 
-def make_single_env(source: EnvSource) -> gym.Env[Any, Any]:
-    """Make one copy: the environment itself, or a `SingleEnv` if it is natively vectorized.
+class Single:
+    """One copy: the environment itself, or a `SingleEnv` if it is natively vectorized."""
 
-    Raises:
-        InputError: it cannot be made.
-    """
-    vector = make_vector_env(source, 1)
-    return SingleEnv(vector) if isinstance(vector, NativeVectorEnv) else make_copy(source)
+    def __init__(self, source: EnvSource) -> None:
+        """Make it.
+
+        Raises:
+            InputError: it cannot be made.
+        """
+        self.vector = vector = make_vector_env(source, 1)
+        self.env: gym.Env[Any, Any]
+        if isinstance(vector, Copies):
+            self.env = vector.guards[0].env
+        else:
+            assert isinstance(vector, NativeVectorEnv), "a vector env is either"
+            self.env = SingleEnv(vector)
+
+    def close(self) -> list[str]:
+        """Close it, ignoring errors; return its name if it did not close in time."""
+        return self.vector.close()
 
 
 class SingleEnv(gym.Env[Any, Any]):

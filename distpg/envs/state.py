@@ -92,10 +92,17 @@ def write_copy(env: gym.Env[Any, Any], saved: dict[str, Any]) -> None:
 def exposes_state(env: gym.Env[Any, Any]) -> bool:
     """Return whether an environment's state can be saved and restored."""
     inner = env.unwrapped
-    if not all(type(wrapper).__name__ in TRANSPARENT for wrapper in wrappers(env)):
+    if not all(map(_is_transparent, wrappers(env))):
         return False
     classic = type(inner).__module__.startswith("gymnasium.envs.classic_control.")
     return classic or isinstance(inner, Stateful)
+
+
+def _is_transparent(wrapper: gym.Wrapper[Any, Any, Any, Any]) -> bool:
+    kind = type(wrapper)
+    # a user's class may have the name of one of them
+    own = kind.__module__.startswith(("gymnasium.wrappers.", "distpg."))
+    return own and kind.__name__ in TRANSPARENT
 
 
 def _read_inner(inner: gym.Env[Any, Any]) -> dict[str, Any]:

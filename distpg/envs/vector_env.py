@@ -90,5 +90,13 @@ class VectorEnv(ABC):
         """Restore a state from `get_state` in all copies."""
 
     @abstractmethod
-    def close(self) -> None:
-        """Close all copies, ignoring errors."""
+    def close(self) -> list[str]:
+        """Close all copies, ignoring errors; return those that did not close in time.
+
+        In another thread than the main one nothing is interrupted.
+        """
+
+    @property
+    @abstractmethod
+    def time_limit(self) -> int | None:
+        """Steps after which the environment ends an episode by itself, if it says so."""

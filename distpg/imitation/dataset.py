@@ -137,8 +137,9 @@ class DatasetWorkers:
         """Count no restarts: there are no processes."""
         return ProcessFaults()
 
-    def close(self) -> None:
-        """Do nothing: there are no envs to close."""
+    def close(self, *, hurry: bool = False) -> list[str]:
+        """Return an empty list: there are no envs to close."""
+        return []
 
 
 def episode_stats(rollout: Rollout) -> RolloutStats:

@@ -28,8 +28,8 @@ class RoundWorkers(Protocol):
         """Count the processes that were replaced so far."""
         ...
 
-    def close(self) -> None:
-        """Close the envs, and end the processes."""
+    def close(self, *, hurry: bool = False) -> list[str]:
+        """Close the envs, and end the processes; as `Workers.close`."""
         ...
 
 

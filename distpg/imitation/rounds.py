@@ -1,18 +1,17 @@
 """Collect the rounds: by the expert first, then by the student (DAgger)."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
 from distpg.imitation.expert import Demonstrator, Expert, ImitationContext, Oracle
 from distpg.iteration import Evaluation, ProcessFaults
 from distpg.progress import Progress
 from distpg.records import Rollout, RolloutStats, Weights
 from distpg.rollout.evaluation import Evaluator
-from distpg.rollout.in_process import CompletedRollouts, in_time
+from distpg.rollout.in_process import CompletedRollouts, evaluate_in_time
 from distpg.train import StopCondition, StopReason
 
 
@@ -45,6 +44,8 @@ class Rounds:
         self.last_evaluation: float | None = None
         self.expert_returns: list[float] = []
         self.num_labels = 0
+        self.late: list[str] = []
+        """Envs of workers that are closed, which did not close in time."""
         self.earlier_faults = ProcessFaults()
         """Of workers that are closed."""
         self.acting = expert.demonstrator(context) if context.expert_rounds else self._student()
@@ -71,7 +72,7 @@ class Rounds:
     def _switch_to_student(self) -> None:
         # the next workers have the same `Restarts`, and report its lost_with_node again
         self.earlier_faults = dataclasses.replace(self.faults(), lost_with_node=0)
-        self.acting.workers.close()
+        self.late += self.acting.workers.close()
         self.acting = self._student()
 
     def faults(self) -> ProcessFaults:
@@ -86,20 +87,19 @@ class Rounds:
         """Return rollouts, which are in this process."""
         return rollouts
 
-    def evaluate(self, weights: Weights) -> Evaluation:
-        """Run evaluation episodes with the student, in this process."""
+    def evaluate(self, weights: Weights, stopped: Callable[[], bool]) -> Evaluation | None:
+        """Run evaluation episodes with the student, in this process, until stopped."""
         assert self.evaluator is not None, "evaluation is off"
-        torch.set_num_threads(1)
-        with in_time("evaluating", self.context.config.phase_timeout):
-            evaluation = self.evaluator.evaluate(weights)
-        self.last_evaluation = evaluation.mean_return
+        timeout_s = self.context.config.phase_timeout
+        evaluation = evaluate_in_time(self.evaluator, weights, stopped, timeout_s)
+        if evaluation is not None:
+            self.last_evaluation = evaluation.mean_return
         return evaluation
 
-    def close(self) -> None:
-        """Close all envs."""
-        self.acting.workers.close()
-        if self.evaluator:
-            self.evaluator.envs.close()
+    def close(self, *, hurry: bool = False) -> list[str]:
+        """Close all envs but the evaluator's; return those that did not close in time."""
+        late, self.late = self.late, []
+        return [*late, *self.acting.workers.close(hurry=hurry)]
 
 
 def without_episodes(stats: RolloutStats) -> RolloutStats:

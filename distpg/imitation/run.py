@@ -13,6 +13,7 @@ from distpg.imitation.display import RoundDisplay
 from distpg.imitation.expert import Expert, ImitationContext, RoundWorkers
 from distpg.imitation.rounds import AfterRounds, Rounds
 from distpg.report.numbers import format_return
+from distpg.rollout.closing import closing_workers
 from distpg.rollout.evaluation import Evaluator
 from distpg.rollout.in_process import InProcessWorkers
 from distpg.run.execute import Plan
@@ -69,8 +70,10 @@ class Imitation(Plan):
             acting = dataclasses.replace(config, eval_every=0, rollback_on_collapse=None)
             context = ImitationContext(acting, self.source, cloner.policy, self.expert_rounds, make)
             evaluator = Evaluator(config, self.source) if config.eval_every else None
+            if evaluator:
+                stack.push(closing_workers(evaluator, display.say))
             workers = Rounds(self.expert, context, evaluator)
-            stack.callback(workers.close)
+            stack.push(closing_workers(workers, display.say))
             device, threads = cloner.placement()
             resolved = dataclasses.replace(config, device=device, learner_threads=threads)
             yield workers, cloner, resolved

@@ -21,10 +21,10 @@ from distpg.imitation.labels import (
 from distpg.policy.actor_critic import Policy
 from distpg.policy.file import PolicyFile
 from distpg.policy.play import SavedPolicy
+from distpg.rollout.closing import closing
 from distpg.rollout.in_process import InProcessWorkers
 from distpg.run.directory import RunDir
 from distpg.run.loading import load_policy_file
-from distpg.run.preflight import closing
 from distpg.user_code import format_user_error, import_object
 
 DATASET_ID = re.compile(r"[\w./-]+-v\d+")

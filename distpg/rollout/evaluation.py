@@ -1,7 +1,12 @@
 """Evaluate a policy on a fixed number of whole episodes.
 
-Keeping the first N that finish would favour short ones, so each env runs a fixed share.
+Keeping the first N that finish would favour short ones, so each env runs a fixed share. An episode
+that reaches the step limit is cut off. Its env waits for the others, then all are reset for the
+episodes that are left, since a vector implementation cannot reset one copy.
 """
+
+import time
+from collections.abc import Callable, Generator
 
 import numpy as np
 import torch
@@ -16,6 +21,14 @@ from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
 from distpg.records import Weights
 from distpg.seeding import RNG, rng_seeds
+from distpg.spaces import Obs
+
+MAX_STEPS = 100_000
+"""Step limit of an episode if the environment has none, and --eval-max-steps is not given."""
+PART_S = 0.5
+"""Seconds of an evaluation after which it is asked whether to stop."""
+Episodes = Generator[int, None, Evaluation]
+"""Episodes as they are run: yields after each step how many are done."""
 
 
 def run_episodes(
@@ -26,7 +39,38 @@ def run_episodes(
     seed: int,
     stochastic: bool,
     rng: RNG = RNG.EVALUATE,
+    max_steps: int | None = None,
+    watch: Callable[[int], None] | None = None,
 ) -> Evaluation:
+    """Run `play_episodes` to its end; `watch` is called with what it yields."""
+    episodes = play_episodes(
+        policy,
+        envs,
+        num_episodes,
+        seed=seed,
+        stochastic=stochastic,
+        rng=rng,
+        max_steps=max_steps,
+    )
+    while True:
+        try:
+            done = next(episodes)
+        except StopIteration as end:
+            return end.value
+        if watch is not None:
+            watch(done)
+
+
+def play_episodes(
+    policy: Policy,
+    envs: VectorEnv,
+    num_episodes: int,
+    *,
+    seed: int,
+    stochastic: bool,
+    rng: RNG = RNG.EVALUATE,
+    max_steps: int | None = None,
+) -> Episodes:
     """Run exactly `num_episodes` whole episodes, shared out evenly over the envs.
 
     Args:
@@ -36,56 +80,88 @@ def run_episodes(
         seed: Of the envs, and of the actions if they are sampled.
         stochastic: Sample the actions instead.
         rng: What the seed is for.
+        max_steps: Steps after which an episode is cut off; None for the environment's own limit,
+            else `MAX_STEPS`.
+
+    Yields:
+        How many episodes are done, after each step.
 
     Raises:
         RunError: environments raised too often, a reward is not finite, or an action mask allows
             no action.
     """
     num_envs = envs.num_envs
+    max_steps = max_steps or envs.time_limit or MAX_STEPS
     shares = np.full(num_envs, num_episodes // num_envs)
     shares[: num_episodes % num_envs] += 1
     (act_seed,) = rng_seeds(RNG.ACT, rng, seed)
     generator = torch.Generator().manual_seed(act_seed) if stochastic else None
+    finished: list[list[tuple[float, int]]] = [[] for _ in range(num_envs)]
+    cut_off: list[int] = []
+    faults: list[str] = []
+    left, resets = shares.copy(), 0
+    while left.any():
+        key = (seed, resets) if resets else (seed,)
+        obs = first_obs(envs, rng_seeds(rng, *key, count=num_envs))
+        needs_reset, waiting = np.zeros((2, num_envs), dtype=bool)
+        acting = ActingPolicy(policy, torch.zeros(num_envs, policy.recurrent_state_size))
+        returns, lengths = np.zeros(num_envs), np.zeros(num_envs, dtype=np.int64)
+        while ((left > 0) & ~waiting).any():
+            if (env := first_stuck(policy, obs, needs_reset)) is not None:
+                raise RunError(
+                    f"in an evaluation, env {env}: at step {lengths[env]} of its episode the "
+                    "action mask allows no action"
+                )
+            actions, _ = acting.act(obs, needs_reset, generator)
+            try:
+                step = envs.step(policy.to_bounds(actions))
+            except EnvError as error:
+                at = lengths[error.env]
+                place = f"in an evaluation, env {error.env}, step {at} of its episode"
+                raise RunError(f"{place}: {error}") from error
+            faults += [*step.faults.values()]
+            if len(faults) > num_episodes:
+                raise RunError(
+                    f"environments raised {len(faults)} times in an evaluation: {faults[-1]}"
+                )
+            rewards = np.where(needs_reset, 0, step.rewards)
+            if not np.isfinite(rewards).all():
+                odd = rewards[~np.isfinite(rewards)][0]
+                raise RunError(f"in an evaluation, an environment returned the reward {odd}")
+            returns += rewards
+            lengths += ~needs_reset
+            ended = step.needs_reset & ~needs_reset
+            late = ~ended & (lengths >= max_steps) & (left > 0) & ~waiting
+            for env in np.flatnonzero(ended | late):
+                if left[env] and not waiting[env] and env not in step.faults:
+                    finished[env].append((float(returns[env]), int(lengths[env])))
+                    left[env] -= 1
+                returns[env] = lengths[env] = 0
+            cut_off += map(int, np.flatnonzero(late))
+            waiting |= late
+            obs, needs_reset = step.obs, step.needs_reset
+            yield num_episodes - int(left.sum())
+        resets += 1
+    episodes = [episode for own in finished for episode in own]
+    return Evaluation(
+        [value for value, _ in episodes],
+        [length for _, length in episodes],
+        cut_off=tuple(cut_off),
+        max_steps=max_steps,
+    )
+
+
+def first_obs(envs: VectorEnv, seeds: list[int]) -> Obs:
+    """Reset all envs.
+
+    Raises:
+        RunError: one raised too often.
+    """
     try:
-        obs = envs.reset(rng_seeds(rng, seed, count=num_envs))
+        return envs.reset(seeds)
     except EnvError as error:
         place = f"in an evaluation, env {error.env}, its first reset"
         raise RunError(f"{place}: {error}") from error
-    needs_reset = np.zeros(num_envs, dtype=bool)
-    acting = ActingPolicy(policy, torch.zeros(num_envs, policy.recurrent_state_size))
-    returns, lengths = np.zeros(num_envs), np.zeros(num_envs, dtype=np.int64)
-    faults: list[str] = []
-    finished: list[list[tuple[float, int]]] = [[] for _ in range(num_envs)]
-    while any(len(own) < share for own, share in zip(finished, shares, strict=True)):
-        if (env := first_stuck(policy, obs, needs_reset)) is not None:
-            raise RunError(
-                f"in an evaluation, env {env}: at step {lengths[env]} of its episode the action "
-                "mask allows no action"
-            )
-        actions, _ = acting.act(obs, needs_reset, generator)
-        try:
-            step = envs.step(policy.to_bounds(actions))
-        except EnvError as error:
-            place = f"in an evaluation, env {error.env}, step {lengths[error.env]} of its episode"
-            raise RunError(f"{place}: {error}") from error
-        faults += [*step.faults.values()]
-        if len(faults) > num_episodes:
-            raise RunError(
-                f"environments raised {len(faults)} times in an evaluation: {faults[-1]}"
-            )
-        rewards = np.where(needs_reset, 0, step.rewards)
-        if not np.isfinite(rewards).all():
-            odd = rewards[~np.isfinite(rewards)][0]
-            raise RunError(f"in an evaluation, an environment returned the reward {odd}")
-        returns += rewards
-        lengths += ~needs_reset
-        for env in np.flatnonzero(step.needs_reset & ~needs_reset):
-            if len(finished[env]) < shares[env] and env not in step.faults:
-                finished[env].append((float(returns[env]), int(lengths[env])))
-            returns[env] = lengths[env] = 0
-        obs, needs_reset = step.obs, step.needs_reset
-    episodes = [episode for own in finished for episode in own]
-    return Evaluation([value for value, _ in episodes], [length for _, length in episodes])
 
 
 class Evaluator:
@@ -94,14 +170,37 @@ class Evaluator:
     def __init__(self, config: Config, source: EnvSource) -> None:
         """Make the envs and a policy to load weights into."""
         self.config = config
-        self.envs = make_vector_env(source, min(config.num_envs, config.eval_episodes))
+        num_envs = min(config.num_envs, config.eval_episodes)
+        self.envs = make_vector_env(source, num_envs, first=config.first_eval_copy)
         specs = self.envs.obs_spec, self.envs.action_spec
         self.policy = Policy(*specs, Architecture.of(config)).for_acting()
+        self.episodes: Episodes | None = None
 
-    def evaluate(self, weights: Weights) -> Evaluation:
-        """Run evaluation episodes with the modes of the policy's distributions."""
+    def begin(self, weights: Weights) -> Evaluation | None:
+        """Begin an evaluation with the modes of the policy's distributions; as `advance`."""
         self.policy.load(weights)
         config = self.config
-        return run_episodes(
-            self.policy, self.envs, config.eval_episodes, seed=config.seed, stochastic=False
+        self.episodes = play_episodes(
+            self.policy,
+            self.envs,
+            config.eval_episodes,
+            seed=config.seed,
+            stochastic=False,
+            max_steps=config.eval_max_steps,
         )
+        return self.advance()
+
+    def advance(self) -> Evaluation | None:
+        """Run the episodes for `PART_S` seconds; return None if they are not done."""
+        assert self.episodes is not None, "`begin` comes first"
+        end = time.monotonic() + PART_S
+        try:
+            while time.monotonic() < end:
+                next(self.episodes)
+        except StopIteration as done:
+            return done.value
+        return None
+
+    def close(self, *, hurry: bool = False) -> list[str]:
+        """Close the envs; return those that did not close in time."""
+        return [f"{env} of the evaluation" for env in self.envs.close()]

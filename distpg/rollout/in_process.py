@@ -1,7 +1,7 @@
 """Run all slots sequentially in this process, without Ray: the same loop for a debugger."""
 
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -10,10 +10,11 @@ from torch import Tensor
 from distpg.config.config import Config
 from distpg.envs.make import EnvSource
 from distpg.errors import LateError, RunError
-from distpg.iteration import Collection, Evaluation, ProcessFaults
+from distpg.iteration import EVALUATING, Collection, Evaluation, ProcessFaults
 from distpg.policy.acting import ActingPolicy, BehaviourPolicy
 from distpg.policy.actor_critic import Policy
 from distpg.records import Rollout, Weights
+from distpg.rollout.closing import close_slots
 from distpg.rollout.evaluation import Evaluator
 from distpg.rollout.slot_state import SlotState
 from distpg.rollout.worker import RolloutWorker
@@ -35,6 +36,22 @@ def in_time(doing: str, timeout_s: float) -> Generator[None]:
             f"{doing} did not end within --phase-timeout {timeout_s:g} s, and nothing can replace "
             "environments in the run's own process (with --num-workers 0, all of them)"
         ) from None
+
+
+def evaluate_in_time(
+    evaluator: Evaluator, weights: Weights, stopped: Callable[[], bool], timeout_s: float
+) -> Evaluation | None:
+    """Run evaluation episodes on one torch thread; return None if stopped.
+
+    Raises:
+        RunError: they did not end in time.
+    """
+    torch.set_num_threads(1)
+    with in_time(EVALUATING, timeout_s):
+        evaluation = evaluator.begin(weights)
+        while evaluation is None and not stopped():
+            evaluation = evaluator.advance()
+        return evaluation
 
 
 @dataclass
@@ -71,16 +88,24 @@ class InProcessWorkers:
         """Make a rollout worker for each slot, from its state if there is one."""
         self.timeout_s = config.phase_timeout
         self.stood = list(states) or [None] * config.slots
-        self.slots = [
-            RolloutWorker(config, source, slot, state=state, make_behaviour=make_behaviour)
-            for slot, state in enumerate(self.stood)
-        ]
-        self.evaluator = Evaluator(config, source) if config.eval_every else None
+        self.slots: list[RolloutWorker] = []
+        self.evaluator: Evaluator | None = None
+        with ExitStack() as failed:
+            failed.callback(self.close)
+            for slot, state in enumerate(self.stood):
+                self.slots.append(
+                    RolloutWorker(config, source, slot, state=state, make_behaviour=make_behaviour)
+                )
+            if config.eval_every:
+                self.evaluator = Evaluator(config, source)
+            failed.pop_all()
+        of_episodes = " whole episodes (one may have no end)" * bool(config.episodes)
+        self.collecting = f"collecting{of_episodes}"
 
     def collect(self, weights: Weights, iteration: int) -> CompletedRollouts:
         """Collect a rollout of every slot, on one torch thread as a worker process does."""
         torch.set_num_threads(1)
-        with in_time("collecting", self.timeout_s):
+        with in_time(self.collecting, self.timeout_s):
             collected = [slot.collect(weights, iteration) for slot in self.slots]
         rollouts: Sequence[Rollout] = [slot.rollout for slot in collected]
         collection = Collection(rollouts, [[slot.stats for slot in collected]])
@@ -94,18 +119,15 @@ class InProcessWorkers:
         """Return rollouts, which are in this process."""
         return rollouts
 
-    def evaluate(self, weights: Weights) -> Evaluation:
-        """Run evaluation episodes."""
+    def evaluate(self, weights: Weights, stopped: Callable[[], bool]) -> Evaluation | None:
+        """Run evaluation episodes, until stopped."""
         assert self.evaluator is not None, "evaluation is off"
-        torch.set_num_threads(1)
-        with in_time("evaluating", self.timeout_s):
-            return self.evaluator.evaluate(weights)
+        return evaluate_in_time(self.evaluator, weights, stopped, self.timeout_s)
 
     def faults(self) -> ProcessFaults:
         """Count no restarts: this process is the run's own."""
         return ProcessFaults()
 
-    def close(self) -> None:
-        """Close the envs."""
-        for owner in (*self.slots, *filter(None, [self.evaluator])):
-            owner.envs.close()
+    def close(self, *, hurry: bool = False) -> list[str]:
+        """Close the envs; return those that did not close in time."""
+        return close_slots({slot.slot: slot.envs for slot in self.slots}, self.evaluator)

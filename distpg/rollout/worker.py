@@ -20,6 +20,7 @@ from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
 from distpg.records import Rollout, RolloutStats, Weights
 from distpg.rollout.buffer import LogProbs, RolloutBuffer
+from distpg.rollout.closing import closing_if_raised
 from distpg.rollout.episodes import EpisodeReturns, invalidate_faulted
 from distpg.rollout.slot_state import SlotState
 from distpg.seeding import RNG, rng_seeds
@@ -65,19 +66,20 @@ class RolloutWorker:
         self.key = (config.seed, slot, self.incarnation)
         self.slot = slot
         self.source = source
-        self.envs = make_vector_env(source, config.num_envs)
-        specs = self.envs.obs_spec, self.envs.action_spec
-        self.envs.watch_digits()
-        self.policy = Policy(*specs, Architecture.of(config)).for_acting()
-        self.episodes = EpisodeReturns(config.num_envs)
-        self.obs: Obs | None = None
-        if state is not None:
-            self.envs.set_state(state.envs)
-            self.obs = {name: leaf.copy() for name, leaf in state.obs.items()}
-            self.needs_reset = state.needs_reset.copy()
-            self.recurrent_state = state.recurrent_state.copy()
-            self.episodes.returns = state.returns.copy()
-            self.episodes.lengths = state.lengths.copy()
+        self.envs = make_vector_env(source, config.num_envs, slot=slot)
+        with closing_if_raised(self.envs):
+            specs = self.envs.obs_spec, self.envs.action_spec
+            self.envs.watch_digits()
+            self.policy = Policy(*specs, Architecture.of(config)).for_acting()
+            self.episodes = EpisodeReturns(config.num_envs)
+            self.obs: Obs | None = None
+            if state is not None:
+                self.envs.set_state(state.envs)
+                self.obs = {name: leaf.copy() for name, leaf in state.obs.items()}
+                self.needs_reset = state.needs_reset.copy()
+                self.recurrent_state = state.recurrent_state.copy()
+                self.episodes.returns = state.returns.copy()
+                self.episodes.lengths = state.lengths.copy()
 
     def collect(self, weights: Weights, iteration: int) -> Collected:
         """Collect one rollout with the given weights.

@@ -22,6 +22,7 @@ from distpg.report.evaluation import EvaluateEvery
 from distpg.report.faults import FaultCounter
 from distpg.report.improvement import Improvement
 from distpg.report.numbers import format_return
+from distpg.rollout.closing import closing_workers
 from distpg.run.checkpoint import Checkpoint, list_checkpoints
 from distpg.run.checkpointer import Checkpointer
 from distpg.run.directory import RunDir, write_atomically
@@ -151,8 +152,11 @@ def check_plan(plan: Plan) -> tuple[Plan, tuple[ObsSpec, ActionSpec]]:
     Raises:
         InputError: one of them does not work.
     """
-    source, obs_spec, action_spec = check_env(plan.source, plan.config.phase_timeout)
-    parts = Architecture.of(plan.config)
+    config = plan.config
+    source, obs_spec, action_spec = check_env(
+        plan.source, config.phase_timeout, config.first_other_copy
+    )
+    parts = Architecture.of(config)
     parts.check(action_spec)
     if parts.encoder is not None:
         # imports torch, which the driver otherwise does not need
@@ -163,7 +167,7 @@ def check_plan(plan: Plan) -> tuple[Plan, tuple[ObsSpec, ActionSpec]]:
         with prefix_errors(plan.resume.origin):
             saved, _ = spaces_from_json(plan.resume.learner.spaces)
             check_readings(saved, obs_spec, plan.config)
-            check_slots(source, plan.config, plan.resume.slots)
+            check_slots(source, config, plan.resume.slots)
     return dataclasses.replace(plan, source=source), (obs_spec, action_spec)
 
 
@@ -199,10 +203,14 @@ def train_and_save(
         closing(Checkpointer(run, config, learner.state, workers.states, say)) as checkpointer,
     ):
         fraction = config.rollback_on_collapse
+        # a rollback depends on the evaluation
+        decides = config.rollback_on_collapse is not None
+        evaluate = EvaluateEvery(config.eval_every, workers, stop, say, decides=decides)
         rollback = Rollback(learner, checkpointer, fraction, say) if fraction else None
 
         def other_faults() -> dict[str, int]:
             return {
+                "eval_cut_off": evaluate.num_cut_off,
                 "rollbacks": rollback.count if rollback else 0,
                 "checkpoint_failures": checkpointer.failures,
             }
@@ -221,7 +229,6 @@ def train_and_save(
             tensorboard,
             display,
         ]
-        evaluate = EvaluateEvery(config.eval_every, workers)
         overlap = plan.overlaps(config)
         clock.begin(progress)
         display.begin(progress)
@@ -263,7 +270,7 @@ def workers_and_learner(
 
             learner = Learner(config, *specs)
             workers = InProcessWorkers(config, plan.source, states)
-            stack.callback(workers.close)
+            stack.push(closing_workers(workers, display.say))
         else:
             from distpg.actors.cluster import check_travels, ray_session
 
@@ -278,7 +285,7 @@ def workers_and_learner(
             learner = RayLearner(config, *specs, restarts)
             stack.callback(learner.close)
             workers = RayWorkers(config, plan.source, restarts, states)
-            stack.callback(workers.close)
+            stack.push(closing_workers(workers, display.say))
             learner.attach(workers)
             workers.wait_until_ready()
         device, threads = learner.placement()

@@ -1,7 +1,6 @@
 """Pre-flight checks: try the environment, and restore the slots of a checkpoint."""
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,21 +15,22 @@ from distpg.envs.native import NativeVectorEnv
 from distpg.envs.vector_env import VectorEnv
 from distpg.errors import InputError, LateError, RunError, prefix_errors
 from distpg.policy.architecture import Architecture
+from distpg.rollout.closing import closing
 from distpg.rollout.slot_state import SlotState, slots_to_bytes
 from distpg.signals import deadline
 from distpg.spaces import MASK, ActionSpec, ObsSpec
 from distpg.user_code import format_user_error
 
-CLOSE_S = 5.0
-"""Seconds that closing envs may take."""
 
-
-def check_env(source: EnvSource, timeout_s: float) -> tuple[EnvSource, ObsSpec, ActionSpec]:
+def check_env(
+    source: EnvSource, timeout_s: float, number: int | None = None
+) -> tuple[EnvSource, ObsSpec, ActionSpec]:
     """Make one env, reset and step it, and serialize its state.
 
     Args:
         source: How to make the env.
         timeout_s: Deadline in seconds for making it, and again for stepping it.
+        number: Of the env, as for `number_copies`.
 
     Returns:
         The source, with how the env exposes its action mask; its observation and action specs.
@@ -40,7 +40,7 @@ def check_env(source: EnvSource, timeout_s: float) -> tuple[EnvSource, ObsSpec, 
     """
     try:
         with deadline(timeout_s):
-            made = make_vector_env(source, 1)
+            made = make_vector_env(source, 1, first=number)
     except LateError:
         raise InputError(
             f"--env-id: making {source.name} took longer than --phase-timeout {timeout_s:g} s"
@@ -66,18 +66,8 @@ def check_env(source: EnvSource, timeout_s: float) -> tuple[EnvSource, ObsSpec, 
                 f"failed in reset(), step() or get_state(): {format_user_error(error)}"
             ) from error
     if masks != "none":
-        return check_env(replace(source, masks=masks), timeout_s)
-    return source, envs.obs_spec, envs.action_spec
-
-
-@contextmanager
-def closing(envs: VectorEnv) -> Generator[VectorEnv]:
-    """Context manager: close the envs after the block, within `CLOSE_S` seconds."""
-    try:
-        yield envs
-    finally:
-        with suppress(LateError), deadline(CLOSE_S):
-            envs.close()
+        return check_env(replace(source, masks=masks), timeout_s, number)
+    return replace(source, tried=True), envs.obs_spec, envs.action_spec
 
 
 def reset_and_step(envs: VectorEnv) -> MaskSource:
@@ -129,7 +119,8 @@ def check_slots(source: EnvSource, config: Config, slots: Sequence[SlotState | N
         raise InputError(f"it has {len(slots)} slots; {config.slots} are expected")
     timeout_s = config.phase_timeout
     try:
-        with closing(make_vector_env(source, config.num_envs)) as envs, deadline(timeout_s):
+        made = make_vector_env(source, config.num_envs, first=config.first_other_copy)
+        with closing(made) as envs, deadline(timeout_s):
             for number, slot in enumerate(slots):
                 with prefix_errors(f"slot {number} is not a valid state of {source.name}"):
                     restore(envs, slot, Architecture.of(config).recurrent_state_size)

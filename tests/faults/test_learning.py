@@ -128,11 +128,11 @@ def test_a_policy_that_collapses_is_rolled_back_to_the_best(
     returns = iter(RETURNS)
     evaluated: list[Weights] = []
 
-    def evaluate(self: Evaluator, weights: Weights) -> Evaluation:
+    def begin(self: Evaluator, weights: Weights) -> Evaluation:
         evaluated.append(weights)
         return Evaluation([next(returns)], [1])
 
-    monkeypatch.setattr(Evaluator, "evaluate", evaluate)
+    monkeypatch.setattr(Evaluator, "begin", begin)
     settings = {**SHAPE, "num_workers": 0, "eval_every": 1, "rollback_on_collapse": 0.5}
     config = config_of({**settings, "checkpoint_every": 1, "keep_checkpoints": 100})
     result = train(config, make_env=FaultyWithState, run_dir=tmp_path / "run").result
@@ -154,10 +154,10 @@ def test_the_best_return_is_known_to_a_resumed_run(
 ) -> None:
     returns = iter([10.0, 20.0, 15.0, 9.0, 19.0, *[1.0] * 100])
 
-    def evaluate(self: Evaluator, weights: Weights) -> Evaluation:
+    def begin(self: Evaluator, weights: Weights) -> Evaluation:
         return Evaluation([next(returns)], [1])
 
-    monkeypatch.setattr(Evaluator, "evaluate", evaluate)
+    monkeypatch.setattr(Evaluator, "begin", begin)
     settings = {**SHAPE, "num_workers": 0, "eval_every": 1, "keep_checkpoints": 1}
     run = RunDir(tmp_path / "run")
     train(config_of(settings), make_env=FaultyWithState, run_dir=run.path, quiet=True)
@@ -200,10 +200,10 @@ def test_what_is_rolled_back_to_is_what_is_saved(
     returns = iter([20.0])
     settings = {**SHAPE, "num_workers": 0, "eval_every": 1, "rollback_on_collapse": 0.5}
 
-    def evaluate(self: Evaluator, weights: Weights) -> Evaluation:
+    def begin(self: Evaluator, weights: Weights) -> Evaluation:
         return Evaluation([next(returns, 1.0)], [1])
 
-    monkeypatch.setattr(Evaluator, "evaluate", evaluate)
+    monkeypatch.setattr(Evaluator, "begin", begin)
     config = config_of({**settings, "checkpoint_every": 1, "keep_checkpoints": 100})
     outcome = train(config, make_env=FaultyWithState, run_dir=tmp_path / "run", quiet=True)
     assert outcome.result["rollbacks"] > 0

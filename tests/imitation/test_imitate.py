@@ -243,10 +243,10 @@ def test_a_student_that_collapses_is_rolled_back_to_its_best(
 ) -> None:
     scores = iter([20.0, 9.0, 19.0])
 
-    def evaluate(self: Evaluator, weights: Any) -> Evaluation:
+    def begin(self: Evaluator, weights: Any) -> Evaluation:
         return Evaluation([next(scores)], [1])
 
-    monkeypatch.setattr(Evaluator, "evaluate", evaluate)
+    monkeypatch.setattr(Evaluator, "begin", begin)
     config = tiny(rollback_on_collapse=0.5, eval_every=1)
     result = imitate(
         config, on_cartpole, expert_rounds=3, run_dir=tmp_path / "run", quiet=True
