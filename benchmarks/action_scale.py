@@ -19,9 +19,6 @@ TASKS = {
     "pendulum": "--config pendulum-ppo --total-steps 60000",
     "inverted-pendulum": "--config hopper-ppo --env-id InvertedPendulum-v5 --total-steps 20000",
     "humanoid": "--config hopper-ppo --env-id Humanoid-v5 --minibatch-size 256 --total-steps 25000",
-    "pendulum-ppo-kl": "--config pendulum-ppo-kl --total-steps 60000",
-    "pendulum-trpo": "--config pendulum-trpo --total-steps 60000",
-    "pendulum-a2c": "--config pendulum-a2c --total-steps 60000",
 }
 """Flags of the runs; the bounds are 2 (Pendulum-v1), 3 and 0.4."""
 SCALES = ("unit", "bounds")

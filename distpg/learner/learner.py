@@ -4,7 +4,7 @@ T steps, N envs of all slots side by side, B valid samples of a batch, M of a mi
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -14,18 +14,11 @@ from distpg.gradient.diagnostics import approx_kl, explained_variance
 from distpg.gradient.losses import SURROGATES, Coefficients, value_loss
 from distpg.gradient.trajectories import Trajectories
 from distpg.iteration import Update
-from distpg.learner import on_policy, trust_region
+from distpg.learner import objective, on_policy, trust_region
 from distpg.learner.compiled import compiled
 from distpg.learner.diagnosis import diagnose_step, gradients_of_groups
 from distpg.learner.means import Means
-from distpg.learner.minibatches import (
-    CHUNK,
-    Samples,
-    Targets,
-    in_chunks,
-    minibatches,
-    rows_at_once,
-)
+from distpg.learner.minibatches import Samples, Targets, minibatches
 from distpg.learner.objective import compute_targets, log_ratio, surrogate_inputs
 from distpg.learner.sequences import network_inputs
 from distpg.learner.train_state import TrainState
@@ -62,7 +55,7 @@ class Learner(TrainState):
         on_policy.check_batch_finite(batch, config.num_envs)
         samples, trajectories = self.observe(batch)
         scalars = on_policy.check_on_policy(
-            self._log_ratio(samples),
+            objective.initial_log_ratio(self.policy, samples),
             samples.envs // config.num_envs,
             {} if staleness else on_policy.LIMITS[config.precision],
         )
@@ -90,15 +83,10 @@ class Learner(TrainState):
     @torch.no_grad()
     def observe(self, batch: Batch) -> tuple[Samples, Trajectories]:
         """Value every state, and take the valid steps out as samples."""
-        valid, num_envs = batch.valid, batch.valid.shape[1]
-        seen = network_inputs(self.policy, batch, self.config.sequence_length)
-
-        def outputs(rows: Mapping[str, Tensor]) -> Tensor:
-            both = self.model.outputs(rows)
-            return both if self._keeps_parameters else both[:, -1:].clone()
-
-        found = in_chunks(outputs, seen, self.policy.num_outputs).unflatten(0, (-1, num_envs))
-        parameters, values = found[:-1, :, :-1], found[..., -1].clone()
+        config, valid, num_envs = self.config, batch.valid, batch.valid.shape[1]
+        seen = network_inputs(self.policy, batch, config.sequence_length)
+        outputs = objective.outputs(config, self.model, seen).unflatten(0, (-1, num_envs))
+        parameters, values = outputs[:-1, :, :-1], outputs[..., -1].clone()
         samples = Samples(
             obs={name: leaf[: valid.numel()][valid.flatten()] for name, leaf in seen.items()},
             actions=batch.actions[valid],
@@ -119,20 +107,6 @@ class Learner(TrainState):
             valid=valid,
         )
         return samples, trajectories
-
-    @property
-    def _keeps_parameters(self) -> bool:
-        """Whether the distributions of a batch are kept: of many actions, only for their KL."""
-        many = self.policy.action_spec.sizes and rows_at_once(self.policy.num_outputs) < CHUNK
-        return not many or self.config.penalizes_kl or self.config.surrogate == "trust_region"
-
-    @torch.no_grad()
-    def _log_ratio(self, samples: Samples) -> Tensor:
-        """Return log pi(a|s) minus that of the behaviour policy before an update, [B]."""
-        if not self._keeps_parameters:
-            return log_ratio(self.policy, samples)
-        kept = self.policy.rebuild(samples.parameters)
-        return kept.log_prob(samples.actions) - samples.logprobs
 
     def _run_epochs(self, samples: Samples, trajectories: Trajectories) -> dict[str, float]:
         """Run the epochs of minibatches; a surrogate for one step adds their gradients up."""

@@ -7,6 +7,7 @@ minibatch.
 import dataclasses
 import math
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -16,8 +17,8 @@ from distpg.gradient.advantages import estimate, normalize
 from distpg.gradient.importance import importance_weights
 from distpg.gradient.losses import SurrogateInputs
 from distpg.gradient.trajectories import Trajectories, episode_starts
-from distpg.learner.minibatches import Samples, Targets, in_chunks
-from distpg.policy.actor_critic import Policy
+from distpg.learner.minibatches import CHUNK, Samples, Targets, in_chunks, rows_at_once
+from distpg.policy.actor_critic import ActorCritic, Policy
 from distpg.policy.distributions import Distribution
 
 ACTIONS = "/actions"
@@ -69,6 +70,24 @@ def surrogate_inputs(
         kl = policy.rebuild(minibatch.parameters).kl(distribution)
     ratio = logprobs - minibatch.logprobs
     return SurrogateInputs(logprobs, ratio, targets.advantages, targets.importance, kl)
+
+
+def outputs(config: Config, model: ActorCritic, obs: Mapping[str, Tensor]) -> Tensor:
+    """Return the parameters of a batch's distributions and V(s), side by side, [B, P + 1].
+
+    Of many actions only V(s), [B, 1], unless the KL to those distributions will be computed.
+    """
+    width = model.policy.num_outputs
+    many = model.policy.action_spec.sizes and rows_at_once(width) < CHUNK
+    kept = not many or config.penalizes_kl or config.surrogate == "trust_region"
+    return in_chunks(partial(model.outputs, only_values=not kept), obs, width)
+
+
+def initial_log_ratio(policy: Policy, samples: Samples) -> Tensor:
+    """Return `log_ratio` before an update, [B], from the outputs that were kept, if they were."""
+    if not samples.parameters.shape[1]:
+        return log_ratio(policy, samples)
+    return policy.rebuild(samples.parameters).log_prob(samples.actions) - samples.logprobs
 
 
 def log_ratio(policy: Policy, samples: Samples) -> Tensor:

@@ -210,10 +210,15 @@ class ActorCritic(nn.Module):
             -1
         ) if self.critic else None
 
-    def outputs(self, obs: Mapping[str, Tensor]) -> Tensor:
-        """Return the distribution's parameters and V(s), or 0 for it, side by side, [*B, P + 1]."""
+    def outputs(self, obs: Mapping[str, Tensor], *, only_values: bool = False) -> Tensor:
+        """Return the distribution's parameters and V(s), or 0 for it, side by side, [*B, P + 1].
+
+        With `only_values` there are no parameters, [*B, 1].
+        """
         features, critic_features = self._features(obs)
-        parameters = self.policy.parameters_of(self.policy.outputs(features, obs))
+        parameters = features[..., :0]
+        if not only_values:
+            parameters = self.policy.parameters_of(self.policy.outputs(features, obs))
         values = self.critic["head"](critic_features) if self.critic else features.new_zeros(())
         return torch.cat([parameters, values.expand(*parameters.shape[:-1], 1)], -1)
 

@@ -7,6 +7,7 @@ Log-probabilities are computed for many steps at once.
 from dataclasses import dataclass, field
 
 import numpy as np
+from torch import Generator
 
 from distpg.config.config import Config
 from distpg.envs.vector_env import Step
@@ -71,28 +72,30 @@ class RolloutBuffer:
         return obs, {name: array[:rows] for name, array in self.steps.items()}
 
 
-class LogProbs:
-    """Log-probabilities of the actions of a rollout."""
+class RecordedPolicy:
+    """A policy that acts, and the log-probabilities of its actions."""
 
     def __init__(self, behaviour: BehaviourPolicy) -> None:
-        """Take the policy that acts."""
+        """Take the policy."""
         self.behaviour = behaviour
         self.waiting: list[tuple[np.ndarray, np.ndarray]] = []
         self.done: list[np.ndarray] = []
 
-    def add(self, actions: np.ndarray, outputs: np.ndarray) -> None:
-        """Take what `act` returned for a step of N envs."""
+    def act(self, obs: Obs, needs_reset: np.ndarray, generator: Generator) -> np.ndarray:
+        """Return the actions of N envs as sampled, [N] or [N, A]."""
+        actions, outputs = self.behaviour.act(obs, needs_reset, generator)
         self.waiting.append((actions, outputs))
         if (len(self.waiting) + 1) * outputs.size > OUTPUTS:
             self._compute()
+        return actions
 
-    def close(self) -> np.ndarray:
+    def logprobs(self) -> np.ndarray:
         """Return log pi(a|s) of all steps, [T, N]."""
-        self._compute()
+        if self.waiting:
+            self._compute()
         return np.concatenate(self.done)
 
     def _compute(self) -> None:
-        if self.waiting:
-            actions, outputs = (np.stack(steps) for steps in zip(*self.waiting, strict=True))
-            self.done.append(self.behaviour.log_prob(actions, outputs))
-            self.waiting.clear()
+        actions, outputs = (np.stack(steps) for steps in zip(*self.waiting, strict=True))
+        self.done.append(self.behaviour.log_prob(actions, outputs))
+        self.waiting.clear()

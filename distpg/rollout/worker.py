@@ -19,7 +19,7 @@ from distpg.policy.acting import ActingPolicy, BehaviourPolicy, first_stuck
 from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
 from distpg.records import Rollout, RolloutStats, Weights
-from distpg.rollout.buffer import LogProbs, RolloutBuffer
+from distpg.rollout.buffer import RecordedPolicy, RolloutBuffer
 from distpg.rollout.closing import closing_if_raised
 from distpg.rollout.episodes import EpisodeReturns, invalidate_faulted
 from distpg.rollout.slot_state import SlotState
@@ -99,7 +99,7 @@ class RolloutWorker:
         buffer = RolloutBuffer.of(self.policy, self.config)
         buffer.put_obs(0, self.obs)
         behaviour = self.make_behaviour(self.policy, torch.from_numpy(self.recurrent_state))
-        logprobs = LogProbs(behaviour)
+        recorded = RecordedPolicy(behaviour)
         first_resets, t, step_faults = self.needs_reset, 0, dict[tuple[int, int], str]()
         while episodes_left.any() if whole_episodes else t < self.config.num_steps:
             buffer.make_room(t)
@@ -109,7 +109,7 @@ class RolloutWorker:
                     f"slot {self.slot}, env {env}: at step {t} of the rollout its action mask "
                     "allows no action"
                 )
-            actions, outputs = behaviour.act(obs, self.needs_reset, generator)
+            actions = recorded.act(obs, self.needs_reset, generator)
             step_began = time.perf_counter()
             try:
                 step = self.envs.step(self.policy.to_bounds(actions))
@@ -128,7 +128,6 @@ class RolloutWorker:
                 valid &= episodes_left > 0
                 episodes_left -= step.needs_reset & valid
             buffer.put_step(t, step, actions=actions, valid=valid)
-            logprobs.add(actions, outputs)
             self.obs, self.needs_reset, t = step.obs, step.needs_reset, t + 1
             buffer.put_obs(t, self.obs)
         obs, steps = buffer.close(t)
@@ -138,7 +137,7 @@ class RolloutWorker:
         steps["rewards"] = np.where(valid, steps["rewards"], np.float32(0))
         for name in ("terminated", "truncated"):
             steps[name] = steps[name] & valid
-        steps["logprobs"] = logprobs.close()
+        steps["logprobs"] = recorded.logprobs()
         rollout = Rollout(
             obs=obs,
             state=self.recurrent_state,
