@@ -1,5 +1,7 @@
 """Convert gymnasium spaces to `ObsSpec` and `ActionSpec`."""
 
+import json
+from contextlib import suppress
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -18,7 +20,10 @@ def describe_obs(space: Space[Any], env_id: str) -> ObsSpec:
     Raises:
         InputError: the space is empty, or a part of it is empty or not supported.
     """
-    leaves = _leaves(space, (), env_id)
+    try:
+        leaves = _leaves(space, (), env_id)
+    except InputError as error:
+        raise InputError(f"{error}{_remedy(space)}") from error
     if not leaves:
         raise InputError(f"--env-id: {env_id} has an empty observation space: {space}")
     names = [leaf.name for leaf in leaves]
@@ -29,6 +34,18 @@ def describe_obs(space: Space[Any], env_id: str) -> ObsSpec:
             "Dict"
         )
     return ObsSpec(tuple(leaves))
+
+
+def _remedy(space: Space[Any]) -> str:
+    """Return how to keep the parts of a Dict that are supported, to append to a message."""
+    kept: list[str] = []
+    for key, part in space.spaces.items() if isinstance(space, spaces.Dict) else ():
+        with suppress(InputError):
+            kept += [key] if _leaves(part, (key,), "") else []
+    if not kept:
+        return "; an --env-wrapper module:Wrapper may encode it"
+    keys = json.dumps({"filter_keys": kept})
+    return f"; keep the others by --env-wrapper 'gymnasium.wrappers:FilterObservation{keys}'"
 
 
 def _leaves(space: Space[Any], path: tuple[str | int, ...], env_id: str) -> list[Leaf]:
