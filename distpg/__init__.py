@@ -13,6 +13,7 @@ from distpg.commands.resume import resume
 from distpg.commands.train import train
 from distpg.config.config import Config
 from distpg.config.files import load_config
+from distpg.envs.numbering import current_copy
 from distpg.errors import InputError, RunError
 from distpg.run.directory import RunDir
 from distpg.run.execute import Outcome
@@ -27,6 +28,7 @@ __all__ = [
     "InputError",
     "Outcome",
     "RunError",
+    "current_copy",
     "evaluate",
     "imitate",
     "load_config",

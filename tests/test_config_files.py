@@ -24,13 +24,14 @@ json_values: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=6,
 )
+wrappers = st.sampled_from(["a:B", 'a.b:C{"d": [1, "{copy}"]}'])
 settings_of_any_run = st.fixed_dictionaries(
     {},
     optional={
         "algo": st.sampled_from(["ppo", "a2c", "reinforce"]),
         "env_id": texts.filter(bool),
         "env_kwargs": st.dictionaries(texts, json_values, max_size=3),
-        "env_wrapper": st.lists(texts.filter(bool), max_size=3).map(tuple),
+        "env_wrapper": st.lists(wrappers, max_size=3).map(tuple),
         "num_envs": st.integers(64, 200),
         "num_slots": st.integers(2, 50),
         "total_steps": st.integers(1, 10**15),

@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 from distpg.config.combinations import check_combinations
 from distpg.config.derived import DerivedSettings
 from distpg.config.values import check_value, did_you_mean, flag, is_toml, one_of
+from distpg.config.wrappers import read_wrapper
 from distpg.errors import InputError
 
 Settings = TypeVar("Settings", bound=DerivedSettings)
@@ -72,6 +73,8 @@ class Config(DerivedSettings):
                 f"--env-kwargs: {self.env_kwargs} cannot be stored as TOML (allowed: numbers, "
                 "strings, booleans, lists, tables; no null)"
             )
+        for wrapper in self.env_wrapper:
+            read_wrapper(wrapper)
         for name in ("env_id", "address", "init_from", "encoder"):
             if getattr(self, name) == "":
                 # most often an unset shell variable

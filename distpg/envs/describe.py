@@ -1,6 +1,8 @@
 """Convert gymnasium spaces to `ObsSpec` and `ActionSpec`."""
 
+import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeGuard
 
@@ -47,13 +49,28 @@ def describe_obs(
                 f"--image-keys: {key!r} is not an observation of {env_id}; choose from "
                 f"{one_of(names)}, or use auto or none"
             )
-    leaves = [_leaf(part, path, env_id) for path, part in parts.items()]
+    try:
+        leaves = [_leaf(part, path, env_id) for path, part in parts.items()]
+    except InputError as error:
+        raise InputError(f"{error}{_remedy(space)}") from error
     if image_keys is not None:
         leaves = [
             _forced(leaf, part, named=leaf.name in image_keys)
             for leaf, part in zip(leaves, parts.values(), strict=True)
         ]
     return ObsSpec(tuple(leaves))
+
+
+def _remedy(space: Space[Any]) -> str:
+    """Return how to keep the parts of a Dict that are supported, to append to a message."""
+    kept: list[str] = []
+    for key, part in space.spaces.items() if isinstance(space, spaces.Dict) else ():
+        with suppress(InputError):
+            kept += [key] if [_leaf(leaf, path, "") for path, leaf in _parts(part, (key,))] else []
+    if not kept:
+        return "; an --env-wrapper module:Wrapper may encode it"
+    keys = json.dumps({"filter_keys": kept})
+    return f"; keep the others by --env-wrapper 'gymnasium.wrappers:FilterObservation{keys}'"
 
 
 def _parts(space: Space[Any], path: Path) -> Iterator[tuple[Path, Space[Any]]]:

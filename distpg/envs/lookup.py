@@ -59,7 +59,7 @@ def look_up(env_id: str) -> EnvSpec | MakeEnv:
     try:
         if env_id.startswith("ALE/"):
             register_ale(env_id)
-        if module:
+        if ":" in env_id:
             names = vars(importlib.import_module(module))
         return gym.spec(name)
     except gym.error.Error as error:
@@ -73,7 +73,7 @@ def look_up(env_id: str) -> EnvSpec | MakeEnv:
         ) from error
     if name not in names:
         near = did_you_mean(name, [*gym.registry, *names])
-        raise InputError(f"--env-id: {module} neither registers nor has {name!r}{near}")
+        raise InputError(f"--env-id: {env_id}: {module} neither registers nor has {name!r}{near}")
     if not callable(names[name]):
         raise InputError(f"--env-id: {env_id} is not a class or function that makes an environment")
     return names[name]
@@ -103,8 +103,9 @@ def unregistered(env_id: str) -> InputError:
                 f"{module}:{env_id}"
             )
         return InputError(f"{message}; use --env-id {module}:{env_id}, which imports {module}")
-    if near := did_you_mean(env_id, gym.registry):
-        return InputError(f"{message}{near}")
+    message += did_you_mean(env_id, gym.registry)
+    if ":" in env_id:
+        return InputError(message)
     message += "; for one of another package use module:Env-v0, which imports the module"
     if modules := dependents():
         message += f"; installed packages that use Gymnasium: {one_of(modules)}"

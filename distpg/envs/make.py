@@ -24,7 +24,7 @@ from distpg.envs.native import NativeVectorEnv
 from distpg.envs.numbering import Copy, fill, making, number_copies
 from distpg.envs.source import EnvSource
 from distpg.envs.vector_env import VectorEnv
-from distpg.envs.wrappers import check_is_env, parse_wrappers, stack_frames
+from distpg.envs.wrappers import check_is_env, find_wrappers, stack_frames
 from distpg.errors import InputError
 from distpg.user_code import format_user_error
 
@@ -54,7 +54,7 @@ def find_source(settings: EnvSettings, make_env: MakeEnv | None) -> EnvSource:
         source,
         drop_bad=settings.on_bad_value == "drop",
         close_s=settings.close_timeout,
-        wrappers=parse_wrappers(settings.env_wrapper),
+        wrappers=find_wrappers(settings.env_wrapper),
         frame_stack=settings.frame_stack,
         image_keys=special.get(settings.image_keys, settings.image_keys),
     )

@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
+from gymnasium.vector import AutoresetMode
 
 from distpg import InputError
 from distpg.envs.copies import Copies
@@ -37,6 +38,61 @@ def test_a_misspelt_id_is_answered_with_the_nearest(env_id: str, nearest: str) -
         find_env(env_id, {})
     assert env_id in str(raised.value)
     assert f"{nearest}" in str(raised.value).partition("did you mean")[2]
+
+
+@pytest.mark.parametrize(
+    ("env_id", "said"),
+    [
+        ("MiniGrid-Empty-5x5-v0", "package minigrid is not installed.*minigrid:MiniGrid-Empty-5x5"),
+        ("Theirs-v0", "module:Env-v0.*packages that use Gymnasium: .*envpool"),
+        ("tests.environments:Nothing", "neither registers nor has 'Nothing'"),
+        ("tests.environments:Info", "made {}, which is not a gymnasium.Env"),
+        ("os:sep", "not a class or function"),
+        (":CartPole-v1", "':CartPole-v1' cannot be imported"),
+    ],
+)
+def test_what_is_not_found_is_answered_with_what_to_write(env_id: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        make(env_id)
+
+
+def test_an_id_of_an_installed_package_is_answered_with_its_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "minigrid.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError, match="use --env-id minigrid:MiniGrid-Empty-5x5-v0, which imp"):
+        find_env("MiniGrid-Empty-5x5-v0", {})
+
+
+def test_a_class_or_a_function_of_a_module_makes_each_copy() -> None:
+    for name in ("PaysOne", "pays_one_for_ten_steps"):
+        source = find_env(f"tests.environments:{name}", {})
+        assert source.name == f"tests.environments:{name}"
+        envs = make_vector_env(source, 2)
+        assert envs.reset([0, 1])["obs"].shape == (2, 1)
+
+
+def test_a_vector_implementation_that_resets_at_once_gives_way_to_copies() -> None:
+    gym.register(
+        "AtOnce-v0", "tests.environments:PaysOne", vector_entry_point="tests.envs.test_make:AtOnce"
+    )
+    gym.register("OnlyAtOnce-v0", vector_entry_point="tests.envs.test_make:AtOnce")
+    try:
+        assert isinstance(make("AtOnce-v0"), Copies)
+        with pytest.raises(InputError, match="NEXT_STEP is required, or an entry_point"):
+            make("OnlyAtOnce-v0")
+    finally:
+        del gym.registry["AtOnce-v0"], gym.registry["OnlyAtOnce-v0"]
+
+
+class AtOnce(gym.vector.VectorEnv[Any, Any, Any]):
+    """Resets in the step that ends an episode."""
+
+    metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
+
+    def __init__(self, num_envs: int) -> None:
+        self.num_envs = num_envs
 
 
 def test_an_id_that_is_like_no_other_is_refused() -> None:
@@ -170,6 +226,36 @@ def test_atari_is_84_by_84_grey_and_four_deep() -> None:
     obs = envs.reset([0, 1])["obs"]
     assert (obs.shape, obs.dtype) == ((2, 4, 84, 84), np.uint8)
     assert obs.max() > 100
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "shape"),
+    [
+        ({"obs_type": "ram"}, (128,)),
+        ({"obs_type": "grayscale"}, (210, 160)),
+        ({"mode": 1, "difficulty": 3}, (210, 160, 3)),
+    ],
+)
+def test_what_only_single_games_know_is_stepped_one_by_one(
+    kwargs: dict[str, Any], shape: tuple[int, ...]
+) -> None:
+    envs = make("ALE/Asteroids-v5", **kwargs)
+    assert isinstance(envs, Copies)
+    assert envs.obs_spec.leaves[0].shape == shape
+    assert envs.reset([0, 1])["obs"].shape == (2, *shape)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "said"),
+    [
+        ({"modes": 1}, "modes is not allowed for ALE/Pong-v5; did you mean mode"),
+        ({"mode": 1, "stack_num": 2}, "mode exclude stack_num"),
+        ({"episodic_life": True}, "episodic_life cannot be set"),
+    ],
+)
+def test_what_no_game_knows_is_refused(kwargs: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=f"--env-kwargs: {said}"):
+        make("ALE/Pong-v5", **kwargs)
 
 
 def test_a_lost_life_terminates_and_the_game_goes_on_until_the_last() -> None:

@@ -110,10 +110,17 @@ TRAIN: dict[str, str] = {
     "--keep-checkpoints": "0 -1 all",
     "--eval-every": "-1 1.5",
     "--eval-episodes": "0 1000001 ten",
+    "--eval-max-steps": "0 -1 1.5 1e3",
     "--init-from": "'' nowhere",
     "--env-id": "'' CartPol-v1 CartPole-v7 cartpole 'CartPole-v1 ' ALE/Pung-v5 ../x:Y-v0 "
-    "no_such_module:Env-v0 :CartPole-v1 gymnasium: a:b:c <Own> Humanoid-v2 phys2d/CartPole-v1",
+    "no_such_module:Env-v0 :CartPole-v1 gymnasium: a:b:c <Own> Humanoid-v2 phys2d/CartPole-v1 "
+    "MiniGrid-Empty-5x5-v0 gymnasium:Envy os:sep os:getcwd",
     "--env-kwargs": """{ [1] null 3 '' x=1""",
+    "--env-wrapper": "'' FrameStack gymnasium.wrappers: gymnasium.wrappers:FrameStack os:sep "
+    """no_such_module:Wrapper 'gymnasium.wrappers:ClipReward{1}' os:getcwd builtins:type """
+    """'gymnasium.wrappers:TimeLimit{"steps": 3}'""",
+    "--frame-stack": "0 -1 1001 many",
+    "--close-timeout": "0 -1 nan soon",
     "--env-backend": "envpol gym",
     "--on-bad-value": "ignore",
     "--on-anomaly": "ignore",
@@ -200,6 +207,7 @@ OF_RESUME = {
 OF_EVALUATE = {
     "--episodes": "0 -5 1e3 1000001 x",
     "--seed": "-1 9223372036854775808 9999999999999999999999 x",
+    "--eval-max-steps": "0 -1 1e3 x",
 }
 OF_BENCH = {"--seconds": "0 -1 nan inf long"}
 OF_DOCTOR = {

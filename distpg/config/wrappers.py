@@ -1,0 +1,27 @@
+"""The form of `--env-wrapper`: module:Wrapper, or module:Wrapper{"key": 1}."""
+
+import json
+import re
+from typing import Any
+
+from distpg.errors import InputError
+
+FORM = re.compile(r"(?P<name>[^{:]+:[^{:]+?)\s*(?P<kwargs>\{.*\})?\s*", re.DOTALL)
+
+
+def read_wrapper(written: str) -> tuple[str, dict[str, Any]]:
+    """Return module:Wrapper and its keyword arguments.
+
+    Raises:
+        InputError: it has another form.
+    """
+    found = FORM.fullmatch(written)
+    try:
+        if found is None:
+            raise ValueError
+        return found["name"].strip(), json.loads(found["kwargs"] or "{}")
+    except (RecursionError, ValueError) as error:
+        raise InputError(
+            f"--env-wrapper: {written!r:.200} is not of the form module:Wrapper or "
+            'module:Wrapper{"key": 1}, with arguments as a JSON object'
+        ) from error
