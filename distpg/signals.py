@@ -1,13 +1,17 @@
 """Handle SIGINT, SIGTERM and SIGUSR1, and interrupt code that exceeds a deadline."""
 
+import math
 import signal
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from distpg.errors import LateError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+SOON_S = 1e-3
+"""Left for an outer deadline that has passed."""
 
 
 @contextmanager
@@ -41,7 +45,7 @@ def defer_signals() -> Generator[None]:
 
 @contextmanager
 def deadline(timeout_s: float) -> Generator[None]:
-    """Context manager: interrupt the block after `timeout_s`.
+    """Context manager: interrupt the block after `timeout_s`, or at the deadline around it.
 
     Works in the main thread only, and cannot interrupt native code.
 
@@ -56,9 +60,13 @@ def deadline(timeout_s: float) -> Generator[None]:
         raise LateError
 
     previous = signal.signal(signal.SIGALRM, expire)
-    outer_timer = signal.setitimer(signal.ITIMER_REAL, min(timeout_s, 1e8))
+    began = time.monotonic()
+    outer_s, _ = signal.getitimer(signal.ITIMER_REAL)
+    signal.setitimer(signal.ITIMER_REAL, min(timeout_s, 1e8, outer_s or math.inf))
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, *outer_timer)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
+        left_s = outer_s and max(SOON_S, outer_s - (time.monotonic() - began))
+        signal.setitimer(signal.ITIMER_REAL, left_s)

@@ -146,15 +146,20 @@ INF, LARGEST = float("inf"), 3.4028234e38
     [
         ((-1, 100), (1, 200), "PASS half the range of the bounds: 1 to 50"),
         ((-1, -INF), (1, INF), "PASS half the range of the bounds: 1; 1 around 0 for actions"),
-        ((0, -LARGEST), (INF, LARGEST), "PASS 1 around 0: the actions have no finite range"),
-        ((-1, 5), (1, INF), "WARN a Gaussian starts at 0 +- 1, and an action without a range has"),
+        ((0, -LARGEST), (INF, LARGEST), "PASS 1 around 0 for all actions"),
+        (
+            (-1, 5),
+            (1, INF),
+            "WARN a Gaussian starts at 0 +- 1, and an action that is not scaled has",
+        ),
         ((-INF, -1), (-2, 1), "WARN a Gaussian"),
         ((-1, -500), (1, LARGEST), "WARN a Gaussian"),
         ((-1e10, -1), (1e10, 1), "WARN the unit of the Gaussian is half the range of the bounds"),
     ],
 )
 def test_bounds_that_a_gaussian_does_not_fit_are_told(low: Any, high: Any, found: str) -> None:
-    check = action_scale(ActionSpec("continuous", (2,), "float32", low=low, high=high))
+    spec = ActionSpec("continuous", (2,), "float32", low=low, high=high)
+    check = action_scale(spec, Config())
     assert f"{check.status} {check.found}".startswith(found)
     assert bool(check.advice) == (check.status == "WARN")
 

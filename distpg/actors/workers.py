@@ -17,7 +17,7 @@ from distpg.actors.rollout_actor import RolloutActor
 from distpg.actors.wait import MIN_START_S, fetch, wait
 from distpg.config.config import Config
 from distpg.envs.make import EnvSource
-from distpg.errors import ObjectLostError, ProcessLostError, RunError
+from distpg.errors import InputError, ObjectLostError, ProcessLostError, RunError
 from distpg.iteration import EVALUATING, Collection, Evaluation, ProcessFaults
 from distpg.records import Rollout, RolloutStats
 from distpg.rollout.slot_state import SlotState
@@ -192,7 +192,13 @@ class RayWorkers:
         if worker in self._starting:
             ref = self.actors[worker].ready.remote()
             timeout_s = max(MIN_START_S, self.config.phase_timeout)
-            fetch([ref], [self.names[worker]], doing="starting", timeout_s=timeout_s)
+            try:
+                fetch([ref], [self.names[worker]], doing="starting", timeout_s=timeout_s)
+            except InputError as error:
+                if self.last is None:
+                    raise
+                # the run has begun, and can be resumed
+                raise RunError(str(error)) from error
             self._starting.discard(worker)
 
     def collect(self, weights: Any, iteration: int) -> RayRollouts:
@@ -332,7 +338,8 @@ class RayWorkers:
         """Close the envs, which may have processes of their own; end the processes.
 
         Returns:
-            The envs that did not close in time; with `hurry`, a worker has `HURRY_S` seconds.
+            The envs that did not close in time. A worker that is busy with something else has
+            `HURRY_S` seconds, and with `hurry` so have all.
         """
         late = self._close_envs(HURRY_S if hurry else self._time_to_close())
         for actor in self.actors:
@@ -346,10 +353,19 @@ class RayWorkers:
     def _close_envs(self, timeout_s: float) -> list[str]:
         """Have all workers but the lost close their envs; return those that did not in time."""
         asked = [worker for worker in range(len(self.actors)) if worker not in self._lost]
+        answers = [self.actors[worker].ready.remote() for worker in asked]
         refs = [self.actors[worker].close.remote() for worker in asked]
         names = [self.names[worker] for worker in asked]
+        # a worker that is busy may remain so
+        idle = ray.wait(answers, num_returns=len(asked), timeout=HURRY_S)[0] if asked else []
+        closing = [number for number, answer in enumerate(answers) if answer in idle]
         with suppress(RunError):
-            wait(refs, names, doing="closing its envs", timeout_s=timeout_s)
+            wait(
+                [refs[number] for number in closing],
+                [names[number] for number in closing],
+                doing="closing its envs",
+                timeout_s=timeout_s,
+            )
         late: list[str] = []
         for ref, name in zip(refs, names, strict=True):
             try:

@@ -4,19 +4,21 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from typing import Annotated
 
 from distpg.actors import nodes
 from distpg.actors.cluster import cluster_address
 from distpg.config.config import Config
 from distpg.config.files import read_settings
 from distpg.config.settings import AUTO, EnvBackend, EnvKwargs
+from distpg.config.values import Range, flag
 from distpg.doctor import environment, machine
 from distpg.doctor.check import Check
 from distpg.doctor.process import in_subprocess
 from distpg.errors import InputError
 
-UNSET = (None, {}, AUTO)
+UNSET = (None, {}, (), AUTO)
 """Values of flags that leave a setting to --config."""
 
 
@@ -27,9 +29,13 @@ class DoctorFlags:
     config: str | None = None
     """Also check the environment of this recipe or configuration file; other flags override it."""
     env_id: str | None = None
-    """Also check this environment: a Gymnasium id, or module:Env-v0."""
+    """Also check this environment: a Gymnasium id, module:Env-v0 or module:Class."""
     env_kwargs: EnvKwargs = field(default_factory=dict)
     """Keyword arguments of the environment, as JSON."""
+    env_wrapper: tuple[str, ...] = ()
+    """Wrapper around each copy, as module:Wrapper or module:Wrapper{"key": 1}; can be repeated."""
+    frame_stack: Annotated[int, Range(1, 10**3)] | None = None
+    """Observations to stack."""
     env_backend: EnvBackend | None = None
     """Env implementation: gymnasium or envpool."""
     image_keys: tuple[str, ...] = AUTO
@@ -86,12 +92,11 @@ def config_of(flags: DoctorFlags) -> Config:
         InputError: a setting is invalid, or a flag of the environment has no environment.
     """
     file = {} if flags.config is None else read_settings(flags.config)
-    names = ("env_id", "env_kwargs", "env_backend", "image_keys", "address")
+    names = {setting.name for setting in fields(flags)} - {"config", "json"}
     given = {name: getattr(flags, name) for name in names if getattr(flags, name) not in UNSET}
     if flags.config is None and flags.env_id is None:
-        for name in given.keys() - {"address"}:
-            flag = f"--{name.replace('_', '-')}"
-            raise InputError(f"{flag}: {given[name]} without --env-id or --config; pass both")
+        for name in sorted(given.keys() - {"address"}):
+            raise InputError(f"{flag(name)}: {given[name]} needs --env-id or --config beside it")
     return Config(**{**file, **given})
 
 

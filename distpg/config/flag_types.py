@@ -20,6 +20,9 @@ from tyro.constructors import (
 from distpg.config.settings import EnvKwargs
 from distpg.config.values import flag
 
+REPEATED = {"env_wrapper"}
+"""Settings whose flag is given once for each item, after those of --config."""
+
 
 def json_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[EnvKwargs] | None:
     """Parse a dict from a JSON object."""
@@ -46,7 +49,7 @@ def json_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[EnvKwargs] | 
 
 def list_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[tuple[Any, ...]] | None:
     """Parse a tuple of integers or of names; an error shows how to write the former."""
-    if info.type_origin is not tuple:
+    if info.type_origin is not tuple or tyro.conf.UseAppendAction in info.markers:
         return None
     of_names = get_args(info.type)[0] is str
 
@@ -100,8 +103,7 @@ def dataclass_rule(
             text = group_text(type(default), only_named)
             return StructFieldSpec(name, hint, default, helptext=text)
         text = partial(help_text, kind, name)
-        if hint == tuple[str, ...]:
-            # given once for each item
+        if name in REPEATED:
             hint = tyro.conf.UseAppendAction[hint]
             return StructFieldSpec(name, hint, default, helptext=text)
         shown = tyro.conf.arg(help_behavior_hint=partial(default_text, kind, name))

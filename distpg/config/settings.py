@@ -70,7 +70,8 @@ class EnvSettings:
     and {copy+8000} is 8000 more."""
     env_wrapper: tuple[str, ...] = ()
     """Wrapper around each copy, as module:Wrapper or module:Wrapper{"key": 1}; the first is the
-    innermost. Copies are then stepped one by one."""
+    innermost. The flag can be repeated, and adds to the wrappers of --config. Copies are then
+    stepped one by one."""
     frame_stack: Annotated[int, Range(1, 10**3)] = 1
     """Observations to stack, outside of --env-wrapper, on a new first axis; 1 is no stack."""
     image_keys: tuple[str, ...] = AUTO

@@ -215,7 +215,7 @@ BASIC_CHECKS: dict[str, Callable[[Subject], Check | list[Check]]] = {
         subject.results, getattr(subject.env.spec, "max_episode_steps", None)
     ),
     "aliasing": lambda subject: trace.aliasing(subject.results, subject.pair.obs_spec),
-    "action scale": lambda subject: action_scale(subject.pair.action_spec),
+    "action scale": lambda subject: action_scale(subject.pair.action_spec, subject.config),
     "speed": lambda subject: trace.speed(subject.results),
 }
 RUN_CHECKS: dict[str, Callable[[Subject], Check | list[Check]]] = {

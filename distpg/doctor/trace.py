@@ -44,14 +44,19 @@ class StepResult:
 
 
 def sample(spec: ActionSpec, rng: np.random.Generator, count: int, mask: Any) -> np.ndarray:
-    """Sample actions as a policy would, [count] or [count, A], allowed by a mask [count, n]."""
+    """Sample actions, [count] or [count, A], allowed by a mask [count, n].
+
+    Continuous ones are uniform within finite bounds, else normal around 0.
+    """
     shape = (count, *spec.stored_shape)
     if mask is not None:
         priorities = np.where(mask != 0, rng.random(mask.shape), -1.0)
         choices = np.split(priorities, np.cumsum(spec.sizes[:-1]), -1)
         return np.stack([choice.argmax(-1) for choice in choices], -1).reshape(shape)
     if spec.kind == "continuous":
-        return rng.standard_normal(shape, np.float32)
+        middle, half = spec.middle_and_half
+        within = middle + half * rng.uniform(-1, 1, shape)
+        return np.where(spec.is_bounded, within, rng.standard_normal(shape)).astype(np.float32)
     return rng.integers(spec.sizes or 2, size=shape)
 
 
@@ -196,16 +201,16 @@ def finite(results: Sequence[StepResult], spec: ObsSpec) -> Check:
     return Check("PASS", "finite", "no NaN or inf")
 
 
-def digits(results: Sequence[StepResult], spec: ObsSpec) -> Check:
+def digits(results: Sequence[StepResult], spec: ObsSpec) -> list[Check]:
     """Check that float32 tells the values of each vector apart."""
     watched = Digits(spec)
     for result in results:
         if result.returned is not None:
             watched.watch(result.obs)
-    for warning in watched.lost().values():
-        found, _, advice = warning.partition("; ")
-        return Check("WARN", "digits", found, advice)
-    return Check("PASS", "digits", "float32 tells the values of all vectors apart")
+    lost = [warning.partition("; ") for warning in watched.lost().values()]
+    warnings = [Check("WARN", "digits", found, advice) for found, _, advice in lost]
+    sound = Check("PASS", "digits", "float32 tells the values of all vectors apart")
+    return warnings or [sound]
 
 
 def rewards(results: Sequence[StepResult]) -> Check:

@@ -180,6 +180,8 @@ def placing(env: int) -> Generator[None]:
         yield
     except RunError as error:
         raise EnvError(str(error), env) from error
+    except InputError as error:
+        raise EnvError(f"it kept raising: {error}", env) from error
     except Exception as error:
         raise EnvError(f"it kept raising: {format_user_error(error)}", env) from error
 

@@ -38,8 +38,8 @@ class Lookup(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """Add up the columns."""
-        # the gradient of an index is summed in a fixed order on every device
-        return self.weight[:, input].sum(-1).movedim(0, -1)
+        # unlike that of an index, the gradient of an embedding is summed in a fixed order
+        return functional.embedding(input, self.weight.T).sum(-2)
 
 
 class MixedLookup(Lookup):

@@ -59,7 +59,7 @@ def check_meaning(run: RunDir, networks: LearnerState, config: Config) -> None:
     theirs = run.read_config()
     _, actions = spaces_from_json(dict(networks.spaces))
     settings = {
-        "activation": True,
+        "activation": bool(config.hidden_sizes) and config.encoder is None,
         "action_distribution": actions.kind == "continuous",
         "action_scale": config.action_distribution == "gaussian" and actions.is_scaled,
     }
