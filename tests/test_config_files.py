@@ -74,6 +74,14 @@ def test_a_configuration_is_the_same_from_flags(settings: dict[str, Any]) -> Non
     assert read_flags(ConfigFlags, as_words(config), "train").checked() == config
 
 
+def test_wrappers_are_added_in_the_order_of_their_flags(tmp_path: Path) -> None:
+    file = tmp_path / "wrapped.toml"
+    file.write_text('env_wrapper = ["a:A"]')
+    words = ["--env-wrapper", "b:B", "--config", str(file), "--env-wrapper", 'c:C{"n": 1}']
+    found = read_flags(ConfigFlags, words, "train").checked().env_wrapper
+    assert found == ("a:A", "b:B", 'c:C{"n": 1}')
+
+
 def as_words(config: Config) -> list[str]:
     """Spell a configuration as a command line."""
     words: list[str] = []

@@ -150,7 +150,7 @@ INF, LARGEST = float("inf"), 3.4028234e38
         (
             (-1, 5),
             (1, INF),
-            "WARN a Gaussian starts at 0 +- 1, and an action that is not scaled has",
+            "WARN a Gaussian starts at 0 +- 1, and an action that is not",
         ),
         ((-INF, -1), (-2, 1), "WARN a Gaussian"),
         ((-1, -500), (1, LARGEST), "WARN a Gaussian"),

@@ -20,7 +20,8 @@ from distpg.envs.make import EnvSource
 from distpg.learner.learner import Learner
 from distpg.records import LearnerState, Rollout
 from distpg.rollout.closing import closing
-from distpg.rollout.worker import Collected, RolloutWorker
+from distpg.rollout.slot_state import Collected
+from distpg.rollout.worker import RolloutWorker
 
 
 def measure(

@@ -7,13 +7,14 @@ as JSON in its header.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import safetensors.numpy
 
 from distpg.envs.state import EnvState
 from distpg.errors import RunError
+from distpg.records import Rollout, RolloutStats
 
 ARRAY = "$array"
 """Key of what stands in the JSON for an array: its name in the file."""
@@ -42,6 +43,15 @@ class SlotState:
     recurrent_state: np.ndarray
     """[N, S] float32."""
     envs: EnvState
+
+
+class Collected(NamedTuple):
+    """What a slot returns for one iteration."""
+
+    rollout: Rollout
+    stats: RolloutStats
+    state: SlotState | None
+    """The slot afterwards; None if the env does not expose its state, or each rollout resets."""
 
 
 def slots_to_bytes(slots: Sequence[SlotState]) -> bytes:

@@ -6,7 +6,6 @@ rollouts but its recurrent state. T steps, N envs.
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,18 +21,9 @@ from distpg.records import Rollout, RolloutStats, Weights
 from distpg.rollout.buffer import RecordedPolicy, RolloutBuffer
 from distpg.rollout.closing import closing_if_raised
 from distpg.rollout.episodes import EpisodeReturns, invalidate_faulted
-from distpg.rollout.slot_state import SlotState
+from distpg.rollout.slot_state import Collected, SlotState
 from distpg.seeding import RNG, rng_seeds
 from distpg.spaces import Obs
-
-
-class Collected(NamedTuple):
-    """What one call of `collect` returns."""
-
-    rollout: Rollout
-    stats: RolloutStats
-    state: SlotState | None
-    """The slot afterwards; None if the env does not expose its state, or each rollout resets."""
 
 
 class RolloutWorker:

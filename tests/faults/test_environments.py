@@ -18,7 +18,8 @@ from distpg.envs.native import NativeVectorEnv
 from distpg.errors import EnvError
 from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
-from distpg.rollout.worker import Collected, RolloutWorker
+from distpg.rollout.slot_state import Collected
+from distpg.rollout.worker import RolloutWorker
 from tests.faults.injection import Faulty, FaultyWithState, fault
 from tests.faults.test_processes import SHAPE
 from tests.settings import config_of

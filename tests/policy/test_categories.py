@@ -89,6 +89,24 @@ def test_columns_start_as_long_as_orthogonal_ones() -> None:
     assert lengths.min() > 0.5
 
 
+def test_the_gradient_of_a_lookup_is_the_same_for_each_repetition() -> None:
+    torch.manual_seed(0)
+    layer = MixedLookup(10_000, 16, [])
+    # each column many times, so that the order of their sum matters
+    columns = torch.randint(100, (8192, 1))
+    weights = torch.randn(8192, 16)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        gradients = [
+            torch.autograd.grad((layer(columns) * weights).sum(), layer.weight)[0]
+            for _ in range(10)
+        ]
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(gradient, gradients[0]) for gradient in gradients)
+
+
 def test_few_categories_remain_one_hot_vectors() -> None:
     few = dataclasses.replace(STATE, sizes=(MAX_ONE_HOT,))
     parts = Architecture((4,), "tanh", normalize_obs=False)
