@@ -1,62 +1,128 @@
-"""The evaluation of a policy in the course of a run."""
+"""Episodes of an evaluation have a step limit, and a signal ends them."""
 
-import dataclasses
+import json
+import signal
+from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
-import numpy as np
 import pytest
 
-from distpg.config.config import Config
-from distpg.envs.make import source_of
+import distpg
+from distpg import Config
+from distpg.cli import main
+from distpg.envs.make import find_env, make_vector_env, source_of
+from distpg.iteration import Evaluation
 from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
-from distpg.rollout.evaluation import Evaluator
+from distpg.rollout.evaluation import run_episodes
+from distpg.run.directory import RunDir
+from distpg.run.loading import load_newest
+from tests.environments import Counting, PaysOne, Stepped
+from tests.test_closing import SMALL
+
+ENDLESS = "tests.environments:PaysOne"
 
 
-class PaysTheAction(gym.Env[Any, Any]):
-    """Observes 5 and pays the action; episodes have 3 steps."""
-
-    def __init__(self) -> None:
-        self.observation_space = gym.spaces.Box(0, 10, (1,), np.float32)
-        self.action_space = gym.spaces.Discrete(2)
-        self.count = 0
-
-    def reset(self, **words: Any) -> Any:
-        super().reset(**words)
-        self.count = 0
-        return np.full(1, 5, np.float32), {}
-
-    def step(self, action: Any) -> Any:
-        self.count += 1
-        return np.full(1, 5, np.float32), float(action), self.count == 3, False, {}
+def evaluate(make_env: Any, num_episodes: int, max_steps: int | None, **kwargs: Any) -> Evaluation:
+    envs = make_vector_env(source_of(make_env, kwargs), 3)
+    policy = Policy(envs.obs_spec, envs.action_spec, Architecture.of(Config(hidden_sizes=(4,))))
+    return run_episodes(
+        policy.for_acting(), envs, num_episodes, seed=1, stochastic=False, max_steps=max_steps
+    )
 
 
-@pytest.mark.parametrize(("mean", "action"), [(10.0, 1), (0.0, 0)])
-def test_it_acts_with_the_mode_under_the_statistics_that_came_with_the_weights(
-    mean: float, action: int
+def test_an_episode_that_reaches_the_limit_is_cut_off_and_the_others_are_whole() -> None:
+    evaluation = evaluate(Counting, 20, 3, lengths=[2, 4, 9])
+    assert len(evaluation.returns) == 20
+    assert set(evaluation.lengths) == {2, 3}
+    assert evaluation.lengths.count(3) == len(evaluation.cut_off)
+    assert set(evaluation.cut_off) == {0, 1, 2}
+    # the third step pays 20 and the action
+    assert all(
+        (value >= 30) == (length == 3)
+        for value, length in zip(evaluation.returns, evaluation.lengths, strict=True)
+    )
+    assert f"{len(evaluation.cut_off)} of 20 evaluation episodes" in evaluation.warning()
+    assert "within 3 steps" in evaluation.warning()
+    assert evaluation.scalars()["eval/cut_off"] == len(evaluation.cut_off)
+
+
+def test_an_episode_that_ends_at_the_limit_is_whole() -> None:
+    evaluation = evaluate(Counting, 6, 4, lengths=[4])
+    assert evaluation.lengths == [4] * 6
+    assert evaluation.cut_off == ()
+    assert evaluation.warning() == ""
+
+
+def test_the_limit_of_the_environment_is_the_default() -> None:
+    envs = make_vector_env(find_env("Pendulum-v1", {}), 1)
+    assert envs.time_limit == 200
+    assert make_vector_env(find_env("CartPole-v1", {}), 1).time_limit == 500
+    assert make_vector_env(find_env(ENDLESS, {}), 1).time_limit is None
+
+
+def test_a_vector_implementation_is_cut_off_too() -> None:
+    envs = make_vector_env(find_env("CartPole-v1", {}), 2)
+    policy = Policy(
+        envs.obs_spec, envs.action_spec, Architecture.of(Config(hidden_sizes=(4,)))
+    ).for_acting()
+    evaluation = run_episodes(policy, envs, 5, seed=1, stochastic=True, max_steps=4)
+    assert evaluation.lengths == [4] * 5
+    assert evaluation.cut_off == (0, 1, 0, 1, 0)
+
+
+def test_a_run_says_and_counts_what_it_cut_off(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = Config(
-        num_workers=0,
-        hidden_sizes=(),
-        normalize_obs=True,
-        eval_every=1,
-        eval_episodes=5,
-        num_envs=2,
+        **SMALL, num_workers=0, env_id=ENDLESS, eval_every=2, eval_episodes=3, eval_max_steps=7
     )
-    evaluator = Evaluator(config, source_of(PaysTheAction, {}))
-    specs = evaluator.envs.obs_spec, evaluator.envs.action_spec
-    weights = Policy(*specs, Architecture.of(config)).weights(0)
-    # the logits are x and -x of the normalized 5: -1 if the mean is 10, else 1
-    given = {"weight": np.array([[1.0], [-1.0]]), "bias": np.zeros(2)}
-    given |= {"count": np.array(9.0), "mean": np.array([mean]), "variance": np.array([25.0])}
-    arrays = {
-        name: given[name.rpartition(".")[2]].astype(array.dtype)
-        for name, array in weights.arrays.items()
-    }
-    for _ in range(2):
-        evaluation = evaluator.begin(dataclasses.replace(weights, arrays=arrays))
-        while evaluation is None:
-            evaluation = evaluator.advance()
-        assert list(evaluation.returns) == [3.0 * action] * 5
-        assert list(evaluation.lengths) == [3] * 5
+    outcome = distpg.train(config, run_dir=tmp_path / "run")
+    said = capsys.readouterr().out
+    assert "iteration 2: 3 of 3 evaluation episodes did not end within 7 steps" in said
+    assert "(env 0, 1); --eval-max-steps" in said
+    assert outcome.result["eval_cut_off"] == 3
+    assert main(["evaluate", str(tmp_path / "run"), "--episodes", "2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["returns"] == [7, 7]
+    words = ["evaluate", str(tmp_path / "run"), "--episodes", "2", "--eval-max-steps", "5"]
+    assert main(words) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "2 episodes: return 5.00 +- 0.00 (min 5.00, max 5.00), length 5.0\n"
+    assert "2 of 2 evaluation episodes did not end within 5 steps" in captured.err
+
+
+class Signals(PaysOne):
+    """A user presses Ctrl-C in the tenth step of an evaluation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        copy = distpg.current_copy()
+        # after the two of the slot
+        self.evaluates = copy is not None and copy.number == 2
+        self.count = 0
+
+    def step(self, action: Any) -> Stepped:
+        self.count += 1
+        if self.evaluates and self.count == 10:
+            signal.raise_signal(signal.SIGINT)
+        return super().step(action)
+
+
+def test_a_signal_ends_an_evaluation_and_the_run_is_saved(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = Config(**SMALL, num_workers=0, eval_every=1)
+    outcome = distpg.train(config, make_env=Signals, run_dir=tmp_path / "run")
+    assert outcome.signal == signal.SIGINT
+    assert "the evaluation after iteration 1 was interrupted" in capsys.readouterr().out
+    checkpoint, _ = load_newest(RunDir(tmp_path / "run"))
+    assert checkpoint.progress.iteration == outcome.result["iterations"] == 1
+
+
+def test_an_evaluation_that_decides_on_the_weights_is_not_ended(tmp_path: Path) -> None:
+    config = Config(
+        **SMALL, num_workers=0, eval_every=1, rollback_on_collapse=0.5, eval_max_steps=20
+    )
+    outcome = distpg.train(config, make_env=Signals, run_dir=tmp_path / "run", quiet=True)
+    assert outcome.signal == signal.SIGINT
+    assert load_newest(RunDir(tmp_path / "run"))[0].best_return == 20

@@ -64,7 +64,7 @@ class EnvSettings:
     """Environment settings, and the number of envs per slot."""
 
     env_id: str = "CartPole-v1"
-    """A Gymnasium id, module:Env-v0 with the module to import for it, or module:Class."""
+    """A Gymnasium id, module:Env-v0 (imports module), or module:Class."""
     env_kwargs: EnvKwargs = field(default_factory=dict)
     """Keyword arguments of the environment, as JSON; in strings {copy} is the number of the copy,
     and {copy+8000} is 8000 more."""

@@ -155,6 +155,12 @@ def is_native(source: EnvSource) -> bool:
     return spec.namespace != ale.NAMESPACE or ale.preprocesses(spec, source.kwargs)
 
 
+def is_bare_atari(source: EnvSource) -> bool:
+    """Return whether a game of ALE is stepped one by one, without preprocessing of ALE's."""
+    spec = source.spec
+    return spec is not None and spec.namespace == ale.NAMESPACE and not is_native(source)
+
+
 class AutoresetError(InputError):
     """A vector implementation does not reset in the step after an episode's end."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distpg.config.config import Config
-from distpg.envs.make import EnvSource
+from distpg.envs.make import EnvSource, is_bare_atari
 from distpg.errors import RunError, prefix_errors
 from distpg.policy.architecture import Architecture
 from distpg.policy.file import policy_bytes
@@ -177,6 +177,8 @@ def notes(plan: Plan, config: Config, specs: tuple[ObsSpec, ActionSpec]) -> Iter
     for leaf in specs[0].leaves:
         yield f"observation {leaf.name}: {describe_leaf(leaf, specs[0], config)}"
     yield from unused_settings(config, *specs)
+    if is_bare_atari(plan.source):
+        yield f"{config.env_id} is stepped as gym.make makes it, without ALE's preprocessing"
     if config.compile:
         yield "the first updates compile the gradient, which takes some seconds"
     if config.baseline != "value":

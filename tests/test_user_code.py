@@ -1,0 +1,26 @@
+"""Where an error in user code was raised."""
+
+import importlib
+from pathlib import Path
+
+import gymnasium
+import pytest
+
+from distpg.user_code import format_user_error
+
+
+@pytest.mark.parametrize("name", ["gymnasium_robotics", "torchvision", "mine"])
+def test_the_place_is_kept_for_packages_whose_name_begins_like_one_that_is_skipped(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # beside gymnasium, as in site-packages
+    site = tmp_path / "site-packages"
+    package = site / f"{name}_for_this_test"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("def fail():\n    raise ValueError('on fire')\n")
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setattr(gymnasium, "__file__", str(site / "gymnasium/__init__.py"))
+    module = importlib.import_module(package.name)
+    with pytest.raises(ValueError, match="on fire") as raised:
+        module.fail()
+    assert format_user_error(raised.value) == "ValueError: on fire (__init__.py, line 2)"
