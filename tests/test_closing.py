@@ -86,7 +86,7 @@ def test_a_run_closes_the_copies_of_slots_evaluations_and_checks(tmp_path: Path)
         quiet=True,
     )
     measure(config, find_env(config.env_id, config.env_kwargs), 0.01)
-    checks = [*environment.checks(config.env_id, config.env_kwargs)]
+    checks = [*environment.checks(config)]
     assert any(isinstance(one, Check) and one.name == "close" for one in checks)
     assert_each_was_closed_once(log, 11 + 10)
 
