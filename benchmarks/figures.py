@@ -91,7 +91,7 @@ def figures() -> Iterator[Figure]:
     end = f"mean return {first['episode_return_mean']:.1f} after {first['env_steps']:,} env steps"
     yield Figure("README.md", "solved: ", end)
     estimators = sum(1 for _ in chain(combinations(), variations()))
-    yield Figure("README.md", "`distpg verify`", f"{estimators} of {estimators} PASS")
+    yield Figure("README.md", "`distpg verify`", f"{estimators} of {estimators} estimators")
     for recipe in (*SHORT, "lunarlander-ppo"):
         yield Figure("README.md", f"`distpg train --config {recipe}`", solved(recipe))
     for recipe, text in measured().items():

@@ -7,6 +7,10 @@ MAX_LENGTH = 700
 """Characters of an InputError's message, which may quote long input."""
 
 
+MAX_MESSAGE = 500
+"""Characters of an exception's text in a message."""
+
+
 class InputError(ValueError):
     """The user's input is invalid; the message is short and names it."""
 
@@ -73,5 +77,10 @@ def prefix_errors(prefix: str) -> Generator[None]:
 
 
 def format_error(error: BaseException) -> str:
-    """Format an exception as one line, "Type: message"."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    """Format an exception as one line, "Type: message", cut at `MAX_MESSAGE` characters."""
+    try:
+        text = " ".join(str(error).split())
+    except Exception:
+        text = "it cannot be written"
+    cut = f"{text[:MAX_MESSAGE]} ..." if len(text) > MAX_MESSAGE else text
+    return f"{type(error).__name__}: {cut}"

@@ -123,8 +123,10 @@ class Leaf:
                 raise ValueError("not an array of numbers")
             with np.errstate(over="ignore", invalid="ignore"):
                 array = np.require(given, self.dtype, "C")
-        except (OverflowError, TypeError, ValueError) as error:
+        except (OverflowError, RuntimeError, TypeError, ValueError) as error:
             raise InputError(f"observation {self.name!r} is {part!r:.60}: {error}") from error
+        if self.kind == "mask" and not np.isin(given, (0, 1)).all():
+            raise InputError(f"the action mask is {part!r:.60}; its entries must be 0 or 1")
         if given.dtype != array.dtype:
             is_float = array.dtype.kind == "f"
             lost = np.isinf(array) & np.isfinite(given) if is_float else array != given

@@ -145,7 +145,7 @@ INF, LARGEST = float("inf"), 3.4028234e38
     ("low", "high", "found"),
     [
         ((-1, 100), (1, 200), "PASS half the range of the bounds: 1 to 50"),
-        ((-1, -INF), (1, INF), "PASS half the range of the bounds: 1; 1 around 0 for actions"),
+        ((-1, -INF), (1, INF), "PASS half the range of the bounds: 1; 1 around 0 for the others"),
         ((0, -LARGEST), (INF, LARGEST), "PASS 1 around 0 for all actions"),
         (
             (-1, 5),

@@ -417,7 +417,7 @@ def test_core_12_what_tells_of_trouble_is_there_from_the_first_update() -> None:
 
 @pytest.mark.parametrize("image", [False, True], ids=["vector", "image"])
 def test_core_13_actor_and_critic_share_nothing_but_the_convolutions_of_images(image: bool) -> None:
-    space = spaces.Box(0, 255, (4, 4, 1), np.uint8) if image else spaces.Box(-1, 1, (3,))
+    space = spaces.Box(0, 255, (8, 8, 1), np.uint8) if image else spaces.Box(-1, 1, (3,))
     obs_spec = describe_obs(space, "any")
     config = Config(**SMALL, minibatch_size=None, learner_threads=1)
     model = Learner(config, obs_spec, describe_action(spaces.Discrete(2), "any")).model

@@ -96,7 +96,9 @@ def config_of(flags: DoctorFlags) -> Config:
     given = {name: getattr(flags, name) for name in names if getattr(flags, name) not in UNSET}
     if flags.config is None and flags.env_id is None:
         for name in sorted(given.keys() - {"address"}):
-            raise InputError(f"{flag(name)}: {given[name]} needs --env-id or --config beside it")
+            value = given[name]
+            spelled = " ".join(value) if isinstance(value, tuple) else value
+            raise InputError(f"{flag(name)}: {spelled} needs --env-id or --config beside it")
     return Config(**{**file, **given})
 
 

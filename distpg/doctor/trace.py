@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from distpg.doctor.check import Check
-from distpg.envs.copies import to_flag, to_reward
 from distpg.envs.digits import Digits
+from distpg.envs.returned import to_flag, to_reward
 from distpg.errors import EnvError
 from distpg.spaces import MASK, ActionSpec, Leaf, Obs, ObsSpec
 

@@ -4,25 +4,20 @@ Each value that a copy returns is checked and copied before the next copy is ste
 share buffers. Of the info nothing is read but the action mask.
 """
 
-import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from decimal import Decimal
-from fractions import Fraction
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-from distpg.envs.guard import CLOSE_S, Guard
+from distpg.envs.guard import CLOSE_S, RAISED, Guard
+from distpg.envs.returned import to_flag, to_reward
 from distpg.envs.state import EnvState, exposes_state, read_copy, write_copy
 from distpg.envs.vector_env import Step, VectorEnv
 from distpg.errors import EnvError, InputError, RunError
-from distpg.spaces import Obs
+from distpg.spaces import MASK, Obs
 from distpg.user_code import format_user_error
-
-LARGEST = float(np.finfo(np.float32).max)
-"""The largest reward."""
 
 
 class Copies(VectorEnv):
@@ -109,6 +104,7 @@ class Copies(VectorEnv):
                 returned = guard.reset() if resets else guard.step(action)
             if returned.fault:
                 faults[env] = returned.fault
+            self._check_mask(env, guard.info)
             # a step that raised has no observation: the last one stays
             if resets or not returned.fault:
                 self._put(env, returned.obs)
@@ -117,6 +113,15 @@ class Copies(VectorEnv):
             truncated[env] = to_flag(returned.truncated, "truncated", env)
         self.needs_reset = terminated | truncated
         return Step(self.obs, rewards, terminated, truncated, self.needs_reset.copy(), faults)
+
+    def _check_mask(self, env: int, info: Mapping[str, Any]) -> None:
+        """Refuse a mask that is only now in the info: before, all actions were allowed."""
+        if MASK in info and self.action_spec.sizes and not self.obs_spec.is_masked:
+            raise EnvError(
+                f"the info has an {MASK}, but had none at the first reset and step; give one from "
+                "the first reset on",
+                env,
+            )
 
     def _put(self, env: int, obs: Any) -> None:
         """Copy the observation of one copy, which may write into it later."""
@@ -182,34 +187,5 @@ def placing(env: int) -> Generator[None]:
         raise EnvError(str(error), env) from error
     except InputError as error:
         raise EnvError(f"it kept raising: {error}", env) from error
-    except Exception as error:
+    except RAISED as error:
         raise EnvError(f"it kept raising: {format_user_error(error)}", env) from error
-
-
-def to_reward(value: Any, env: int) -> float:
-    """Return the number that a reward is, also in an array of one entry, or as a decimal.
-
-    Raises:
-        EnvError: it is not one real number, or float32 cannot represent it.
-    """
-    if isinstance(value, Decimal | Fraction):
-        value = float(value)
-    array = np.asarray(value)
-    if array.size != 1 or array.dtype.kind not in "biuf":
-        raise EnvError(f"the reward is {value!r:.60}, which is not a number", env)
-    number = float(array.item())
-    if LARGEST < abs(number) < math.inf:
-        raise EnvError(f"the reward is {number:g}, which is too large for float32", env)
-    return number
-
-
-def to_flag(value: Any, name: str, env: int) -> bool:
-    """Return the bool that a flag is, also as an integer, or in an array of one entry.
-
-    Raises:
-        EnvError: it is neither true nor false.
-    """
-    array = np.asarray(value)
-    if array.size != 1 or array.dtype.kind not in "biu":
-        raise EnvError(f"{name} is {value!r:.60}, which is not a bool", env)
-    return bool(array.item())

@@ -1,16 +1,25 @@
 """Contain the exceptions of an environment: each costs one episode and nothing else."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, cast
 
 import gymnasium as gym
 import numpy as np
 
-from distpg.errors import LateError, RunError, format_error
+from distpg.errors import LateError, RunError
 from distpg.signals import deadline
+from distpg.user_code import format_user_error
 
 CLOSE_S = 10.0
 """Seconds that an environment has for closing, unless `--close-timeout` says otherwise."""
+RAISED = (Exception, asyncio.CancelledError, GeneratorExit)
+"""What an environment may raise, at the cost of an episode."""
+API = {
+    "reset()": ("observation", "info"),
+    "step()": ("observation", "reward", "terminated", "truncated", "info"),
+}
+"""What the methods of an environment return."""
 ATTEMPTS = 3
 """New environments to try before their exception propagates."""
 
@@ -47,15 +56,15 @@ class Guard:
         self.close_s = close_s
         self.env = make()
         self.seeds = np.random.default_rng(0)
-        self.info: dict[str, Any] = {}
-        """Of the last reset or step."""
+        self.info: Mapping[str, Any] = {}
+        """Of the last reset or step; empty if that returned no mapping."""
 
     def reset(self, seed: int | None = None) -> Returned:
         """Reset; if that raises, replace the environment and return the fault.
 
         Raises:
             Exception: what the last of `ATTEMPTS` replacements raised.
-            RunError: the environment called sys.exit, or its info is not a dict.
+            RunError: the environment called sys.exit, or returned another number of values.
         """
         if seed is not None:
             self.seeds = np.random.default_rng(seed)
@@ -63,7 +72,7 @@ class Guard:
             return Returned(self._reset(seed), 0.0, False, False)
         except RunError:
             raise
-        except Exception as error:
+        except RAISED as error:
             obs, fault = self._replace_env(error)
             return Returned(obs, 0.0, False, False, fault)
 
@@ -71,18 +80,21 @@ class Guard:
         """Step; if that raises, return no observation but the fault, truncated.
 
         Raises:
-            RunError: the environment called sys.exit, or its info is not a dict.
+            RunError: the environment called sys.exit, or returned another number of values.
         """
         try:
-            obs, reward, terminated, truncated, self.info = self.env.step(action)
+            returned = self.env.step(action)
+            obs, reward, terminated, truncated, info = unpack("step()", returned)
             if self.drop_bad:
                 refuse_non_finite(obs, reward)
+        except RunError:
+            raise
         except SystemExit as error:
             raise exited(error) from error
-        except Exception as error:
+        except RAISED as error:
             _, fault = self._replace_env(error)
             return Returned(None, 0.0, False, True, fault)
-        check_info("step()", self.info)
+        self.info = info if isinstance(info, Mapping) else {}
         return Returned(obs, reward, terminated, truncated)
 
     def close(self) -> bool:
@@ -91,18 +103,18 @@ class Guard:
 
     def _reset(self, seed: int | None) -> Any:
         try:
-            obs, self.info = self.env.reset(seed=seed)
+            obs, info = unpack("reset()", self.env.reset(seed=seed))
         except SystemExit as error:
             raise exited(error) from error
-        check_info("reset()", self.info)
+        self.info = info if isinstance(info, Mapping) else {}
         if self.drop_bad:
             refuse_non_finite(obs, 0.0)
         return obs
 
-    def _replace_env(self, error: Exception) -> tuple[Any, str]:
+    def _replace_env(self, error: BaseException) -> tuple[Any, str]:
         """Return the first observation of another environment, and what the last one raised."""
         in_time = self.close()
-        fault = format_error(error)
+        fault = format_user_error(error)
         if not in_time:
             fault += f" (and it did not close within --close-timeout {self.close_s:g} s)"
         for attempts_left in reversed(range(ATTEMPTS)):
@@ -111,7 +123,7 @@ class Guard:
                 return self._reset(int(self.seeds.integers(2**31))), fault
             except RunError:
                 raise
-            except Exception:
+            except RAISED:
                 if not attempts_left:
                     raise
                 self.close()
@@ -125,19 +137,25 @@ def close_in_time(env: gym.Env[Any, Any] | gym.vector.VectorEnv, timeout_s: floa
             env.close()
     except LateError:
         return False
-    except (Exception, SystemExit):
+    except (*RAISED, SystemExit):
         return True
     return True
 
 
-def check_info(method: str, info: Any) -> None:
-    """Check that an info is a dict.
+def unpack(method: str, returned: Any) -> tuple[Any, ...]:
+    """Return what a method of an environment returned, if that is what Gymnasium's API says.
 
     Raises:
-        RunError: it is not.
+        RunError: it is another number of values.
     """
-    if not isinstance(info, dict):
-        raise RunError(f"{method} returned info {info!r:.60}, which is not a dict")
+    names = API[method]
+    if not isinstance(returned, tuple | list) or len(returned) != len(names):
+        is_tuple = isinstance(returned, tuple | list)
+        found = f"{len(returned)} values" if is_tuple else f"{returned!r:.60}"
+        raise RunError(
+            f"{method} returned {found}; Gymnasium's API has {len(names)}: {', '.join(names)}"
+        )
+    return tuple(returned)
 
 
 def exited(error: SystemExit) -> RunError:

@@ -5,6 +5,7 @@ An environment provides its mask in one of three ways: as `action_mask` in a Dic
 converts the last two to the first.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, SupportsFloat
 
@@ -12,7 +13,8 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from distpg.errors import InputError
+from distpg.envs.returned import to_flag
+from distpg.errors import InputError, RunError
 from distpg.spaces import MASK, ActionSpec, Obs, ObsSpec, join_masks
 
 METHOD = "action_masks"
@@ -39,25 +41,27 @@ class MaskedObservation(gym.Wrapper[Any, Any, Any, Any]):
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """Step, and add the mask; at the end of an episode all actions are allowed."""
         obs, reward, terminated, truncated, info = self.env.step(action)
-        needs_reset = terminated or truncated
+        needs_reset = to_flag(terminated, "terminated", 0) or to_flag(truncated, "truncated", 0)
         mask = np.ones(self.num_actions, np.int8) if needs_reset else self._mask(info)
         return self._masked(obs, mask), reward, terminated, truncated, info
 
-    def _mask(self, info: dict[str, Any]) -> np.ndarray:
+    def _mask(self, info: Any) -> np.ndarray:
         """Return the mask, [n] int8.
 
         Raises:
-            ValueError: the mask is missing, or has the wrong size.
+            RunError: the mask is missing, not an array of numbers, or has the wrong size.
         """
-        if self.source == "info" and MASK not in info:
-            raise ValueError(f"the info has no {MASK}, but had one at the first reset")
+        if self.source == "info" and not (isinstance(info, Mapping) and MASK in info):
+            raise RunError(f"the info has no {MASK}, but had one at the first reset")
         mask = info[MASK] if self.source == "info" else self.env.get_wrapper_attr(METHOD)()
-        flat = np.ravel(join_masks(mask)) != 0
+        flat = np.ravel(join_masks(mask))
+        if flat.dtype.kind not in "biuf":
+            raise RunError(f"the action mask is {mask!r:.60}, which is not an array of 0 and 1")
         if len(flat) != self.num_actions:
-            raise ValueError(
+            raise RunError(
                 f"the action mask has {len(flat)} entries, but there are {self.num_actions} actions"
             )
-        return flat.astype(np.int8)
+        return flat
 
     def _masked(self, obs: Any, mask: np.ndarray) -> dict[str, Any]:
         nested = isinstance(self.env.observation_space, spaces.Dict)
@@ -70,7 +74,7 @@ def with_mask(space: gym.Space[Any], num_actions: int) -> spaces.Dict:
     return spaces.Dict({**parts, MASK: spaces.MultiBinary(num_actions)})
 
 
-def find_masks(env: gym.Env[Any, Any], info: dict[str, Any]) -> MaskSource:
+def find_masks(env: gym.Env[Any, Any], info: Mapping[str, Any]) -> MaskSource:
     """Return where an environment provides its mask, given the info of a reset.
 
     "none" if it has no mask, or has it in the observation.
@@ -104,6 +108,11 @@ def mark_mask(spec: ObsSpec, actions: ActionSpec, env_id: str) -> ObsSpec:
         InputError: the actions are not discrete, the leaf does not have one entry for each choice,
             there are several, or there is no other leaf.
     """
+    if parts := [leaf.name for leaf in spec.leaves if MASK in leaf.path[:-1]]:
+        raise InputError(
+            f"--env-id: {env_id} observes its action mask in parts: {', '.join(parts)}; make it "
+            "one array, with an entry for each choice"
+        )
     found = [leaf for leaf in spec.leaves if leaf.path and leaf.path[-1] == MASK]
     if not found:
         return spec

@@ -8,12 +8,14 @@ import gymnasium as gym
 import numpy as np
 
 from distpg.envs.envpool import EnvPoolVectorEnv
-from distpg.envs.guard import CLOSE_S, close_in_time, refuse_non_finite
+from distpg.envs.guard import CLOSE_S, RAISED, close_in_time, exited, refuse_non_finite, unpack
 from distpg.envs.masks import count_choices, with_mask
+from distpg.envs.returned import flags_of, rewards_of
 from distpg.envs.state import EnvState, read_native, write_native
 from distpg.envs.vector_env import Step, VectorEnv
-from distpg.errors import EnvError, InputError, RunError, format_error
+from distpg.errors import EnvError, InputError, RunError
 from distpg.spaces import MASK, Leaf, MissingLeafError, Obs, join_masks
+from distpg.user_code import format_user_error
 
 
 class NativeVectorEnv(VectorEnv):
@@ -86,22 +88,24 @@ class NativeVectorEnv(VectorEnv):
             outcome = self.envs.step(self.action_spec.to_env(actions))
             if self.drop_bad:
                 refuse_non_finite(*outcome[:2])
-        except Exception as error:
-            fault = format_error(error)
+        except SystemExit as error:
+            raise exited(error) from error
+        except RAISED as error:
+            fault = format_user_error(error)
             if self.close():
                 fault += f" (and it did not close within --close-timeout {self.close_s:g} s)"
             self.envs = self.make()
             seeds = self.seeds.integers(2**31, size=self.num_envs)
             self.first_obs = self.reset([int(seed) for seed in seeds])
             return self._idle_step(self.first_obs, needs_reset=True, fault=fault)
-        obs, rewards, terminated, truncated, self.info = outcome
-        terminated = np.asarray(terminated, dtype=bool)
-        truncated = np.asarray(truncated, dtype=bool)
+        obs, rewards, terminated, truncated, self.info = unpack("step()", outcome)
+        rewards = rewards_of(rewards, self.num_envs)
+        terminated = flags_of(terminated, "terminated", self.num_envs)
+        truncated = flags_of(truncated, "truncated", self.num_envs)
         needs_reset = terminated | truncated
         if self.is_atari:
             # a lost life terminates, but does not reset the game
             needs_reset = truncated | (terminated & (self.info["lives"] == 0))
-        rewards = np.asarray(rewards, np.float32)
         if self.masked:
             obs = self._masked(obs, needs_reset)
         return Step(self._flatten(obs), rewards, terminated, truncated, needs_reset, {})
@@ -112,8 +116,13 @@ class NativeVectorEnv(VectorEnv):
             raise RunError(
                 f"the info of {self.env_id} has no {MASK}, but had one at the first reset"
             )
-        mask = np.asarray(join_masks(self.info[MASK])) != 0
-        mask = mask.reshape(self.num_envs, -1).astype(np.int8)
+        mask = np.array(join_masks(self.info[MASK]))
+        if mask.ndim < 2 or len(mask) != self.num_envs:
+            raise RunError(
+                f"the {MASK} in the info has shape {list(mask.shape)}; one row for each of "
+                f"{self.num_envs} copies is expected"
+            )
+        mask = mask.reshape(self.num_envs, -1)
         if needs_reset is not None:
             mask[needs_reset] = 1
         nested = isinstance(self.envs.single_observation_space, gym.spaces.Dict)

@@ -15,6 +15,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, cast
 
+from distpg.errors import InputError
+
+LIKE_ONE = re.compile(r"\{\s*copy\b[^{}]*\}", re.IGNORECASE)
 PLACEHOLDER = re.compile(r"\{copy(?:\+(\d+))?\}")
 
 
@@ -72,7 +75,10 @@ def fill(value: Any, number: int) -> Any:
     if isinstance(value, str):
         if whole := PLACEHOLDER.fullmatch(value):
             return number + int(whole[1] or 0)
-        return PLACEHOLDER.sub(lambda found: str(number + int(found[1] or 0)), value)
+        filled = PLACEHOLDER.sub(lambda found: str(number + int(found[1] or 0)), value)
+        if LIKE_ONE.search(filled):
+            raise InputError(f"{value!r}: a placeholder is {{copy}} or {{copy+8000}}")
+        return filled
     if isinstance(value, dict):
         table = cast("dict[str, Any]", value)
         return {key: fill(part, number) for key, part in table.items()}

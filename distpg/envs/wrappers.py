@@ -65,6 +65,9 @@ def check_is_env(made: object, who: str) -> None:
     """
     if not isinstance(made, gym.Env):
         raise InputError(f"{who} {made!r:.60}, which is not a gymnasium.Env")
+    for name in ("observation_space", "action_space"):
+        if not isinstance(getattr(made, name, None), gym.Space):
+            raise InputError(f"{who} an environment without {name}; set it in __init__")
 
 
 def stack_frames(env: gym.Env[Any, Any], count: int) -> gym.Env[Any, Any]:

@@ -94,7 +94,9 @@ class TrainState(ABC):
             self.published = self.snapshot()
             return self.weights(), Update({}, learner_s=time.perf_counter() - began)
         try:
-            update = self.improve(rollouts)
+            # an environment in this process may have switched gradients off
+            with torch.enable_grad():
+                update = self.improve(rollouts)
             self.published = self.snapshot()
         except AnomalyError as anomaly:
             self.load(self.published)

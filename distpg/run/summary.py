@@ -60,7 +60,12 @@ def program(name: str) -> str:
     path = Path(sys.executable).with_name(name)
     if shutil.which(name) == str(path):
         return name
-    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:
+        # an environment may have changed to a folder that it removed
+        return str(path)
+    return os.path.relpath(path) if path.is_relative_to(here) else str(path)
 
 
 def command_line(*words: str) -> str:

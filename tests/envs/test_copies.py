@@ -1,9 +1,11 @@
 """Copies of an environment: what they return is what it says, or one error with its place."""
 
+import asyncio
 import dataclasses
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
+from types import MappingProxyType
 from typing import Any
 
 import gymnasium as gym
@@ -105,8 +107,31 @@ WRONG: list[tuple[str, Any, str]] = [
     ("obs", ["1", "2"], "not an array of numbers"),
     ("obs", np.zeros(2, complex), "not an array of numbers"),
     ("obs", np.array([0, 1e300]), r"contains 1e\+300 as float64, which float32 cannot represent"),
-    ("info", lambda: None, r"step\(\) returned info None, which is not a dict"),
+    ("reward", torch.ones((), requires_grad=True), "the reward is tensor"),
+    ("reward", Fraction(10**400), "the reward is Fraction"),
+    ("info", lambda: {"action_mask": [1, 0]}, "the info has an action_mask, but had none"),
 ]
+
+
+@pytest.mark.parametrize("info", [None, "late", 3, MappingProxyType({"x": 1})], ids=repr)
+def test_an_info_of_any_type_is_accepted(info: Any) -> None:
+    assert copies(info=lambda: info).step(NO_ACTION).rewards.tolist() == [1, 1]
+
+
+class Cancelled(Scripted):
+    """Raises what `except Exception` does not catch."""
+
+    def step(self, action: Any) -> Stepped:
+        raise asyncio.CancelledError
+
+
+def test_a_cancelled_task_costs_an_episode() -> None:
+    envs = make_vector_env(source_of(Cancelled, {}), 2)
+    envs.reset([0, 1])
+    step = envs.step(NO_ACTION)
+    assert step.truncated.tolist() == [True, True]
+    assert "CancelledError" in step.faults[0]
+    assert "test_copies.py, line" in step.faults[0]
 
 
 @pytest.mark.parametrize(("name", "value", "said"), WRONG)

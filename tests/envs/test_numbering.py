@@ -44,12 +44,18 @@ def made() -> list[tuple[Copy | None, Any]]:
         ("sim-{copy}.log", "sim-3.log"),
         ("{copy}{copy+1}", "34"),
         ({"a": ["{copy}", {"b": "{copy}"}]}, {"a": [3, {"b": 3}]}),
-        ("{copies} {Copy} {} {copy-1}", "{copies} {Copy} {} {copy-1}"),
+        ("{copies} {} {other}", "{copies} {} {other}"),
         (7, 7),
     ],
 )
 def test_a_placeholder_is_filled_with_the_number(value: Any, filled: Any) -> None:
     assert fill(value, 3) == filled
+
+
+@pytest.mark.parametrize("value", ["{Copy}", "{copy-1}", "{copy+ 1}", "x{copy*2}", "{ copy }"])
+def test_what_is_almost_a_placeholder_is_refused(value: str) -> None:
+    with pytest.raises(InputError, match="a placeholder is"):
+        fill([value], 3)
 
 
 def test_all_copies_of_a_run_have_different_numbers(made: list[tuple[Copy, Any]]) -> None:
@@ -71,7 +77,7 @@ def test_a_copy_that_replaces_another_has_its_number(made: list[tuple[Copy, Any]
     envs.reset([0, 1])
     zeros = np.zeros(2, np.int64)
     envs.step(zeros)
-    assert envs.step(zeros).faults == {0: "ValueError: the line is dead"}
+    assert envs.step(zeros).faults[0].startswith("ValueError: the line is dead (test_numbering.py")
     assert made == [(Copy(8, 4, 0), 8), (Copy(9, 4, 1), 9), (Copy(8, 4, 0), 8)]
 
 

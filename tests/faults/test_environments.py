@@ -54,7 +54,7 @@ def test_the_episode_under_way_is_lost_and_the_other_env_plays_on(tmp_path: Path
     assert torn.stats.faulted_steps == 8
     assert torn.stats.env_steps + torn.stats.dropped_steps == 120 - 3 - 2
     (told,) = torn.stats.faults
-    assert told == "slot 0, env 0, step 28 of iteration 0: ValueError: the reactor is on fire"
+    assert told.startswith(f"slot 0, env 0, step 28 of iteration 0: {FIRE} (injection.py, line")
 
 
 def test_an_episode_that_is_torn_in_the_first_rows_is_lost_from_the_first_on(
@@ -244,7 +244,8 @@ def test_a_fault_in_the_last_row_leaves_a_state_to_go_on_from(tmp_path: Path) ->
     specs = worker.envs.obs_spec, worker.envs.action_spec
     weights = Policy(*specs, Architecture.of(config)).weights(0)
     torn = worker.collect(weights, 0)
-    assert torn.stats.faults == ("slot 0, env 0, step 15 of iteration 0: " + FIRE,)
+    (told,) = torn.stats.faults
+    assert told.startswith(f"slot 0, env 0, step 15 of iteration 0: {FIRE} (injection.py, line")
     assert torn.state is not None
     copy = RolloutWorker(config, worker.source, 0, state=torn.state)
     straight, resumed = worker.collect(weights, 1), copy.collect(weights, 1)
@@ -267,9 +268,8 @@ def test_a_first_reset_that_raises_is_counted(tmp_path: Path) -> None:
     worker = RolloutWorker(config, source_of(OpensLate, fault(tmp_path, "raise", -1)), 0)
     specs = worker.envs.obs_spec, worker.envs.action_spec
     weights = Policy(*specs, Architecture.of(config)).weights(0)
-    assert worker.collect(weights, 0).stats.faults == (
-        f"slot 0, env 0, step 0 of iteration 0: {FIRE}",
-    )
+    (told,) = worker.collect(weights, 0).stats.faults
+    assert told.startswith(f"slot 0, env 0, step 0 of iteration 0: {FIRE} (injection.py, line")
     assert worker.collect(weights, 1).stats.faults == ()
 
 
@@ -366,7 +366,8 @@ def test_of_a_vector_env_of_its_own_the_episodes_of_all_copies_are_lost(
     assert torn.needs_reset.all()
     assert not torn.terminated.any()
     said = FIRE if bad == "raise" else "ValueError: the observation is not finite"
-    assert torn.faults == dict.fromkeys(range(3), said)
+    assert list(torn.faults) == [0, 1, 2]
+    assert all(fault.startswith(said) for fault in torn.faults.values())
     assert not torn.rewards.any()
     # a copy holds the first observations back, too
     state = envs.get_state()
