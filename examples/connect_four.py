@@ -5,9 +5,9 @@ r"""PettingZoo's Connect Four for one player: the adapter plays the other side.
     distpg train --env-id examples.connect_four:ConnectFour --run-dir runs/second \
         --init-from runs/first --env-kwargs '{"opponent": "runs/first"}'
 
-The first command learns against random moves, the second against what the first has learned, which
-samples its moves. Who begins is drawn. The agent sees the board as PettingZoo shows it to the
-player whose turn it is, and the mask of the columns that are not full.
+The first command learns against random moves, the second against what the first has learned, with
+one move in five at random. Who begins is drawn. The agent sees the board as PettingZoo shows it to
+the player whose turn it is, and the mask of the columns that are not full.
 """
 
 from typing import Any
@@ -19,6 +19,8 @@ from pettingzoo.classic import connect_four_v3  # pyright: ignore[reportMissingI
 import distpg
 
 Info = dict[str, Any]
+RANDOM_MOVES = 0.2
+"""How often an opponent that has a policy moves at random; without that all games are the same."""
 
 
 class ConnectFour(gym.Env[Any, Any]):
@@ -53,8 +55,8 @@ class ConnectFour(gym.Env[Any, Any]):
 
     def _opponent_moves(self) -> None:
         seen = self.game.observe(self.other)
-        if self.policy is None:
+        if self.policy is None or self.np_random.random() < RANDOM_MOVES:
             move = self.np_random.choice(np.flatnonzero(seen["action_mask"]))
         else:
-            move = self.policy.act(seen, stochastic=True)
+            move = self.policy.act(seen)
         self.game.step(int(move))
