@@ -48,6 +48,6 @@ def test_flags_are_one_bool_for_each_copy(values: Any) -> None:
 
 @pytest.mark.parametrize("values", [["False", "True"], [None, True], [0.5, 1]], ids=str)
 def test_what_is_not_a_flag_is_named(values: Any) -> None:
-    with pytest.raises(EnvError, match="truncated is .* which is not a bool") as caught:
+    with pytest.raises(EnvError, match=r"truncated is .* which is not a bool") as caught:
         flags_of(values, "truncated", 2)
     assert caught.value.env == 0

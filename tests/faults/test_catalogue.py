@@ -595,6 +595,8 @@ HARMLESS = [
         "terminated numpy",
         "terminated int",
         "both ends",
+        "info None",
+        "info list",
     ),
     "closes itself",
 ]
