@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from distpg import RunError
+from distpg import InputError, RunError
 from distpg.actors.workers import RayRollouts, RayWorkers
 from tests.faults.injection import Faulty, FaultyWithState, OftenWithState, fault
 from tests.faults.test_processes import below_named, policy_content, run, undisturbed
