@@ -5,8 +5,6 @@ from contextlib import contextmanager
 
 MAX_LENGTH = 700
 """Characters of an InputError's message, which may quote long input."""
-
-
 MAX_MESSAGE = 500
 """Characters of an exception's text in a message."""
 
@@ -80,7 +78,8 @@ def format_error(error: BaseException) -> str:
     """Format an exception as one line, "Type: message", cut at `MAX_MESSAGE` characters."""
     try:
         text = " ".join(str(error).split())
+    # the user's class may raise anything when it is turned into text
     except Exception:
-        text = "it cannot be written"
+        text = "(no message: str() of the exception raised)"
     cut = f"{text[:MAX_MESSAGE]} ..." if len(text) > MAX_MESSAGE else text
     return f"{type(error).__name__}: {cut}"

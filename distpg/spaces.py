@@ -125,7 +125,7 @@ class Leaf:
                 array = np.require(given, self.dtype, "C")
         except (OverflowError, RuntimeError, TypeError, ValueError) as error:
             raise InputError(f"observation {self.name!r} is {part!r:.60}: {error}") from error
-        if self.kind == "mask" and not np.isin(given, (0, 1)).all():
+        if self.kind == "mask" and ((given != 0) & (given != 1)).any():
             raise InputError(f"the action mask is {part!r:.60}; its entries must be 0 or 1")
         if given.dtype != array.dtype:
             is_float = array.dtype.kind == "f"

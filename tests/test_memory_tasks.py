@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from distpg.envs.make import find_env, make_vector_env
-from distpg.rollout.evaluation import run_episodes
+from distpg.rollout.evaluation import play_episodes, run_episodes
 from distpg.run.preflight import check_env
 from tests.learner.runs import Run
 
@@ -33,7 +33,9 @@ def score(name: str, iterations: int, **settings: Any) -> float:
     for _ in range(iterations):
         run.iterate()
     envs = make_vector_env(source, 8)
-    evaluation = run_episodes(run.learner.policy, envs, 100, seed=0, stochastic=False)
+    evaluation = run_episodes(
+        play_episodes(run.learner.policy, envs, 100, seed=0, stochastic=False)
+    )
     return evaluation.mean_return
 
 

@@ -122,7 +122,7 @@ def evaluate(
     source, *_ = check_env(source, config.phase_timeout, first)
     from distpg.policy.play import SavedPolicy
     from distpg.rollout.closing import closing
-    from distpg.rollout.evaluation import run_episodes
+    from distpg.rollout.evaluation import play_episodes, run_episodes
 
     with closing(make_vector_env(source, min(episodes, MAX_ENVS), first=first)) as envs:
         if (envs.obs_spec.arrays, envs.action_spec) != (file.obs_spec.arrays, file.action_spec):
@@ -130,7 +130,7 @@ def evaluate(
                 f"the policy of {run_dir} was trained on spaces that differ from those of "
                 f"{source.name}"
             )
-        return run_episodes(
+        played = play_episodes(
             SavedPolicy(file, encoder=config.encoder).policy,
             envs,
             episodes,
@@ -138,5 +138,5 @@ def evaluate(
             stochastic=stochastic,
             rng=RNG.PLAY,
             max_steps=eval_max_steps or config.eval_max_steps,
-            watch=watch,
         )
+        return run_episodes(played, watch)

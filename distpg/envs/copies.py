@@ -4,7 +4,7 @@ Each value that a copy returns is checked and copied before the next copy is ste
 share buffers. Of the info nothing is read but the action mask.
 """
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -16,7 +16,7 @@ from distpg.envs.returned import to_flag, to_reward
 from distpg.envs.state import EnvState, exposes_state, read_copy, write_copy
 from distpg.envs.vector_env import Step, VectorEnv
 from distpg.errors import EnvError, InputError, RunError
-from distpg.spaces import MASK, Obs
+from distpg.spaces import Obs
 from distpg.user_code import format_user_error
 
 
@@ -104,7 +104,7 @@ class Copies(VectorEnv):
                 returned = guard.reset() if resets else guard.step(action)
             if returned.fault:
                 faults[env] = returned.fault
-            self._check_mask(env, guard.info)
+            self.refuse_late_mask(guard.info, env)
             # a step that raised has no observation: the last one stays
             if resets or not returned.fault:
                 self._put(env, returned.obs)
@@ -113,15 +113,6 @@ class Copies(VectorEnv):
             truncated[env] = to_flag(returned.truncated, "truncated", env)
         self.needs_reset = terminated | truncated
         return Step(self.obs, rewards, terminated, truncated, self.needs_reset.copy(), faults)
-
-    def _check_mask(self, env: int, info: Mapping[str, Any]) -> None:
-        """Refuse a mask that is only now in the info: before, all actions were allowed."""
-        if MASK in info and self.action_spec.sizes and not self.obs_spec.is_masked:
-            raise EnvError(
-                f"the info has an {MASK}, but had none at the first reset and step; give one from "
-                "the first reset on",
-                env,
-            )
 
     def _put(self, env: int, obs: Any) -> None:
         """Copy the observation of one copy, which may write into it later."""

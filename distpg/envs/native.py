@@ -1,6 +1,6 @@
 """Environments that are vectorized natively: gymnasium's CartPole, ALE, EnvPool, and others."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -52,8 +52,8 @@ class NativeVectorEnv(VectorEnv):
                 space = with_mask(space, count_choices(envs.single_action_space))
             super().__init__(space, envs.single_action_space, env_id, envs.num_envs, image_keys)
             failed.pop_all()
-        self.info: dict[str, Any] = {}
-        """Of the last reset or step."""
+        self.info: Mapping[str, Any] = {}
+        """Of the last reset or step; empty if that returned no mapping."""
         self.drop_bad = drop_bad
         self.seeds = np.random.default_rng(0)
         self.first_obs: Obs | None = None
@@ -70,13 +70,17 @@ class NativeVectorEnv(VectorEnv):
     def reset_nested(self, seeds: list[int]) -> Any:
         """Seed and reset every copy; return observations in the env's own nesting."""
         self.seeds = np.random.default_rng(seeds)
+        # gymnasium's own vector envs have one RNG for all copies
+        seed: Any = seeds[0]
         if isinstance(self.envs, EnvPoolVectorEnv):
-            obs, self.info = self.envs.reset(seed=list(seeds))
+            seed = list(seeds)
         elif self.is_ale:
-            obs, self.info = self.envs.reset(seed=np.array(seeds, dtype=np.int64) % 2**31)  # pyright: ignore[reportArgumentType]
-        else:
-            # gymnasium's own vector envs have one RNG for all copies
-            obs, self.info = self.envs.reset(seed=seeds[0])
+            seed = np.array(seeds, dtype=np.int64) % 2**31
+        try:
+            obs, info = unpack("reset()", self.envs.reset(seed=seed))
+        except SystemExit as error:
+            raise exited(error) from error
+        self.info = info if isinstance(info, Mapping) else {}
         return self._masked(obs) if self.masked else obs
 
     def step(self, actions: np.ndarray) -> Step:
@@ -85,9 +89,11 @@ class NativeVectorEnv(VectorEnv):
             first_obs, self.first_obs = self.first_obs, None
             return self._idle_step(first_obs, needs_reset=False)
         try:
-            outcome = self.envs.step(self.action_spec.to_env(actions))
+            outcome = unpack("step()", self.envs.step(self.action_spec.to_env(actions)))
             if self.drop_bad:
                 refuse_non_finite(*outcome[:2])
+        except RunError:
+            raise
         except SystemExit as error:
             raise exited(error) from error
         except RAISED as error:
@@ -98,7 +104,9 @@ class NativeVectorEnv(VectorEnv):
             seeds = self.seeds.integers(2**31, size=self.num_envs)
             self.first_obs = self.reset([int(seed) for seed in seeds])
             return self._idle_step(self.first_obs, needs_reset=True, fault=fault)
-        obs, rewards, terminated, truncated, self.info = unpack("step()", outcome)
+        obs, rewards, terminated, truncated, info = outcome
+        self.info = info if isinstance(info, Mapping) else {}
+        self.refuse_late_mask(self.info, 0)
         rewards = rewards_of(rewards, self.num_envs)
         terminated = flags_of(terminated, "terminated", self.num_envs)
         truncated = flags_of(truncated, "truncated", self.num_envs)

@@ -5,6 +5,7 @@ action, resets that copy and returns the first observation. `needs_reset` marks 
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -14,7 +15,8 @@ from distpg.envs.describe import describe_action, describe_obs
 from distpg.envs.digits import Digits
 from distpg.envs.masks import mark_mask
 from distpg.envs.state import EnvState
-from distpg.spaces import Obs
+from distpg.errors import EnvError
+from distpg.spaces import MASK, Obs
 
 
 class Step(NamedTuple):
@@ -63,6 +65,19 @@ class VectorEnv(ABC):
         """By copy, what it raised in the last `reset`."""
         self.digits: Digits | None = None
         """Set, it watches observations as the environment returns them, which takes time."""
+
+    def refuse_late_mask(self, info: Mapping[str, Any], env: int) -> None:
+        """Refuse a mask that is only now in the info: before, all actions were allowed.
+
+        Raises:
+            EnvError: there is one.
+        """
+        if MASK in info and self.action_spec.sizes and not self.obs_spec.is_masked:
+            raise EnvError(
+                f"the info has an {MASK}, but had none at the first reset; give one from the "
+                "first reset on",
+                env,
+            )
 
     def watch_digits(self) -> None:
         """Watch observations until `lost_digits` is called."""

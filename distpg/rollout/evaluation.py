@@ -31,27 +31,8 @@ Episodes = Generator[int, None, Evaluation]
 """Episodes as they are run: yields after each step how many are done."""
 
 
-def run_episodes(
-    policy: Policy,
-    envs: VectorEnv,
-    num_episodes: int,
-    *,
-    seed: int,
-    stochastic: bool,
-    rng: RNG = RNG.EVALUATE,
-    max_steps: int | None = None,
-    watch: Callable[[int], None] | None = None,
-) -> Evaluation:
-    """Run `play_episodes` to its end; `watch` is called with what it yields."""
-    episodes = play_episodes(
-        policy,
-        envs,
-        num_episodes,
-        seed=seed,
-        stochastic=stochastic,
-        rng=rng,
-        max_steps=max_steps,
-    )
+def run_episodes(episodes: Episodes, watch: Callable[[int], None] | None = None) -> Evaluation:
+    """Run episodes to their end; `watch` is called with what they yield."""
     while True:
         try:
             done = next(episodes)
