@@ -128,7 +128,7 @@ def test_a_copy_that_takes_too_long_is_named_and_the_others_are_closed(
     config = Config(**SMALL, num_workers=0, env_kwargs={"log": str(log)}, close_timeout=0.2)
     distpg.train(config, make_env=third_is_slow, run_dir=tmp_path / "run")
     said = capsys.readouterr().out
-    assert "not closed within --close-timeout, and left: slot 0, env 1\n" in said
+    assert "not closed in time, and left: slot 0, env 1\n" in said
     assert len(made) == 3
     assert len([line for line in events(log) if line.startswith("closed")]) == 2
 

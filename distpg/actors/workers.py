@@ -2,15 +2,15 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayError
+from ray.exceptions import GetTimeoutError
 from ray.exceptions import ObjectLostError as RayObjectLostError
 
+from distpg.actors.closing import HURRY_S, close_envs
 from distpg.actors.cluster import cpus_left
 from distpg.actors.restarts import Restarts, Result
 from distpg.actors.rollout_actor import RolloutActor
@@ -22,8 +22,6 @@ from distpg.iteration import EVALUATING, Collection, Evaluation, ProcessFaults
 from distpg.records import Rollout, RolloutStats
 from distpg.rollout.slot_state import SlotState
 
-HURRY_S = 3.0
-"""How long closing the envs may take after a second signal."""
 SPARE_S = 5.0
 """What a worker has for closing its envs besides `--close-timeout` for each."""
 
@@ -352,27 +350,7 @@ class RayWorkers:
 
     def _close_envs(self, timeout_s: float) -> list[str]:
         """Have all workers but the lost close their envs; return those that did not in time."""
-        asked = [worker for worker in range(len(self.actors)) if worker not in self._lost]
-        answers = [self.actors[worker].ready.remote() for worker in asked]
-        refs = [self.actors[worker].close.remote() for worker in asked]
-        names = [self.names[worker] for worker in asked]
-        # a worker that is busy may remain so
-        idle = ray.wait(answers, num_returns=len(asked), timeout=HURRY_S)[0] if asked else []
-        closing = [number for number, answer in enumerate(answers) if answer in idle]
-        with suppress(RunError):
-            wait(
-                [refs[number] for number in closing],
-                [names[number] for number in closing],
-                doing="closing its envs",
-                timeout_s=timeout_s,
-            )
-        late: list[str] = []
-        for ref, name in zip(refs, names, strict=True):
-            try:
-                late += ray.get(ref, timeout=0)
-            except GetTimeoutError:
-                late.append(name)
-            except RayError:
-                # it has died, and its envs with it
-                continue
-        return late
+        names = {worker: name for worker, name in enumerate(self.names) if worker not in self._lost}
+        actors = {name: self.actors[worker] for worker, name in names.items()}
+        starting = [name for worker, name in names.items() if worker in self._starting]
+        return close_envs(actors, starting, timeout_s)

@@ -63,4 +63,4 @@ def closing_workers(workers: HasWorkers, say: Callable[[str], None]) -> Callable
 def report(late: list[str], say: Callable[[str], object]) -> None:
     """Say which envs did not close in time, if any."""
     if late:
-        say(f"not closed within --close-timeout, and left: {'; '.join(late)}")
+        say(f"not closed in time, and left: {'; '.join(late)}")
