@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -67,9 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # the reader, such as head, has closed the pipe; Python would complain again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print(f"{program}: interrupted", file=sys.stderr)
-        return 130
+        # Python's own, on Ctrl-C, has no number
+        return 128 + (error.args[0] if error.args else signal.SIGINT)
 
 
 def load_command(name: str) -> ModuleType:

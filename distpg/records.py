@@ -80,8 +80,8 @@ class RolloutStats:
     """What envs raised, each with slot, env and step."""
     faulted_steps: int = 0
     """Transitions of the episodes that were dropped for it."""
-    lost_digits: Mapping[str, str] = field(default_factory=dict[str, str])
-    """By leaf, a warning that its numbers lose digits; of the first rollout of a process only."""
+    range_warnings: Mapping[str, str] = field(default_factory=dict[str, str])
+    """By leaf, a warning about its values; of the first rollout of a process only."""
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ def handle_signals(handler: Callable[[int, object], None]) -> Generator[None]:
 
 
 def interrupt(number: int, frame: object) -> None:
-    """Signal handler that raises KeyboardInterrupt, as Python does on Ctrl-C."""
-    raise KeyboardInterrupt
+    """Signal handler that raises KeyboardInterrupt, as Python does on Ctrl-C, with the number."""
+    raise KeyboardInterrupt(number)
 
 
 @contextmanager

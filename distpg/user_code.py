@@ -4,6 +4,9 @@ import importlib
 import os
 import sys
 import traceback
+from collections.abc import Generator
+from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 
 from distpg.config.values import did_you_mean
@@ -14,7 +17,7 @@ NOT_USER_CODE = ("distpg", "gymnasium", "importlib", "torch")
 
 
 def import_object(name: str) -> object:
-    """Import an object given as module:name.
+    """Import an object given as module:name, where the name may have dots.
 
     Raises:
         InputError: the module cannot be imported, or has no such name.
@@ -23,12 +26,24 @@ def import_object(name: str) -> object:
     if not module or not attribute:
         raise InputError("must be of the form module:name")
     try:
-        names = vars(importlib.import_module(module))
+        imported = importlib.import_module(module)
     except (Exception, SystemExit) as error:
         raise InputError(f"cannot be imported: {format_user_error(error)}") from error
-    if attribute not in names:
-        raise InputError(f"{module} has no {attribute}{did_you_mean(attribute, names)}")
-    return names[attribute]
+    try:
+        return attrgetter(attribute)(imported)
+    except AttributeError as error:
+        near = did_you_mean(attribute, dir(imported))
+        raise InputError(f"{module} has no {attribute}{near}") from error
+
+
+@contextmanager
+def keeping_import_path() -> Generator[None]:
+    """Context manager: what user code removes from `sys.path` is back after the block."""
+    before = [*sys.path]
+    try:
+        yield
+    finally:
+        sys.path += [folder for folder in before if folder not in sys.path]
 
 
 def format_user_error(error: BaseException) -> str:

@@ -70,6 +70,13 @@ class PaysOne(gym.Env[Any, Any]):
         return np.ones(1, np.float32), 1.0, False, False, {}
 
 
+class Package:
+    """What holds a class that has a name of two parts."""
+
+    class PaysOne(PaysOne):
+        """Found as Package.PaysOne."""
+
+
 def pays_one_for_ten_steps() -> gym.Env[Any, Any]:
     """Cut `PaysOne` by a time limit."""
     return TimeLimit(PaysOne(), 10)

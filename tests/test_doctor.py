@@ -15,7 +15,9 @@ from ray.cluster_utils import Cluster
 from distpg.actors import nodes
 from distpg.actors.cluster import QUIET
 from distpg.actors.cluster import environment as variables
+from distpg.commands.doctor import DoctorFlags, config_of
 from distpg.config.config import Config
+from distpg.config.flags import read_flags
 from distpg.doctor import environment, facts, machine, process
 from distpg.doctor.actions import action_scale
 from distpg.doctor.check import Check, Report
@@ -150,7 +152,7 @@ INF, LARGEST = float("inf"), 3.4028234e38
         (
             (-1, 5),
             (1, INF),
-            "WARN a Gaussian starts at 0 +- 1, and an action that is not",
+            "WARN a Gaussian starts at 0 +- 1, and an action in units has",
         ),
         ((-INF, -1), (-2, 1), "WARN a Gaussian"),
         ((-1, -500), (1, LARGEST), "WARN a Gaussian"),
@@ -222,6 +224,17 @@ def test_a_recipe_names_the_environment(capsys: pytest.CaptureFixture[str]) -> N
     words = ["doctor", "--config", "pendulum-ppo", "--env-id", "CartPole-v1", "--json"]
     assert run_main(words) == 0
     assert "CartPoleVectorEnv" in capsys.readouterr().out
+
+
+def test_flags_replace_what_a_configuration_says(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('env_id = "A-v0"\nenv_kwargs = {a = 1}\nimage_keys = ["x"]\nframe_stack = 4\n')
+    assert config_of(read_flags(DoctorFlags, ["--config", str(path)], "")).frame_stack == 4
+    words = ["--config", str(path), "--env-kwargs", "{}", "--image-keys", "auto"]
+    words += ["--frame-stack", "1", "--env-backend", "gymnasium"]
+    config = config_of(read_flags(DoctorFlags, words, "distpg doctor"))
+    assert (config.env_id, config.env_kwargs, config.image_keys) == ("A-v0", {}, ("auto",))
+    assert config.frame_stack == 1
 
 
 @pytest.mark.usefixtures("no_machine")

@@ -292,7 +292,10 @@ def test_a_run_that_broke_resumes_from_its_checkpoint_and_its_curve_has_no_overl
     config = tiny(**shape, env_kwargs={"after": 70}, total_steps=120, max_env_faults=0)
     with pytest.raises(RunError, match="the reactor is on fire"):
         train(config, make_env=Breaks, run_dir=run, quiet=True)
-    assert not (run / "result.json").exists()
+    result = json.loads((run / "result.json").read_text())
+    assert result["stop_reason"] == "error"
+    assert "the reactor is on fire" in result["error"]
+    assert result["iterations"] == 6
     # five steps and one that resets, 16 a rollout: step 70 is in the sixth iteration
     assert len(steps_of(run, "time/iterations")) == 5
     older, newer = sorted((run / "checkpoints").glob("[0-9]*"))

@@ -1,12 +1,13 @@
 """Where an error in user code was raised."""
 
 import importlib
+import sys
 from pathlib import Path
 
 import gymnasium
 import pytest
 
-from distpg.user_code import format_user_error
+from distpg.user_code import format_user_error, keeping_import_path
 
 
 @pytest.mark.parametrize("name", ["gymnasium_robotics", "torchvision", "mine"])
@@ -24,3 +25,13 @@ def test_the_place_is_kept_for_packages_whose_name_begins_like_one_that_is_skipp
     with pytest.raises(ValueError, match="on fire") as raised:
         module.fail()
     assert format_user_error(raised.value) == "ValueError: on fire (__init__.py, line 2)"
+
+
+def test_what_an_environment_removes_from_the_import_path_is_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "path", ["one", "two"])
+    with keeping_import_path():
+        sys.path.clear()
+        sys.path.append("its own")
+    assert sys.path == ["its own", "one", "two"]

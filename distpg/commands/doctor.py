@@ -4,13 +4,14 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Annotated
 
 from distpg.actors import nodes
 from distpg.actors.cluster import cluster_address
 from distpg.config.config import Config
 from distpg.config.files import read_settings
+from distpg.config.flags import FlagsWithFile
 from distpg.config.settings import AUTO, EnvBackend, EnvKwargs
 from distpg.config.values import Range, flag
 from distpg.doctor import environment, machine
@@ -18,12 +19,12 @@ from distpg.doctor.check import Check
 from distpg.doctor.process import in_subprocess
 from distpg.errors import InputError
 
-UNSET = (None, {}, (), AUTO)
-"""Values of flags that leave a setting to --config."""
+OWN = {"config", "json"}
+"""Flags that are no settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class DoctorFlags:
+class DoctorFlags(FlagsWithFile):
     """Check a machine or a cluster, and an environment, before a long run."""
 
     config: str | None = None
@@ -34,9 +35,9 @@ class DoctorFlags:
     """Keyword arguments of the environment, as JSON."""
     env_wrapper: tuple[str, ...] = ()
     """Wrapper around each copy, as module:Wrapper or module:Wrapper{"key": 1}; can be repeated."""
-    frame_stack: Annotated[int, Range(1, 10**3)] | None = None
+    frame_stack: Annotated[int, Range(1, 10**3)] = 1
     """Observations to stack."""
-    env_backend: EnvBackend | None = None
+    env_backend: EnvBackend = "gymnasium"
     """Env implementation: gymnasium or envpool."""
     image_keys: tuple[str, ...] = AUTO
     """Observations that are read as pictures: auto, none, or their names."""
@@ -86,19 +87,19 @@ def run_checks(flags: DoctorFlags) -> Iterator[Check]:
 
 
 def config_of(flags: DoctorFlags) -> Config:
-    """Return the settings of --config with those of the other flags.
+    """Return the settings of --config, which the other flags override.
 
     Raises:
         InputError: a setting is invalid, or a flag of the environment has no environment.
     """
     file = {} if flags.config is None else read_settings(flags.config)
-    names = {setting.name for setting in fields(flags)} - {"config", "json"}
-    given = {name: getattr(flags, name) for name in names if getattr(flags, name) not in UNSET}
+    settings = {name: value for name, value in vars(flags).items() if name not in OWN}
     if flags.config is None and flags.env_id is None:
-        for name in sorted(given.keys() - {"address"}):
-            value = given[name]
-            spelled = " ".join(value) if isinstance(value, tuple) else value
-            raise InputError(f"{flag(name)}: {spelled} needs --env-id or --config beside it")
+        for name, value in settings.items():
+            if name != "address" and value != getattr(DoctorFlags(), name):
+                spelled = " ".join(value) if isinstance(value, tuple) else value
+                raise InputError(f"{flag(name)}: {spelled} needs --env-id or --config beside it")
+    given = {name: value for name, value in settings.items() if value is not None}
     return Config(**{**file, **given})
 
 

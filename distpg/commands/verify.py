@@ -2,6 +2,8 @@
 
 import json
 import multiprocessing
+import os
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -78,10 +80,23 @@ def verify_all(estimators: Sequence[Estimator]) -> Iterator[EstimatorReport]:
     """Verify estimators on all cores; yield the rows in order."""
     processes = min(cores(), len(estimators))
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, torch.set_num_threads, (1,)) as pool:
+    with ProcessPoolExecutor(processes, context, _begin_process) as pool:
         # consecutive estimators share cached gradients and advantages
         chunksize = len(SCALINGS) * len(SURROGATES) if len(estimators) > 100 else len(SCALINGS)
         yield from pool.map(verify, estimators, chunksize=chunksize)
+
+
+def _begin_process() -> None:
+    torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    # it was killed, and nobody waits for what is computed here
+    os._exit(1)
 
 
 def format_row(row: EstimatorReport) -> str:

@@ -39,13 +39,23 @@ brief_registry = make_registry(only_named=hints().keys() - COMMON)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConfigFlags:
-    """The settings, in the groups of the help; a sub-command adds flags of its own."""
+class FlagsWithFile:
+    """Flags of a sub-command that are settings; --config sets their defaults."""
+
+    config: str | None = None
+    """A configuration file, or the name of a recipe that ships with the package."""
+
+    def starting_from(self, settings: Mapping[str, Any]) -> Self:
+        """Replace the defaults of some settings, unchecked."""
+        return replace(self, **{name: settings[name] for name in vars(self) if name in settings})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfigFlags(FlagsWithFile):
+    """All settings, in the groups of the help; a sub-command adds flags of its own."""
 
     help_all: tyro.conf.FlagCreatePairsOff[bool] = False
     """Show this help with every setting described."""
-    config: str | None = None
-    """A configuration file, or the name of a recipe that ships with the package."""
     run: RunSettings = field(default_factory=RunSettings)
     environment: EnvSettings = field(default_factory=EnvSettings)
     collection: CollectSettings = field(default_factory=CollectSettings)
@@ -105,9 +115,10 @@ def read_flags(kind: type[Flags], arguments: Sequence[str], program: str) -> Fla
         SystemExit: tyro printed help or an error.
     """
     default = kind()
+    if isinstance(default, FlagsWithFile):
+        default = default.starting_from(with_preset(base_settings(arguments)))
     if not isinstance(default, ConfigFlags):
         return call_tyro(kind, arguments, program, default)
-    default = default.starting_from(with_preset(base_settings(arguments)))
     asked = {word.replace("_", "-") for word in arguments} & {"-h", "--help", "--help-all"}
     if not asked:
         return call_tyro(kind, arguments, program, default)

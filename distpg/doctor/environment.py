@@ -209,7 +209,7 @@ BASIC_CHECKS: dict[str, Callable[[Subject], Check | list[Check]]] = {
     ),
     "masks": lambda subject: trace.masks(subject.results, *subject.specs),
     "finite": lambda subject: trace.finite(subject.results, subject.pair.obs_spec),
-    "digits": lambda subject: trace.digits(subject.results, subject.pair.obs_spec),
+    "ranges": lambda subject: trace.ranges(subject.results, subject.pair.obs_spec),
     "rewards": lambda subject: trace.rewards(subject.results),
     "episode ends": lambda subject: trace.ends(
         subject.results, getattr(subject.env.spec, "max_episode_steps", None)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from distpg.doctor.check import Check
-from distpg.envs.digits import Digits
+from distpg.envs.ranges import Ranges
 from distpg.envs.returned import to_flag, to_reward
 from distpg.errors import EnvError
 from distpg.spaces import MASK, ActionSpec, Leaf, Obs, ObsSpec
@@ -201,15 +201,15 @@ def finite(results: Sequence[StepResult], spec: ObsSpec) -> Check:
     return Check("PASS", "finite", "no NaN or inf")
 
 
-def digits(results: Sequence[StepResult], spec: ObsSpec) -> list[Check]:
-    """Check that float32 tells the values of each vector apart."""
-    watched = Digits(spec)
+def ranges(results: Sequence[StepResult], spec: ObsSpec) -> list[Check]:
+    """Check that pictures have the range of their space, and that float32 holds all vectors."""
+    watched = Ranges(spec)
     for result in results:
         if result.returned is not None:
             watched.watch(result.obs)
-    lost = [warning.partition("; ") for warning in watched.lost().values()]
-    warnings = [Check("WARN", "digits", found, advice) for found, _, advice in lost]
-    sound = Check("PASS", "digits", "float32 tells the values of all vectors apart")
+    lost = [warning.partition("; ") for warning in watched.warnings().values()]
+    warnings = [Check("WARN", "ranges", found, advice) for found, _, advice in lost]
+    sound = Check("PASS", "ranges", "pictures fit their spaces, float32 tells all values apart")
     return warnings or [sound]
 
 

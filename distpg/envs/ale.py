@@ -50,6 +50,28 @@ def preprocesses(spec: EnvSpec | None, kwargs: EnvKwargs) -> bool:
     return not single
 
 
+def check_variant(spec: EnvSpec, kwargs: EnvKwargs) -> None:
+    """Check that a game has the mode and the difficulty that are asked for.
+
+    Raises:
+        InputError: it has not; the message says which it has.
+    """
+    asked = kwargs.keys() & {"mode", "difficulty"}
+    if spec.namespace != NAMESPACE or not asked:
+        return
+    ale_py = importlib.import_module("ale_py")
+    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
+    game = ale_py.ALEInterface()
+    game.loadROM(importlib.import_module("ale_py.roms").get_rom_path(spec.kwargs["game"]))
+    has = {"mode": game.getAvailableModes(), "difficulty": game.getAvailableDifficulties()}
+    for name in sorted(asked):
+        if kwargs[name] is not None and kwargs[name] not in has[name]:
+            raise InputError(
+                f"--env-kwargs: {name} {kwargs[name]!r:.60} is not allowed for {spec.id}; allowed: "
+                f"{one_of(map(str, has[name]))}"
+            )
+
+
 def _parameters(module: str, name: str) -> set[str]:
     constructor = getattr(importlib.import_module(module), name).__init__
     return {*inspect.signature(constructor).parameters}

@@ -128,8 +128,8 @@ class Copies(VectorEnv):
                     env,
                 )
             self.obs[leaf.name][env] = array
-        if self.digits:
-            self.digits.watch(obs)
+        if self.ranges:
+            self.ranges.watch(obs)
 
     def get_state(self) -> EnvState | None:
         """Return the state of all copies, or None if the environment does not expose it."""

@@ -1,7 +1,7 @@
 """Contain the exceptions of an environment: each costs one episode and nothing else."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
 import gymnasium as gym
@@ -169,17 +169,19 @@ def refuse_non_finite(obs: Any, rewards: Any) -> None:
     Raises:
         ValueError: a reward or the observation is not finite.
     """
-    if not is_finite(rewards):
-        raise ValueError(f"the reward is {rewards}")
-    if not is_finite(obs):
-        raise ValueError("the observation is not finite")
+    for name, value in (("reward", rewards), ("observation", obs)):
+        for number in non_finite(value):
+            raise ValueError(f"the {name} has a value that is not finite: {number:g}")
 
 
-def is_finite(value: Any) -> bool:
-    """Return whether all numbers in nested dicts and tuples are finite."""
+def non_finite(value: Any) -> Iterator[float]:
+    """Yield the numbers in nested dicts and tuples that are NaN or infinite."""
     if isinstance(value, Mapping):
-        return all(map(is_finite, cast("Mapping[str, Any]", value).values()))
-    if isinstance(value, tuple):
-        return all(map(is_finite, cast("tuple[Any, ...]", value)))
-    array = np.asarray(value)
-    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
+        yield from non_finite(tuple(cast("Mapping[str, Any]", value).values()))
+    elif isinstance(value, tuple):
+        for part in cast("tuple[Any, ...]", value):
+            yield from non_finite(part)
+    else:
+        array = np.asarray(value)
+        if array.dtype.kind == "f":
+            yield from array[~np.isfinite(array)].tolist()

@@ -1,10 +1,12 @@
 """From the id of an environment to its spec or its class; else what to write or to install."""
 
 import importlib
+import re
 from collections.abc import Callable
 from importlib import metadata
 from importlib.util import find_spec
-from typing import Any
+from operator import attrgetter
+from typing import Any, cast
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
@@ -16,6 +18,8 @@ from distpg.user_code import format_user_error
 MakeEnv = Callable[..., gym.Env[Any, Any]]
 EXTRAS = {"mujoco": "mujoco", "box2d": "box2d", "swig": "box2d", "ale": "atari", "atari": "atari"}
 """Extra of distpg by a word in gymnasium's error about a missing dependency."""
+OLD_ATARI = re.compile(r"(?P<game>[A-Za-z]+?)(-ram)?(NoFrameskip|Deterministic)?-v[045]")
+"""Ids of ALE's games before the namespace."""
 PREFIXES = {
     "minigrid": ("MiniGrid-", "BabyAI-"),
     "miniworld": ("MiniWorld-",),
@@ -55,15 +59,15 @@ def look_up(env_id: str) -> EnvSpec | MakeEnv:
             "distpg.resume with make_env"
         )
     module, _, name = env_id.rpartition(":")
-    names: dict[str, Any] = {}
+    imported = None
     try:
         if env_id.startswith("ALE/"):
             register_ale(env_id)
         if ":" in env_id:
-            names = vars(importlib.import_module(module))
+            imported = importlib.import_module(module)
         return gym.spec(name)
     except gym.error.Error as error:
-        if not module or not name.isidentifier():
+        if imported is None or not all(part.isidentifier() for part in name.split(".")):
             raise unregistered(env_id) from error
     except InputError:
         raise
@@ -71,12 +75,16 @@ def look_up(env_id: str) -> EnvSpec | MakeEnv:
         raise InputError(
             f"--env-id: {env_id!r} cannot be imported: {format_user_error(error)}"
         ) from error
-    if name not in names:
-        near = did_you_mean(name, [*gym.registry, *names])
-        raise InputError(f"--env-id: {env_id}: {module} neither registers nor has {name!r}{near}")
-    if not callable(names[name]):
+    try:
+        make: object = attrgetter(name)(imported)
+    except AttributeError as error:
+        near = did_you_mean(name, [*gym.registry, *dir(imported)])
+        raise InputError(
+            f"--env-id: {env_id}: {module} neither registers nor has {name!r}{near}"
+        ) from error
+    if not callable(make):
         raise InputError(f"--env-id: {env_id} is not a class or function that makes an environment")
-    return names[name]
+    return cast("MakeEnv", make)
 
 
 def register_ale(env_id: str) -> None:
@@ -103,6 +111,12 @@ def unregistered(env_id: str) -> InputError:
                 f"{module}:{env_id}"
             )
         return InputError(f"{message}; use --env-id {module}:{env_id}, which imports {module}")
+    older = OLD_ATARI.fullmatch(env_id)
+    if older is not None and find_spec("ale_py") is not None:
+        register_ale(env_id)
+        current = f"ALE/{older['game']}-v5"
+        if current in gym.registry:
+            return InputError(f"{message}; its successor is {current}")
     message += did_you_mean(env_id, gym.registry)
     if ":" in env_id:
         return InputError(message)

@@ -26,7 +26,7 @@ from distpg.envs.source import EnvSource
 from distpg.envs.vector_env import VectorEnv
 from distpg.envs.wrappers import check_is_env, find_wrappers, stack_frames
 from distpg.errors import InputError
-from distpg.user_code import format_user_error
+from distpg.user_code import format_user_error, keeping_import_path
 
 HAS_ITS_OWN = (
     "; one copy could be made before: if each needs a port or file of its own, write {copy} into "
@@ -97,6 +97,7 @@ def find_env(env_id: str, kwargs: EnvKwargs, backend: EnvBackend = "gymnasium") 
         return EnvSource(env_id, kwargs, backend=backend)
     found = look_up(env_id)
     if isinstance(found, EnvSpec):
+        ale.check_variant(found, kwargs)
         return EnvSource(env_id, kwargs, spec=found)
     return EnvSource(env_id, kwargs, make_env=found)
 
@@ -228,7 +229,7 @@ def explaining(source: EnvSource) -> Generator[None]:
         InputError: a package is missing, or a keyword argument is wrong.
     """
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), keeping_import_path():
             warnings.simplefilter("ignore")
             yield
     except InputError:

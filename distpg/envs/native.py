@@ -157,8 +157,8 @@ class NativeVectorEnv(VectorEnv):
                 f"the environment returned observations of batch shape {list(shape)}, not "
                 f"[{self.num_envs}]"
             )
-        if self.digits:
-            self.digits.watch(obs)
+        if self.ranges:
+            self.ranges.watch(obs)
         return leaves
 
     def _read(self, leaf: Leaf, obs: Any) -> np.ndarray:

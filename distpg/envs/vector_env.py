@@ -12,8 +12,8 @@ import gymnasium as gym
 import numpy as np
 
 from distpg.envs.describe import describe_action, describe_obs
-from distpg.envs.digits import Digits
 from distpg.envs.masks import mark_mask
+from distpg.envs.ranges import Ranges
 from distpg.envs.state import EnvState
 from distpg.errors import EnvError
 from distpg.spaces import MASK, Obs
@@ -63,7 +63,7 @@ class VectorEnv(ABC):
         self.obs_spec = mark_mask(obs_spec, self.action_spec, env_id)
         self.faults_at_reset: dict[int, str] = {}
         """By copy, what it raised in the last `reset`."""
-        self.digits: Digits | None = None
+        self.ranges: Ranges | None = None
         """Set, it watches observations as the environment returns them, which takes time."""
 
     def refuse_late_mask(self, info: Mapping[str, Any], env: int) -> None:
@@ -79,13 +79,13 @@ class VectorEnv(ABC):
                 env,
             )
 
-    def watch_digits(self) -> None:
-        """Watch observations until `lost_digits` is called."""
-        self.digits = Digits(self.obs_spec)
+    def watch_ranges(self) -> None:
+        """Watch observations until `range_warnings` is called."""
+        self.ranges = Ranges(self.obs_spec)
 
-    def lost_digits(self) -> dict[str, str]:
-        """Return a warning for each leaf that lost digits since `watch_digits`, and stop that."""
-        lost, self.digits = self.digits.lost() if self.digits else {}, None
+    def range_warnings(self) -> dict[str, str]:
+        """Return a warning for each leaf that needs one since `watch_ranges`, and stop watching."""
+        lost, self.ranges = self.ranges.warnings() if self.ranges else {}, None
         return lost
 
     @abstractmethod

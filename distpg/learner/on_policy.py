@@ -61,8 +61,10 @@ def check_batch_finite(batch: Batch, num_envs: int) -> None:
         if bad.any():
             t, column = bad.nonzero()[0].tolist()
             slot, env = divmod(column, num_envs)
+            value = values[t, column][~values[t, column].isfinite()][0]
             raise RunError(
-                f"slot {slot}, env {env}: the {field} at step {t} of the rollout is not finite"
+                f"slot {slot}, env {env}: the {field} at step {t} of the rollout is not finite: "
+                f"{value:g}; correct the environment, or pass --on-bad-value drop"
             )
 
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+import numpy as np
+
 from distpg.config.settings import PolicySettings
 from distpg.config.values import check_fields
 from distpg.errors import InputError
@@ -68,9 +70,10 @@ class Architecture:
         """
         bounded = self.action_distribution != "gaussian" and actions.kind == "continuous"
         if bounded and not actions.is_bounded.all():
-            low, high = min(actions.low), max(actions.high)
+            entry = int(np.argmin(actions.is_bounded))
+            low, high = (bound[entry] for bound in actions.bounds)
             raise InputError(
                 f"--action-distribution: {self.action_distribution} needs finite bounds (less "
-                f"than {actions.infinity:.2g}), and the actions are Box({low:g}, {high:g}, "
-                f"{actions.shape}, {actions.dtype}); use --action-distribution gaussian"
+                f"than {actions.infinity:.2g}), and action {entry} of {len(actions.low)} has "
+                f"[{low:g}, {high:g}]; use --action-distribution gaussian"
             )

@@ -22,7 +22,9 @@ class Clock:
         self.trained_s = 0.0
         """Seconds from the start to the end of the last update."""
         self.totals = dict.fromkeys(SECONDS, 0.0)
-        self.first_steps = self.env_steps = 0
+        self.first_steps = 0
+        self.progress = Progress()
+        """After the last update."""
 
     def now(self) -> float:
         """Return the seconds since the start."""
@@ -31,7 +33,7 @@ class Clock:
     def begin(self, progress: Progress) -> None:
         """Record the start of training."""
         self.startup_s = self.trained_s = self.now()
-        self.first_steps = self.env_steps = progress.env_steps
+        self.first_steps, self.progress = progress.env_steps, progress
 
     def on_iteration(self, iteration: Iteration) -> Scalars:
         """Sum the phases; return the iteration's share of the simulation-bound maximum.
@@ -39,7 +41,7 @@ class Clock:
         At the maximum, all time is spent stepping the envs of the slowest worker.
         """
         before, self.trained_s = self.trained_s, iteration.updated_at - self.started
-        self.env_steps = iteration.progress.env_steps
+        self.progress = iteration.progress
         for name in SECONDS:
             self.totals[name] += getattr(iteration.phases, name)
         share = iteration.phases.step_s / (self.trained_s - before)
@@ -53,7 +55,8 @@ class Clock:
     @property
     def steps_per_s(self) -> float:
         """Env steps per second of training."""
-        return (self.env_steps - self.first_steps) / self.train_s if self.train_s else 0.0
+        steps = self.progress.env_steps - self.first_steps
+        return steps / self.train_s if self.train_s else 0.0
 
     def spent(self, *, overlap: bool) -> dict[str, float]:
         """Return the seconds of training by phase; they sum to `train_s`.

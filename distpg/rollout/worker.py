@@ -59,7 +59,7 @@ class RolloutWorker:
         self.envs = make_vector_env(source, config.num_envs, slot=slot)
         with closing_if_raised(self.envs):
             specs = self.envs.obs_spec, self.envs.action_spec
-            self.envs.watch_digits()
+            self.envs.watch_ranges()
             self.policy = Policy(*specs, Architecture.of(config)).for_acting()
             self.episodes = EpisodeReturns(config.num_envs)
             self.obs: Obs | None = None
@@ -153,7 +153,7 @@ class RolloutWorker:
                 f"slot {self.slot}, env {env}, step {step} of iteration {iteration}: {fault}"
                 for (step, env), fault in (faults | step_faults).items()
             ),
-            lost_digits=self.envs.lost_digits(),
+            range_warnings=self.envs.range_warnings(),
         )
         return Collected(rollout, stats, self.state())
 

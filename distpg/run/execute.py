@@ -3,7 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Generator, Iterator
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,15 +13,16 @@ from distpg.envs.make import EnvSource, is_bare_atari
 from distpg.errors import RunError, prefix_errors
 from distpg.policy.architecture import Architecture
 from distpg.policy.file import policy_bytes
+from distpg.policy.reach import out_of_reach
 from distpg.policy.readings import check_readings, describe_leaf
 from distpg.progress import Progress
 from distpg.records import LearnerState
 from distpg.report.clock import Clock
-from distpg.report.digits import LostDigits
 from distpg.report.evaluation import EvaluateEvery
 from distpg.report.faults import FaultCounter
 from distpg.report.improvement import Improvement
 from distpg.report.numbers import format_return
+from distpg.report.ranges import RangeWarnings
 from distpg.rollout.closing import closing_workers
 from distpg.run.checkpoint import Checkpoint, list_checkpoints
 from distpg.run.checkpointer import Checkpointer
@@ -176,6 +177,8 @@ def notes(plan: Plan, config: Config, specs: tuple[ObsSpec, ActionSpec]) -> Iter
     yield from plan.notes
     for leaf in specs[0].leaves:
         yield f"observation {leaf.name}: {describe_leaf(leaf, specs[0], config)}"
+    if (far := out_of_reach(specs[1], config)) is not None:
+        yield f"warning: actions: {'; '.join(far)}"
     yield from unused_settings(config, *specs)
     if is_bare_atari(plan.source):
         yield f"{config.env_id} is stepped as gym.make makes it, without ALE's preprocessing"
@@ -224,7 +227,7 @@ def train_and_save(
             # with overlap, a batch is not collected with what the update before it made
             *([] if config.overlap else [Improvement()]),
             faults,
-            LostDigits(say),
+            RangeWarnings(say),
             SaveAnomalies(config, run, workers.fetch, say),
             *([rollback] if rollback else []),
             checkpointer,
@@ -239,6 +242,10 @@ def train_and_save(
                 workers, learner, stop, evaluate, watchers, progress, overlap=overlap
             )
         except RunError as error:
+            result = summarize(config, clock.progress, "error", clock, None)
+            result |= {**faults.summary(), **plan.summary(workers), "error": str(error)}
+            with suppress(OSError):
+                run.write_result(result)
             hint = f"\n{plan.resume_hint()}" if list_checkpoints(run) else ""
             raise RunError(f"{error}{hint}") from error
         state = checkpointer.save(progress)
@@ -306,7 +313,7 @@ def interruptible(stop: StopCondition, display: "Display") -> Generator[None]:
 
     def handle(number: int, frame: object) -> None:
         if stop.signal is not None:
-            raise KeyboardInterrupt
+            interrupt(number, frame)
         stop.signal = number
         display.interject("stopping after this iteration; signal again to abort immediately")
 

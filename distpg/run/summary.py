@@ -21,9 +21,12 @@ def summarize(
     progress: Progress,
     reason: str,
     clock: Clock,
-    state: LearnerState,
+    state: LearnerState | None,
 ) -> dict[str, Any]:
-    """Return the content of `result.json`; a resumed run's times and rates start at its resume."""
+    """Return the content of `result.json`; a resumed run's times and rates start at its resume.
+
+    After an error the learner's state is unknown.
+    """
     solved = progress.reached(config.stop_at_return)
     packages = ("torch", "ray", "gymnasium")
     return {
@@ -43,13 +46,13 @@ def summarize(
         "env_steps_per_s": clock.steps_per_s,
         "simulation_share": clock.simulation_share,
         "spent_s": clock.spent(overlap=config.overlap),
-        "trained_steps": state.counters["trained_steps"],
+        "trained_steps": state.counters["trained_steps"] if state else None,
         "dropped_steps": progress.dropped_steps,
         "dropped": dict(progress.dropped),
         "env_faults": progress.env_faults,
         "rolled_back_updates": progress.rolled_back_updates,
         "last_fault": progress.last_fault,
-        "policy_version": state.policy.version,
+        "policy_version": state.policy.version if state else None,
         "versions": {"python": platform.python_version()}
         | {package: metadata.version(package) for package in packages},
     }

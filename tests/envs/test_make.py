@@ -47,11 +47,19 @@ def test_a_misspelt_id_is_answered_with_the_nearest(env_id: str, nearest: str) -
         ("Theirs-v0", "module:Env-v0.*packages that use Gymnasium: .*envpool"),
         ("tests.environments:Nothing", "neither registers nor has 'Nothing'"),
         ("tests.environments:Info", "made {}, which is not a gymnasium.Env"),
+        ("tests.environments:PaysOne.Other", "neither registers nor has 'PaysOne.Other'"),
         ("os:sep", "not a class or function"),
+        ("PongNoFrameskip-v4", "its successor is ALE/Pong-v5"),
+        ("Asteroids-ramDeterministic-v4", "its successor is ALE/Asteroids-v5"),
         (":CartPole-v1", "':CartPole-v1' cannot be imported"),
     ],
 )
-def test_what_is_not_found_is_answered_with_what_to_write(env_id: str, said: str) -> None:
+def test_what_is_not_found_is_answered_with_what_to_write(
+    env_id: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # importing ale_py registers the old ids
+    if env_id.endswith("-v4"):
+        monkeypatch.delitem(gym.registry, env_id, raising=False)
     with pytest.raises(InputError, match=said):
         make(env_id)
 
@@ -66,7 +74,7 @@ def test_an_id_of_an_installed_package_is_answered_with_its_module(
 
 
 def test_a_class_or_a_function_of_a_module_makes_each_copy() -> None:
-    for name in ("PaysOne", "pays_one_for_ten_steps"):
+    for name in ("PaysOne", "Package.PaysOne", "pays_one_for_ten_steps"):
         source = find_env(f"tests.environments:{name}", {})
         assert source.name == f"tests.environments:{name}"
         envs = make_vector_env(source, 2)
@@ -251,6 +259,8 @@ def test_what_only_single_games_know_is_stepped_one_by_one(
         ({"modes": 1}, "modes is not allowed for ALE/Pong-v5; did you mean mode"),
         ({"mode": 1, "stack_num": 2}, "mode exclude stack_num"),
         ({"episodic_life": True}, "episodic_life cannot be set"),
+        ({"mode": 99}, "mode 99 is not allowed for ALE/Pong-v5; allowed: 0, 1"),
+        ({"difficulty": [1]}, "difficulty .1. is not allowed for ALE/Pong-v5; allowed: 0, 1, 2, 3"),
     ],
 )
 def test_what_no_game_knows_is_refused(kwargs: dict[str, Any], said: str) -> None:

@@ -9,9 +9,9 @@ import pytest
 from gymnasium import spaces
 
 from distpg import Config, train
-from distpg.doctor.trace import StepResult, digits
+from distpg.doctor.trace import StepResult, ranges
 from distpg.envs.describe import describe_obs
-from distpg.envs.digits import Digits
+from distpg.envs.ranges import Ranges
 
 # the steps of float32 near these values are 2**-4, 8, 128 and 2**37
 MILLION, HUNDRED_MILLION, UNIX_TIME, NANOSECONDS = 10**6, 10**8, 1_700_000_000, 17 * 10**17
@@ -19,10 +19,10 @@ MILLION, HUNDRED_MILLION, UNIX_TIME, NANOSECONDS = 10**6, 10**8, 1_700_000_000, 
 
 def lost(*values: Any, dtype: str = "float64") -> dict[str, str]:
     rows = [np.array([value, 0.5], dtype) for value in values]
-    watched = Digits(describe_obs(spaces.Box(-np.inf, np.inf, (2,), np.float64), "Env-v0"))
+    watched = Ranges(describe_obs(spaces.Box(-np.inf, np.inf, (2,), np.float64), "Env-v0"))
     for row in rows:
         watched.watch(row)
-    return watched.lost()
+    return watched.warnings()
 
 
 @pytest.mark.parametrize(
@@ -65,9 +65,9 @@ def test_values_that_keep_their_digits_are_not_warned_of(values: tuple[float, ..
 
 
 def test_a_batch_is_watched_as_its_rows_are() -> None:
-    watched = Digits(describe_obs(spaces.Box(-np.inf, np.inf, (), np.float64), "Env-v0"))
+    watched = Ranges(describe_obs(spaces.Box(-np.inf, np.inf, (), np.float64), "Env-v0"))
     watched.watch(np.array([UNIX_TIME, UNIX_TIME + 1.0]))
-    assert "observation 'obs' loses digits" in watched.lost()["obs"]
+    assert "observation 'obs' loses digits" in watched.warnings()["obs"]
 
 
 class Clock(gym.Env[Any, Any]):
@@ -108,9 +108,34 @@ def test_doctor_warns_of_the_leaf() -> None:
     spec = describe_obs(env.observation_space, "Env-v0")
     seen = [env.reset(seed=0)[0], env.step(0)[0], env.step(0)[0]]
     results = [StepResult(False, obs, obs, 0.0, False, False, 0.0) for obs in seen]
-    (check,) = digits(results, spec)
+    (check,) = ranges(results, spec)
     assert check.status == "WARN"
     assert "'time'" in check.found
     assert "subtract an offset" in check.advice
-    (sound,) = digits(results[:1], spec)
+    (sound,) = ranges(results[:1], spec)
     assert sound.status == "PASS"
+
+
+@pytest.mark.parametrize(
+    ("high", "dtype", "largest", "warned"),
+    [
+        # a wrapper forgot to divide, or the space
+        (1.0, "float32", 255.0, True),
+        (255.0, "float32", 1.0, True),
+        (255, "uint8", 1, True),
+        (1.0, "float32", 1.0, False),
+        (255.0, "float32", 17.0, False),
+        (255, "uint8", 255, False),
+        # a black picture says nothing
+        (255, "uint8", 0, False),
+    ],
+)
+def test_a_picture_is_warned_of_whose_values_are_not_those_of_its_space(
+    high: float, dtype: Any, largest: float, warned: bool
+) -> None:
+    watched = Ranges(describe_obs(spaces.Box(0, high, (16, 16, 3), dtype), "Env-v0"))
+    watched.watch(np.zeros((2, 16, 16, 3), dtype))
+    watched.watch(np.full((2, 16, 16, 3), largest, dtype))
+    warning = watched.warnings().get("obs", "")
+    expected = f"picture 'obs' has values up to {largest:g}, and is divided by {high:g}"
+    assert (expected in warning) == warned == bool(warning)

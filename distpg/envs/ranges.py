@@ -1,4 +1,4 @@
-"""Numbers that lose their digits: float32, in which networks compute, cannot tell them apart."""
+"""Values that contradict their space, or that float32, in which networks compute, merges."""
 
 from typing import Any
 
@@ -6,24 +6,33 @@ import numpy as np
 
 from distpg.spaces import ObsSpec
 
+WHITE = 255
+"""The largest value of a pixel in eight bits."""
 LEVELS = 16
 """Steps of float32 that the values of an entry should span."""
 NOISE = 1e-12
 """Spread of floats, relative to their magnitude, that is rounding in the environment itself."""
 
 
-class Digits:
-    """The range of each entry of the vectors that an environment returns, before the cast."""
+class Ranges:
+    """The ranges of what an environment returns, before the cast."""
 
     def __init__(self, spec: ObsSpec) -> None:
-        """Watch the vectors."""
-        self.leaves = [leaf for leaf in spec.leaves if leaf.kind == "vector"]
+        """Watch the vectors and the pictures."""
+        self.vectors = [leaf for leaf in spec.leaves if leaf.kind == "vector"]
+        self.pictures = [leaf for leaf in spec.leaves if leaf.kind == "image"]
         self.ranges: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        """Lowest and highest value so far, [*O] each."""
+        """By vector, the lowest and highest value of each entry so far, [*O] each."""
+        self.brightest = dict.fromkeys((leaf.name for leaf in self.pictures), 0.0)
+        """By picture, the largest magnitude of a pixel so far."""
 
     def watch(self, obs: Any) -> None:
         """Add an observation, of one env or batched, as the env returns it."""
-        for leaf in self.leaves:
+        for leaf in self.pictures:
+            values = np.asarray(leaf.get(obs))
+            largest = max(float(values.max()), -float(values.min()))
+            self.brightest[leaf.name] = max(self.brightest[leaf.name], largest)
+        for leaf in self.vectors:
             values = np.asarray(leaf.get(obs))
             # float32 holds what is shorter
             if values.dtype.kind not in "iuf" or values.dtype.itemsize < np.dtype("f4").itemsize:
@@ -37,8 +46,26 @@ class Digits:
                 low, high = np.fmin(low, lowest), np.fmax(high, highest)
             self.ranges[leaf.name] = low, high
 
-    def lost(self) -> dict[str, str]:
-        """Return a warning for each leaf with an entry whose values float32 cannot tell apart."""
+    def warnings(self) -> dict[str, str]:
+        """Return a warning for each picture of the wrong range, and each vector that loses digits.
+
+        A vector loses digits if float32 cannot tell the values of an entry apart.
+        """
+        return self._of_pictures() | self._of_vectors()
+
+    def _of_pictures(self) -> dict[str, str]:
+        """Warn of pixels beyond the bounds of the space, and of ones up to 1 where 255 is white."""
+        return {
+            leaf.name: (
+                f"picture {leaf.name!r} has values up to {self.brightest[leaf.name]:.3g}, and is "
+                f"divided by {leaf.scale:g}; give the space the bounds of its values"
+            )
+            for leaf in self.pictures
+            if self.brightest[leaf.name] > leaf.scale
+            or (leaf.scale == WHITE and 0 < self.brightest[leaf.name] <= 1)
+        }
+
+    def _of_vectors(self) -> dict[str, str]:
         warnings: dict[str, str] = {}
         for name, (low, high) in self.ranges.items():
             with np.errstate(all="ignore"):
