@@ -127,7 +127,10 @@ def test_an_env_that_raises_in_a_worker_ends_the_run_with_its_words(
     assert re.search(r"slot 0, env \d, step \d+ of iteration 2", message)
     assert "ValueError: the reactor is on fire" in message
     assert f"resume {run}" in message
-    assert not (run / "result.json").exists()
+    result = json.loads((run / "result.json").read_text())
+    assert result["stop_reason"] == "error"
+    assert "the reactor is on fire" in result["error"]
+    assert result["iterations"] == 3
     assert list((run / "checkpoints").glob("[0-9]*"))
 
 
