@@ -12,13 +12,15 @@ from distpg.actors.wait import wait
 from distpg.errors import RunError
 
 HURRY_S = 3.0
-"""What workers have after a second signal, and a worker that is busy with something else."""
+"""What workers have after a second signal."""
+ANSWER_S = 10.0
+"""What a worker has for an answer that it is not busy with something else."""
 
 
 def close_envs(actors: Mapping[str, Any], starting: Collection[str], timeout_s: float) -> list[str]:
     """Close the envs of actors, by name; return those that did not close in time.
 
-    A busy actor may remain busy, so it has `HURRY_S` seconds. One that is still starting is waited
+    A busy actor may remain busy, so it has `ANSWER_S` seconds. One that is still starting is waited
     for, but not named: nothing of it is known to be open.
     """
     end = time.monotonic() + timeout_s
@@ -26,7 +28,7 @@ def close_envs(actors: Mapping[str, Any], starting: Collection[str], timeout_s: 
     refs = {name: actor.close.remote() for name, actor in actors.items()}
     if not refs:
         return []
-    answered, _ = ray.wait([*answers], num_returns=len(answers), timeout=min(HURRY_S, timeout_s))
+    answered, _ = ray.wait([*answers], num_returns=len(answers), timeout=min(ANSWER_S, timeout_s))
     closing = {answers[answer] for answer in answered} | {*starting}
     patient = {name: ref for name, ref in refs.items() if name in closing}
     with suppress(RunError):

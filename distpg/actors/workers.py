@@ -337,7 +337,7 @@ class RayWorkers:
 
         Returns:
             The envs that did not close in time. A worker that is busy with something else has
-            `HURRY_S` seconds, and with `hurry` so have all.
+            `ANSWER_S` seconds, and with `hurry` all have `HURRY_S`.
         """
         late = self._close_envs(HURRY_S if hurry else self._time_to_close())
         for actor in self.actors:
