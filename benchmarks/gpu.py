@@ -300,6 +300,7 @@ def variants(compiled: bool) -> Iterator[tuple[str, bool]]:
 def time_updates(config: Config, batch: Sequence[Rollout], times: int) -> dict[str, float]:
     """Update again and again from the same state; return medians, and the memory it took."""
     learner = Learner(config, *IMAGES)
+    learner.compile({})
     state, rows = learner.state(), list[dict[str, float]]()
     if learner.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -337,10 +338,11 @@ def speed(options: argparse.Namespace) -> None:
     table: dict[str, Any] = {}
     batches: dict[str, list[Rollout]] = {}
     for precision, compile_ in variants(options.compile):
-        config = make_config(device.type, **shape, precision=precision, compile=compile_)
+        on = "on" if compile_ else "off"
+        config = make_config(device.type, **shape, precision=precision, compile=on)
         label = precision + (", compiled" if compile_ else "")
         if precision not in batches:
-            plain = replace(config, device="cpu", compile=False)
+            plain = replace(config, device="cpu", compile="off")
             batches[precision] = make_batch(plain, IMAGES, Learner(plain, *IMAGES).weights())
         try:
             row = time_updates(config, batches[precision], options.updates)

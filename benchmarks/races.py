@@ -97,7 +97,7 @@ SB3_CHEETAH = (
     "--minibatch 64 --steps 40000"
 )
 
-IN_TURN, AHEAD = ("distpg", "distpg --compile"), ("distpg --overlap", "distpg --compile --overlap")
+IN_TURN, AHEAD = ("distpg", "distpg --compile off"), ("distpg --overlap",)
 SB3_SIDES = ("SB3", "SB3, subprocesses")
 TO_GOAL = ("solved_s", "startup_s", "train_s", "env_steps", "exit_s")
 RATE = ("env_steps_per_s", "iteration_s", "first_iteration_s", "over_median_s")
@@ -135,9 +135,8 @@ RACES: dict[str, Race] = {
         title="PPO, HalfCheetah-v5",
         sides={
             "distpg": SHORT,
-            "distpg --compile": f"{SHORT} --compile",
+            "distpg --compile off": f"{SHORT} --compile off",
             "distpg --overlap": f"{SHORT} --overlap",
-            "distpg --compile --overlap": f"{SHORT} --compile --overlap",
             "SB3": SB3_CHEETAH,
             "SB3, subprocesses": f"{SB3_CHEETAH} --subproc --threads 1",
             "RLlib": f"-m benchmarks.peers.rllib_ppo {CHEETAH} --batch 2048 --minibatch 64 "
@@ -154,7 +153,7 @@ RACES: dict[str, Race] = {
         title="PPO, HalfCheetah-v5, large batches",
         sides={
             "distpg": LARGE,
-            "distpg --compile": f"{LARGE} --compile",
+            "distpg --compile off": f"{LARGE} --compile off",
             "SB3": f"-m benchmarks.peers.sb3_ppo {CHEETAH} --normalize --n-envs 64 --n-steps 512 "
             "--epochs 4 --minibatch 4096 --steps 131072",
         },

@@ -17,8 +17,28 @@ Scalars = dict[str, float]
 """Numbers by their TensorBoard tag."""
 EVALUATING = "evaluating (an episode may have no end; see --eval-max-steps)"
 """What a process does, in the message when it is late."""
+COMPILING = "compiling the update for this machine, once; it takes 10 to 30 s"
 STRAGGLES = 2.0
 """Times the median that makes a worker a straggler."""
+
+
+class Placement(NamedTuple):
+    """How a learner computes, by the names of the settings."""
+
+    device: str
+    learner_threads: int
+    compile: str
+
+
+class Package(NamedTuple):
+    """A compiled function, and the key of everything that it depends on."""
+
+    key: str
+    content: bytes
+
+
+Packages = Mapping[str, Package]
+"""What an update calls, by name."""
 
 
 class Collection(NamedTuple):

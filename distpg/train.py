@@ -16,7 +16,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, Protocol
 
-from distpg.iteration import Collection, Evaluation, Iteration, Phases, ProcessFaults, Update
+from distpg.iteration import (
+    Collection,
+    Evaluation,
+    Iteration,
+    Phases,
+    Placement,
+    ProcessFaults,
+    Update,
+)
 from distpg.progress import Progress
 from distpg.records import LearnerState, Rollout, Weights
 
@@ -74,8 +82,8 @@ class Workers(Protocol):
 class LearnerProtocol(Protocol):
     """Turns a batch into better weights."""
 
-    def placement(self) -> tuple[str, int]:
-        """Return the device and the number of threads that updates are computed with."""
+    def placement(self) -> Placement:
+        """Return how updates are computed."""
         ...
 
     def weights(self) -> WeightsHandle:

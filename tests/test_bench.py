@@ -11,7 +11,7 @@ from distpg import Config, train
 from distpg.bench.measure import repeat_for
 from distpg.cli import main
 
-SMALL = ["--hidden-sizes", "8", "--num-envs", "2", "--seconds", "0.01"]
+SMALL = ["--hidden-sizes", "8", "--num-envs", "2", "--seconds", "0.01", "--compile", "off"]
 SEGMENTS = [*SMALL, "--num-steps", "32", "--minibatch-size", "16", "--num-epochs", "2"]
 
 LIMITS = (

@@ -239,6 +239,26 @@ def test_flags_replace_what_a_configuration_says(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("no_machine")
 @pytest.mark.thorough
+@pytest.mark.timeout(600)
+def test_an_update_is_compiled_beforehand_and_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for told in ("the update is compiled for this machine, in", "compiled before", "do not"):
+        words = ["cartpole-ppo"] if told != "do not" else ["cartpole-reinforce"]
+        assert run_main(["doctor", "--compile", *words]) == 0
+        assert told in capsys.readouterr().out
+    (kept,) = (tmp_path / "distpg/compiled").iterdir()
+    # a run of it starts with what was compiled
+    words = ["--config", "cartpole-ppo", "--num-workers", "0", "--stop-at-return", "20"]
+    assert run_main(["train", *words, "--run-dir", str(tmp_path / "run")]) == 0
+    assert "compiling" not in capsys.readouterr().out
+    assert 'compile = "on"' in (tmp_path / "run/config.toml").read_text()
+    assert [*kept.parent.iterdir()] == [kept]
+
+
+@pytest.mark.usefixtures("no_machine")
+@pytest.mark.thorough
 def test_a_program_reads_the_same_as_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_main(["doctor", "--env-id", "tests.faulty:NanObs-v0", "--json"]) == 1
     told = json.loads(capsys.readouterr().out)

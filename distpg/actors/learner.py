@@ -13,12 +13,16 @@ from distpg.actors.wait import MIN_START_S, fetch, wait
 from distpg.actors.workers import RayWorkers
 from distpg.config.config import Config
 from distpg.errors import ObjectLostError, ProcessLostError
-from distpg.iteration import ProcessFaults, Update
+from distpg.iteration import COMPILING, Packages, Placement, ProcessFaults, Update
 from distpg.records import LearnerState, Weights
 from distpg.spaces import ActionSpec, ObsSpec
 
 SAVE_EVERY = 10
 """Updates after which the state is copied to the driver's node, if no checkpoint did that."""
+LOADING_S = 1.0
+"""After which a learner that is not ready is compiling."""
+COMPILE_S = 600.0
+"""Deadline of compiling, which takes 10 to 30 s on an idle machine."""
 Result = TypeVar("Result")
 
 
@@ -59,6 +63,8 @@ class RayLearner:
         self.unsaved_updates = 0
         self.restored = True
         """Whether the process has the last state."""
+        self.packages: Packages = {}
+        """The compiled update; a replacement gets it, so that its bits are the same."""
         self._start()
 
     def attach(self, workers: RayWorkers) -> None:
@@ -71,6 +77,8 @@ class RayLearner:
         self.actor: Any = ray.remote(num_cpus=num_cpus, num_gpus=gpus)(LearnerActor).remote(
             *self.arguments
         )
+        self.placed = self.actor.placement.remote()
+        self.compiling = self.actor.compile.remote(self.packages)
 
     def _replace(self) -> None:
         ray.kill(self.actor)
@@ -82,9 +90,16 @@ class RayLearner:
         timeout_s = timeout_s or self.timeout_s
         return fetch([ref], ["the learner"], doing=doing, timeout_s=timeout_s)[0]
 
-    def _wait_until_started(self) -> tuple[str, int]:
-        timeout_s = max(MIN_START_S, self.timeout_s)
-        return self._wait(self.actor.placement.remote(), "starting", timeout_s)
+    def _wait_until_started(self) -> Placement:
+        """Wait for the process and its compiled update, which count against no other deadline."""
+        placement = self._wait(self.placed, "starting", max(MIN_START_S, self.timeout_s))
+        if not ray.wait([self.compiling], timeout=LOADING_S)[0]:
+            self.restarts.say(COMPILING)
+        self.packages, lines = self._wait(self.compiling, "compiling the update", COMPILE_S)
+        for line in lines:
+            if line != COMPILING:
+                self.restarts.say(line)
+        return placement
 
     def _retry(self, attempt: Callable[[], Result]) -> Result:
         """Try on this process or on its replacements, which are restored first."""
@@ -143,8 +158,8 @@ class RayLearner:
             lambda: self._wait(getattr(self.actor, method).remote(*arguments), doing)
         )
 
-    def placement(self) -> tuple[str, int]:
-        """Wait until the learner is up; return its device and number of threads."""
+    def placement(self) -> Placement:
+        """Wait until the learner is up; return how it computes."""
         return self._retry(self._wait_until_started)
 
     def weights(self) -> Any:

@@ -4,7 +4,7 @@ The driver sees this class too, so what needs torch is imported in the learner's
 """
 
 from distpg.config.config import Config
-from distpg.iteration import Update
+from distpg.iteration import Packages, Placement, Update
 from distpg.records import LearnerState, Rollout, Weights
 from distpg.spaces import ActionSpec, ObsSpec
 
@@ -18,9 +18,14 @@ class LearnerActor:
 
         self.learner = Learner(config, obs_spec, action_spec)
 
-    def placement(self) -> tuple[str, int]:
-        """Return the device and the number of threads that the learner computes with."""
+    def placement(self) -> Placement:
+        """Return how updates are computed."""
         return self.learner.placement()
+
+    def compile(self, packages: Packages) -> tuple[Packages, list[str]]:
+        """Compile the update, or use packages that fit; return them, and what to tell the user."""
+        lines: list[str] = []
+        return self.learner.compile(packages, lines.append), lines
 
     def weights(self) -> Weights:
         """Return the current weights."""

@@ -30,7 +30,7 @@ class Measurement:
     may_overlap: bool
     """Whether --overlap is legal for these settings."""
     may_compile: bool
-    """Whether --compile is off, but legal for these settings."""
+    """Whether the update is not compiled, but could be."""
     num_epochs: int
     value_epochs: int
     minibatch_size: int | None
@@ -173,7 +173,7 @@ def no_more_workers(measured: Measurement) -> str:
 
 def cheaper_update(measured: Measurement) -> str:
     """List settings that make an update shorter."""
-    options = ["--compile, for a run of many minutes"] if measured.may_compile else []
+    options = ["--compile on"] if measured.may_compile else []
     if measured.num_epochs > 1:
         options.append(f"fewer --num-epochs (now {measured.num_epochs})")
     if measured.value_epochs:

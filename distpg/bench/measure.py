@@ -7,7 +7,7 @@ import itertools
 import pickle
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from distpg.bench.advice import Device, Measurement
 from distpg.config.config import Config
 from distpg.doctor.facts import cores
 from distpg.envs.make import EnvSource
+from distpg.learner.compiled import is_ahead_of_time
 from distpg.learner.learner import Learner
 from distpg.records import LearnerState, Rollout
 from distpg.rollout.closing import closing
@@ -25,7 +26,12 @@ from distpg.rollout.worker import RolloutWorker
 
 
 def measure(
-    config: Config, source: EnvSource, seconds: float, *, start_from: LearnerState | None = None
+    config: Config,
+    source: EnvSource,
+    seconds: float,
+    *,
+    start_from: LearnerState | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Measurement:
     """Collect and update with a configuration, and time both; nothing is written.
 
@@ -34,6 +40,7 @@ def measure(
         source: How to make the environment.
         seconds: Time for each measurement.
         start_from: Networks of another run.
+        say: Called with a line if the update has to be compiled.
 
     Raises:
         InputError: the environment cannot be made, or the device is missing.
@@ -62,8 +69,9 @@ def measure(
 
     def median_update_s(**changes: Any) -> float:
         changed = Learner(replace(config, **changes), *specs)
+        changed.compile({}, say)
         # with --compile the second update may compile, too
-        for _ in range(1 + config.compile):
+        for _ in range(2 if changed.compiles == "on" else 1):
             time_update(changed, state, batch)
         return statistics.median(time_update(changed, state, batch) for _ in repeat_for(seconds))
 
@@ -78,7 +86,8 @@ def measure(
         num_slots=config.slots,
         # one process cannot overlap
         overlap=config.overlap and config.num_workers > 0,
-        may_compile=not config.compile and config.recurrent == "none",
+        may_compile=learner.compiles == "off"
+        and is_ahead_of_time(config, learner.device, specs[0]),
         may_overlap=config.num_workers > 0 and not config.requires_on_policy,
         num_epochs=config.num_epochs,
         value_epochs=config.value_epochs,

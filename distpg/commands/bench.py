@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 
 from distpg.bench.advice import NAMES, Measurement, duration, predict, verdict
 from distpg.config.config import Config
@@ -52,11 +53,12 @@ def bench(config: Config, seconds: float) -> Measurement:
     source = find_source(config, None)
     source, *_ = check_env(source, config.phase_timeout, config.first_other_copy)
     start_from, warnings = load_init_from(config)
+    say = partial(print, file=sys.stderr)
     for warning in warnings:
-        print(warning, file=sys.stderr)
+        say(warning)
     from distpg.bench.measure import measure
 
-    return measure(config, source, seconds, start_from=start_from)
+    return measure(config, source, seconds, start_from=start_from, say=say)
 
 
 def bench_summary(config: Config, measured: Measurement) -> dict[str, object]:

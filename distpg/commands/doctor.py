@@ -3,23 +3,24 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Annotated
+from typing import Annotated, Any, Self
 
 from distpg.actors import nodes
 from distpg.actors.cluster import cluster_address
+from distpg.bench import compiling
 from distpg.config.config import Config
-from distpg.config.files import read_settings
+from distpg.config.files import load_config, read_settings
 from distpg.config.flags import FlagsWithFile
 from distpg.config.settings import AUTO, EnvBackend, EnvKwargs
 from distpg.config.values import Range, flag
 from distpg.doctor import environment, machine
 from distpg.doctor.check import Check
 from distpg.doctor.process import in_subprocess
-from distpg.errors import InputError
+from distpg.errors import InputError, prefix_errors
 
-OWN = {"config", "json"}
+OWN = {"config", "compile", "json"}
 """Flags that are no settings."""
 
 
@@ -44,8 +45,15 @@ class DoctorFlags(FlagsWithFile):
     address: str | None = None
     """Check the nodes of this Ray cluster: auto or host:port. Default: that of --config, else
     RAY_ADDRESS, else this machine."""
+    compile: str | None = None
+    """Also compile the update of this recipe or configuration file, so that its runs start without
+    (10 to 30 s)."""
     json: bool = False
     """Print one JSON object."""
+
+    def starting_from(self, settings: Mapping[str, Any]) -> Self:
+        """Replace the defaults of some settings, unchecked."""
+        return super().starting_from(without(settings, OWN))
 
 
 def main(flags: DoctorFlags, started: float) -> int:
@@ -75,6 +83,10 @@ def run_checks(flags: DoctorFlags) -> Iterator[Check]:
         raise InputError(f"--address: {address!r} is neither auto nor host:port")
     if flags.env_id is not None or flags.config is not None:
         yield from in_subprocess(environment.checks, config)
+    if flags.compile is not None:
+        with prefix_errors("--compile"):
+            compiled = load_config(flags.compile)
+        yield from in_subprocess(compiling.checks, compiled)
     if address is None:
         yield from in_subprocess(machine.local)
         yield from in_subprocess(nodes.local, deadline_s=nodes.DEADLINE_S)
@@ -93,7 +105,7 @@ def config_of(flags: DoctorFlags) -> Config:
         InputError: a setting is invalid, or a flag of the environment has no environment.
     """
     file = {} if flags.config is None else read_settings(flags.config)
-    settings = {name: value for name, value in vars(flags).items() if name not in OWN}
+    settings = without(vars(flags), OWN)
     if flags.config is None and flags.env_id is None:
         for name, value in settings.items():
             if name != "address" and value != getattr(DoctorFlags(), name):
@@ -101,6 +113,11 @@ def config_of(flags: DoctorFlags) -> Config:
                 raise InputError(f"{flag(name)}: {spelled} needs --env-id or --config beside it")
     given = {name: value for name, value in settings.items() if value is not None}
     return Config(**{**file, **given})
+
+
+def without(settings: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """Return settings without some of them."""
+    return {name: value for name, value in settings.items() if name not in names}
 
 
 def format_check(check: Check) -> str:

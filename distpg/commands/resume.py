@@ -29,6 +29,8 @@ class ResumeChanges(TypedDict, total=False):
     """Ray cluster to join; none runs locally."""
     device: Literal["auto", "cpu", "cuda"]
     """Device of the learner; auto uses a GPU if there is one."""
+    compile: Literal["on", "off"]
+    """Compile updates, or do not; another value than the run's changes the last bits."""
     on_anomaly: Literal["stop", "skip"]
     """Stop or continue after an update that produced NaN or inf."""
     max_env_faults: int
@@ -71,7 +73,7 @@ def resume(
         quiet: Print nothing.
         started: Unix time from which the times in the result are counted; by default now.
         changes: Settings to change: `total_steps`, `stop_at_return`, `num_workers`, `address`,
-            `device`, `on_anomaly` or `max_env_faults`.
+            `device`, `compile`, `on_anomaly` or `max_env_faults`.
 
     Returns:
         The run directory and the result.

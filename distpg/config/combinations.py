@@ -20,10 +20,10 @@ def check_combinations(config: DerivedSettings) -> None:
             f"--rollback-on-collapse: {config.rollback_on_collapse} with --overlap, which is "
             "already collecting with the policy that collapsed; omit one of them"
         )
-    if config.compile and config.recurrent != "none":
+    if config.compile == "on" and config.recurrent != "none":
         raise InputError(
-            f"--compile does not support --recurrent {config.recurrent}, whose sequences vary in "
-            "length; omit one of them"
+            f"--compile: on does not support --recurrent {config.recurrent}, whose sequences vary "
+            "in length; omit one of them"
         )
     check_estimator(config)
     check_batch(config)

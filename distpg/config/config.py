@@ -115,6 +115,9 @@ def from_toml(settings: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, list):
             value = tuple(typing.cast("list[object]", value))
         values[name] = None if optional and value == "none" else value
+        if name == "compile" and isinstance(value, bool):
+            # of files that are older than auto
+            values[name] = "on" if value else "off"
     return values
 
 

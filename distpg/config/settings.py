@@ -265,9 +265,10 @@ class LearnerSettings:
     """Divide rewards by the running standard deviation of the discounted return."""
     gradient_stats_every: CountOrZero = 10
     """Iterations between gradient diagnostics (gradient/* in TensorBoard); 0 disables them."""
-    compile: bool = False
-    """torch.compile the minibatch gradient: updates of small networks take less than half the time,
-    after 4 to 20 s of compilation. Needs a C++ compiler, and a policy without --recurrent."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Compile what an update does with a minibatch, once for this machine (10 to 30 s): updates of
+    small networks take a fraction of the time. auto does for runs of at least 15,000 minibatches if
+    there is a C++ compiler, but not for images, --recurrent, --encoder or a GPU."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device of the learner; auto uses a GPU if there is one."""
     learner_threads: Count | None = None

@@ -74,8 +74,7 @@ class Imitation(Plan):
                 stack.push(closing_workers(evaluator, display.say))
             workers = Rounds(self.expert, context, evaluator)
             stack.push(closing_workers(workers, display.say))
-            device, threads = cloner.placement()
-            resolved = dataclasses.replace(config, device=device, learner_threads=threads)
+            resolved = dataclasses.replace(config, **cloner.placement()._asdict())
             yield workers, cloner, resolved
 
     def _worker_factory(

@@ -58,7 +58,7 @@ class PolicyExpert:
         """Return rollout workers that act with the expert's weights."""
         parts = {**dataclasses.asdict(self.file.architecture), "encoder": self.encoder}
         # only the learner compiles
-        workers = context.make_workers(dataclasses.replace(context.config, **parts, compile=False))
+        workers = context.make_workers(dataclasses.replace(context.config, **parts, compile="off"))
         return Demonstrator(workers, self.relabeler(context), self.file.weights)
 
     def relabeler(self, context: ImitationContext) -> Relabel:

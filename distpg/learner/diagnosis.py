@@ -22,7 +22,9 @@ def policy_gradient(state: TrainState, samples: Samples, targets: Targets) -> di
     policy, config = state.policy, state.config
     coefficients, _ = state.schedules.now(state.trained_steps)
     distribution = policy(samples.obs)
-    inputs = objective.surrogate_inputs(config, policy, distribution, samples, targets)
+    inputs = objective.surrogate_inputs(
+        policy, distribution, samples, targets, penalizes_kl=config.penalizes_kl
+    )
     loss = SURROGATES[config.surrogate](inputs, coefficients)
     named = dict(policy.named_parameters())
     gradients = torch.autograd.grad(-loss, list(named.values()))

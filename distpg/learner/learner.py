@@ -4,23 +4,26 @@ T steps, N envs of all slots side by side, B valid samples of a batch, M of a mi
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from distpg.config.config import Config
 from distpg.gradient.diagnostics import approx_kl, explained_variance
-from distpg.gradient.losses import SURROGATES, Coefficients, value_loss
 from distpg.gradient.trajectories import Trajectories
-from distpg.iteration import Update
+from distpg.iteration import Packages, Update
 from distpg.learner import objective, on_policy, trust_region
-from distpg.learner.compiled import compiled
+from distpg.learner.ahead_of_time import load
+from distpg.learner.compiled import decide, find_packages, is_ahead_of_time
 from distpg.learner.diagnosis import diagnose_step, gradients_of_groups
+from distpg.learner.fused import Fused
+from distpg.learner.gradients import LossForm
 from distpg.learner.means import Means
-from distpg.learner.minibatches import Samples, Targets, minibatches
-from distpg.learner.objective import compute_targets, log_ratio, surrogate_inputs
+from distpg.learner.minibatches import Samples, minibatches
+from distpg.learner.objective import compute_targets, log_ratio
 from distpg.learner.sequences import network_inputs
+from distpg.learner.steps import CompiledSteps, Steps, TorchSteps
 from distpg.learner.train_state import TrainState
 from distpg.records import Batch, Rollout
 from distpg.spaces import ActionSpec, ObsSpec
@@ -30,11 +33,33 @@ class Learner(TrainState):
     """Updates policy and critic by batches of rollouts; `train_state.py` has what that changes."""
 
     def __init__(self, config: Config, obs_spec: ObsSpec, action_spec: ActionSpec) -> None:
-        """Initialize the networks; compile the gradient of a minibatch if so configured."""
+        """Initialize the networks."""
         super().__init__(config, obs_spec, action_spec)
-        self.trained = list(self.model.parameters())
-        gradient = self.minibatch_gradient
-        self._gradient = compiled(gradient) if config.compile else gradient
+        self.steps: Steps = TorchSteps(config, self.model, self.optimizer)
+        self.compiles = decide(config, self.device, obs_spec)
+
+    def compile(
+        self, packages: Packages, say: Callable[[str], None] = lambda line: None
+    ) -> Packages:
+        """Compile what an update does with a minibatch, if that was decided.
+
+        Args:
+            packages: Of a learner with the same settings; those that fit this machine are used.
+            say: Called with what the user should know.
+
+        Raises:
+            InputError: there is no compiler.
+        """
+        if self.compiles == "off":
+            return {}
+        if not is_ahead_of_time(self.config, self.device, self.policy.obs_spec):
+            self.steps = TorchSteps(self.config, self.model, self.optimizer, compiled=True)
+            return {}
+        fused = Fused(LossForm.of(self.config), self.model, self.config.momentum)
+        packages = find_packages(fused, self.optimizer, self.config, packages, say)
+        functions = {name: load(package.content) for name, package in packages.items()}
+        self.steps = CompiledSteps(self.config, self.model, self.optimizer, functions)
+        return packages
 
     def improve(self, rollouts: Sequence[Rollout]) -> Update:
         """Update policy and critic by one batch.
@@ -118,24 +143,28 @@ class Learner(TrainState):
             explained = explained_variance(samples.values, targets.returns)
             stats["train/explained_variance"] = explained.item()
         moved, losses = list[Tensor](), list[Tensor]()
+        self.steps.begin(samples, targets, coefficients)
         for rows in self._minibatches(samples, range(config.num_epochs)):
             if config.surrogate == "importance":
                 targets = compute_targets(config, self.policy, samples, trajectories)
-            gradient, terms, ratios = self._gradient(samples, targets, rows, coefficients)
-            moved.append(ratios)
-            losses.append(terms.pop("train/loss"))
-            if config.target_kl and float(approx_kl(ratios)) > 1.5 * config.target_kl:
-                stopped = True
+                self.steps.begin(samples, targets, coefficients)
+            if config.one_step:
+                found = self.steps.gradient(rows)
+                self.optimizer.add(found.flat, len(rows) / len(samples))
+            else:
+                found = self.steps.step(rows)
+            moved.append(found.log_ratio)
+            losses.append(found.terms.pop("train/loss"))
+            if stopped := found.stopped:
                 break
-            self.optimizer.add(gradient, len(rows) / len(samples) if config.one_step else 1.0)
-            if not config.one_step:
-                terms["gradient/norm"] = self._step()
-            means.add(terms, len(rows))
+            self.num_updates += not config.one_step
+            means.add(found.terms, len(rows))
         if config.surrogate == "trust_region":
             stats |= trust_region.step(self, samples, targets, coefficients)
         if config.one_step:
-            stats["gradient/norm"] = float(self._step())
-        self._fit_critic(samples, targets)
+            stats["gradient/norm"] = float(self.optimizer.step(config.max_grad_norm))
+            self.num_updates += 1
+        self._fit_critic(samples)
         if self.schedules.follows_kl:
             self.schedules.observe(float(approx_kl(log_ratio(self.policy, samples))))
         stats |= {"train/optimizer_steps": self.num_updates, "train/early_stop": float(stopped)}
@@ -146,47 +175,15 @@ class Learner(TrainState):
             stats["train/std"] = self.policy.mean_std(samples.parameters)
         return stats | means.read()
 
-    def _fit_critic(self, samples: Samples, targets: Targets) -> None:
+    def _fit_critic(self, samples: Samples) -> None:
         """Run the epochs that move nothing but the critic."""
-        config, own = self.config, list(self.model.critic.parameters())
-        epochs = range(config.num_epochs, config.num_epochs + config.value_epochs if own else 0)
-        with self.optimizer.freezing("policy"):
-            for rows in self._minibatches(samples, epochs):
-                values, old = self.model.values(samples[rows].obs), samples.values[rows]
-                loss = value_loss(values, targets.returns[rows], old, config.value_clip)
-                loss.backward(inputs=own)
-                self._step()
+        first, count = self.config.num_epochs, self.config.value_epochs
+        epochs = range(first, first + count if self.model.critic else 0)
+        for rows in self._minibatches(samples, epochs):
+            self.steps.critic_step(rows)
+            self.num_updates += 1
 
     def _minibatches(self, samples: Samples, epochs: range) -> Iterator[Tensor]:
         keys = {"seed": self.config.seed, "iteration": self.version}
         for rows in minibatches(samples, self.config.minibatch_size, epochs=epochs, **keys):
             yield rows.to(self.device)
-
-    def minibatch_gradient(
-        self, samples: Samples, targets: Targets, rows: Tensor, coefficients: Coefficients
-    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """Return the gradient of a minibatch's loss, [P], its terms, and the log ratios, [M].
-
-        A function of tensors alone, but for the configuration: what `--compile` compiles.
-        """
-        minibatch, targets = samples[rows], targets[rows]
-        config = self.config
-        distribution, values = self.model(minibatch.obs)
-        inputs = surrogate_inputs(config, self.policy, distribution, minibatch, targets)
-        policy_loss = SURROGATES[config.surrogate](inputs, coefficients)
-        entropy = distribution.entropy().mean()
-        loss = policy_loss - coefficients.entropy * entropy if config.ent_coef else policy_loss
-        terms = {"train/policy_gradient_loss": policy_loss, "train/entropy_loss": -entropy}
-        if values is not None:
-            old = minibatch.values
-            terms["train/value_loss"] = value_loss(values, targets.returns, old, config.value_clip)
-            loss = loss + config.vf_coef * terms["train/value_loss"]
-        terms["train/loss"] = loss
-        gradients = torch.autograd.grad(loss, self.trained)
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
-        constants = {name: term.detach() for name, term in terms.items()}
-        return flat, constants, inputs.log_ratio.detach()
-
-    def _step(self) -> Tensor:
-        self.num_updates += 1
-        return self.optimizer.step(self.config.max_grad_norm)

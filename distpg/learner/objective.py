@@ -57,16 +57,17 @@ def compute_targets(
 
 
 def surrogate_inputs(
-    config: Config,
     policy: Policy,
     distribution: Distribution,
     minibatch: Samples,
     targets: Targets,
+    *,
+    penalizes_kl: bool,
 ) -> SurrogateInputs:
     """Return what a surrogate loss is computed from, for the current action distribution."""
     logprobs = distribution.log_prob(minibatch.actions)
     kl = logprobs.new_zeros(0)
-    if config.penalizes_kl:
+    if penalizes_kl:
         kl = policy.rebuild(minibatch.parameters).kl(distribution)
     ratio = logprobs - minibatch.logprobs
     return SurrogateInputs(logprobs, ratio, targets.advantages, targets.importance, kl)

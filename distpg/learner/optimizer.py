@@ -15,9 +15,7 @@ from torch.optim.sgd import sgd
 
 from distpg.config.settings import LearnerSettings
 from distpg.errors import InputError
-
-EPSILON = 1e-5
-BETAS = (0.9, 0.999)
+from distpg.learner.optimizer_step import BETAS, EPSILON, NORM_EPSILON, OptimizerState
 
 
 class Optimizer:
@@ -45,22 +43,25 @@ class Optimizer:
             places[child] = slice(places.get(child, place).start, end)
         self.parts = {name: (values[x], self.gradients[x]) for name, x in places.items()}
         """Parameters and gradients of each child, by name."""
-        self.state = {name: self._initial_state(part) for name, (part, _) in self.parts.items()}
-        """State of each child, by kind."""
+        # step counts are on the parameters' device: the fused kernel reads them there
+        steps = torch.zeros(len(places), device=values.device)
+        moments = {kind: torch.zeros_like(values) for kind in moments_of(settings)}
+        self.whole = OptimizerState(values, steps, moments)
+        """Parameters and state of all children; `states` has views of it."""
+        self.states = {
+            name: OptimizerState(
+                values[place], step, {kind: moment[place] for kind, moment in moments.items()}
+            )
+            for (name, place), step in zip(places.items(), steps.split(1), strict=True)
+        }
+        """Parameters and state of each child, by name."""
         self.frozen: set[str] = set()
         """Children that steps do not change."""
 
-    def _initial_state(self, part: Tensor) -> dict[str, Tensor]:
-        if self.settings.optimizer == "adam":
-            # the step count is on the parameter's device: the fused kernel reads it there
-            step = torch.zeros((), device=part.device)
-            moments = {kind: torch.zeros_like(part) for kind in ("exp_avg", "exp_avg_sq")}
-            return {"step": step, **moments}
-        return {"momentum_buffer": torch.zeros_like(part)} if self.settings.momentum else {}
-
-    def add(self, gradient: Tensor, weight: float) -> None:
-        """Add [P], weighted, to the gradient of the next step."""
-        self.gradients.add_(gradient, alpha=weight)
+    def add(self, gradient: Tensor, weight: float, child: str | None = None) -> None:
+        """Add [P], or that of a child, weighted, to the gradient of the next step."""
+        total = self.gradients if child is None else self.parts[child][1]
+        total.add_(gradient, alpha=weight)
 
     def step(self, max_norm: float) -> Tensor:
         """Clip the gradient norm, step, zero the gradient; return the norm before clipping.
@@ -71,7 +72,7 @@ class Optimizer:
         if self.frozen:
             parts = [part for name, (_, part) in self.parts.items() if name not in self.frozen]
             moving = torch.linalg.vector_norm(torch.cat(parts)) if parts else norm
-        self.gradients.mul_((max_norm / (moving + 1e-6)).clamp(max=1))
+        self.gradients.mul_((max_norm / (moving + NORM_EPSILON)).clamp(max=1))
         self.move()
         self.gradients.zero_()
         return norm
@@ -82,17 +83,17 @@ class Optimizer:
         names = [name for name in self.parts if name not in self.frozen]
         values, gradients = ([self.parts[name][k] for name in names] for k in (0, 1))
 
-        def state(kind: str) -> list[Tensor]:
-            return [self.state[name][kind] for name in names]
+        def moment(kind: str) -> list[Tensor]:
+            return [self.states[name].moments[kind] for name in names]
 
         if self.settings.optimizer == "adam":
             adam(
                 values,
                 gradients,
-                state("exp_avg"),
-                state("exp_avg_sq"),
+                moment("exp_avg"),
+                moment("exp_avg_sq"),
                 max_exp_avg_sqs=[],
-                state_steps=state("step"),
+                state_steps=[self.states[name].steps.squeeze(0) for name in names],
                 fused=True,
                 amsgrad=False,
                 beta1=BETAS[0],
@@ -107,7 +108,7 @@ class Optimizer:
             sgd(
                 values,
                 gradients,
-                [*state("momentum_buffer")] if self.settings.momentum else buffers,
+                [*moment("momentum_buffer")] if self.settings.momentum else buffers,
                 fused=True,
                 weight_decay=0.0,
                 momentum=self.settings.momentum,
@@ -134,9 +135,15 @@ class Optimizer:
         """Copy the state into arrays named KIND/CHILD."""
         return {
             f"{kind}/{name}": value.numpy(force=True).copy()
-            for name, own in self.state.items()
-            for kind, value in own.items()
+            for name in self.states
+            for kind, value in self._named(name).items()
         }
+
+    def _named(self, child: str) -> dict[str, Tensor]:
+        """Return views of a child's state by kind, with the count of Adam's steps."""
+        state = self.states[child]
+        step = {"step": state.steps.squeeze(0)} if self.settings.optimizer == "adam" else {}
+        return step | dict(state.moments)
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Restore what `arrays` returned.
@@ -144,8 +151,8 @@ class Optimizer:
         Raises:
             InputError: an array is missing, or of another size.
         """
-        for name, own in self.state.items():
-            for kind, value in own.items():
+        for name in self.states:
+            for kind, value in self._named(name).items():
                 array = arrays.get(f"{kind}/{name}")
                 if array is None or array.shape != value.shape:
                     found = "absent" if array is None else f"of shape {list(array.shape)}"
@@ -153,6 +160,13 @@ class Optimizer:
                         f"the saved optimizer's {kind} of {name} is {found}, "
                         f"{list(value.shape)} is expected"
                     )
-        for name, own in self.state.items():
-            for kind, value in own.items():
+        for name in self.states:
+            for kind, value in self._named(name).items():
                 value.copy_(torch.tensor(arrays[f"{kind}/{name}"]))
+
+
+def moments_of(settings: LearnerSettings) -> tuple[str, ...]:
+    """Return the kinds of moments that an optimizer keeps."""
+    if settings.optimizer == "adam":
+        return ("exp_avg", "exp_avg_sq")
+    return ("momentum_buffer",) if settings.momentum else ()

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from distpg.config.config import Config
 from distpg.errors import AnomalyError, InputError
-from distpg.iteration import ProcessFaults, Update
+from distpg.iteration import Placement, ProcessFaults, Update
 from distpg.learner.device import choose_device, default_threads
 from distpg.learner.noise import NoiseAverage
 from distpg.learner.optimizer import Optimizer
@@ -39,6 +39,8 @@ class TrainState(ABC):
         self.config = config
         self.device = choose_device(config.device)
         self.threads = config.learner_threads or default_threads(obs_spec)
+        self.compiles = "off"
+        """Whether updates are compiled, on or off."""
         # workers act in float32, so the learner must not round to TF32
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False
@@ -103,9 +105,9 @@ class TrainState(ABC):
             update = Update(dict(anomaly.stats), rolled_back=True)
         return self.weights(), dataclasses.replace(update, learner_s=time.perf_counter() - began)
 
-    def placement(self) -> tuple[str, int]:
-        """Return the device and the number of threads that updates are computed with."""
-        return self.device.type, self.threads
+    def placement(self) -> Placement:
+        """Return how updates are computed."""
+        return Placement(self.device.type, self.threads, self.compiles)
 
     def weights(self) -> Weights:
         """Return what a policy needs to act, as arrays under the current version."""

@@ -90,7 +90,7 @@ def loss_and_kl(
     """Return the policy loss, and the mean KL(behaviour || current) over the states."""
     policy, config = state.policy, state.config
     current = policy.rebuild(in_chunks(policy.parameters_at, samples.obs))
-    inputs = objective.surrogate_inputs(config, policy, current, samples, targets)
+    inputs = objective.surrogate_inputs(policy, current, samples, targets, penalizes_kl=False)
     loss = SURROGATES[config.surrogate](inputs, coefficients)
     loss = loss - coefficients.entropy * current.entropy().mean()
     return float(loss), float(policy.rebuild(samples.parameters).kl(current).mean())

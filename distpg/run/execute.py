@@ -182,8 +182,6 @@ def notes(plan: Plan, config: Config, specs: tuple[ObsSpec, ActionSpec]) -> Iter
     yield from unused_settings(config, *specs)
     if is_bare_atari(plan.source):
         yield f"{config.env_id} is stepped as gym.make makes it, without ALE's preprocessing"
-    if config.compile:
-        yield "the first updates compile the gradient, which takes some seconds"
     if config.baseline != "value":
         yield "without a critic, truncated episodes are not bootstrapped"
 
@@ -278,6 +276,7 @@ def workers_and_learner(
             from distpg.rollout.in_process import InProcessWorkers
 
             learner = Learner(config, *specs)
+            learner.compile({}, display.say)
             workers = InProcessWorkers(config, plan.source, states)
             stack.push(closing_workers(workers, display.say))
         else:
@@ -297,14 +296,14 @@ def workers_and_learner(
             stack.push(closing_workers(workers, display.say))
             learner.attach(workers)
             workers.wait_until_ready()
-        device, threads = learner.placement()
+        placement = learner.placement()
         if plan.resume:
             with prefix_errors(plan.resume.origin):
                 learner.load(plan.resume.learner)
         elif plan.start_from:
             with prefix_errors(f"--init-from {config.init_from}"):
                 learner.start_from(plan.start_from)
-        yield workers, learner, dataclasses.replace(config, device=device, learner_threads=threads)
+        yield workers, learner, dataclasses.replace(config, **placement._asdict())
 
 
 @contextmanager

@@ -267,7 +267,7 @@ def test_ctrl_c_ends_the_run_after_its_iteration_and_leaves_result_and_no_proces
 ) -> None:
     run = tmp_path / "run"
     words = ["train", "--num-workers", "1", "--total-steps", "100000000", "--hidden-sizes", "8"]
-    words += ["--num-steps", "64", "--num-epochs", "1", "--run-dir", str(run)]
+    words += ["--num-steps", "64", "--num-epochs", "1", "--compile", "off", "--run-dir", str(run)]
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "launch.py"), *words],
         cwd=tmp_path,

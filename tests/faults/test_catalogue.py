@@ -182,13 +182,12 @@ TRAIN: dict[str, str] = {
     "--line-search-steps": "-1 x",
     "--target-kl": "0 nan small",
     "--gradient-stats-every": "-1 x",
+    "--compile": "true 1 aot none",
     "--device": "tpu cuda cuda:1",
     "--learner-threads": "0 -1 x",
     "--config": "'' . cartpol-ppo missing.toml /dev/null/x",
 }
-SWITCHES = shlex.split(
-    "--overlap --normalize-advantages --normalize-obs --normalize-rewards --compile"
-)
+SWITCHES = shlex.split("--overlap --normalize-advantages --normalize-obs --normalize-rewards")
 OF_TRAIN = {"--run-dir": "/proc/run /dev/null /dev/null/below .. /"}
 OF_IMITATE = {
     "--expert": "'' nowhere . no_such_module:act os:sep os:no_such_function : dreams/of-v0",
@@ -197,6 +196,7 @@ OF_IMITATE = {
 }
 OF_RESUME = {
     "--total-steps": "0 -1 1e6 99999999999999999999 1 62",
+    "--compile": "auto true",
     "--stop-at-return": "nan -inf many",
     "--num-workers": "-1 x 2 10001",
     "--address": "auto ''",
@@ -211,6 +211,7 @@ OF_EVALUATE = {
 }
 OF_BENCH = {"--seconds": "0 -1 nan inf long"}
 OF_DOCTOR = {
+    "--compile": "'' nowhere cartpol-ppo",
     "--env-id": "'' CartPol-v1 no_such_module:Env-v0 ALE/Pung-v5",
     "--env-kwargs": "{ [1] x=1",
     "--address": "'' ray://127.0.0.1:10001",

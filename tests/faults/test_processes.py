@@ -173,6 +173,7 @@ def sending(number: int, *titles: str) -> Generator[list[int]]:
             signal.SIGKILL, ["LearnerActor.update"], {"algo": "appo"}, marks=pytest.mark.slow
         ),
         thorough(signal.SIGSTOP, ["LearnerActor.update"], {"phase_timeout": 10.0}),
+        thorough(signal.SIGKILL, ["LearnerActor.update"], {"compile": "on"}),
     ],
     ids=str,
 )

@@ -19,7 +19,7 @@ from tests.actors.test_actors import ROOT, environment, wait_until_gone
 
 WORDS = [
     *("train", "--num-workers", "1", "--total-steps", "1000000000", "--hidden-sizes", "8"),
-    *("--num-steps", "64", "--num-epochs", "1", "--checkpoint-every", "5"),
+    *("--num-steps", "64", "--num-epochs", "1", "--checkpoint-every", "5", "--compile", "off"),
 ]
 
 

@@ -430,7 +430,7 @@ def test_the_penalty_is_the_kl_from_the_policy_before_the_update_by_hand() -> No
     targets = targets_of(run.learner, samples, trajectories)[rows]
     before = dataclasses.replace(samples[rows], parameters=torch.zeros(1, 2))
     now = Categorical(torch.tensor([[0.9, 0.1]]).log())
-    inputs = surrogate_inputs(run.config, run.learner.policy, now, before, targets)
+    inputs = surrogate_inputs(run.learner.policy, now, before, targets, penalizes_kl=True)
     assert inputs.kl.item() == pytest.approx(math.log(5 / 9) / 2 + math.log(5) / 2)
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from distpg.errors import RunError
 from distpg.gradient.advantages import gae
+from distpg.learner.gradients import Gradient
 from distpg.learner.learner import Learner
 from distpg.records import Rollout, Weights
 from tests.learner.runs import (
@@ -552,15 +553,15 @@ def test_kl_and_loss_are_those_that_stable_baselines3_reports(
 ) -> None:
     # of the last epoch's minibatches and of the last minibatch; all other terms are means over all
     run = Run(num_epochs=3, learning_rate=0.01)
-    gradient, losses, kls = run.learner.minibatch_gradient, list[float](), list[float]()
+    gradient, losses, kls = run.learner.steps.gradient, list[float](), list[float]()
 
-    def watched(*arguments: Any) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        found, terms, ratios = gradient(*arguments)
-        losses.append(float(terms["train/loss"]))
-        kls.append(float((ratios.exp() - 1 - ratios).mean()))
-        return found, terms, ratios
+    def watched(rows: Tensor) -> Gradient:
+        found = gradient(rows)
+        losses.append(float(found.terms["train/loss"]))
+        kls.append(float((found.log_ratio.exp() - 1 - found.log_ratio).mean()))
+        return found
 
-    monkeypatch.setattr(run.learner, "_gradient", watched)
+    monkeypatch.setattr(run.learner.steps, "gradient", watched)
     stats = run.iterate()
     assert len(kls) == 12
     assert stats["train/approx_kl"] == pytest.approx(np.mean(kls[8:]), rel=1e-3)

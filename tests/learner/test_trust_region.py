@@ -173,11 +173,11 @@ def test_an_encoder_that_is_shared_moves_with_the_policy_alone() -> None:
 def test_the_critic_takes_its_steps_by_the_optimizer_and_the_policy_none() -> None:
     run = Run(**TRPO)
     run.iterate()
-    kept = run.learner.optimizer.state
-    assert not any(array.any() for array in kept["policy"].values())
+    kept = run.learner.optimizer.states
+    assert not any(array.any() for array in kept["policy"].moments.values())
     # one with the policy's, then the epochs of its own, in minibatches of 64
     steps = 1 + run.config.value_epochs * math.ceil(run.learner.trained_steps / 64)
-    assert int(kept["critic"]["step"]) == run.learner.num_updates == steps
+    assert int(kept["critic"].steps) == run.learner.num_updates == steps
 
 
 def test_minibatches_bound_memory_and_change_nothing_else() -> None:

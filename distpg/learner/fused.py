@@ -1,0 +1,164 @@
+"""Whole minibatches as functions of tensors: what is compiled ahead of time.
+
+Each changes the optimizer's state in place. B samples of the batch, M of the minibatch, P
+parameters; rows are [M] int64, numbers [6] float64 as `numbers_of` returns them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from distpg.gradient.diagnostics import approx_kl
+from distpg.gradient.losses import Coefficients
+from distpg.learner.gradients import Gradient, LossForm, critic_gradient, minibatch_gradient
+from distpg.learner.minibatches import Samples, Targets
+from distpg.learner.optimizer_step import OptimizerState, clip_norm, optimizer_step
+from distpg.policy.actor_critic import ActorCritic
+
+
+@dataclass(frozen=True)
+class Fused:
+    """The functions of a model, a form of its loss and the momentum of its optimizer."""
+
+    form: LossForm
+    model: ActorCritic
+    momentum: float
+
+    def step(
+        self,
+        state: OptimizerState,
+        samples: Samples,
+        targets: Targets,
+        rows: Tensor,
+        numbers: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Take one step of the optimizer, unless the KL exceeds its limit.
+
+        Returns:
+            [K + 2]: the terms of the loss in their order, the norm of the gradient, and the
+            approximate KL before the step; and the [M] log ratios.
+        """
+        *coefficients, rate, max_norm, kl_limit = numbers.unbind()
+        found = self._gradient(state, samples[rows], targets[rows], coefficients)
+        with torch.no_grad():
+            gradient, norm = clip_norm(found.flat, max_norm)
+            kl = approx_kl(found.log_ratio)
+            sizes = [num_parameters(child) for child in self.model.children()]
+            after = optimizer_step(state, gradient, sizes, rate, self.momentum)
+            _write(state, after, keep=kl > kl_limit)
+        return torch.stack([*found.terms.values(), norm, kl]).float(), found.log_ratio
+
+    def gradient(
+        self,
+        state: OptimizerState,
+        samples: Samples,
+        targets: Targets,
+        rows: Tensor,
+        numbers: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the gradient, [P], the terms of the loss, [K], and the log ratios, [M]."""
+        found = self._gradient(state, samples[rows], targets[rows], numbers.unbind()[:3])
+        return found.flat, torch.stack([*found.terms.values()]), found.log_ratio
+
+    def critic_step(
+        self,
+        state: OptimizerState,
+        samples: Samples,
+        targets: Targets,
+        rows: Tensor,
+        numbers: Tensor,
+    ) -> tuple[Tensor]:
+        """Take one step of the critic, whose state it is; return the norm of the gradient, []."""
+        *_, rate, max_norm, _ = numbers.unbind()
+        critic, call = self.model.critic, partial(critic_gradient, self.form)
+        flat = with_parameters(
+            call, self.model, "critic.", critic, state.values, samples[rows], targets[rows]
+        )
+        with torch.no_grad():
+            clipped, norm = clip_norm(flat, max_norm)
+            after = optimizer_step(state, clipped, [len(flat)], rate, self.momentum)
+            _write(state, after, keep=torch.zeros((), dtype=torch.bool))
+        return (norm.float(),)
+
+    def _gradient(
+        self,
+        state: OptimizerState,
+        minibatch: Samples,
+        targets: Targets,
+        coefficients: Sequence[Tensor],
+    ) -> Gradient:
+        clip, kl, entropy = coefficients
+        now: Any = Coefficients(clip, kl, entropy)  # pyright: ignore[reportArgumentType]
+        call = partial(minibatch_gradient, self.form)
+        return with_parameters(
+            call, self.model, "", self.model, state.values, minibatch, targets, now
+        )
+
+
+def numbers_of(now: Coefficients, rate: float, max_norm: float, kl_limit: float) -> Tensor:
+    """Return what may differ from update to update, [6] float64.
+
+    Args:
+        now: Coefficients of the loss.
+        rate: Learning rate.
+        max_norm: Of the gradient.
+        kl_limit: Approximate KL beyond which no step is taken; inf for none.
+    """
+    numbers = [now.clip, now.kl, now.entropy, rate, max_norm, kl_limit]
+    return torch.tensor(numbers, dtype=torch.float64)
+
+
+class _Call(nn.Module):
+    """A function of a module as a module, which can be called with other parameters."""
+
+    def __init__(self, function: Callable[..., Any], module: nn.Module) -> None:
+        super().__init__()
+        self.function, self.module = function, module
+
+    def forward(self, *arguments: Any) -> Any:
+        return self.function(self.module, *arguments)
+
+
+def with_parameters(
+    function: Callable[..., Any],
+    module: nn.Module,
+    prefix: str,
+    part: nn.Module,
+    values: Tensor,
+    *arguments: Any,
+) -> Any:
+    """Call a function of a module whose part computes with the parameters in a flat vector.
+
+    Args:
+        function: Takes the module, then `arguments`.
+        module: The module.
+        prefix: Of the part's parameters in the module.
+        part: The module, or a child of it.
+        values: [P] the parameters of the part.
+        arguments: Further arguments.
+    """
+    named = dict(part.named_parameters())
+    parts = values.detach().split([parameter.numel() for parameter in named.values()])
+    views = {
+        f"module.{prefix}{name}": value.view(parameter.shape).requires_grad_()
+        for (name, parameter), value in zip(named.items(), parts, strict=True)
+    }
+    return functional_call(_Call(function, module), views, arguments)
+
+
+def num_parameters(module: nn.Module) -> int:
+    """Return the number of parameters of a module."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _write(state: OptimizerState, after: OptimizerState, *, keep: Tensor) -> None:
+    """Write the state after a step into that before it, unless that is to be kept."""
+    pairs = [(state.values, after.values), (state.steps, after.steps)]
+    pairs += [(state.moments[kind], moment) for kind, moment in after.moments.items()]
+    for old, new in pairs:
+        old.copy_(torch.where(keep, old, new))
