@@ -12,10 +12,10 @@ DOCUMENTS = sorted(
 )
 STORY = (
     "rollout/worker.py",
-    "records.py",
     "gradient/advantages.py",
     "gradient/losses.py",
     "learner/learner.py",
+    "learner/minibatch.py",
 )
 BANNED = (
     "what is no number",

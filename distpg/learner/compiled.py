@@ -13,11 +13,15 @@ from distpg.config.config import Config
 from distpg.gradient.losses import Coefficients
 from distpg.iteration import Package, Packages
 from distpg.learner import compile_cache, objective
-from distpg.learner.ahead_of_time import compile_function
+from distpg.learner.ahead_of_time import compile_function, load
+from distpg.learner.compiled_steps import CompiledSteps
 from distpg.learner.fused import Fused, numbers_of
+from distpg.learner.loss_form import LossForm
+from distpg.learner.minibatch import Steps, TorchSteps
 from distpg.learner.minibatches import Samples, Targets
 from distpg.learner.optimizer import Optimizer
 from distpg.learner.optimizer_step import OptimizerState
+from distpg.learner.train_state import TrainState
 from distpg.policy.architecture import Architecture
 from distpg.spaces import ObsSpec
 
@@ -48,6 +52,30 @@ def num_minibatches(config: Config) -> float:
         size = config.slots * config.num_envs * config.num_steps if not config.episodes else None
     epochs = config.num_epochs + (config.value_epochs if config.baseline == "value" else 0)
     return config.total_steps * epochs / size if size else 0
+
+
+def find_steps(
+    state: TrainState, given: Packages, say: Callable[[str], None]
+) -> tuple[Steps, Packages]:
+    """Return what takes the steps of a learner, and the packages that it uses.
+
+    Args:
+        state: The learner.
+        given: Packages to use if they were compiled for the same.
+        say: Called with what the user should know.
+
+    Raises:
+        InputError: something has to be compiled, and there is no compiler.
+    """
+    config, model, optimizer = state.config, state.model, state.optimizer
+    if state.compiles == "off":
+        return TorchSteps(config, model, optimizer), {}
+    if not is_ahead_of_time(config, state.device, state.policy.obs_spec):
+        return TorchSteps(config, model, optimizer, compiled=True), {}
+    fused = Fused(LossForm.of(config), model, config.momentum)
+    packages = find_packages(fused, optimizer, config, given, say)
+    functions = {name: load(package.content) for name, package in packages.items()}
+    return CompiledSteps(config, model, optimizer, functions), packages
 
 
 def find_packages(

@@ -15,7 +15,8 @@ from torch.func import functional_call
 
 from distpg.gradient.diagnostics import approx_kl
 from distpg.gradient.losses import Coefficients
-from distpg.learner.gradients import Gradient, LossForm, critic_gradient, minibatch_gradient
+from distpg.learner.loss_form import LossForm
+from distpg.learner.minibatch import Gradient, critic_gradient, minibatch_gradient
 from distpg.learner.minibatches import Samples, Targets
 from distpg.learner.optimizer_step import OptimizerState, clip_norm, optimizer_step
 from distpg.policy.actor_critic import ActorCritic

@@ -14,16 +14,13 @@ from distpg.gradient.diagnostics import approx_kl, explained_variance
 from distpg.gradient.trajectories import Trajectories
 from distpg.iteration import Packages, Update
 from distpg.learner import objective, on_policy, trust_region
-from distpg.learner.ahead_of_time import load
-from distpg.learner.compiled import decide, find_packages, is_ahead_of_time
+from distpg.learner.compiled import decide, find_steps
 from distpg.learner.diagnosis import diagnose_step, gradients_of_groups
-from distpg.learner.fused import Fused
-from distpg.learner.gradients import LossForm
 from distpg.learner.means import Means
+from distpg.learner.minibatch import Steps, TorchSteps
 from distpg.learner.minibatches import Samples, minibatches
 from distpg.learner.objective import compute_targets, log_ratio
 from distpg.learner.sequences import network_inputs
-from distpg.learner.steps import CompiledSteps, Steps, TorchSteps
 from distpg.learner.train_state import TrainState
 from distpg.records import Batch, Rollout
 from distpg.spaces import ActionSpec, ObsSpec
@@ -50,15 +47,7 @@ class Learner(TrainState):
         Raises:
             InputError: there is no compiler.
         """
-        if self.compiles == "off":
-            return {}
-        if not is_ahead_of_time(self.config, self.device, self.policy.obs_spec):
-            self.steps = TorchSteps(self.config, self.model, self.optimizer, compiled=True)
-            return {}
-        fused = Fused(LossForm.of(self.config), self.model, self.config.momentum)
-        packages = find_packages(fused, self.optimizer, self.config, packages, say)
-        functions = {name: load(package.content) for name, package in packages.items()}
-        self.steps = CompiledSteps(self.config, self.model, self.optimizer, functions)
+        self.steps, packages = find_steps(self, packages, say)
         return packages
 
     def improve(self, rollouts: Sequence[Rollout]) -> Update:

@@ -13,8 +13,8 @@ from distpg.errors import InputError
 from distpg.iteration import Packages
 from distpg.learner import compile_cache
 from distpg.learner.compiled import MIN_MINIBATCHES, decide
+from distpg.learner.compiled_steps import CompiledSteps
 from distpg.learner.learner import Learner
-from distpg.learner.steps import CompiledSteps
 from tests.learner.runs import LONG, Run, assert_same_state
 from tests.learner.test_fused import EVERY_FORM, assert_same_updates
 from tests.settings import config_of

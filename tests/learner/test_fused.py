@@ -12,11 +12,11 @@ from torch import Tensor
 from distpg.envs.make import find_env
 from distpg.learner.ahead_of_time import flatten, unflatten
 from distpg.learner.compiled import examples, names_of
+from distpg.learner.compiled_steps import CompiledSteps
 from distpg.learner.fused import Fused
-from distpg.learner.gradients import LossForm
 from distpg.learner.learner import Learner
+from distpg.learner.loss_form import LossForm
 from distpg.learner.optimizer_step import OptimizerState, optimizer_step
-from distpg.learner.steps import CompiledSteps
 from tests.learner.runs import LONG, Run
 
 EVERY_FORM: dict[str, dict[str, Any]] = {

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from distpg.errors import RunError
 from distpg.gradient.advantages import gae
-from distpg.learner.gradients import Gradient
 from distpg.learner.learner import Learner
+from distpg.learner.minibatch import Gradient
 from distpg.records import Rollout, Weights
 from tests.learner.runs import (
     LONG,

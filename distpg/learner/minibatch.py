@@ -1,31 +1,87 @@
-"""What an update does with each minibatch: by torch's operations, or by compiled functions."""
+"""What an update does with a minibatch: the gradient of its loss, a step of the optimizer.
+
+M samples of the minibatch; P parameters of policy and critic, C of the critic.
+"""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from distpg.config.config import Config
 from distpg.gradient.diagnostics import approx_kl
-from distpg.gradient.losses import Coefficients
-from distpg.learner.ahead_of_time import Loaded, flatten
-from distpg.learner.fused import numbers_of
-from distpg.learner.gradients import (
-    Gradient,
-    LossForm,
-    critic_gradient,
-    minibatch_gradient,
-    term_names,
-)
+from distpg.gradient.losses import SURROGATES, Coefficients, value_loss
+from distpg.learner.loss_form import LossForm
 from distpg.learner.minibatches import Samples, Targets
+from distpg.learner.objective import surrogate_inputs
 from distpg.learner.optimizer import Optimizer
 from distpg.learner.torch_compile import torch_compile
 from distpg.policy.actor_critic import ActorCritic
 
 NORM = "gradient/norm"
 """Tag of the norm of the gradient before clipping."""
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """The gradient of a minibatch's loss, and what was computed with it; constants."""
+
+    flat: Tensor
+    """[P]"""
+    terms: dict[str, Tensor]
+    """[] parts of the loss, by TensorBoard tag, in the order of `term_names`."""
+    log_ratio: Tensor
+    """[M] log pi(a|s) minus that of the behaviour policy."""
+    stopped: bool = False
+    """As for `Step`; the first gradient of an update is always used."""
+
+
+def term_names(model: ActorCritic) -> tuple[str, ...]:
+    """Return the TensorBoard tags of the parts of a loss; the last is that of their sum."""
+    critic = ("train/value_loss",) if model.critic else ()
+    return ("train/policy_gradient_loss", "train/entropy_loss", *critic, "train/loss")
+
+
+def minibatch_gradient(
+    form: LossForm,
+    model: ActorCritic,
+    minibatch: Samples,
+    targets: Targets,
+    coefficients: Coefficients,
+) -> Gradient:
+    """Differentiate the loss of M samples with respect to policy and critic."""
+    distribution, values = model(minibatch.obs)
+    inputs = surrogate_inputs(
+        model.policy, distribution, minibatch, targets, penalizes_kl=form.penalizes_kl
+    )
+    policy_loss = SURROGATES[form.surrogate](inputs, coefficients)
+    entropy = distribution.entropy().mean()
+    loss = policy_loss - coefficients.entropy * entropy if form.has_entropy else policy_loss
+    parts = [policy_loss, -entropy]
+    if values is not None:
+        parts.append(value_loss(values, targets.returns, minibatch.values, form.value_clip))
+        loss = loss + form.vf_coef * parts[-1]
+    flat = flat_gradient(loss, model)
+    constants = [part.detach() for part in (*parts, loss)]
+    terms = dict(zip(term_names(model), constants, strict=True))
+    return Gradient(flat, terms, inputs.log_ratio.detach())
+
+
+def critic_gradient(
+    form: LossForm, model: ActorCritic, minibatch: Samples, targets: Targets
+) -> Tensor:
+    """Differentiate the value loss of M samples with respect to the critic, [C]."""
+    values = model.values(minibatch.obs)
+    loss = value_loss(values, targets.returns, minibatch.values, form.value_clip)
+    return flat_gradient(loss, model.critic)
+
+
+def flat_gradient(loss: Tensor, module: nn.Module) -> Tensor:
+    """Differentiate a loss with respect to the parameters of a module, side by side."""
+    gradients = torch.autograd.grad(loss, list(module.parameters()))
+    return torch.cat([gradient.flatten() for gradient in gradients])
 
 
 @dataclass(frozen=True)
@@ -110,47 +166,6 @@ class TorchSteps:
             )
             self.optimizer.add(gradient, 1.0, "critic")
             self.optimizer.step(self.max_norm)
-
-
-class CompiledSteps:
-    """Minibatches by functions that were compiled ahead of time."""
-
-    def __init__(
-        self,
-        config: Config,
-        model: ActorCritic,
-        optimizer: Optimizer,
-        functions: Mapping[str, Loaded],
-    ) -> None:
-        """Take the methods of `Fused`, compiled, by name; and the optimizer that they move."""
-        self.optimizer, self.functions = optimizer, functions
-        self.names = term_names(model)
-        self.max_norm, self.kl_limit = config.max_grad_norm, kl_limit(config)
-
-    def begin(self, samples: Samples, targets: Targets, now: Coefficients) -> None:
-        """Take the samples of an update, their targets, and the coefficients of the loss."""
-        self.batch = [*flatten(samples), *flatten(targets)]
-        self.numbers = numbers_of(now, self.optimizer.rate, self.max_norm, self.kl_limit)
-
-    def _run(self, name: str, state: Any, rows: Tensor) -> Any:
-        return self.functions[name]([*flatten(state), *self.batch, rows, self.numbers])
-
-    def gradient(self, rows: Tensor) -> Gradient:
-        """Differentiate the loss."""
-        flat, terms, log_ratio = self._run("gradient", self.optimizer.whole, rows)
-        return Gradient(flat, dict(zip(self.names, terms.unbind(), strict=True)), log_ratio)
-
-    def step(self, rows: Tensor) -> Step:
-        """Step along the gradient, unless the KL exceeds its limit."""
-        found, log_ratio = self._run("step", self.optimizer.whole, rows)
-        *terms, norm, kl = found.unbind()
-        named = dict(zip(self.names, terms, strict=True))
-        stopped = math.isfinite(self.kl_limit) and float(kl) > self.kl_limit
-        return Step({**named, NORM: norm}, log_ratio, stopped)
-
-    def critic_step(self, rows: Tensor) -> None:
-        """Step along the gradient of the critic's loss, with the critic alone."""
-        self._run("critic_step", self.optimizer.states["critic"], rows)
 
 
 def kl_limit(config: Config) -> float:

@@ -1,0 +1,28 @@
+"""What distinguishes one loss from another: what compiled functions are made for."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from distpg.config.config import Config
+
+
+@dataclass(frozen=True)
+class LossForm:
+    """What distinguishes one loss from another, but for coefficients that schedules change."""
+
+    surrogate: str
+    penalizes_kl: bool
+    has_entropy: bool
+    vf_coef: float
+    value_clip: float | None
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """Return that of a configuration."""
+        return cls(
+            surrogate=config.surrogate,
+            penalizes_kl=config.penalizes_kl,
+            has_entropy=config.ent_coef > 0,
+            vf_coef=config.vf_coef,
+            value_clip=config.value_clip,
+        )
