@@ -42,7 +42,8 @@ def unflatten(like: Any, tensors: Iterator[Tensor]) -> Any:
 def _parts(value: Any) -> dict[Any, Any]:
     if dataclasses.is_dataclass(value):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    return value if isinstance(value, dict) else dict(enumerate(value))
+    # in an order that does not depend on who made it
+    return dict(sorted(value.items())) if isinstance(value, dict) else dict(enumerate(value))
 
 
 def compile_function(

@@ -75,7 +75,9 @@ def find_steps(
     fused = Fused(LossForm.of(config), model, config.momentum)
     packages = find_packages(fused, optimizer, config, given, say)
     functions = {name: load(package.content) for name, package in packages.items()}
-    return CompiledSteps(config, model, optimizer, functions), packages
+    _, samples, targets, *_ = examples(fused, config, optimizer.whole)
+    steps = CompiledSteps(config, model, optimizer, functions, (samples, targets))
+    return steps, packages
 
 
 def find_packages(
@@ -129,7 +131,7 @@ def structure(fused: Fused, config: Config, name: str) -> dict[str, Any]:
         "momentum": fused.momentum,
         "optimizer": config.optimizer,
         "architecture": asdict(Architecture.of(config)),
-        "critic": [tuple(x.shape) for x in fused.model.critic.parameters()],
+        "parameters": [(list(x.shape), str(x.dtype)) for x in fused.model.parameters()],
         "detached": fused.model.detached,
         "obs": [asdict(leaf) for leaf in policy.obs_spec.leaves],
         "action": asdict(policy.action_spec),
@@ -150,7 +152,7 @@ def examples(fused: Fused, config: Config, state: OptimizerState) -> tuple[Any, 
             for leaf in policy.obs_spec.leaves
         }
     )
-    spec, zeros = policy.action_spec, torch.zeros(batch)
+    spec, zeros = policy.action_spec, torch.zeros(batch, dtype=torch.float32)
     actions = torch.from_numpy(np.zeros((batch, *spec.stored_shape), spec.stored_dtype))
     with torch.no_grad():
         parameters = objective.outputs(config, fused.model, obs)[:, :-1]

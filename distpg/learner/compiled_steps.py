@@ -1,7 +1,7 @@
 """Minibatches by functions that were compiled ahead of time."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -25,15 +25,28 @@ class CompiledSteps:
         model: ActorCritic,
         optimizer: Optimizer,
         functions: Mapping[str, Loaded],
+        examples: Sequence[Any],
     ) -> None:
-        """Take the methods of `Fused`, compiled, by name; and the optimizer that they move."""
+        """Initialize.
+
+        Args:
+            config: The settings.
+            model: Policy and critic.
+            optimizer: Of the model; the functions move it.
+            functions: The methods of `Fused`, compiled, by name.
+            examples: Samples and targets that they were compiled for; of these, sizes may differ.
+        """
         self.optimizer, self.functions = optimizer, functions
+        self.kinds = [(like.dtype, like.shape[1:]) for like in flatten(examples)]
         self.names = term_names(model)
         self.max_norm, self.kl_limit = config.max_grad_norm, kl_limit(config)
 
     def begin(self, samples: Samples, targets: Targets, now: Coefficients) -> None:
         """Take the samples of an update, their targets, and the coefficients of the loss."""
-        self.batch = [*flatten(samples), *flatten(targets)]
+        # compiled code reads memory as it is
+        self.batch = [tensor.contiguous() for tensor in flatten((samples, targets))]
+        kinds = [(tensor.dtype, tensor.shape[1:]) for tensor in self.batch]
+        assert kinds == self.kinds, f"compiled for {self.kinds}, called with {kinds}"
         self.numbers = numbers_of(now, self.optimizer.rate, self.max_norm, self.kl_limit)
 
     def _run(self, name: str, state: Any, rows: Tensor) -> Any:

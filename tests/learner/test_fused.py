@@ -60,7 +60,8 @@ def call_by_tensors(learner: Learner) -> None:
         return lambda tensors: getattr(fused, name)(*unflatten(like, iter(tensors)))
 
     functions = {name: by_tensors(name) for name in names_of(config)}
-    learner.steps = CompiledSteps(config, learner.model, optimizer, functions)
+    _, *like, _, _ = examples(fused, config, optimizer.whole)
+    learner.steps = CompiledSteps(config, learner.model, optimizer, functions, like)
 
 
 def assert_same_updates(run: Run, other: Learner) -> None:
@@ -101,6 +102,8 @@ def test_the_tensors_of_nested_values_are_put_back_in_their_places() -> None:
     assert isinstance(again, OptimizerState)
     assert again.moments["b"] is tensors[3]
     assert last is tensors[4]
+    first, _ = flatten({"b": tensors[1], "a": tensors[0]})
+    assert first is tensors[0], "the order is that of the names"
 
 
 def test_children_have_their_own_counts_of_steps() -> None:
