@@ -86,7 +86,7 @@ class Race:
 CARTPOLE = "--solve 475 --steps 300000 --minibatch 128 --epochs 10 --lr 1e-3 --gamma .98 --lam .9"
 CHEETAH = "--env HalfCheetah-v5 --lr 3e-4 --gamma .99 --lam .95"
 CHEETAH_PPO = "launch.py train --config halfcheetah-ppo --lr-schedule constant"
-SHORT = f"{CHEETAH_PPO} --total-steps 40000"
+SHORT = f"{CHEETAH_PPO} --total-steps 102400"
 LARGE = (
     f"{CHEETAH_PPO} --num-envs 32 --num-steps 512 --num-epochs 4 --minibatch-size 4096 "
     "--total-steps 131072"
@@ -94,7 +94,7 @@ LARGE = (
 PONG = "launch.py train --config pong-ppo --lr-schedule constant --total-steps 6144"
 SB3_CHEETAH = (
     f"-m benchmarks.peers.sb3_ppo {CHEETAH} --normalize --n-envs 8 --n-steps 256 --epochs 10 "
-    "--minibatch 64 --steps 40000"
+    "--minibatch 64 --steps 102400"
 )
 
 IN_TURN, AHEAD = ("distpg", "distpg --compile off"), ("distpg --overlap",)
@@ -140,7 +140,7 @@ RACES: dict[str, Race] = {
             "SB3": SB3_CHEETAH,
             "SB3, subprocesses": f"{SB3_CHEETAH} --subproc --threads 1",
             "RLlib": f"-m benchmarks.peers.rllib_ppo {CHEETAH} --batch 2048 --minibatch 64 "
-            "--epochs 10 --steps 40000",
+            "--epochs 10 --steps 102400",
         },
         figures=RATE,
         goals=(

@@ -100,6 +100,13 @@ def find_packages(
         InputError: one has to be compiled, and there is no compiler.
     """
     found: dict[str, Package] = {}
+    told = set[str]()
+
+    def tell(line: str) -> None:
+        if line not in told:
+            told.add(line)
+            say(line)
+
     for name in names_of(config):
         key = compile_cache.key(structure(fused, config, name))
         if name in given and given[name].key == key:
@@ -107,7 +114,7 @@ def find_packages(
             continue
         state = optimizer.states["critic"] if name == "critic_step" else optimizer.whole
         build = partial(_compile, fused, config, name, state)
-        found[name] = Package(key, compile_cache.fetch(key, build, say))
+        found[name] = Package(key, compile_cache.fetch(key, build, tell))
     return found
 
 
