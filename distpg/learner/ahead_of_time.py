@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import os
+import sys
 import tempfile
 import warnings
 import zipfile
@@ -121,7 +122,7 @@ def _load_publicly(package: bytes) -> Loaded:
 @contextmanager
 def library_file(content: bytes) -> Generator[str]:
     """Context manager: the path of a library; on Linux in memory, so that a kill leaves nothing."""
-    if not hasattr(os, "memfd_create"):
+    if sys.platform != "linux":
         with tempfile.NamedTemporaryFile(suffix=".so") as file:
             file.write(content)
             file.flush()
