@@ -17,6 +17,7 @@ import tyro
 from distpg.config.flags import COMPLETION, call_tyro, read_flags
 from distpg.config.values import did_you_mean, one_of
 from distpg.errors import InputError, RunError
+from distpg.signals import SignalInterrupt
 
 COMMANDS = {
     "train": "train a policy",
@@ -70,8 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt as error:
         print(f"{program}: interrupted", file=sys.stderr)
-        # Python's own, on Ctrl-C, has no number
-        return 128 + (error.args[0] if error.args else signal.SIGINT)
+        return 128 + (error.number if isinstance(error, SignalInterrupt) else signal.SIGINT)
 
 
 def load_command(name: str) -> ModuleType:

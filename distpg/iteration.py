@@ -17,7 +17,7 @@ Scalars = dict[str, float]
 """Numbers by their TensorBoard tag."""
 EVALUATING = "evaluating (an episode may have no end; see --eval-max-steps)"
 """What a process does, in the message when it is late."""
-COMPILING = "compiling the update for this machine, once; it takes 10 to 30 s"
+COMPILING = "compiling the update for this machine, once; it takes 10 to 40 s"
 STRAGGLES = 2.0
 """Times the median that makes a worker a straggler."""
 

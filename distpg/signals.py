@@ -28,9 +28,18 @@ def handle_signals(handler: Callable[[int, object], None]) -> Generator[None]:
             signal.signal(number, before)
 
 
+class SignalInterrupt(KeyboardInterrupt):
+    """A signal ends what is running, as Ctrl-C does."""
+
+    def __init__(self, number: int) -> None:
+        """Store the signal's number."""
+        super().__init__(number)
+        self.number = number
+
+
 def interrupt(number: int, frame: object) -> None:
-    """Signal handler that raises KeyboardInterrupt, as Python does on Ctrl-C, with the number."""
-    raise KeyboardInterrupt(number)
+    """Signal handler that raises KeyboardInterrupt, as Python does on Ctrl-C."""
+    raise SignalInterrupt(number)
 
 
 @contextmanager

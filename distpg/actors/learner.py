@@ -12,7 +12,7 @@ from distpg.actors.restarts import Restarts
 from distpg.actors.wait import MIN_START_S, fetch, wait
 from distpg.actors.workers import RayWorkers
 from distpg.config.config import Config
-from distpg.errors import ObjectLostError, ProcessLostError
+from distpg.errors import InputError, ObjectLostError, ProcessLostError, RunError
 from distpg.iteration import COMPILING, Packages, Placement, ProcessFaults, Update
 from distpg.records import LearnerState, Weights
 from distpg.spaces import ActionSpec, ObsSpec
@@ -22,7 +22,7 @@ SAVE_EVERY = 10
 LOADING_S = 1.0
 """After which a learner that is not ready is compiling."""
 COMPILE_S = 600.0
-"""Deadline of compiling, which takes 10 to 30 s on an idle machine."""
+"""Deadline of compiling, which takes 10 to 40 s on an idle machine."""
 Result = TypeVar("Result")
 
 
@@ -106,7 +106,11 @@ class RayLearner:
 
         def restored() -> Result:
             if not self.restored:
-                self._wait_until_started()
+                try:
+                    self._wait_until_started()
+                except InputError as error:
+                    # the run has begun, and can be resumed
+                    raise RunError(str(error)) from error
                 self._restore()
                 self.restored = True
             return attempt()

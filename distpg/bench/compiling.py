@@ -11,7 +11,7 @@ from distpg.rollout.closing import closing
 
 NAME = "compile"
 DEADLINE_S = 600.0
-"""Compiling takes 10 to 30 s on an idle machine."""
+"""Compiling takes 10 to 40 s on an idle machine."""
 
 
 def checks(config: Config) -> Iterator[Report]:

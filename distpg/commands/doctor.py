@@ -47,7 +47,7 @@ class DoctorFlags(FlagsWithFile):
     RAY_ADDRESS, else this machine."""
     compile: str | None = None
     """Also compile the update of this recipe or configuration file, so that its runs start without
-    (10 to 30 s)."""
+    (10 to 40 s)."""
     json: bool = False
     """Print one JSON object."""
 

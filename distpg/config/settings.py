@@ -266,7 +266,7 @@ class LearnerSettings:
     gradient_stats_every: CountOrZero = 10
     """Iterations between gradient diagnostics (gradient/* in TensorBoard); 0 disables them."""
     compile: Literal["auto", "on", "off"] = "auto"
-    """Compile what an update does with a minibatch, once for this machine (10 to 30 s): updates of
+    """Compile what an update does with a minibatch, once for this machine (10 to 40 s): updates of
     small networks take a fraction of the time. auto does for runs of at least 15,000 minibatches if
     there is a C++ compiler, but not for images, --recurrent, --encoder or a GPU."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

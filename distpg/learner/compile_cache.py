@@ -13,19 +13,22 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from platformdirs import user_cache_path
 
-from distpg.errors import InputError
+from distpg.errors import InputError, format_error
 from distpg.iteration import COMPILING
 
 SOURCES = ("gradient", "learner", "policy", "spaces.py")
 """Parts of the package that compiled functions are made from."""
 CPU_INFO = Path("/proc/cpuinfo")
+NOT_KEPT = "the compiled update is not kept, and compiled again at each start"
+ANSWER_S = 60.0
+"""Deadline of asking a compiler for its version."""
 WRITABLE = stat.S_IWGRP | stat.S_IWOTH
 """Permissions of others to write."""
 DIGEST_BYTES = hashlib.sha256().digest_size
@@ -53,10 +56,25 @@ def key(structure: Mapping[str, Any]) -> str:
 def versions() -> list[str]:
     """Return the versions of torch and of the compiler, and the flags given to it."""
     path = compiler()
-    told = [] if path is None else [path, "--version"]
-    found = subprocess.run(told, capture_output=True, text=True, check=False).stdout if told else ""
+    found = "" if path is None else answer([path, "--version"])
     flags = (os.environ.get(name, "") for name in ("CXX", "CPPFLAGS", "CXXFLAGS", "LDFLAGS"))
     return [torch.__version__, str(torch.version.git_version), found, *flags]
+
+
+def answer(words: Sequence[str]) -> str:
+    """Return what a program prints.
+
+    Raises:
+        InputError: it cannot be started, or does not end.
+    """
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=ANSWER_S)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise InputError(
+            f"--compile: {' '.join(words)} does not work: {format_error(error)}; set CXX to "
+            "another C++ compiler, or use --compile off"
+        ) from error
+    return done.stdout
 
 
 def cpu_features() -> list[str]:
@@ -93,19 +111,22 @@ def fetch(name: str, build: Callable[[], bytes], say: Callable[[str], None]) -> 
         say: Called with what the user should know.
 
     Raises:
-        InputError: it has to be built, and there is no compiler.
+        InputError: it has to be built, and there is no compiler, or it fails.
     """
     try:
         path = folder() / f"{name}.package"
     except OSError as error:
-        say(f"the compiled update is not kept, and compiled again at each start: {error}")
+        say(f"{NOT_KEPT}: {error}")
         return _build(build)
     package = read(path)
     if package is None:
         damaged = path.exists()
         say(f"{path} is damaged; compiling the update again" if damaged else COMPILING)
         package = _build(build)
-        write(path, package)
+        try:
+            write(path, package)
+        except OSError as error:
+            say(f"{NOT_KEPT}: {error}")
     return package
 
 
@@ -116,7 +137,14 @@ def _build(build: Callable[[], bytes]) -> bytes:
             "compiled update of before; install g++ (on macOS clang), or use --compile off, with "
             "which results differ in the last bits"
         )
-    return build()
+    try:
+        return build()
+    # torch and the compiler may raise anything
+    except Exception as error:
+        raise InputError(
+            f"--compile: the update cannot be compiled on the learner's machine: "
+            f"{format_error(error)}; use --compile off"
+        ) from error
 
 
 def read(path: Path) -> bytes | None:
@@ -134,6 +162,7 @@ def read(path: Path) -> bytes | None:
 
 def write(path: Path, package: bytes) -> None:
     """Write a package and its digest, whole or not at all."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        file.write(hashlib.sha256(package).digest() + package)
-    Path(file.name).replace(path)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".new-") as folder:
+        temporary = Path(folder) / path.name
+        temporary.write_bytes(hashlib.sha256(package).digest() + package)
+        temporary.replace(path)

@@ -26,7 +26,7 @@ from distpg.policy.architecture import Architecture
 from distpg.spaces import ObsSpec
 
 MIN_MINIBATCHES = 15_000
-"""Minibatches of a run from which on compiling, for 10 to 30 s, saves more than it takes."""
+"""Minibatches of a run from which on compiling, for 10 to 40 s, saves more than it takes."""
 
 
 def decide(config: Config, device: torch.device, obs_spec: ObsSpec) -> Literal["on", "off"]:

@@ -7,7 +7,7 @@ parameters; rows are [M] int64, numbers [6] float64 as `numbers_of` returns them
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -93,8 +93,8 @@ class Fused:
         targets: Targets,
         coefficients: Sequence[Tensor],
     ) -> Gradient:
-        clip, kl, entropy = coefficients
-        now: Any = Coefficients(clip, kl, entropy)  # pyright: ignore[reportArgumentType]
+        # tensors, since the compiled function takes what schedules change as an input
+        now = Coefficients(*cast("Sequence[float]", coefficients))
         call = partial(minibatch_gradient, self.form)
         return with_parameters(
             call, self.model, "", self.model, state.values, minibatch, targets, now

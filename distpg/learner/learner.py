@@ -27,7 +27,10 @@ from distpg.spaces import ActionSpec, ObsSpec
 
 
 class Learner(TrainState):
-    """Updates policy and critic by batches of rollouts; `train_state.py` has what that changes."""
+    """Updates policy and critic by batches of rollouts; `train_state.py` has what that changes.
+
+    It uses torch's operations until `compile` is called.
+    """
 
     def __init__(self, config: Config, obs_spec: ObsSpec, action_spec: ActionSpec) -> None:
         """Initialize the networks."""

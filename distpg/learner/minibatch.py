@@ -35,7 +35,7 @@ class Gradient:
     log_ratio: Tensor
     """[M] log pi(a|s) minus that of the behaviour policy."""
     stopped: bool = False
-    """As for `Step`; the first gradient of an update is always used."""
+    """Never: a surrogate for one step has no limit of the KL."""
 
 
 def term_names(model: ActorCritic) -> tuple[str, ...]:

@@ -242,6 +242,7 @@ def train_and_save(
         except RunError as error:
             result = summarize(config, clock.progress, "error", clock, None)
             result |= {**faults.summary(), **plan.summary(workers), "error": str(error)}
+            # a full disk may be that error, which matters more
             with suppress(OSError):
                 run.write_result(result)
             hint = f"\n{plan.resume_hint()}" if list_checkpoints(run) else ""

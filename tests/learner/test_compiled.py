@@ -1,5 +1,6 @@
 """Updates that are compiled ahead of time: when, what they compute, and what is kept of them."""
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,27 @@ def test_a_folder_that_others_can_write_to_is_not_trusted(empty_cache: Path) -> 
     assert "compiled again at each start" in said[0]
     assert "others can write to it" in said[0]
     assert not any(empty_cache.iterdir())
+
+
+def test_a_compiler_that_fails_is_named_with_what_helps(empty_cache: Path) -> None:
+    def build() -> bytes:
+        raise RuntimeError("omp.h is missing")
+
+    with pytest.raises(InputError, match=r"--compile: .* omp.h is missing; use --compile off"):
+        compile_cache.fetch("key", build, lambda line: None)
+    assert not any(empty_cache.iterdir())
+
+
+def test_what_cannot_be_kept_is_used_and_told(
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, package: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(compile_cache, "write", full)
+    said = list[str]()
+    assert compile_cache.fetch("key", lambda: b"library", said.append) == b"library"
+    assert "compiled again at each start: [Errno 28] No space left" in said[-1]
 
 
 def test_the_key_is_of_the_structure_the_machine_and_the_tools(

@@ -1,4 +1,4 @@
-"""What torch.compile compiles: encoders of the user's, images, and whatever runs on a GPU."""
+"""What torch.compile compiles: user-defined encoders, images, and whatever runs on a GPU."""
 
 import numpy as np
 import pytest
