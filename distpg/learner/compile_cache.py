@@ -164,5 +164,6 @@ def write(path: Path, package: bytes) -> None:
     """Write a package and its digest, whole or not at all."""
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".new-") as folder:
         temporary = Path(folder) / path.name
+        temporary.touch(mode=0o600)
         temporary.write_bytes(hashlib.sha256(package).digest() + package)
         temporary.replace(path)
