@@ -102,13 +102,20 @@ class Leaf:
             MissingLeafError: the part is missing.
             InputError: as from `convert`.
         """
+        return self.convert(self.find(obs))
+
+    def find(self, obs: Any) -> Any:
+        """Return this part of an observation as it is.
+
+        Raises:
+            MissingLeafError: it is missing.
+        """
         try:
-            part = self.get(obs)
+            return self.get(obs)
         except (IndexError, KeyError, TypeError) as error:
             raise MissingLeafError(
                 f"{obs!r:.100} is not an observation: {self.name!r} is missing"
             ) from error
-        return self.convert(part)
 
     def convert(self, part: Any) -> np.ndarray:
         """Convert this part of an observation, single or batched, to the leaf's dtype.
@@ -121,8 +128,10 @@ class Leaf:
             given = np.asarray(part)
             if given.dtype.kind not in "biuf":
                 raise ValueError("not an array of numbers")
-            with np.errstate(over="ignore", invalid="ignore"):
-                array = np.require(given, self.dtype, "C")
+            array = given
+            if given.dtype != self.dtype or not given.flags.c_contiguous:
+                with np.errstate(over="ignore", invalid="ignore"):
+                    array = np.require(given, self.dtype, "C")
         except (OverflowError, RuntimeError, TypeError, ValueError) as error:
             raise InputError(f"observation {self.name!r} is {part!r:.60}: {error}") from error
         if self.kind == "mask" and ((given != 0) & (given != 1)).any():

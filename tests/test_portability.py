@@ -3,7 +3,11 @@
 import ast
 import os
 import resource
+import shlex
+import signal
 import socket
+import subprocess
+import time
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -26,6 +30,7 @@ from distpg.actors.ray_internals import (
     on_loopback,
     patched_ray,
     running_cluster,
+    without_agent,
 )
 from distpg.doctor import facts
 from distpg.learner.device import default_threads
@@ -144,6 +149,40 @@ def test_private_functions_are_replaced_within_a_session_only() -> None:
         assert utils.set_sigterm_handler is worker.print_to_stdstream is Node.start_monitor is no_op
     assert (utils.set_sigterm_handler, worker.print_to_stdstream, Node.start_monitor) == before
     assert not said
+
+
+def test_the_stand_in_of_an_agent_reports_no_port_and_ends_with_its_parent_but_not_at_ctrl_c(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "a session"
+    folder.mkdir()
+    agent = ["python", "agent.py", "--node-id=ab12", "--listen-port=0", f"--session-dir={folder}"]
+    word = f"--runtime_env_agent_command={subprocess.list2cmdline(agent)}"
+    option, _, command = without_agent(word).partition("=")
+    assert option == "--runtime_env_agent_command"
+    process = subprocess.Popen(shlex.split(command), stdin=subprocess.PIPE)
+    try:
+        port = folder / "runtime_env_agent_port_ab12"
+        deadline = time.monotonic() + 20
+        while not port.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert [int(port.read_text()), *folder.iterdir()] == [-1, port]
+        process.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.2)
+        process.communicate(timeout=20)
+        assert process.returncode == 0
+    finally:
+        process.kill()
+
+
+def test_other_words_of_a_command_are_left_as_they_are() -> None:
+    assert [without_agent(word) for word in ("raylet", "--head", "--node-id=1")] == [
+        "raylet",
+        "--head",
+        "--node-id=1",
+    ]
 
 
 def test_names_that_a_ray_version_lacks_are_reported_in_one_line(

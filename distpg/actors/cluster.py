@@ -3,12 +3,9 @@
 import logging
 import os
 import secrets
-import subprocess
 from collections.abc import Callable, Generator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from typing import Any
-
-import psutil
 
 from distpg.actors.head import monitoring, ping
 from distpg.actors.ray_internals import check_loopback, on_loopback, patched_ray, running_cluster
@@ -24,7 +21,6 @@ QUIET = {
     "RAY_DEDUP_LOGS": "0",
 }
 SILENT: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
-AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """Makes Ray on Linux behave as on Windows and macOS: every socket is on 127.0.0.1."""
 PRIORITY = {"RAY_worker_niceness": "0"}
@@ -115,12 +111,11 @@ def local_ray(config: Config, say: Callable[[str], None]) -> Generator[None]:
     if wanted > cores:
         say(f"{config.num_workers} workers and a learner share {cores} cores")
     variables = environment(LOOPBACK | TOKEN | PRIORITY | NO_TASK_EVENTS)
-    with variables, on_loopback(), patched_ray(say), ExitStack() as stack:
+    with variables, on_loopback(), patched_ray(say):
         try:
             # an interrupted start would leave processes behind
             with defer_signals():
                 start_ray(wanted)
-                stack.callback(agents_guard().communicate)
             check_loopback(ray.get_runtime_context().gcs_address)
             yield
         finally:
@@ -143,26 +138,6 @@ def start_ray(num_cpus: int) -> None:
             f"the local Ray instance did not start: {format_error(error)}; run the doctor "
             "command to check this machine"
         ) from error
-
-
-def agents_guard() -> "subprocess.Popen[bytes]":
-    """Kill Ray's agents when this process ends; they would otherwise outlive it by a minute."""
-    agents = [
-        str(process.pid)
-        for process in psutil.Process().children(recursive=True)
-        if title(process) in AGENTS
-    ]
-    # a shell whose input ends when this process does
-    script = 'cat > /dev/null; kill -9 "$@" 2> /dev/null'
-    command = ["sh", "-c", script, "sh", *agents]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
-
-
-def title(process: psutil.Process) -> str:
-    """Return what a process calls itself; on macOS its name is that of the executable."""
-    with suppress(psutil.Error):
-        return next(iter(process.cmdline()), "")
-    return ""
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """Everything that distpg replaces in Ray's private modules, which may change with every release."""
 
-from collections.abc import Callable, Generator, Mapping
+import shlex
+import subprocess
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -8,8 +10,28 @@ from distpg.errors import InputError
 
 TESTED = "ray[default]>=2.60,<2.61"
 """The versions of Ray whose private names were tested, as in pyproject.toml."""
+TESTED_PREFIX = "2.60."
 SERVICES = ("start_monitor", "start_log_monitor", "start_api_server")
 """Autoscaler, log forwarding and dashboard server: three Python processes that no run needs."""
+AGENT_PORTS = {
+    "--dashboard_agent_command": (
+        "metrics_agent_port",
+        "metrics_export_port",
+        "dashboard_agent_listen_port",
+    ),
+    "--runtime_env_agent_command": ("runtime_env_agent_port",),
+}
+"""The options by which the raylet starts its agents, two more such processes, and the ports that it
+waits for.
+"""
+STAND_IN = """
+trap '' INT
+for file; do echo -1 > "$file.new"; mv "$file.new" "$file"; done
+exec cat > /dev/null
+"""
+"""A shell script in place of an agent: it says that there are no ports, and ends with the raylet,
+but not at Ctrl-C.
+"""
 
 
 def no_op(*_: object, **__: object) -> None:
@@ -18,9 +40,11 @@ def no_op(*_: object, **__: object) -> None:
 
 def replacements() -> list[tuple[Any, dict[str, object]]]:
     """List modules and classes of Ray, each with its attributes to replace."""
-    from ray._private import ray_constants, utils, worker
+    import ray
+    from ray._private import ray_constants, services, utils, worker
     from ray._private.node import Node
 
+    tested = ray.__version__.startswith(TESTED_PREFIX)
     return [
         # signals must end a run in good order
         (utils, {"set_sigterm_handler": no_op}),
@@ -28,7 +52,33 @@ def replacements() -> list[tuple[Any, dict[str, object]]]:
         # a long report of each process that died, even with --quiet
         (worker, {"print_to_stdstream": no_op}),
         (Node, dict.fromkeys(SERVICES, no_op)),
+        # a driver that finds the dashboard's packages has imported them
+        (utils, {"get_dashboard_dependency_error": lambda: ImportError("not needed")}),
+        *([(services, {"start_ray_process": starting_no_agents(services)})] if tested else []),
     ]
+
+
+def starting_no_agents(services: Any) -> Callable[..., Any]:
+    """Return `services.start_ray_process`, with which the raylet's agents are not started."""
+    start = services.start_ray_process
+
+    def start_ray_process(command: Iterable[Any], *arguments: Any, **options: Any) -> Any:
+        return start([without_agent(str(word)) for word in command], *arguments, **options)
+
+    return start_ray_process
+
+
+def without_agent(word: str) -> str:
+    """Put a stand-in into a word of a command if it is an option that names an agent."""
+    option, _, agent = word.partition("=")
+    if option not in AGENT_PORTS:
+        return word
+    options = {
+        name: value for name, _, value in (part.partition("=") for part in shlex.split(agent))
+    }
+    folder, node = options["--session-dir"], options["--node-id"]
+    files = [f"{folder}/{port}_{node}" for port in AGENT_PORTS[option]]
+    return f"{option}={subprocess.list2cmdline(['sh', '-c', STAND_IN.strip(), 'sh', *files])}"
 
 
 def missing() -> str:

@@ -4,14 +4,15 @@ Each value that a copy returns is checked and copied before the next copy is ste
 share buffers. Of the info nothing is read but the action mask.
 """
 
-from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-from distpg.envs.guard import CLOSE_S, RAISED, Guard
+from distpg.envs.guard import CLOSE_S, RAISED, Guard, Returned
+from distpg.envs.latest import LatestObs
 from distpg.envs.returned import to_flag, to_reward
 from distpg.envs.state import EnvState, exposes_state, read_copy, write_copy
 from distpg.envs.vector_env import Step, VectorEnv
@@ -54,11 +55,7 @@ class Copies(VectorEnv):
             self._describe(env_id, image_keys)
             failed.pop_all()
         self.needs_reset = np.zeros(num_envs, bool)
-        self.obs = {
-            leaf.name: np.zeros((num_envs, *leaf.shape), leaf.dtype)
-            for leaf in self.obs_spec.leaves
-        }
-        """The last observation of each copy, {leaf: [N, *O]}."""
+        self.latest = LatestObs(self.obs_spec, num_envs)
 
     def _describe(self, env_id: str, image_keys: tuple[str, ...] | None) -> None:
         """Describe the spaces, which all copies share."""
@@ -77,12 +74,11 @@ class Copies(VectorEnv):
         self.needs_reset[:] = False
         self.faults_at_reset = {}
         for env, (guard, seed) in enumerate(zip(self.guards, seeds, strict=True)):
-            with placing(env):
-                returned = guard.reset(seed)
+            returned = call(guard.reset, env, seed)
             self._put(env, returned.obs)
             if returned.fault:
                 self.faults_at_reset[env] = returned.fault
-        return self.obs
+        return self.latest.settle()
 
     def step(self, actions: np.ndarray) -> Step:
         """Step every copy with its action from `Policy.to_bounds`, [N] or [N, A].
@@ -98,10 +94,11 @@ class Copies(VectorEnv):
         scalars = self.action_spec.kind == "categorical"
         env_actions = self.action_spec.to_env(actions)
         for env, guard in enumerate(self.guards):
-            action = env_actions[env if scalars else (env, ...)]
             resets = bool(self.needs_reset[env])
-            with placing(env):
-                returned = guard.reset() if resets else guard.step(action)
+            if resets:
+                returned = call(guard.reset, env)
+            else:
+                returned = call(guard.step, env, env_actions[env if scalars else (env, ...)])
             if returned.fault:
                 faults[env] = returned.fault
             self.refuse_late_mask(guard.info, env)
@@ -112,22 +109,12 @@ class Copies(VectorEnv):
             terminated[env] = to_flag(returned.terminated, "terminated", env)
             truncated[env] = to_flag(returned.truncated, "truncated", env)
         self.needs_reset = terminated | truncated
-        return Step(self.obs, rewards, terminated, truncated, self.needs_reset.copy(), faults)
+        obs = self.latest.settle()
+        return Step(obs, rewards, terminated, truncated, self.needs_reset.copy(), faults)
 
     def _put(self, env: int, obs: Any) -> None:
         """Copy the observation of one copy, which may write into it later."""
-        for leaf in self.obs_spec.leaves:
-            try:
-                array = leaf.read(obs)
-            except InputError as error:
-                raise EnvError(str(error), env) from error
-            if array.shape != leaf.shape:
-                raise EnvError(
-                    f"observation {leaf.name!r} has shape {list(array.shape)}; "
-                    f"{list(leaf.shape)} is expected, as in the env's space",
-                    env,
-                )
-            self.obs[leaf.name][env] = array
+        self.latest.put(env, obs)
         if self.ranges:
             self.ranges.watch(obs)
 
@@ -165,15 +152,14 @@ class Copies(VectorEnv):
         return [f"env {env}" for env, guard in enumerate(self.guards) if not guard.close()]
 
 
-@contextmanager
-def placing(env: int) -> Generator[None]:
-    """Context manager: say which copy it was that called sys.exit, or kept raising.
+def call(method: Callable[..., Returned], env: int, *arguments: Any) -> Returned:
+    """Call a method of a guard, and say which copy it was that called sys.exit, or kept raising.
 
     Raises:
         EnvError: it did.
     """
     try:
-        yield
+        return method(*arguments)
     except RunError as error:
         raise EnvError(str(error), env) from error
     except InputError as error:

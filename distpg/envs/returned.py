@@ -20,6 +20,9 @@ def to_reward(value: Any, env: int) -> float:
     Raises:
         EnvError: it is not one real number, or float32 cannot represent it.
     """
+    # the usual type; np.float64 is a float
+    if isinstance(value, float) and abs(value) <= LARGEST:
+        return float(value)
     try:
         array = np.asarray(float(value) if isinstance(value, Decimal | Fraction) else value)
     except (OverflowError, RuntimeError, TypeError, ValueError) as error:
@@ -38,6 +41,8 @@ def to_flag(value: Any, name: str, env: int) -> bool:
     Raises:
         EnvError: it is neither true nor false.
     """
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
     array = np.asarray(value)
     if array.size != 1 or array.dtype.kind not in "biu":
         raise EnvError(f"{name} is {value!r:.60}, which is not a bool", env)

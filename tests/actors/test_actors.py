@@ -287,6 +287,7 @@ def test_ctrl_c_ends_the_run_after_its_iteration_and_leaves_result_and_no_proces
         below = psutil.Process(process.pid).children(recursive=True)
         sockets = listening([psutil.Process(process.pid), *below])
         assert {one.nice() for one in below if "Actor" in name_of(one)} == {0}
+        assert not [one for one in below if "Agent" in name_of(one)]
         # what a terminal does: every process of the group gets the signal, Ray's too
         os.killpg(process.pid, signal.SIGINT)
         output, _ = process.communicate(timeout=60)

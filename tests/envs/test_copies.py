@@ -95,6 +95,17 @@ def test_a_flag_is_the_bool_that_it_is(name: str, flag: Any, value: bool) -> Non
     assert getattr(step, name).tolist() == [value] * 2
 
 
+def test_copies_may_return_different_dtypes_and_any_value_of_float32() -> None:
+    envs = copies(3)
+    rows = [np.array([0.1, -np.inf]), np.array([3e38, 3e38], np.float32), [1, np.nan]]
+    for turn in range(3):
+        for env, row in enumerate(rows):
+            guarded: Any = envs.guards[(env + turn) % 3].env
+            guarded.returned = {"obs": row}
+        found = envs.step(np.zeros(3, np.int64)).obs["obs"]
+        np.testing.assert_array_equal(np.roll(found, -turn, 0), np.array(rows, np.float32))
+
+
 WRONG: list[tuple[str, Any, str]] = [
     *(("reward", x, "the reward is .*not a number") for x in (None, "1", [1, 2], 1 + 0j, {})),
     ("reward", 1e39, r"the reward is 1e\+39, which is too large for float32"),

@@ -27,7 +27,7 @@ Stage = Callable[[psutil.Process, Path], bool]
 STAGES: dict[str, Stage] = {
     "claimed": lambda process, run: (run / "lock").exists(),
     "Ray starts": lambda process, run: has_process(process, "gcs_server"),
-    "its agents start": lambda process, run: has_process(process, "dashboard/agent.py"),
+    "its raylet starts": lambda process, run: has_process(process, "raylet"),
     "workers start": lambda process, run: has_process(process, "RolloutActor"),
     "configured": lambda process, run: (run / "config.toml").exists(),
     "saving": lambda process, run: any((run / "checkpoints").glob("*.tmp")),
