@@ -135,6 +135,8 @@ def configure(options: argparse.Namespace, folder: str) -> dict[str, Any]:
     return {
         "params": {
             "seed": options.seed,
+            # 0: torch's own choice; its default is the cores, which set_num_threads cannot change
+            "torch_threads": options.threads or 0,
             "algo": {"name": "a2c_continuous"},
             "model": {"name": "continuous_a2c_logstd"},
             "network": network,
@@ -146,14 +148,12 @@ def configure(options: argparse.Namespace, folder: str) -> dict[str, Any]:
 def main() -> None:
     """Train once."""
     options = work.parser(__doc__).parse_args()
-    if options.threads:
-        torch.set_num_threads(options.threads)
     vecenv.register(NAME, lambda *_, **__: Envs(options))
     env_configurations.register(NAME, {"vecenv_type": NAME, "env_creator": lambda **_: None})
     # it prints much, and saves its network in the end
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         runner = Runner()
-        runner.algo_factory.register_builder("a2c_continuous", lambda **given: TimedAgent(**given))
+        runner.algo_factory.register_builder("a2c_continuous", TimedAgent)
         runner.load(configure(options, folder))
         runner.run({"train": True, "play": False})
     TimedAgent.iterations.report("rl_games", solved=False, final_return=None)

@@ -2,11 +2,11 @@
 
 .venv-peers/torch/bin/python -m benchmarks.peers.tianshou_ppo --env HalfCheetah-v5 --normalize
 
-It normalizes observations; gymnasium normalizes rewards.
+The loop is that of its OnPolicyTrainer, without the logs. It normalizes observations;
+gymnasium normalizes rewards.
 """
 
 import argparse
-from typing import Any
 
 import gymnasium
 import numpy as np
@@ -14,12 +14,12 @@ import torch
 from tianshou.algorithm import PPO
 from tianshou.algorithm.modelfree.reinforce import ProbabilisticActorPolicy
 from tianshou.algorithm.optim import AdamOptimizerFactory
-from tianshou.data import Collector, CollectStats, VectorReplayBuffer
+from tianshou.data import Collector, VectorReplayBuffer
 from tianshou.env import BaseVectorEnv, DummyVectorEnv, VectorEnvNormObs
-from tianshou.trainer import OnPolicyTrainerParams
 from tianshou.utils.net.common import Net
 from tianshou.utils.net.continuous import ContinuousActorProbabilistic, ContinuousCritic
 from tianshou.utils.net.discrete import DiscreteActor, DiscreteCritic
+from tianshou.utils.torch_utils import policy_within_training_step
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Independent, Normal
 
@@ -27,26 +27,6 @@ from benchmarks.iterations import Iterations
 from benchmarks.peers import work
 from benchmarks.peers.envs import make_env
 from benchmarks.peers.optimizer_steps import OptimizerSteps
-
-
-class Over(Exception):
-    """Ends a training run that is solved, or has had its steps."""
-
-
-class TimedCollector(Collector):
-    """Collects, and takes down the returns."""
-
-    def __init__(self, episodes: work.Episodes, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.episodes = episodes
-        self.env_steps = 0
-
-    def collect(self, *arguments: Any, **settings: Any) -> CollectStats:
-        """Take the steps of an update."""
-        collected = super().collect(*arguments, **settings)
-        self.episodes.add(np.ravel(collected.returns))
-        self.env_steps += collected.n_collected_steps
-        return collected
 
 
 def make_envs(options: argparse.Namespace) -> BaseVectorEnv:
@@ -114,39 +94,23 @@ def main() -> None:
     np.random.seed(options.seed)
     ppo = make_ppo(options)
     batch = options.n_steps * options.n_envs
-    episodes = work.Episodes(options.solve)
-    collector = TimedCollector(
-        episodes, ppo, make_envs(options), VectorReplayBuffer(batch, options.n_envs)
-    )
+    buffer = VectorReplayBuffer(batch, options.n_envs)
+    collector = Collector(ppo, make_envs(options), buffer)
+    collector.reset()
     optimizer_steps = OptimizerSteps()
-    update = ppo.update
+    episodes = work.Episodes(options.solve)
+    env_steps = 0
     iterations = Iterations.begin()
-
-    def timed_update(*arguments: Any, **settings: Any) -> Any:
-        stats = update(*arguments, **settings)
-        iterations.end(collector.env_steps, optimizer_steps.count)
-        if episodes.solved() or collector.env_steps >= options.steps:
-            raise Over
-        return stats
-
-    ppo.update = timed_update
-    schedule = OnPolicyTrainerParams(
-        training_collector=collector,
-        test_collector=None,
-        max_epochs=1,
-        epoch_num_steps=options.steps + batch,
-        collection_step_num_env_steps=batch,
-        update_step_num_repetitions=options.epochs,
-        batch_size=options.minibatch,
-        test_in_training=False,
-        show_progress=False,
-        verbose=False,
-    )
-    try:
-        ppo.run_training(schedule)
-    except Over:
-        final_return = None if options.normalize else episodes.mean()
-        iterations.report("tianshou", solved=episodes.solved(), final_return=final_return)
+    while env_steps < options.steps and not episodes.solved():
+        with policy_within_training_step(ppo.policy):
+            collected = collector.collect(n_step=batch)
+            ppo.update(buffer=buffer, batch_size=options.minibatch, repeat=options.epochs)
+        collector.reset_buffer(keep_statistics=True)
+        env_steps += collected.n_collected_steps
+        episodes.add(collected.returns)
+        iterations.end(env_steps, optimizer_steps.count)
+    final_return = None if options.normalize else episodes.mean()
+    iterations.report("tianshou", solved=episodes.solved(), final_return=final_return)
 
 
 if __name__ == "__main__":

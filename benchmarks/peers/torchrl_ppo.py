@@ -14,6 +14,7 @@ from tensordict import TensorDictBase
 from tensordict.nn import AddStateIndependentNormalScale, TensorDictModule
 from torch import nn
 from torchrl.collectors import Collector
+from torchrl.data import OneHot
 from torchrl.envs import (
     ClipTransform,
     DoubleToFloat,
@@ -71,7 +72,7 @@ def make_actor(env: EnvBase) -> ProbabilisticActor:
     """Make the policy."""
     n_actions = env.action_spec.shape[-1]
     net = network(env, n_actions, 0.01)
-    if env.action_spec.is_discrete:
+    if isinstance(env.action_spec, OneHot):
         keys, distribution = ["logits"], OneHotCategorical
     else:
         keys, distribution = ["loc", "scale"], IndependentNormal
