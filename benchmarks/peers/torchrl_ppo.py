@@ -119,10 +119,11 @@ def main() -> None:
         optimizer.step()
 
     batch = options.n_steps * options.n_envs
-    total = math.ceil(options.steps / batch) * batch
-    collector = Collector(env, actor, frames_per_batch=batch, total_frames=total, device="cpu")
+    # without an end: one that reaches it resets torch's threads before the last update
+    collector = Collector(env, actor, frames_per_batch=batch, total_frames=-1, device="cpu")
     optimizer_steps = OptimizerSteps()
     episodes = work.Episodes(options.solve)
+    env_steps = 0
     iterations = Iterations.begin()
     for rollout in collector:
         episodes.add(rollout["next", "episode_reward"][rollout["next", "done"]])
@@ -132,8 +133,9 @@ def main() -> None:
         for _ in range(options.epochs):
             for rows in torch.randperm(batch).split(options.minibatch):
                 learn(data[rows])
-        iterations.end((len(iterations.ends) + 1) * batch, optimizer_steps.count)
-        if episodes.solved():
+        env_steps += batch
+        iterations.end(env_steps, optimizer_steps.count)
+        if episodes.solved() or env_steps >= options.steps:
             break
     iterations.report("torchrl", solved=episodes.solved(), final_return=episodes.mean())
     collector.shutdown()
