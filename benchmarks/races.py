@@ -332,7 +332,7 @@ def show(race: Race, sides: Mapping[str, Mapping[str, Any]], goals: list[dict[st
 def still_valid(name: str, machine: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the sides that are kept of this CPU and of commands as they are now."""
     file = FOLDER / f"races-{name}.json"
-    kept = json.loads(file.read_text()) if file.exists() else {"cpu": None, "sides": {}}
+    kept: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {"sides": {}}
     commands = {side: now.command for side, now in RACES[name].sides.items()}
     return {
         side: {"date": kept["date"], **row}
@@ -349,7 +349,7 @@ def hold(name: str, chosen: Sequence[str], runs: int, peers: Path, *, keep: bool
         for side in chosen:
             rows[side].append({"seed": seed, **run_side(race.sides[side], seed, peers)})
             print(json.dumps({"race": name, "side": side, **rows[side][-1]}), flush=True)
-    raced = {
+    raced: dict[str, dict[str, Any]] = {
         side: {
             "command": race.sides[side].command,
             "date": machine["date"],
