@@ -47,7 +47,7 @@ types: setup  ## check the types, on Linux and on macOS
 
 bench: setup  ## measure training speed on this machine
 	$(BIN)/python -m benchmarks.throughput
-	@test ! -e .venv-peers/ready || $(BIN)/python -m benchmarks.races halfcheetah pong --runs 1 --no-save
+	@test ! -e .venv-peers/rllib/ready || $(BIN)/python -m benchmarks.races halfcheetah pong --runs 1 --no-save
 
 figures: setup  ## train the short recipes again; compare them and README.md with benchmarks/results
 	$(BIN)/python -m benchmarks.figures
@@ -55,11 +55,13 @@ figures: setup  ## train the short recipes again; compare them and README.md wit
 soak: setup  ## train for minutes while processes are killed at random, beside the same run undisturbed
 	$(BIN)/python -m benchmarks.soak
 
-peers: .venv-peers/ready  ## create .venv-peers with the libraries that `python -m benchmarks.races` compares with
+PEERS := $(patsubst benchmarks/peers/requirements/%.txt,.venv-peers/%/ready,$(wildcard benchmarks/peers/requirements/*.txt))
 
-.venv-peers/ready: benchmarks/peers/requirements.txt
-	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
-	.venv-peers/bin/python -m pip install --quiet --requirement benchmarks/peers/requirements.txt
+peers: $(PEERS)  ## create .venv-peers/* with the libraries that `python -m benchmarks.races` compares with
+
+.venv-peers/%/ready: benchmarks/peers/requirements/%.txt
+	test -x .venv-peers/$*/bin/python || $(PYTHON) -m venv .venv-peers/$*
+	.venv-peers/$*/bin/python -m pip install --quiet --requirement $<
 	@touch $@
 
 check: lint types test  ## everything that a change must pass

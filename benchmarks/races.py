@@ -2,12 +2,14 @@
 
     make peers
     python -m benchmarks.races cartpole halfcheetah --runs 3
+    python -m benchmarks.races cartpole --sides distpg SB3 "JAX file"
 
 Each side is a process of its own, as its user would start it. Sides take turns within a run, and a
 run is a seed; ratios are of medians, distpg's over the peer's. A rate is that of the median
 iteration, so what the first updates take (a compilation, say) is not in it; `over_median_s` says
 what all iterations took beyond it. Keeps results/races-NAME.json; `python -m benchmarks.race_chart`
-draws them.
+draws them. A race of some sides leaves the others as they were kept, each with its date, if the CPU
+and their commands are still the same.
 """
 
 import argparse
@@ -17,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +27,9 @@ from typing import Any
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from benchmarks.iterations import Iteration, Iterations
-from benchmarks.results import hardware, save
+from benchmarks.results import FOLDER, hardware, save
 
-PEERS = Path(".venv-peers/bin/python")
+PEERS = Path(".venv-peers")
 PACKAGES = (
     "torch",
     "ray",
@@ -37,6 +39,16 @@ PACKAGES = (
     "ale-py",
     "stable-baselines3",
     "opencv-python-headless",
+    "jax",
+    "flax",
+    "optax",
+    "sbx-rl",
+    "skrl",
+    "rsl-rl-lib",
+    "rl-games",
+    "tianshou",
+    "torchrl",
+    "tensordict",
 )
 VERSIONS = f"""
 import json, platform
@@ -47,6 +59,20 @@ print(json.dumps({{"python": platform.python_version(), **versions}}))
 """
 SAME_WORK = 0.02
 """How far optimizer steps per env step may be apart."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """What takes part in a race."""
+
+    command: str
+    """What Python is told to run."""
+    environment: str = ""
+    """Which Python: of .venv-peers/ENVIRONMENT; empty: this one."""
+
+    def python(self, peers: Path) -> str:
+        """Return the path of its Python."""
+        return str(peers / self.environment / "bin/python") if self.environment else sys.executable
 
 
 @dataclass(frozen=True)
@@ -71,10 +97,10 @@ class Goal:
 
 @dataclass(frozen=True)
 class Race:
-    """Sides by their names, each as what Python is told to run, and what is asked of them."""
+    """Sides by their names, and what is asked of them."""
 
     title: str
-    sides: Mapping[str, str]
+    sides: Mapping[str, Side]
     figures: tuple[str, ...]
     """Those that the table shows."""
     goals: tuple[Goal, ...]
@@ -83,21 +109,55 @@ class Race:
     """Whether all sides are to take the same number of optimizer steps per env step."""
 
 
-CARTPOLE = "--solve 475 --steps 300000 --minibatch 128 --epochs 10 --lr 1e-3 --gamma .98 --lam .9"
-CHEETAH = "--env HalfCheetah-v5 --lr 3e-4 --gamma .99 --lam .95"
-CHEETAH_PPO = "launch.py train --config halfcheetah-ppo --lr-schedule constant"
-SHORT = f"{CHEETAH_PPO} --total-steps 102400"
-LARGE = (
-    f"{CHEETAH_PPO} --num-envs 32 --num-steps 512 --num-epochs 4 --minibatch-size 4096 "
+PPOS: dict[str, Side] = {
+    "SB3": Side("sb3_ppo", "rllib"),
+    "SB3, subprocesses": Side("sb3_ppo --subproc --threads 1", "rllib"),
+    "RLlib": Side("rllib_ppo", "rllib"),
+    "torch file": Side("torch_file --threads 1", "rllib"),
+    "torch file, compiled": Side("torch_file --threads 1 --compile", "rllib"),
+    "JAX file": Side("jax_file --threads 1", "jax"),
+    "JAX file, cached": Side("jax_file --threads 1 --cache .venv-peers/jax/cache", "jax"),
+    "SBX": Side("sbx_ppo --threads 1", "jax"),
+    "skrl": Side("skrl_ppo --threads 1", "torch"),
+    "rsl-rl": Side("rsl_rl_ppo --threads 1", "torch"),
+    "rl_games": Side("rl_games_ppo --threads 1", "torch"),
+    "tianshou": Side("tianshou_ppo --threads 1", "torch"),
+    "torchrl": Side("torchrl_ppo --threads 1", "torch"),
+}
+"""Peers, as modules of benchmarks.peers with their own flags."""
+
+
+def distpg(flags: str) -> Side:
+    """Return a side of distpg."""
+    return Side(f"launch.py train {flags}")
+
+
+def peers(work: str, *names: str) -> dict[str, Side]:
+    """Return peers that are given the same work."""
+    return {
+        name: Side(f"-m benchmarks.peers.{PPOS[name].command} {work}", PPOS[name].environment)
+        for name in names
+    }
+
+
+CARTPOLE = (
+    "--solve 475 --steps 300000 --n-envs 8 --n-steps 128 --minibatch 128 --epochs 10 --lr 1e-3 "
+    "--gamma .98 --lam .9"
+)
+CHEETAH = "--env HalfCheetah-v5 --normalize --lr 3e-4 --gamma .99 --lam .95"
+SHORT = f"{CHEETAH} --n-envs 8 --n-steps 256 --epochs 10 --minibatch 64"
+LARGE = f"{CHEETAH} --n-envs 64 --n-steps 512 --epochs 4 --minibatch 4096 --steps 131072"
+DISTPG_CHEETAH = "--config halfcheetah-ppo --lr-schedule constant"
+DISTPG_SHORT = f"{DISTPG_CHEETAH} --total-steps 102400"
+DISTPG_LARGE = (
+    f"{DISTPG_CHEETAH} --num-envs 32 --num-steps 512 --num-epochs 4 --minibatch-size 4096 "
     "--total-steps 131072"
 )
-PONG = "launch.py train --config pong-ppo --lr-schedule constant --total-steps 6144"
-SB3_CHEETAH = (
-    f"-m benchmarks.peers.sb3_ppo {CHEETAH} --normalize --n-envs 8 --n-steps 256 --epochs 10 "
-    "--minibatch 64 --steps 102400"
-)
+DISTPG_PONG = "--config pong-ppo --lr-schedule constant --total-steps 6144"
 
-IN_TURN, AHEAD = ("distpg", "distpg --compile off"), ("distpg --overlap",)
+FILES = ("torch file", "torch file, compiled", "JAX file")
+SLOW = ("RLlib", "skrl", "rsl-rl", "rl_games", "tianshou", "torchrl")
+"""They take fewer steps, which leaves the median iteration as it is."""
 SB3_SIDES = ("SB3", "SB3, subprocesses")
 TO_GOAL = ("solved_s", "startup_s", "train_s", "env_steps", "exit_s")
 RATE = ("env_steps_per_s", "iteration_s", "first_iteration_s", "over_median_s")
@@ -106,15 +166,19 @@ RACES: dict[str, Race] = {
     "cartpole": Race(
         title="PPO, CartPole-v1 to 475",
         sides={
-            "distpg": "launch.py train --config cartpole-ppo",
-            "SB3": f"-m benchmarks.peers.sb3_ppo {CARTPOLE} --n-envs 8 --n-steps 128",
-            "RLlib": f"-m benchmarks.peers.rllib_ppo {CARTPOLE} --batch 1024",
+            "distpg": distpg("--config cartpole-ppo"),
+            "distpg --num-workers 0": distpg("--config cartpole-ppo --num-workers 0"),
+            # rsl-rl and rl_games are for continuous actions
+            **peers(CARTPOLE, "SB3", "RLlib", *FILES, "JAX file, cached", "SBX"),
+            **peers(CARTPOLE, "skrl", "tianshou", "torchrl"),
         },
         figures=TO_GOAL,
         goals=(
-            Goal("distpg", "SB3", "solved_s", 0.9),
+            Goal("distpg", "SB3", "solved_s", 0.55, 0.65),
             Goal("distpg", "SB3", "train_s", 0.45),
             Goal("distpg", "RLlib", "solved_s", 0.4),
+            Goal("distpg", "torch file", "solved_s", 1.0),
+            Goal("distpg --num-workers 0", "SB3", "solved_s", 0.4),
         ),
         runs=5,
         # the step that resets an env is no env step to distpg, so short episodes shrink its batch
@@ -123,8 +187,8 @@ RACES: dict[str, Race] = {
     "reinforce": Race(
         title="REINFORCE, CartPole-v1 to 475",
         sides={
-            "distpg": "launch.py train --config cartpole-reinforce",
-            "single file": "-m benchmarks.peers.reinforce --solve 475",
+            "distpg": distpg("--config cartpole-reinforce"),
+            "single file": Side("-m benchmarks.peers.reinforce --solve 475", "rllib"),
         },
         figures=TO_GOAL,
         goals=(Goal("distpg", "single file", "solved_s", 1 / 3),),
@@ -134,40 +198,43 @@ RACES: dict[str, Race] = {
     "halfcheetah": Race(
         title="PPO, HalfCheetah-v5",
         sides={
-            "distpg": SHORT,
-            "distpg --compile off": f"{SHORT} --compile off",
-            "distpg --overlap": f"{SHORT} --overlap",
-            "SB3": SB3_CHEETAH,
-            "SB3, subprocesses": f"{SB3_CHEETAH} --subproc --threads 1",
-            "RLlib": f"-m benchmarks.peers.rllib_ppo {CHEETAH} --batch 2048 --minibatch 64 "
-            "--epochs 10 --steps 102400",
+            "distpg": distpg(DISTPG_SHORT),
+            "distpg --compile off": distpg(f"{DISTPG_SHORT} --compile off"),
+            "distpg --overlap": distpg(f"{DISTPG_SHORT} --overlap"),
+            **peers(f"{SHORT} --steps 102400", *SB3_SIDES, *FILES, "SBX"),
+            **peers(f"{SHORT} --steps 20480", *SLOW),
         },
         figures=RATE,
         goals=(
-            *(Goal(s, p, "env_steps_per_s", 2.5, 2.2) for s in IN_TURN for p in SB3_SIDES),
-            *(Goal(s, p, "env_steps_per_s", 3.5, 2.8) for s in AHEAD for p in SB3_SIDES),
-            *(Goal(s, "RLlib", "env_steps_per_s", 3.0) for s in (*IN_TURN, *AHEAD)),
+            *(Goal("distpg", peer, "env_steps_per_s", 3.0, 2.6) for peer in SB3_SIDES),
+            *(Goal("distpg --overlap", peer, "env_steps_per_s", 4.2, 3.7) for peer in SB3_SIDES),
+            Goal("distpg", "JAX file", "env_steps_per_s", 1.0),
+            *(Goal(s, "RLlib", "env_steps_per_s", 5.0) for s in ("distpg", "distpg --overlap")),
         ),
     ),
     "large": Race(
         title="PPO, HalfCheetah-v5, large batches",
         sides={
-            "distpg": LARGE,
-            "distpg --compile off": f"{LARGE} --compile off",
-            "SB3": f"-m benchmarks.peers.sb3_ppo {CHEETAH} --normalize --n-envs 64 --n-steps 512 "
-            "--epochs 4 --minibatch 4096 --steps 131072",
+            "distpg": distpg(DISTPG_LARGE),
+            "distpg --compile on": distpg(f"{DISTPG_LARGE} --compile on"),
+            **peers(LARGE, "SB3", *FILES, "SBX", *SLOW),
         },
         figures=RATE,
-        goals=tuple(Goal(side, "SB3", "env_steps_per_s", 1.35) for side in IN_TURN),
+        goals=(
+            Goal("distpg", "SB3", "env_steps_per_s", 2.0),
+            Goal("distpg", "JAX file", "env_steps_per_s", 1.7),
+        ),
     ),
     "pong": Race(
         title="PPO, Pong",
         sides={
-            "distpg": PONG,
-            "distpg --precision bf16": f"{PONG} --precision bf16",
-            "SB3": "-m benchmarks.peers.sb3_ppo --env PongNoFrameskip-v4 --atari --n-envs 8 "
-            "--n-steps 128 --minibatch 256 --epochs 4 --lr 2.5e-4 --gamma .99 --lam .95 --clip .1 "
-            "--ent .01 --steps 6144",
+            "distpg": distpg(DISTPG_PONG),
+            "distpg --precision bf16": distpg(f"{DISTPG_PONG} --precision bf16"),
+            **peers(
+                "--env PongNoFrameskip-v4 --atari --n-envs 8 --n-steps 128 --minibatch 256 "
+                "--epochs 4 --lr 2.5e-4 --gamma .99 --lam .95 --clip .1 --ent .01 --steps 6144",
+                "SB3",
+            ),
         },
         figures=RATE,
         goals=tuple(
@@ -176,11 +243,6 @@ RACES: dict[str, Race] = {
         ),
     ),
 }
-
-
-def is_distpg(command: str) -> bool:
-    """Tell distpg's sides from the peers'."""
-    return command.startswith("launch.py")
 
 
 def output_of(command: Sequence[str]) -> str:
@@ -213,11 +275,11 @@ def run_distpg(command: str, seed: int) -> dict[str, Any]:
     return {**figures, "exit_s": ended - losses[-1].wall_time}
 
 
-def run_side(command: str, seed: int, peers: Path) -> dict[str, Any]:
+def run_side(side: Side, seed: int, peers: Path) -> dict[str, Any]:
     """Train once; return the figures."""
-    if is_distpg(command):
-        return run_distpg(command, seed)
-    return json.loads(output_of([str(peers), *command.split(), "--seed", str(seed)]))
+    if not side.environment:
+        return run_distpg(side.command, seed)
+    return json.loads(output_of([side.python(peers), *side.command.split(), "--seed", str(seed)]))
 
 
 def medians_of(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -240,11 +302,12 @@ def check_same_work(medians: Mapping[str, Mapping[str, float]]) -> None:
 
 
 def judge(race: Race, medians: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
-    """Compare each goal with the ratio of medians."""
+    """Compare each goal whose sides took part with the ratio of medians."""
     rows: list[dict[str, Any]] = []
     for goal in race.goals:
-        ratio = medians[goal.side][goal.figure] / medians[goal.peer][goal.figure]
-        rows.append({**asdict(goal), "ratio": ratio, "verdict": goal.reached_by(ratio)})
+        if goal.side in medians and goal.peer in medians:
+            ratio = medians[goal.side][goal.figure] / medians[goal.peer][goal.figure]
+            rows.append({**asdict(goal), "ratio": ratio, "verdict": goal.reached_by(ratio)})
     return rows
 
 
@@ -266,30 +329,52 @@ def show(race: Race, sides: Mapping[str, Mapping[str, Any]], goals: list[dict[st
     print(flush=True)
 
 
-def hold(name: str, runs: int, peers: Path, *, keep: bool) -> None:
-    """Hold a race, print its table, and keep it if asked to."""
-    race = RACES[name]
-    rows: dict[str, list[dict[str, Any]]] = {side: [] for side in race.sides}
-    for seed in range(runs):
-        for side, command in race.sides.items():
-            rows[side].append({"seed": seed, **run_side(command, seed, peers)})
-            print(json.dumps({"race": name, "side": side, **rows[side][-1]}), flush=True)
-    medians = {side: medians_of(own) for side, own in rows.items()}
-    sides = {
-        side: {"command": command, "median": medians[side], "runs": rows[side]}
-        for side, command in race.sides.items()
+def still_valid(name: str, machine: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the sides that are kept of this CPU and of commands as they are now."""
+    file = FOLDER / f"races-{name}.json"
+    kept: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {"sides": {}}
+    commands = {side: now.command for side, now in RACES[name].sides.items()}
+    return {
+        side: {"date": kept["date"], **row}
+        for side, row in kept["sides"].items()
+        if kept["cpu"] == machine["cpu"] and row["command"] == commands.get(side)
     }
-    goals = judge(race, medians)
-    show(race, sides, goals)
-    if keep:
-        versions = {
-            python: json.loads(output_of([path, "-c", VERSIONS]))
-            for python, path in (("distpg", sys.executable), ("peers", str(peers)))
+
+
+def hold(name: str, chosen: Sequence[str], runs: int, peers: Path, *, keep: bool) -> None:
+    """Hold a race between sides, print its table, and keep it if asked to."""
+    race, machine = RACES[name], hardware()
+    rows: dict[str, list[dict[str, Any]]] = {side: [] for side in chosen}
+    for seed in range(runs):
+        for side in chosen:
+            rows[side].append({"seed": seed, **run_side(race.sides[side], seed, peers)})
+            print(json.dumps({"race": name, "side": side, **rows[side][-1]}), flush=True)
+    raced: dict[str, dict[str, Any]] = {
+        side: {
+            "command": race.sides[side].command,
+            "date": machine["date"],
+            "median": medians_of(own),
+            "runs": own,
         }
-        about = {"title": race.title, "versions": versions}
-        save(f"races-{name}", {**hardware(), **about, "goals": goals, "sides": sides})
+        for side, own in rows.items()
+    }
+    show(race, raced, judge(race, {side: row["median"] for side, row in raced.items()}))
+    if keep:
+        known = still_valid(name, machine) | raced
+        sides = {side: known[side] for side in race.sides if side in known}
+        goals = judge(race, {side: row["median"] for side, row in sides.items()})
+        about = {"title": race.title, "versions": versions_of(race, sides, peers)}
+        save(f"races-{name}", {**machine, **about, "goals": goals, "sides": sides})
     if race.same_work:
-        check_same_work(medians)
+        check_same_work({side: row["median"] for side, row in raced.items()})
+
+
+def versions_of(race: Race, sides: Iterable[str], peers: Path) -> dict[str, dict[str, str]]:
+    """Return the versions of what is installed in each environment that took part."""
+    pythons = {
+        race.sides[side].environment or "distpg": race.sides[side].python(peers) for side in sides
+    }
+    return {name: json.loads(output_of([path, "-c", VERSIONS])) for name, path in pythons.items()}
 
 
 def main() -> None:
@@ -299,17 +384,24 @@ def main() -> None:
     )
     parser.add_argument("races", nargs="*", metavar="RACE", help=f"of {', '.join(RACES)}; or all")
     parser.add_argument("--runs", type=int, help="seeds; default: 5 for races to a goal, else 3")
-    parser.add_argument("--peers", type=Path, default=PEERS, help="Python that has the peers")
+    parser.add_argument("--sides", nargs="+", metavar="SIDE", help="default: all of a race's")
+    parser.add_argument("--peers", type=Path, default=PEERS, help="folder that make peers fills")
     parser.add_argument("--no-save", action="store_true", help="print the tables alone")
     options = parser.parse_args()
     names: list[str] = options.races or list(RACES)
     if unknown := [name for name in names if name not in RACES]:
         parser.error(f"{unknown[0]} is none of {', '.join(RACES)}")
-    if not options.peers.exists():
-        parser.error(f"--peers: there is no {options.peers}; make peers creates .venv-peers")
+    for name in names:
+        sides = RACES[name].sides
+        if unknown := [side for side in options.sides or () if side not in sides]:
+            parser.error(f"--sides: {unknown[0]} is none of {name}'s: {', '.join(sides)}")
+        pythons = {sides[side].python(options.peers) for side in options.sides or sides}
+        if missing := sorted(python for python in pythons if not Path(python).exists()):
+            parser.error(f"--peers: there is no {missing[0]}; make peers creates it")
     for name in names:
         runs = options.runs or RACES[name].runs
-        hold(name, runs, options.peers, keep=not options.no_save)
+        sides = options.sides or list(RACES[name].sides)
+        hold(name, sides, runs, options.peers, keep=not options.no_save)
 
 
 if __name__ == "__main__":

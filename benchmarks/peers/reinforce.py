@@ -1,6 +1,6 @@
 """REINFORCE on CartPole-v1 as a single file does it; prints its figures as a line of JSON.
 
-    .venv-peers/bin/python -m benchmarks.peers.reinforce
+    .venv-peers/rllib/bin/python -m benchmarks.peers.reinforce
 
 One process, one env, one episode an update, in the manner of PyTorch's examples: 128 hidden units
 with dropout, Adam, returns normalized within the episode. It stops when the running return, an

@@ -1,9 +1,10 @@
 """Stable-Baselines3's PPO, trained once; prints its figures as a line of JSON.
 
-.venv-peers/bin/python -m benchmarks.peers.sb3_ppo --env HalfCheetah-v5 --normalize
+.venv-peers/rllib/bin/python -m benchmarks.peers.sb3_ppo --env HalfCheetah-v5 --normalize
 """
 
 import argparse
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,21 +20,25 @@ from stable_baselines3.common.vec_env import (
 )
 
 from benchmarks.iterations import Iterations
+from benchmarks.peers import work
 from benchmarks.peers.optimizer_steps import OptimizerSteps
 
-WINDOW = 100
-"""Episodes that the mean return is taken over."""
+
+class Counter(Protocol):
+    """Counts optimizer steps."""
+
+    count: int
 
 
 class Watch(BaseCallback):
     """Notes when iterations end, and ends a run that is solved."""
 
-    def __init__(self, goal: float | None) -> None:
+    def __init__(self, goal: float | None, optimizer_steps: Counter) -> None:
         super().__init__()
         self.goal = goal
         self.solved = False
         self.iterations: Iterations | None = None
-        self.optimizer_steps = OptimizerSteps()
+        self.optimizer_steps = optimizer_steps
 
     def mean_return(self) -> float | None:
         """Return the mean over the last episodes, or None before the first."""
@@ -52,7 +57,7 @@ class Watch(BaseCallback):
 
     def _end_iteration(self) -> None:
         self.iterations.end(self.num_timesteps, self.optimizer_steps.count)
-        full = len(self.model.ep_info_buffer) == WINDOW
+        full = len(self.model.ep_info_buffer) == work.WINDOW
         self.solved = self.goal is not None and full and self.mean_return() >= self.goal
 
     def _on_step(self) -> bool:
@@ -76,24 +81,11 @@ def make_env(options: argparse.Namespace) -> VecEnv:
 
 def main() -> None:
     """Train once."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--env", default="CartPole-v1")
+    parser = work.parser(__doc__)
     parser.add_argument("--atari", action="store_true", help="preprocess, and stack 4 frames")
-    parser.add_argument("--normalize", action="store_true", help="observations and rewards")
     parser.add_argument("--subproc", action="store_true", help="a process for each env")
-    parser.add_argument("--threads", type=int, help="of torch; default: its own choice")
-    parser.add_argument("--solve", type=float, help="mean return at which to stop")
-    parser.add_argument("--steps", type=int, default=300_000)
-    parser.add_argument("--n-envs", type=int, default=8)
-    parser.add_argument("--n-steps", type=int, default=256)
-    parser.add_argument("--minibatch", type=int, default=64)
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--lr", type=float, default=3e-4)
-    parser.add_argument("--gamma", type=float, default=0.99)
-    parser.add_argument("--lam", type=float, default=0.95)
     parser.add_argument("--clip", type=float, default=0.2)
     parser.add_argument("--ent", type=float, default=0.0)
-    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -111,7 +103,7 @@ def main() -> None:
         seed=options.seed,
         device="cpu",
     )
-    watch = Watch(options.solve)
+    watch = Watch(options.solve, OptimizerSteps())
     model.learn(options.steps, callback=watch)
     watch.iterations.report("sb3", solved=watch.solved, final_return=watch.mean_return())
 
