@@ -28,6 +28,7 @@ class Placement(NamedTuple):
     device: str
     learner_threads: int
     compile: str
+    acting: str
 
 
 class Package(NamedTuple):

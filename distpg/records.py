@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import numpy as np
 
@@ -18,12 +19,71 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+class Size(Enum):
+    """A size that a program does not fix."""
+
+    ROWS = auto()
+    """Of its inputs, [B, ...]."""
+
+
+@dataclass(frozen=True)
+class Register:
+    """A value within a program."""
+
+    number: int
+
+
+class Operation(NamedTuple):
+    """One of torch's operators."""
+
+    name: str
+    arguments: tuple[Any, ...]
+    """Registers, constants, `Size.ROWS`, or tuples of these."""
+    result: int
+    """Number of the register."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A function of arrays as a list of operations; `policy/operations.py` runs it."""
+
+    inputs: Mapping[str, int]
+    """By leaf of the observation, the number of its register."""
+    arguments: tuple[int, ...]
+    """Registers of what it takes besides."""
+    weights: Mapping[str, int]
+    """By name of the policy's array."""
+    constants: Mapping[int, np.ndarray]
+    """By register."""
+    operations: tuple[Operation, ...]
+    results: tuple[int, ...]
+    num_registers: int
+
+
+@dataclass(frozen=True)
+class ActingPrograms:
+    """How to act by NumPy, for B observations; `outputs` are those of the policy's head."""
+
+    sample: Program
+    """From {leaf: [B, *O]} and noise to actions, [B] or [B, A], and outputs [B, num_outputs]."""
+    mode: Program
+    """From {leaf: [B, *O]} to the most likely actions, and outputs."""
+    log_prob: Program
+    """From actions and outputs to log pi(a|s), [B]."""
+    noise: Literal["exponential", "normal", "uniform"]
+    """Distribution of the noise."""
+    num_noise: int
+    """Its size for each observation."""
+
+
 @dataclass(frozen=True)
 class Weights:
     """What a policy needs to act, normalizer included; `version` counts updates."""
 
     version: int
     arrays: Mapping[str, np.ndarray]
+    acting: ActingPrograms | None = None
+    """How to act without torch, if the policy is made of operations that NumPy has."""
 
 
 @dataclass(frozen=True)

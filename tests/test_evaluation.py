@@ -12,6 +12,7 @@ from distpg import Config
 from distpg.cli import main
 from distpg.envs.make import find_env, make_vector_env, source_of
 from distpg.iteration import Evaluation
+from distpg.policy.acting import by_torch
 from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
 from distpg.rollout.evaluation import play_episodes, run_episodes
@@ -28,7 +29,13 @@ def evaluate(make_env: Any, num_episodes: int, max_steps: int | None, **kwargs: 
     policy = Policy(envs.obs_spec, envs.action_spec, Architecture.of(Config(hidden_sizes=(4,))))
     return run_episodes(
         play_episodes(
-            policy.for_acting(), envs, num_episodes, seed=1, stochastic=False, max_steps=max_steps
+            by_torch(policy.for_acting()),
+            policy.units,
+            envs,
+            num_episodes,
+            seed=1,
+            stochastic=False,
+            max_steps=max_steps,
         )
     )
 
@@ -68,7 +75,9 @@ def test_a_vector_implementation_is_cut_off_too() -> None:
     policy = Policy(
         envs.obs_spec, envs.action_spec, Architecture.of(Config(hidden_sizes=(4,)))
     ).for_acting()
-    evaluation = run_episodes(play_episodes(policy, envs, 5, seed=1, stochastic=True, max_steps=4))
+    evaluation = run_episodes(
+        play_episodes(by_torch(policy), policy.units, envs, 5, seed=1, stochastic=True, max_steps=4)
+    )
     assert evaluation.lengths == [4] * 5
     assert evaluation.cut_off == (0, 1, 0, 1, 0)
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from distpg.envs.make import find_env, make_vector_env
+from distpg.policy.acting import by_torch
 from distpg.rollout.evaluation import play_episodes, run_episodes
 from distpg.run.preflight import check_env
 from tests.learner.runs import Run
@@ -34,7 +35,14 @@ def score(name: str, iterations: int, **settings: Any) -> float:
         run.iterate()
     envs = make_vector_env(source, 8)
     evaluation = run_episodes(
-        play_episodes(run.learner.policy, envs, 100, seed=0, stochastic=False)
+        play_episodes(
+            by_torch(run.learner.policy),
+            run.learner.policy.units,
+            envs,
+            100,
+            seed=0,
+            stochastic=False,
+        )
     )
     return evaluation.mean_return
 

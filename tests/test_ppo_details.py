@@ -799,13 +799,13 @@ def test_distributed_b_the_step_that_resets_is_no_transition() -> None:
 
 
 def test_distributed_c_all_slots_act_with_the_same_frozen_statistics_of_every_frame() -> None:
-    run = Run(CARTPOLE, num_slots=3, num_steps=30, minibatch_size=64)
+    run = Run(CARTPOLE, num_slots=3, num_steps=30, minibatch_size=64, acting="torch")
     frames: list[np.ndarray] = []
     for _ in range(3):
         known = statistics(run.learner.weights())
         rollouts = run.collect()
         for slot in run.slots:
-            assert_same(statistics(slot.policy.weights(0)), known)
+            assert_same(statistics(slot.agent.policy.weights(0)), known)
         assert not all(rollout.valid.all() for rollout in rollouts)
         frames += [rollout.obs["obs"][:-1][rollout.valid] for rollout in rollouts]
         run.learner.update(rollouts)

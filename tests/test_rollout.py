@@ -33,7 +33,7 @@ def configure(**changes: Any) -> Config:
 def initial_weights(worker: RolloutWorker, *, spread: float = 0.3) -> Weights:
     """Weights far enough from zero for the observation to matter."""
     draw = np.random.default_rng(0)
-    arrays = worker.policy.weights(0).arrays
+    arrays = worker.agent.policy.weights(0).arrays
     return Weights(
         0,
         {
@@ -222,7 +222,7 @@ def test_logprobs_are_the_policys_of_the_stored_actions(kind: str) -> None:
     rollout = worker.collect(initial_weights(worker, spread=0.1), 0).rollout
     obs = {name: torch.from_numpy(leaf[:-1]) for name, leaf in rollout.obs.items()}
     with torch.no_grad():
-        logprobs = worker.policy(obs).log_prob(torch.from_numpy(rollout.actions))
+        logprobs = worker.agent.policy(obs).log_prob(torch.from_numpy(rollout.actions))
     np.testing.assert_allclose(rollout.logprobs, logprobs.numpy(), rtol=1e-5, atol=1e-6)
     assert rollout.logprobs.std() > 0
     assert rollout.logprobs.dtype == rollout.rewards.dtype == np.float32
@@ -327,7 +327,7 @@ def test_a_snapshot_of_an_env_that_offers_no_state_is_none() -> None:
 def test_a_lost_life_ends_an_episode_for_learning_only_and_the_next_row_is_valid() -> None:
     config = configure(env_id="ALE/Breakout-v5", num_envs=2, num_steps=220)
     worker = RolloutWorker(config, find_env("ALE/Breakout-v5", {}), 0)
-    collected = worker.collect(worker.policy.weights(0), 0)
+    collected = worker.collect(worker.agent.policy.weights(0), 0)
     rollout = collected.rollout
     lost = np.argwhere(rollout.terminated[:-1])
     assert len(lost) >= 4

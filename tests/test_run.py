@@ -18,6 +18,7 @@ import distpg
 from distpg import Config, InputError, Outcome, RunError, load_policy, resume, train
 from distpg.cli import main
 from distpg.envs.make import find_env, make_vector_env
+from distpg.policy.acting import by_torch
 from distpg.rollout.evaluation import play_episodes, run_episodes
 from tests.environments import KINDS, SUPPORTED, AnyKind, Breaks, Counting
 from tests.settings import config_of
@@ -341,8 +342,12 @@ def test_evaluate_plays_other_episodes_than_those_that_chose_the_best_policy(
         load_policy(finished.run_dir).policy,
         make_vector_env(find_env("CartPole-v1", {}), 4),
     )
-    training = run_episodes(play_episodes(policy, envs, 4, seed=3, stochastic=False))
-    again = run_episodes(play_episodes(policy, envs, 4, seed=3, stochastic=False))
+    training = run_episodes(
+        play_episodes(by_torch(policy), policy.units, envs, 4, seed=3, stochastic=False)
+    )
+    again = run_episodes(
+        play_episodes(by_torch(policy), policy.units, envs, 4, seed=3, stochastic=False)
+    )
     later = distpg.evaluate(finished.run_dir, episodes=4, seed=3)
     assert training.returns == again.returns != later.returns
 

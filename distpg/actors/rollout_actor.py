@@ -28,11 +28,8 @@ class RolloutActor:
         states: list[SlotState | None],
     ) -> None:
         """Make the slots' envs and policies, each from its state if it has one."""
-        import torch
-
         from distpg.rollout.worker import RolloutWorker
 
-        torch.set_num_threads(1)
         self.config = config
         self.source = source
         self.evaluator: Evaluator | None = None

@@ -123,7 +123,7 @@ def replay(worker: RolloutWorker, first: Collected) -> float:
         # only whole episodes reset in every rollout
         began = time.perf_counter()
     for actions in first.rollout.actions:
-        worker.envs.step(worker.policy.to_bounds(actions))
+        worker.envs.step(worker.agent.units.to_bounds(actions))
     return first.stats.env_steps / (time.perf_counter() - began)
 
 

@@ -120,6 +120,7 @@ def evaluate(
     source = find_source(config, make_env)
     first = config.first_other_copy
     source, *_ = check_env(source, config.phase_timeout, first)
+    from distpg.policy.acting import by_torch
     from distpg.policy.play import SavedPolicy
     from distpg.rollout.closing import closing
     from distpg.rollout.evaluation import play_episodes, run_episodes
@@ -130,8 +131,10 @@ def evaluate(
                 f"the policy of {run_dir} was trained on spaces that differ from those of "
                 f"{source.name}"
             )
+        policy = SavedPolicy(file, encoder=config.encoder).policy
         played = play_episodes(
-            SavedPolicy(file, encoder=config.encoder).policy,
+            by_torch(policy),
+            policy.units,
             envs,
             episodes,
             seed=seed,

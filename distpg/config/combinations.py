@@ -25,8 +25,27 @@ def check_combinations(config: DerivedSettings) -> None:
             f"--compile: on does not support --recurrent {config.recurrent}, whose sequences vary "
             "in length; omit one of them"
         )
+    if config.acting == "numpy":
+        check_acting(config)
     check_estimator(config)
     check_batch(config)
+
+
+def check_acting(config: DerivedSettings) -> None:
+    """Check that NumPy can compute the policy, as far as settings tell.
+
+    Raises:
+        InputError: it cannot; the message names the flags.
+    """
+    found = ""
+    if config.recurrent != "none":
+        found = f"--recurrent {config.recurrent}"
+    elif config.encoder is not None:
+        found = "--encoder"
+    elif config.action_distribution == "beta":
+        found = "--action-distribution beta"
+    if found:
+        raise InputError(f"--acting: numpy does not support {found}; use --acting torch")
 
 
 def check_estimator(config: DerivedSettings) -> None:

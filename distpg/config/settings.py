@@ -109,6 +109,9 @@ class CollectSettings:
     overlap: bool = False
     """Collect the next batch while the learner updates: faster, but the behaviour policy is one
     update old; clip and importance correct by the ratio, vtrace also corrects V."""
+    acting: Literal["auto", "numpy", "torch"] = "auto"
+    """What workers compute the policy with. auto takes NumPy, which is faster and starts sooner,
+    unless a network has images, --recurrent or --encoder, or --action-distribution is beta."""
     phase_timeout: Positive = 600.0
     """Timeout in seconds for a rollout, an update, or the start of a process (then at least 60),
     after which the process is replaced."""

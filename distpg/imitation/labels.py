@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from distpg.errors import InputError, RunError
 from distpg.imitation.expert import Relabel
@@ -132,17 +132,17 @@ def continues(before: Steps, after: Steps) -> Any:
 class ActingExpert:
     """A `BehaviourPolicy` that takes an expert's actions."""
 
-    def __init__(self, expert: Queryable, student: Policy, recurrent_state: Tensor) -> None:
+    def __init__(self, expert: Queryable, student: Policy, recurrent_state: np.ndarray) -> None:
         """Take the expert, and the student for its spaces; the recurrent state stays as it is."""
         self.expert = expert
         self.student = student
         self.recurrent_state = recurrent_state
 
+    def generator(self, seed: int) -> None:
+        """Return None: nothing is drawn."""
+
     def act(
-        self,
-        obs: Mapping[str, np.ndarray],
-        needs_reset: np.ndarray,
-        generator: Generator | None = None,
+        self, obs: Mapping[str, np.ndarray], needs_reset: np.ndarray, generator: None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the expert's actions, [N] or [N, A], and zeros as outputs.
 

@@ -3,7 +3,6 @@
 import dataclasses
 import re
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +103,9 @@ class FunctionExpert:
     def demonstrator(self, context: ImitationContext) -> Demonstrator:
         """Return rollout workers in this process, since the function may not be picklable."""
         workers = InProcessWorkers(
-            context.config, context.source, make_behaviour=partial(ActingExpert, self)
+            context.config,
+            context.source,
+            make_behaviour=lambda agent, state: ActingExpert(self, agent.policy, state),
         )
         return Demonstrator(workers, unchanged)
 

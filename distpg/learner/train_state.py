@@ -23,12 +23,34 @@ from distpg.learner.reward_scale import RewardScale
 from distpg.learner.schedules import Schedules
 from distpg.policy.actor_critic import ActorCritic, Policy, load_arrays, shape_of, to_arrays
 from distpg.policy.architecture import Architecture
-from distpg.records import Batch, LearnerState, Rollout, Weights
+from distpg.policy.trace import UntraceableError, acting_programs
+from distpg.records import ActingPrograms, Batch, LearnerState, Rollout, Weights
 from distpg.seeding import RNG, rng_seeds
 from distpg.spaces import ActionSpec, ObsSpec, spaces_to_json
 
 VARYING = ("before/", "reward_scale/running")
 """Prefixes of arrays that a state may lack."""
+
+
+def programs_of(
+    config: Config, obs_spec: ObsSpec, action_spec: ActionSpec
+) -> ActingPrograms | None:
+    """Return how workers act by NumPy, or None if they act by torch.
+
+    Raises:
+        InputError: `--acting numpy` asks for what NumPy cannot compute.
+    """
+    if config.acting == "torch":
+        return None
+    try:
+        dtype = torch.get_default_dtype()
+        return acting_programs(obs_spec, action_spec, Architecture.of(config), dtype)
+    except UntraceableError as error:
+        if config.acting == "numpy":
+            raise InputError(
+                f"--acting: numpy does not support {error}; use --acting torch"
+            ) from error
+        return None
 
 
 class TrainState(ABC):
@@ -68,6 +90,8 @@ class TrainState(ABC):
         self.num_updates = 0
         self.published = self.snapshot()
         """Everything as it stood after the last update; it is replaced, never changed."""
+        self.programs = programs_of(config, obs_spec, action_spec)
+        """How workers act without torch, if they do."""
 
     @abstractmethod
     def improve(self, rollouts: Sequence[Rollout]) -> Update:
@@ -107,15 +131,17 @@ class TrainState(ABC):
 
     def placement(self) -> Placement:
         """Return how updates are computed."""
-        return Placement(self.device.type, self.threads, self.compiles)
+        acting = "torch" if self.programs is None else "numpy"
+        return Placement(self.device.type, self.threads, self.compiles, acting)
 
     def weights(self) -> Weights:
         """Return what a policy needs to act, as arrays under the current version."""
-        return self.published.policy
+        return dataclasses.replace(self.published.policy, acting=self.programs)
 
     def acting_weights(self) -> Weights:
         """Return what the next batch is collected with: with overlap, one update older."""
-        return self.before or self.weights()
+        before = self.before and dataclasses.replace(self.before, acting=self.programs)
+        return before or self.weights()
 
     def fetch(self, weights: Weights) -> Weights:
         """Return weights, which are in this process."""

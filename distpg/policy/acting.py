@@ -1,33 +1,12 @@
-"""A policy with the recurrent state of each env, for acting step after step."""
+"""A policy with the recurrent state of each env, for acting step after step by torch."""
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
 from distpg.policy.actor_critic import Policy
-
-
-class BehaviourPolicy(Protocol):
-    """What a rollout worker acts with: an `ActingPolicy`, or an expert."""
-
-    recurrent_state: Tensor
-    """[N, S] before the next step."""
-
-    def act(
-        self,
-        obs: Mapping[str, np.ndarray],
-        needs_reset: np.ndarray,
-        generator: Generator | None = None,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the actions of N envs as sampled, and the outputs that `log_prob` needs."""
-        ...
-
-    def log_prob(self, actions: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-        """Return log pi(a|s) of actions, given the outputs of their steps."""
-        ...
 
 
 class ActingPolicy:
@@ -38,6 +17,10 @@ class ActingPolicy:
         self.policy = policy
         self.recurrent_state = recurrent_state
         self.constants = policy.normalizer.constants()
+
+    def generator(self, seed: int) -> Generator:
+        """Make what `act` draws actions with."""
+        return Generator().manual_seed(seed)
 
     # not the whole rollout: environments may use autograd
     @torch.inference_mode()
@@ -74,11 +57,6 @@ class ActingPolicy:
         return distribution.log_prob(torch.from_numpy(actions)).numpy()
 
 
-def first_stuck(
-    policy: Policy, obs: Mapping[str, np.ndarray], needs_reset: np.ndarray
-) -> int | None:
-    """Return an env whose action mask allows no action, if there is one."""
-    if not policy.is_masked:
-        return None
-    stuck = policy.action_spec.fully_masked(dict(obs)) & ~needs_reset
-    return int(stuck.argmax()) if stuck.any() else None
+def by_torch(policy: Policy) -> Callable[[int], ActingPolicy]:
+    """Return a function that makes what acts in N envs, where episodes start."""
+    return lambda num_envs: ActingPolicy(policy, torch.zeros(num_envs, policy.recurrent_state_size))

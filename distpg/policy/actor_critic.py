@@ -62,7 +62,7 @@ class Policy(nn.Module):
         self.num_features = (self.recurrent or self.encoder).num_features
         self.family = CONTINUOUS[parts.action_distribution]
         continuous = action_spec.kind == "continuous"
-        self.units = ActionUnits(action_spec, self.family, parts.action_scale)
+        self.units = ActionUnits(action_spec, parts.action_distribution, parts.action_scale)
         gaussian = continuous and self.family is not Beta
         free = gaussian and parts.log_std == "free"
         self.limits_log_std = gaussian and not free
@@ -110,7 +110,7 @@ class Policy(nn.Module):
         """
         outputs = self.head(features)
         if self.is_masked:
-            outputs.masked_fill_(obs[MASK] == 0, torch.finfo(outputs.dtype).min)
+            outputs = outputs.masked_fill(obs[MASK] == 0, torch.finfo(outputs.dtype).min)
         return outputs
 
     def distribution_of(self, outputs: Tensor) -> Distribution:

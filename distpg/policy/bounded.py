@@ -1,18 +1,17 @@
 """Bounded action distributions: no action outside of the bounds is sampled, so none is clipped.
 
 They have the methods of those in `distributions.py`. A rollout stores an action as sampled;
-`to_unit` maps it to [0, 1], `from_unit` back; `action_units.py` maps that to the bounds.
+`action_units.py` maps it to the bounds.
 """
 
 import math
 from typing import Self
 
-import numpy as np
 import torch
 from torch import Generator, Tensor
 from torch.nn.functional import softplus
 
-from distpg.policy.distributions import DiagonalGaussian
+from distpg.policy.distributions import DiagonalGaussian, Noise
 
 MIXTURE = (
     (0.003246343272134, 1.365340806296348),
@@ -38,16 +37,6 @@ class SquashedGaussian(DiagonalGaussian):
     recovered; from u the log-density is exact, finite even at the bounds, and the ratio of two
     policies is that of their normals. Densities are those of tanh(u) on [-1, 1].
     """
-
-    @staticmethod
-    def to_unit(actions: np.ndarray) -> np.ndarray:
-        """Map u [*B, A] into [0, 1]."""
-        return (1 + np.tanh(actions)) / 2
-
-    @staticmethod
-    def from_unit(unit: np.ndarray) -> np.ndarray:
-        """Map [*B, A] in (0, 1) back to u."""
-        return np.arctanh(2 * unit - 1)
 
     def mode(self) -> Tensor:
         """Return the mean of u: squashed, the median of the actions rather than their mode."""
@@ -88,21 +77,14 @@ class Beta:
     All is computed in float64: a log-probability is a small difference of large lgammas.
     """
 
+    noise: Noise | None = None
+    num_noise = 0
+
     def __init__(self, first: Tensor, second: Tensor) -> None:
         """Make alpha and beta from two [*B, A] network outputs, any real numbers."""
         self.precision = first.dtype
         self.above_1 = softplus(first.double()), softplus(second.double())
         self.alpha, self.beta = (1 + part for part in self.above_1)
-
-    @staticmethod
-    def to_unit(actions: np.ndarray) -> np.ndarray:
-        """Return [*B, A] unchanged."""
-        return actions
-
-    @staticmethod
-    def from_unit(unit: np.ndarray) -> np.ndarray:
-        """Return [*B, A] unchanged."""
-        return unit
 
     def sample(self, generator: Generator) -> Tensor:
         """Sample [*B, A] float32 strictly between 0 and 1, so that the density is finite."""
@@ -110,6 +92,14 @@ class Beta:
         # torch.distributions calls it, too, but accepts no generator
         drawn = torch._sample_dirichlet(both, generator)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
         return drawn[..., 0].float().clamp(*UNIT_RANGE)
+
+    def sample_from(self, noise: Tensor) -> Tensor:
+        """Refuse: sampling takes a number of draws that is not fixed.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError
 
     def mode(self) -> Tensor:
         """Return (alpha - 1) / (alpha + beta - 2), or 1/2 for the uniform distribution."""

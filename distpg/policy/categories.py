@@ -6,6 +6,7 @@ the same numbers, without a vector in memory.
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -17,17 +18,18 @@ from distpg.spaces import Leaf
 
 def one_hot(values: Tensor, leaf: Leaf) -> Tensor:
     """Turn categories [*B, K] into concatenated one-hot vectors, [*B, I]."""
-    codes = [
-        functional.one_hot(values[..., k] - start, size)
+    ones = [
+        values[..., k, None] - start == torch.arange(size, device=values.device)
         for k, (start, size) in enumerate(zip(leaf.starts, leaf.sizes, strict=True))
     ]
-    return torch.cat(codes, -1).to(torch.get_default_dtype())
+    return torch.cat(ones, -1).to(torch.get_default_dtype())
 
 
 def columns_of(values: Tensor, leaf: Leaf, first: int) -> Tensor:
     """Turn categories [*B, K] into the places of their ones in `one_hot`, counted from `first`."""
-    firsts = torch.tensor((first, *leaf.sizes[:-1]), device=values.device).cumsum(0)
-    return values - torch.tensor(leaf.starts, device=values.device) + firsts
+    firsts = accumulate((first, *leaf.sizes[:-1]))
+    moves = [place - start for place, start in zip(firsts, leaf.starts, strict=True)]
+    return values + torch.tensor(moves, device=values.device)
 
 
 class Lookup(nn.Linear):
@@ -66,5 +68,7 @@ class MixedLookup(Lookup):
         """Return the sums [*B, F] for columns [*B, K] and numbers, parts of [*B, D]."""
         sums = self(columns) + self.bias
         if numbers:
-            sums = sums + functional.linear(torch.cat([*numbers], -1), self.weight[:, self.numbers])
+            sums = sums + functional.linear(
+                torch.cat([*numbers], -1), self.weight.index_select(1, self.numbers)
+            )
         return sums

@@ -5,7 +5,7 @@ the last three summed over the action's components, [*B]. Bounded ones are in `b
 """
 
 import math
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 import torch
 from torch import Generator, Tensor
@@ -20,11 +20,29 @@ BLOCK = 2**16
 """Actions of a categorical distribution that are drawn for at once."""
 
 
+Noise = Literal["exponential", "normal", "uniform"]
+"""The standard exponential, the standard normal, or the uniform distribution on [0, 1)."""
+
+
 class Distribution(Protocol):
     """Action distributions of a batch of observations."""
 
+    @property
+    def noise(self) -> Noise | None:
+        """What `sample_from` takes; None if a sample is not a function of such noise."""
+        ...
+
+    @property
+    def num_noise(self) -> int:
+        """How many numbers of it for each observation."""
+        ...
+
     def sample(self, generator: Generator) -> Tensor:
         """Draw actions."""
+        ...
+
+    def sample_from(self, noise: Tensor) -> Tensor:
+        """Return the actions that noise [*B, num_noise] draws."""
         ...
 
     def mode(self) -> Tensor:
@@ -47,9 +65,12 @@ class Distribution(Protocol):
 class Categorical:
     """One of n actions; `logits` [*B, n]."""
 
+    noise: Noise | None = "exponential"
+
     def __init__(self, logits: Tensor) -> None:
         """Keep the logits, which need not be normalized."""
         self.logits = logits
+        self.num_noise = logits.shape[-1]
         self.normalized: Tensor | None = None
 
     @property
@@ -70,6 +91,10 @@ class Categorical:
         bests, winners = (torch.stack(each, -1) for each in zip(*heats, strict=True))
         block = bests.argmax(-1, keepdim=True)
         return (block * BLOCK + winners.gather(-1, block)).squeeze(-1)
+
+    def sample_from(self, noise: Tensor) -> Tensor:
+        """Return the winners of the race, [*B] int64."""
+        return (self.logits - noise.log()).argmax(-1)
 
     def mode(self) -> Tensor:
         """Return the most likely action, [*B] int64."""
@@ -99,13 +124,22 @@ def race(logits: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
 class MultiCategorical:
     """A independent choices, choice k out of sizes[k]; `logits` [*B, sum of sizes]."""
 
+    noise: Noise | None = "exponential"
+
     def __init__(self, logits: Tensor, sizes: tuple[int, ...]) -> None:
         """Split the logits."""
+        self.sizes = sizes
+        self.num_noise = logits.shape[-1]
         self.choices = [Categorical(part) for part in logits.split(sizes, -1)]
 
     def sample(self, generator: Generator) -> Tensor:
         """Draw [*B, A] int64."""
         return torch.stack([choice.sample(generator) for choice in self.choices], -1)
+
+    def sample_from(self, noise: Tensor) -> Tensor:
+        """Return [*B, A] int64."""
+        parts = zip(self.choices, noise.split(self.sizes, -1), strict=True)
+        return torch.stack([choice.sample_from(part) for choice, part in parts], -1)
 
     def mode(self) -> Tensor:
         """Return the most likely choices, [*B, A]."""
@@ -132,14 +166,20 @@ class MultiCategorical:
 class Bernoulli:
     """A independent bits; `logits` [*B, A] of a bit being 1."""
 
+    noise: Noise | None = "uniform"
+
     def __init__(self, logits: Tensor) -> None:
         """Keep the logits."""
         self.logits = logits
+        self.num_noise = logits.shape[-1]
 
     def sample(self, generator: Generator) -> Tensor:
         """Draw [*B, A] int64 bits."""
-        uniform = torch.empty_like(self.logits).uniform_(generator=generator)
-        return (uniform < self.logits.sigmoid()).long()
+        return self.sample_from(torch.empty_like(self.logits).uniform_(generator=generator))
+
+    def sample_from(self, noise: Tensor) -> Tensor:
+        """Return [*B, A] int64 bits."""
+        return (noise < self.logits.sigmoid()).long()
 
     def mode(self) -> Tensor:
         """Return the most likely bits."""
@@ -166,14 +206,20 @@ class Bernoulli:
 class DiagonalGaussian:
     """A independent normals; `mean` [*B, A], `log_std` [A] or [*B, A]."""
 
+    noise: Noise | None = "normal"
+
     def __init__(self, mean: Tensor, log_std: Tensor) -> None:
         """Keep mean and log standard deviation."""
         self.mean = mean
+        self.num_noise = mean.shape[-1]
         self.log_std = log_std
 
     def sample(self, generator: Generator) -> Tensor:
         """Draw [*B, A] float32."""
-        noise = torch.empty_like(self.mean).normal_(generator=generator)
+        return self.sample_from(torch.empty_like(self.mean).normal_(generator=generator))
+
+    def sample_from(self, noise: Tensor) -> Tensor:
+        """Return [*B, A] float32."""
         return self.mean + self.log_std.exp() * noise
 
     def mode(self) -> Tensor:

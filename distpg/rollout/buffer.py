@@ -5,14 +5,13 @@ Log-probabilities are computed for many steps at once.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-from torch import Generator
 
 from distpg.config.config import Config
 from distpg.envs.vector_env import Step
-from distpg.policy.acting import BehaviourPolicy
-from distpg.policy.actor_critic import Policy
+from distpg.policy.behaviour import BehaviourPolicy, HasSpaces
 from distpg.spaces import Obs
 
 OUTPUTS = 2**24
@@ -29,17 +28,17 @@ class RolloutBuffer:
     """[T, N, ...] each"""
 
     @classmethod
-    def of(cls, policy: Policy, config: Config) -> "RolloutBuffer":
+    def of(cls, spaces: HasSpaces, config: Config) -> "RolloutBuffer":
         """Allocate `num_steps` rows of what the policy observes, does and receives."""
         rows, num_envs = shape = (config.num_steps, config.num_envs)
-        actions = policy.action_spec
+        actions = spaces.action_spec
         flags = ("terminated", "truncated", "needs_reset", "valid")
         steps: dict[str, np.ndarray] = {name: np.empty(shape, bool) for name in flags}
         steps["rewards"] = np.empty(shape, np.float32)
         steps["actions"] = np.empty((*shape, *actions.stored_shape), actions.stored_dtype)
         obs = {
             leaf.name: np.empty((rows + 1, num_envs, *leaf.shape), leaf.dtype)
-            for leaf in policy.obs_spec.leaves
+            for leaf in spaces.obs_spec.leaves
         }
         return cls(obs, steps)
 
@@ -81,7 +80,7 @@ class RecordedPolicy:
         self.waiting: list[tuple[np.ndarray, np.ndarray]] = []
         self.done: list[np.ndarray] = []
 
-    def act(self, obs: Obs, needs_reset: np.ndarray, generator: Generator) -> np.ndarray:
+    def act(self, obs: Obs, needs_reset: np.ndarray, generator: Any) -> np.ndarray:
         """Return the actions of N envs as sampled, [N] or [N, A]."""
         actions, outputs = self.behaviour.act(obs, needs_reset, generator)
         self.waiting.append((actions, outputs))

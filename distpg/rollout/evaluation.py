@@ -9,16 +9,16 @@ import time
 from collections.abc import Callable, Generator
 
 import numpy as np
-import torch
 
 from distpg.config.config import Config
 from distpg.envs.make import EnvSource, make_vector_env
 from distpg.envs.vector_env import VectorEnv
 from distpg.errors import EnvError, RunError
 from distpg.iteration import Evaluation
-from distpg.policy.acting import ActingPolicy, first_stuck
-from distpg.policy.actor_critic import Policy
+from distpg.policy.action_units import ActionUnits
+from distpg.policy.agent import Agent
 from distpg.policy.architecture import Architecture
+from distpg.policy.behaviour import BehaviourPolicy, first_stuck
 from distpg.records import Weights
 from distpg.seeding import RNG, rng_seeds
 from distpg.spaces import Obs
@@ -43,7 +43,8 @@ def run_episodes(episodes: Episodes, watch: Callable[[int], None] | None = None)
 
 
 def play_episodes(
-    policy: Policy,
+    behaviour: Callable[[int], BehaviourPolicy],
+    units: ActionUnits,
     envs: VectorEnv,
     num_episodes: int,
     *,
@@ -55,11 +56,12 @@ def play_episodes(
     """Run exactly `num_episodes` whole episodes, shared out evenly over the envs.
 
     Args:
-        policy: Acts with the modes of its distributions.
+        behaviour: Makes what acts in so many envs, where episodes start.
+        units: Of its actions.
         envs: Reset here, from `seed`.
         num_episodes: At least 1.
         seed: Of the envs, and of the actions if they are sampled.
-        stochastic: Sample the actions instead.
+        stochastic: Sample the actions instead of taking the modes.
         rng: What the seed is for.
         max_steps: Steps after which an episode is cut off; None for the environment's own limit,
             else `MAX_STEPS`.
@@ -76,7 +78,8 @@ def play_episodes(
     shares = np.full(num_envs, num_episodes // num_envs)
     shares[: num_episodes % num_envs] += 1
     (act_seed,) = rng_seeds(RNG.ACT, rng, seed)
-    generator = torch.Generator().manual_seed(act_seed) if stochastic else None
+    acting = behaviour(num_envs)
+    generator = acting.generator(act_seed) if stochastic else None
     finished: list[list[tuple[float, int]]] = [[] for _ in range(num_envs)]
     cut_off: list[int] = []
     faults: list[str] = []
@@ -85,17 +88,17 @@ def play_episodes(
         key = (seed, resets) if resets else (seed,)
         obs = first_obs(envs, rng_seeds(rng, *key, count=num_envs))
         needs_reset, waiting = np.zeros((2, num_envs), dtype=bool)
-        acting = ActingPolicy(policy, torch.zeros(num_envs, policy.recurrent_state_size))
+        acting = behaviour(num_envs)
         returns, lengths = np.zeros(num_envs), np.zeros(num_envs, dtype=np.int64)
         while ((left > 0) & ~waiting).any():
-            if (env := first_stuck(policy, obs, needs_reset)) is not None:
+            if (env := first_stuck(envs, obs, needs_reset)) is not None:
                 raise RunError(
                     f"in an evaluation, env {env}: at step {lengths[env]} of its episode the "
                     "action mask allows no action"
                 )
             actions, _ = acting.act(obs, needs_reset, generator)
             try:
-                step = envs.step(policy.to_bounds(actions))
+                step = envs.step(units.to_bounds(actions))
             except EnvError as error:
                 at = lengths[error.env]
                 place = f"in an evaluation, env {error.env}, step {at} of its episode"
@@ -149,20 +152,20 @@ class Evaluator:
     """Evaluates weights in the course of a run, on its own envs, the same ones each time."""
 
     def __init__(self, config: Config, source: EnvSource) -> None:
-        """Make the envs and a policy to load weights into."""
+        """Make the envs, and an agent that acts in them."""
         self.config = config
         num_envs = min(config.num_envs, config.eval_episodes)
         self.envs = make_vector_env(source, num_envs, first=config.first_eval_copy)
         specs = self.envs.obs_spec, self.envs.action_spec
-        self.policy = Policy(*specs, Architecture.of(config)).for_acting()
+        self.agent = Agent(*specs, Architecture.of(config))
         self.episodes: Episodes | None = None
 
     def begin(self, weights: Weights) -> Evaluation | None:
         """Begin an evaluation with the modes of the policy's distributions; as `advance`."""
-        self.policy.load(weights)
-        config = self.config
+        config, agent = self.config, self.agent
         self.episodes = play_episodes(
-            self.policy,
+            lambda num_envs: agent.behaviour(weights, agent.first_state(num_envs)),
+            agent.units,
             self.envs,
             config.eval_episodes,
             seed=config.seed,

@@ -4,15 +4,15 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from distpg.config.config import Config
 from distpg.envs.make import EnvSource
 from distpg.errors import LateError, RunError
 from distpg.iteration import EVALUATING, Collection, Evaluation, ProcessFaults
-from distpg.policy.acting import ActingPolicy, BehaviourPolicy
-from distpg.policy.actor_critic import Policy
+from distpg.policy.agent import Agent
+from distpg.policy.behaviour import BehaviourPolicy
 from distpg.records import Rollout, Weights
 from distpg.rollout.closing import close_slots
 from distpg.rollout.evaluation import Evaluator
@@ -83,7 +83,7 @@ class InProcessWorkers:
         source: EnvSource,
         states: Sequence[SlotState | None] = (),
         *,
-        make_behaviour: Callable[[Policy, Tensor], BehaviourPolicy] = ActingPolicy,
+        make_behaviour: Callable[[Agent, np.ndarray], BehaviourPolicy] | None = None,
     ) -> None:
         """Make a rollout worker for each slot, from its state if there is one."""
         self.timeout_s = config.phase_timeout

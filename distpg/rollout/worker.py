@@ -8,15 +8,13 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from distpg.config.config import Config
 from distpg.envs.make import EnvSource, make_vector_env
 from distpg.errors import EnvError, RunError
-from distpg.policy.acting import ActingPolicy, BehaviourPolicy, first_stuck
-from distpg.policy.actor_critic import Policy
+from distpg.policy.agent import Agent
 from distpg.policy.architecture import Architecture
+from distpg.policy.behaviour import BehaviourPolicy, first_stuck
 from distpg.records import Rollout, RolloutStats, Weights
 from distpg.rollout.buffer import RecordedPolicy, RolloutBuffer
 from distpg.rollout.closing import closing_if_raised
@@ -27,7 +25,7 @@ from distpg.spaces import Obs
 
 
 class RolloutWorker:
-    """One slot: a vector env, its place in the batch, a policy to load weights into."""
+    """One slot: a vector env, its place in the batch, and an agent that acts in it."""
 
     def __init__(
         self,
@@ -37,7 +35,7 @@ class RolloutWorker:
         *,
         incarnation: int = 0,
         state: SlotState | None = None,
-        make_behaviour: Callable[[Policy, Tensor], BehaviourPolicy] = ActingPolicy,
+        make_behaviour: Callable[[Agent, np.ndarray], BehaviourPolicy] | None = None,
     ) -> None:
         """Make the envs, fresh or restored.
 
@@ -47,7 +45,7 @@ class RolloutWorker:
             slot: Place in the batch, from 0.
             incarnation: How often this slot was started with fresh envs before; a state knows.
             state: What to restore.
-            make_behaviour: Makes what acts in a rollout, from a policy with the given weights and
+            make_behaviour: Makes what acts in a rollout in place of the policy, from the agent and
                 a recurrent state [N, S].
         """
         self.config = config
@@ -58,9 +56,9 @@ class RolloutWorker:
         self.source = source
         self.envs = make_vector_env(source, config.num_envs, slot=slot)
         with closing_if_raised(self.envs):
-            specs = self.envs.obs_spec, self.envs.action_spec
             self.envs.watch_ranges()
-            self.policy = Policy(*specs, Architecture.of(config)).for_acting()
+            parts = Architecture.of(config)
+            self.agent = Agent(self.envs.obs_spec, self.envs.action_spec, parts)
             self.episodes = EpisodeReturns(config.num_envs)
             self.obs: Obs | None = None
             if state is not None:
@@ -79,22 +77,24 @@ class RolloutWorker:
         but those steps are not valid.
         """
         began, step_s = time.perf_counter(), 0.0
-        self.policy.load(weights)
-        (act_seed,) = rng_seeds(RNG.ACT, *self.key, iteration)
-        generator = torch.Generator().manual_seed(act_seed)
         whole_episodes = self.config.episodes > 0
         faults = self.reset(iteration) if self.obs is None or whole_episodes else {}
         assert self.obs is not None, "reset returns observations"
         episodes_left = np.full(self.config.num_envs, self.config.episodes)
-        buffer = RolloutBuffer.of(self.policy, self.config)
+        buffer = RolloutBuffer.of(self.agent, self.config)
         buffer.put_obs(0, self.obs)
-        behaviour = self.make_behaviour(self.policy, torch.from_numpy(self.recurrent_state))
+        if self.make_behaviour:
+            behaviour = self.make_behaviour(self.agent, self.recurrent_state)
+        else:
+            behaviour = self.agent.behaviour(weights, self.recurrent_state)
+        (act_seed,) = rng_seeds(RNG.ACT, *self.key, iteration)
+        generator = behaviour.generator(act_seed)
         recorded = RecordedPolicy(behaviour)
         first_resets, t, step_faults = self.needs_reset, 0, dict[tuple[int, int], str]()
         while episodes_left.any() if whole_episodes else t < self.config.num_steps:
             buffer.make_room(t)
             obs = buffer.row(t)
-            if (env := first_stuck(self.policy, obs, self.needs_reset)) is not None:
+            if (env := first_stuck(self.agent, obs, self.needs_reset)) is not None:
                 raise RunError(
                     f"slot {self.slot}, env {env}: at step {t} of the rollout its action mask "
                     "allows no action"
@@ -102,7 +102,7 @@ class RolloutWorker:
             actions = recorded.act(obs, self.needs_reset, generator)
             step_began = time.perf_counter()
             try:
-                step = self.envs.step(self.policy.to_bounds(actions))
+                step = self.envs.step(self.agent.units.to_bounds(actions))
             except EnvError as error:
                 place = f"slot {self.slot}, env {error.env}, step {t} of iteration {iteration}"
                 raise RunError(f"{place}: {error}") from error
@@ -136,7 +136,7 @@ class RolloutWorker:
             **steps,
         )
         # a view would keep the buffers of all previous rollouts alive
-        self.recurrent_state = behaviour.recurrent_state.numpy().copy()
+        self.recurrent_state = np.array(behaviour.recurrent_state)
         returns, lengths = self.episodes.finish(steps["rewards"], valid, needs_reset)
         env_steps = int(np.count_nonzero(valid))
         resets = np.concatenate([first_resets[None], needs_reset[:-1]])
@@ -166,8 +166,7 @@ class RolloutWorker:
             place = f"slot {self.slot}, env {error.env}, reset of iteration {iteration}"
             raise RunError(f"{place}: {error}") from error
         self.needs_reset = np.zeros(self.config.num_envs, dtype=bool)
-        state_shape = (self.config.num_envs, self.policy.recurrent_state_size)
-        self.recurrent_state = np.zeros(state_shape, np.float32)
+        self.recurrent_state = self.agent.first_state(self.config.num_envs)
         self.episodes = EpisodeReturns(self.config.num_envs)
         return {(0, env): fault for env, fault in self.envs.faults_at_reset.items()}
 

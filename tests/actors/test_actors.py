@@ -164,7 +164,7 @@ def test_rollouts_without_a_valid_step_may_be_dropped(callers_ray: None) -> None
 
 
 def initial_weights(make_env: MakeEnv) -> Weights:
-    return RolloutWorker(tiny(0), source_of(make_env, {}), 0).policy.weights(0)
+    return RolloutWorker(tiny(0), source_of(make_env, {}), 0).agent.policy.weights(0)
 
 
 @pytest.mark.thorough

@@ -183,6 +183,7 @@ TRAIN: dict[str, str] = {
     "--target-kl": "0 nan small",
     "--gradient-stats-every": "-1 x",
     "--compile": "true 1 aot none",
+    "--acting": "jax true none 1",
     "--device": "tpu cuda cuda:1",
     "--learner-threads": "0 -1 x",
     "--config": "'' . cartpol-ppo missing.toml /dev/null/x",
@@ -471,6 +472,7 @@ def take_encoder(name: str) -> Callable[[Path], None]:
     def apply(run: Path) -> None:
         text = (run / "config.toml").read_text()
         text = text.replace('\nencoder = "none"\n', f'\nencoder = "{name}"\n')
+        text = text.replace('\nacting = "numpy"\n', '\nacting = "torch"\n')
         (run / "config.toml").write_text(text)
 
     return apply

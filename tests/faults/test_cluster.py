@@ -89,7 +89,7 @@ def test_rollouts_that_were_lost_before_the_learner_had_them_are_played_again(
     config = config_of({**SHAPE, "num_workers": 2, "num_steps": 2048})
     source = source_of(FaultyWithState, {})
     twins = [RolloutWorker(config, source, slot) for slot in range(2)]
-    weights = twins[0].policy.weights(0)
+    weights = twins[0].agent.policy.weights(0)
     restarts = Restarts(0, print)
     workers = RayWorkers(config, source, restarts)
     try:
@@ -133,7 +133,7 @@ def test_rollouts_that_were_lost_before_the_driver_had_them_are_played_again(
     config = config_of({**SHAPE, "num_workers": 2, "num_steps": 2048})
     source = source_of(FaultyWithState, {})
     twins = [RolloutWorker(config, source, slot) for slot in range(2)]
-    weights = twins[0].policy.weights(0)
+    weights = twins[0].agent.policy.weights(0)
     workers = Bereaved(config, source, Restarts(0, print))
     try:
         workers.wait_until_ready()

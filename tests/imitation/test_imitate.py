@@ -26,6 +26,7 @@ from distpg.cli import main
 from distpg.envs.diamond_hill import DiamondHill
 from distpg.envs.make import find_env, make_vector_env
 from distpg.iteration import Evaluation
+from distpg.policy.acting import by_torch
 from distpg.policy.file import read_policy
 from distpg.rollout.evaluation import Evaluator, play_episodes, run_episodes
 from distpg.run.directory import RunDir
@@ -328,7 +329,9 @@ def test_it_is_an_ordinary_run(clone: Path) -> None:
     }
     result = json.loads(run.result.read_text())
     policy, envs = load_policy(clone).policy, make_vector_env(find_env("CartPole-v1", {}), 8)
-    evaluation = run_episodes(play_episodes(policy, envs, 8, seed=5, stochastic=False))
+    evaluation = run_episodes(
+        play_episodes(by_torch(policy), policy.units, envs, 8, seed=5, stochastic=False)
+    )
     assert result["evaluation"] == np.mean(evaluation.returns)
     events = EventAccumulator(str(clone)).Reload()
     assert [event.step for event in events.Scalars("eval/mean_reward")][-1] == result["labels"]

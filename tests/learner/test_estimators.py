@@ -383,7 +383,7 @@ def test_the_penalty_follows_the_kl_of_the_updates_where_it_adapts() -> None:
 
 
 def test_a_larger_penalty_keeps_the_policy_nearer() -> None:
-    run = Run(surrogate="kl_fixed", num_epochs=10, learning_rate=0.01, kl_coef=1e-6)
+    run = Run(surrogate="kl_fixed", num_epochs=10, learning_rate=0.02, kl_coef=1e-6)
     near = run.make_learner(kl_coef=30.0)
     rollouts = run.collect()
     free_kl, near_kl = (

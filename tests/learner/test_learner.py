@@ -183,7 +183,7 @@ def test_a_single_step_on_the_whole_batch_measures_no_divergence() -> None:
 
 
 def test_steps_after_the_first_move_the_ratio_away_from_1() -> None:
-    stats = Run(num_epochs=5, learning_rate=0.01).iterate()
+    stats = Run(num_epochs=5, learning_rate=0.02).iterate()
     assert stats["train/approx_kl"] > 1e-4
     assert stats["train/clip_fraction"] > 0
 
@@ -478,16 +478,16 @@ def test_starting_from_another_run_takes_its_networks_and_nothing_else() -> None
 
 
 def test_a_small_target_kl_ends_the_update_early() -> None:
-    free = Run(num_epochs=10, learning_rate=0.01)
+    free = Run(num_epochs=10, learning_rate=0.02)
     stats = free.iterate()
     assert (stats["train/early_stop"], stats["train/optimizer_steps"]) == (0, 40)
-    assert stats["train/approx_kl"] > 1e-3
-    early = Run(num_epochs=10, learning_rate=0.01, target_kl=1e-3)
+    assert stats["train/approx_kl"] > 4.5e-3
+    early = Run(num_epochs=10, learning_rate=0.02, target_kl=3e-3)
     stopped = early.iterate()
     assert stopped["train/early_stop"] == 1
     assert 1 <= stopped["train/optimizer_steps"] < 40
     # minibatches over the limit are not learned from
-    assert stopped["train/approx_kl"] <= 1.5e-3
+    assert stopped["train/approx_kl"] <= 4.5e-3
 
 
 def test_a_large_target_kl_changes_nothing() -> None:

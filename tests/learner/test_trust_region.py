@@ -69,9 +69,9 @@ def test_steps_that_are_accepted_gain_and_keep_to_the_kl(env_id: str) -> None:
 
 
 def test_without_a_line_search_the_step_is_taken_whatever_it_comes_to() -> None:
-    run = Run(**NPG, max_kl=3.0, cg_damping=1e-3)
+    run = Run(**NPG, max_kl=3.0, cg_damping=1e-3, seed=5)
     whole, stats = step_of(run)
-    searched, other = step_of(Run(**TRPO, max_kl=3.0, cg_damping=1e-3))
+    searched, other = step_of(Run(**TRPO, max_kl=3.0, cg_damping=1e-3, seed=5))
     assert (stats["gradient/step_accepted"], stats["gradient/line_search_steps"]) == (1, 0)
     assert stats["train/kl_divergence_loss"] > 3
     halvings = other["gradient/line_search_steps"] - 1

@@ -17,6 +17,7 @@ from torch.testing import assert_close
 
 from distpg import InputError
 from distpg.envs.describe import describe_action
+from distpg.policy.action_units import BOUNDED as UNITS
 from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
 from distpg.policy.bounded import Beta, SquashedGaussian
@@ -74,7 +75,8 @@ def test_an_interval_is_drawn_as_often_as_the_density_says(
     density = distribution.log_prob(actions).exp() * widths
     first, second = torch.tensor(pair).unsqueeze(-1)
     draws = BOUNDED[family](first.expand(20_000, 1), second.expand(20_000, 1))
-    drawn = BOUNDED[family].to_unit(draws.sample(Generator().manual_seed(0)).double().numpy())
+    to_unit, _ = UNITS[family]
+    drawn = to_unit(draws.sample(Generator().manual_seed(0)).double().numpy())
     for low, high in ((0.0, 0.3), (0.3, 0.5), (0.5, 0.97), (0.97, 1.0)):
         expected = float(density[(unit > low) & (unit < high)].sum())
         found = float(((drawn > low) & (drawn < high)).mean())

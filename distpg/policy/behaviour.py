@@ -1,0 +1,117 @@
+"""What a rollout worker acts with; needs no torch."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+
+from distpg.policy.operations import Calculation, use_one_thread
+from distpg.records import ActingPrograms
+from distpg.spaces import ActionSpec, Obs, ObsSpec
+
+TINY = np.finfo(np.float32).tiny
+"""The smallest noise whose logarithm is finite."""
+
+
+class HasSpaces(Protocol):
+    """What knows its spaces: an agent, or a vector env."""
+
+    obs_spec: ObsSpec
+    action_spec: ActionSpec
+
+
+class BehaviourPolicy(Protocol):
+    """A policy with fixed weights, and the recurrent state of N envs."""
+
+    recurrent_state: Any
+    """[N, S] array or tensor, before the next step."""
+
+    def generator(self, seed: int) -> Any:
+        """Make what `act` draws actions with."""
+        ...
+
+    def act(
+        self, obs: Mapping[str, np.ndarray], needs_reset: np.ndarray, generator: Any = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Choose an action for each env, and update its recurrent state.
+
+        Args:
+            obs: Raw, {leaf: [N, *O]}.
+            needs_reset: [N] bool: this step resets the env, and with it the recurrent state.
+            generator: Sample with it; None takes the mode.
+
+        Returns:
+            actions: [N] or [N, A] as sampled, before `ActionUnits.to_bounds`.
+            outputs: [N, num_outputs] of the policy's head, which `log_prob` needs.
+        """
+        ...
+
+    def log_prob(self, actions: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+        """Return log pi(a|s), [T, N], of actions given the outputs of their steps, [T, N, ...]."""
+        ...
+
+
+class NumpyPolicy:
+    """Acts by programs that were traced from a feed-forward policy."""
+
+    def __init__(
+        self, programs: ActingPrograms, arrays: Mapping[str, np.ndarray], num_envs: int
+    ) -> None:
+        """Take the policy's arrays, for N envs."""
+        use_one_thread()
+        self.programs = programs
+        self.arrays = arrays
+        self.num_envs = num_envs
+        self.recurrent_state = np.zeros((num_envs, 0), np.float32)
+
+    @cached_property
+    def _sample(self) -> Calculation:
+        return Calculation(self.programs.sample, self.arrays, self.num_envs)
+
+    @cached_property
+    def _mode(self) -> Calculation:
+        return Calculation(self.programs.mode, self.arrays, self.num_envs)
+
+    def generator(self, seed: int) -> np.random.Generator:
+        """Make what `act` draws actions with."""
+        return np.random.default_rng(seed)
+
+    def act(
+        self,
+        obs: Mapping[str, np.ndarray],
+        needs_reset: np.ndarray,
+        generator: np.random.Generator | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Choose an action for each env, as in `BehaviourPolicy`."""
+        if generator is None:
+            actions, outputs = self._mode(obs)
+        else:
+            actions, outputs = self._sample(obs, self.noise(generator))
+        return actions, outputs
+
+    def noise(self, generator: np.random.Generator) -> np.ndarray:
+        """Draw the noise of one step, [N, num_noise] float32."""
+        shape = (self.num_envs, self.programs.num_noise)
+        if self.programs.noise == "normal":
+            return generator.standard_normal(shape, np.float32)
+        if self.programs.noise == "uniform":
+            return generator.random(shape, np.float32)
+        # at 0, even an action that a mask forbids would win
+        return np.maximum(generator.standard_exponential(shape, np.float32), TINY)
+
+    def log_prob(self, actions: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+        """Return log pi(a|s), [T, N], of actions given the outputs of their steps, [T, N, ...]."""
+        steps, rows = outputs.shape[:2], outputs.shape[0] * outputs.shape[1]
+        calculation = Calculation(self.programs.log_prob, self.arrays, rows)
+        flat = actions.reshape(rows, *actions.shape[2:]), outputs.reshape(rows, -1)
+        (logprobs,) = calculation({}, *flat)
+        return logprobs.reshape(steps)
+
+
+def first_stuck(spaces: HasSpaces, obs: Obs, needs_reset: np.ndarray) -> int | None:
+    """Return an env whose action mask allows no action, if there is one."""
+    if not spaces.obs_spec.is_masked:
+        return None
+    stuck = spaces.action_spec.fully_masked(obs) & ~needs_reset
+    return int(stuck.argmax()) if stuck.any() else None
