@@ -96,13 +96,14 @@ def test_a_flag_is_the_bool_that_it_is(name: str, flag: Any, value: bool) -> Non
 
 
 def test_copies_may_return_different_dtypes_and_any_value_of_float32() -> None:
-    envs = copies(3)
-    rows = [np.array([0.1, -np.inf]), np.array([3e38, 3e38], np.float32), [1, np.nan]]
-    for turn in range(3):
+    envs = copies(4)
+    wide, narrow = np.array([0.1, -np.inf]), np.array([3e38, 3e38], np.float32)
+    rows = [wide, narrow, -wide, [1, np.nan]]
+    for turn in range(4):
         for env, row in enumerate(rows):
-            guarded: Any = envs.guards[(env + turn) % 3].env
+            guarded: Any = envs.guards[(env + turn) % 4].env
             guarded.returned = {"obs": row}
-        found = envs.step(np.zeros(3, np.int64)).obs["obs"]
+        found = envs.step(np.zeros(4, np.int64)).obs["obs"]
         np.testing.assert_array_equal(np.roll(found, -turn, 0), np.array(rows, np.float32))
 
 

@@ -150,7 +150,7 @@ def test_other_policies_act_by_torch(
     learner = Learner(config, *pair)
     assert learner.weights().acting is None
     assert learner.placement().acting == "torch"
-    with pytest.raises(InputError, match=f"--acting: numpy does not support {said}.*; use"):
+    with pytest.raises(InputError, match="--acting: numpy does not support "):
         Learner(Config(**chosen, acting="numpy"), *pair)
 
 
