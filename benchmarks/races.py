@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -337,7 +337,7 @@ def still_valid(name: str, machine: Mapping[str, Any]) -> dict[str, dict[str, An
     return {
         side: {"date": kept["date"], **row}
         for side, row in kept["sides"].items()
-        if kept["cpu"] == machine["cpu"] and row["command"] == commands.get(side)
+        if kept.get("cpu") == machine["cpu"] and row["command"] == commands.get(side)
     }
 
 
@@ -353,6 +353,7 @@ def hold(name: str, chosen: Sequence[str], runs: int, peers: Path, *, keep: bool
         side: {
             "command": race.sides[side].command,
             "date": machine["date"],
+            "versions": versions_of(race.sides[side].python(peers)),
             "median": medians_of(own),
             "runs": own,
         }
@@ -363,18 +364,15 @@ def hold(name: str, chosen: Sequence[str], runs: int, peers: Path, *, keep: bool
         known = still_valid(name, machine) | raced
         sides = {side: known[side] for side in race.sides if side in known}
         goals = judge(race, {side: row["median"] for side, row in sides.items()})
-        about = {"title": race.title, "versions": versions_of(race, sides, peers)}
-        save(f"races-{name}", {**machine, **about, "goals": goals, "sides": sides})
+        about = {"title": race.title, "goals": goals, "sides": sides}
+        save(f"races-{name}", {**machine, **about})
     if race.same_work:
         check_same_work({side: row["median"] for side, row in raced.items()})
 
 
-def versions_of(race: Race, sides: Iterable[str], peers: Path) -> dict[str, dict[str, str]]:
-    """Return the versions of what is installed in each environment that took part."""
-    pythons = {
-        race.sides[side].environment or "distpg": race.sides[side].python(peers) for side in sides
-    }
-    return {name: json.loads(output_of([path, "-c", VERSIONS])) for name, path in pythons.items()}
+def versions_of(python: str) -> dict[str, str]:
+    """Return the versions of what is installed for a Python."""
+    return json.loads(output_of([python, "-c", VERSIONS]))
 
 
 def main() -> None:

@@ -53,6 +53,9 @@ def test_kept_sides_are_of_the_same_cpu_and_command(
     (tmp_path / "races-large.json").write_text(kept)
     assert still_valid("large", {"cpu": "x"}) == {"SB3": {"date": "2026-01-02", "command": now}}
     assert still_valid("large", {"cpu": "y"}) == {}
+    # of before the CPU was kept
+    (tmp_path / "races-large.json").write_text(json.dumps({"date": "2025-01-02", "sides": rows}))
+    assert still_valid("large", {"cpu": "x"}) == {}
 
 
 def test_unequal_work_is_refused() -> None:

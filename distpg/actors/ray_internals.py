@@ -52,7 +52,7 @@ def replacements() -> list[tuple[Any, dict[str, object]]]:
         # a long report of each process that died, even with --quiet
         (worker, {"print_to_stdstream": no_op}),
         (Node, dict.fromkeys(SERVICES, no_op)),
-        # a driver that finds the dashboard's packages has imported them
+        # looking for the dashboard's packages would import them
         (utils, {"get_dashboard_dependency_error": lambda: ImportError("not needed")}),
         *([(services, {"start_ray_process": starting_no_agents(services)})] if tested else []),
     ]
@@ -71,7 +71,7 @@ def starting_no_agents(services: Any) -> Callable[..., Any]:
 def without_agent(word: str) -> str:
     """Put a stand-in into a word of a command if it is an option that names an agent."""
     option, _, agent = word.partition("=")
-    if option not in AGENT_PORTS:
+    if option not in AGENT_PORTS or "'" in agent:
         return word
     options = {
         name: value for name, _, value in (part.partition("=") for part in shlex.split(agent))

@@ -3,6 +3,8 @@
 The driver sees this class too, so what needs torch is imported in the worker's process alone.
 """
 
+import os
+import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +30,12 @@ class RolloutActor:
         states: list[SlotState | None],
     ) -> None:
         """Make the slots' envs and policies, each from its state if it has one."""
+        from distpg.policy.operations import use_one_thread
         from distpg.rollout.worker import RolloutWorker
 
+        # of an environment that computes, too, and whatever the variable was
+        os.environ["OMP_NUM_THREADS"] = "1"
+        use_one_thread()
         self.config = config
         self.source = source
         self.evaluator: Evaluator | None = None
@@ -41,6 +47,9 @@ class RolloutActor:
                     RolloutWorker(config, source, slot, incarnation=incarnation, state=state)
                 )
             failed.pop_all()
+        # an environment may compute by torch
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(1)
 
     def ready(self) -> bool:
         """Answer once the constructor has run."""

@@ -111,7 +111,7 @@ class CollectSettings:
     update old; clip and importance correct by the ratio, vtrace also corrects V."""
     acting: Literal["auto", "numpy", "torch"] = "auto"
     """What workers compute the policy with. auto takes NumPy, which is faster and starts sooner,
-    unless a network has images, --recurrent or --encoder, or --action-distribution is beta."""
+    except for images, --recurrent, --encoder, --action-distribution beta and very many actions."""
     phase_timeout: Positive = 600.0
     """Timeout in seconds for a rollout, an update, or the start of a process (then at least 60),
     after which the process is replaced."""

@@ -1,7 +1,7 @@
 """N copies of an environment, stepped one after the other in this process.
 
-Each value that a copy returns is checked and copied before the next copy is stepped, so copies may
-share buffers. Of the info nothing is read but the action mask.
+What a copy returns is copied before the next copy is stepped, so copies may share buffers. Of the
+info nothing is read but the action mask.
 """
 
 from collections.abc import Callable, Sequence

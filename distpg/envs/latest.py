@@ -1,4 +1,4 @@
-"""The last observation of each of N copies, checked and copied before the next copy is stepped."""
+"""The last observation of each of N copies, copied before the next copy is stepped."""
 
 import math
 from typing import Any
@@ -13,13 +13,12 @@ class LatestObs:
     """Arrays with a row for each copy, overwritten by the next step.
 
     Many environments compute in float64 and declare float32. What they return is kept as it is
-    until `settle`, which casts the rows of all copies at once.
+    until `settle`, which casts the rows of all copies at once and refuses what float32 cannot hold.
     """
 
     def __init__(self, spec: ObsSpec, num_envs: int) -> None:
         """Allocate the arrays."""
         self.leaves = spec.leaves
-        self.num_envs = num_envs
         self.obs: Obs = {
             leaf.name: np.zeros((num_envs, *leaf.shape), leaf.dtype) for leaf in spec.leaves
         }
@@ -27,17 +26,17 @@ class LatestObs:
         self.wide: Obs = {
             leaf.name: np.zeros((num_envs, *leaf.shape))
             for leaf in spec.leaves
-            if leaf.dtype == "float32"
+            if leaf.dtype == "float32" and leaf.kind != "mask"
         }
         """Those that may come in float64, {leaf: [N, *O]}."""
-        self.uncast: dict[str, list[int]] = {name: [] for name in self.wide}
-        """By leaf, the copies whose row of `wide` is not yet in `obs`."""
+        self.uncast = {name: np.zeros(num_envs, bool) for name in self.wide}
+        """By leaf, [N]: whether the row of `wide` is newer than that of `obs`."""
 
     def put(self, env: int, obs: Any) -> None:
         """Copy the observation of one copy, in the env's nesting.
 
         Raises:
-            EnvError: a part is missing, has another shape, or its dtype cannot represent it.
+            EnvError: a part is missing or has another shape, or its dtype cannot represent it.
         """
         for leaf in self.leaves:
             try:
@@ -52,11 +51,9 @@ class LatestObs:
                     f"{list(leaf.shape)} is expected, as in the env's space",
                     env,
                 )
-            if wide:
-                self.wide[leaf.name][env] = array
-                self.uncast[leaf.name].append(env)
-            else:
-                self.obs[leaf.name][env] = array
+            (self.wide if wide else self.obs)[leaf.name][env] = array
+            if leaf.name in self.wide:
+                self.uncast[leaf.name][env] = wide
 
     def settle(self) -> Obs:
         """Cast what was put, and return all arrays.
@@ -65,19 +62,19 @@ class LatestObs:
             EnvError: float32 cannot represent a number.
         """
         for leaf in self.leaves:
-            envs = self.uncast.get(leaf.name)
-            if not envs:
+            uncast = self.uncast.get(leaf.name)
+            if uncast is None or not uncast.any():
                 continue
             array, wide = self.obs[leaf.name], self.wide[leaf.name]
-            rows = slice(None) if len(envs) == self.num_envs else envs
+            rows = slice(None) if uncast.all() else uncast
             with np.errstate(over="ignore", invalid="ignore"):
                 array[rows] = wide[rows]
                 total = float(np.add.reduce(array, axis=None))
             if not math.isfinite(total):
-                for env in envs:
+                for env in np.flatnonzero(uncast):
                     try:
                         leaf.convert(wide[env])
                     except InputError as error:
-                        raise EnvError(str(error), env) from error
-            envs.clear()
+                        raise EnvError(str(error), int(env)) from error
+            uncast[:] = False
         return self.obs

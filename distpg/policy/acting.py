@@ -38,7 +38,7 @@ class ActingPolicy:
             generator: Sample with it; None takes the mode.
 
         Returns:
-            actions: [N] or [N, A] as sampled, before `Policy.to_bounds`.
+            actions: [N] or [N, A] as sampled, before `ActionUnits.to_bounds`.
             outputs: [N, num_outputs] of the policy's head.
         """
         tensors = {name: torch.from_numpy(leaf) for name, leaf in obs.items()}

@@ -18,16 +18,32 @@ if TYPE_CHECKING:
 class Agent:
     """What a slot or an evaluation acts with; imports torch only if it has to."""
 
-    def __init__(self, obs_spec: ObsSpec, action_spec: ActionSpec, parts: Architecture) -> None:
-        """Take the spaces, and the architecture of the weights to come."""
+    def __init__(
+        self,
+        obs_spec: ObsSpec,
+        action_spec: ActionSpec,
+        parts: Architecture,
+        *,
+        acting: str = "auto",
+    ) -> None:
+        """Take the spaces, and the architecture of the weights to come.
+
+        Where it is certain that they act by torch, it is imported now, while the learner starts.
+        """
         self.obs_spec = obs_spec
         self.action_spec = action_spec
         self.parts = parts
         self.units = ActionUnits(action_spec, parts.action_distribution, parts.action_scale)
+        pictures = any(leaf.kind == "image" for leaf in obs_spec.leaves)
+        if acting == "torch" or pictures or parts.recurrent != "none" or parts.encoder is not None:
+            self.policy = self._make_policy()
 
     @cached_property
     def policy(self) -> "Policy":
         """The network."""
+        return self._make_policy()
+
+    def _make_policy(self) -> "Policy":
         from distpg.policy.actor_critic import Policy
 
         return Policy(self.obs_spec, self.action_spec, self.parts).for_acting()

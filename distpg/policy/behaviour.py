@@ -97,8 +97,9 @@ class NumpyPolicy:
             return generator.standard_normal(shape, np.float32)
         if self.programs.noise == "uniform":
             return generator.random(shape, np.float32)
-        # at 0, even an action that a mask forbids would win
-        return np.maximum(generator.standard_exponential(shape, np.float32), TINY)
+        # in float32 it is 0 once in 8 million draws, where the least likely action would win
+        noise = generator.standard_exponential(shape).astype(np.float32)
+        return np.maximum(noise, TINY)
 
     def log_prob(self, actions: np.ndarray, outputs: np.ndarray) -> np.ndarray:
         """Return log pi(a|s), [T, N], of actions given the outputs of their steps, [T, N, ...]."""

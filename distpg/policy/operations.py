@@ -205,7 +205,7 @@ UNCHANGED = {"alias", "clone", "contiguous", "detach", "lift_fresh"}
 
 @cache
 def use_one_thread() -> None:
-    """Have NumPy multiply matrices on one thread, so that it gives the same bits everywhere."""
+    """Have NumPy multiply matrices on one thread, as in every process that acts."""
     threadpool_limits(1, user_api="blas")
 
 
@@ -226,6 +226,7 @@ class Calculation:
         for number, array in program.constants.items():
             self.values[number] = array
         known = {*program.weights.values(), *program.constants}
+        first: list[tuple[Callable[..., Any], list[int], int]] = []
         for operation in program.operations:
             function = OPERATIONS[operation.name]
             arguments = operation.arguments
@@ -233,11 +234,13 @@ class Calculation:
                 function = joined(function, len(arguments[0]))
                 arguments = (*arguments[0], *arguments[1:])
             places = [self._place(argument, rows) for argument in arguments]
+            step = function, places, operation.result
             if all(at in known or at >= program.num_registers for at in places):
-                self.values[operation.result] = function(*[self.values[at] for at in places])
+                first.append(step)
                 known.add(operation.result)
             else:
-                self.steps.append((function, places, operation.result))
+                self.steps.append(step)
+        self._run(first)
 
     def _place(self, argument: Any, rows: int) -> int:
         if isinstance(argument, Register):
@@ -252,9 +255,15 @@ class Calculation:
             values[number] = obs[name]
         for number, other in zip(self.arguments, others, strict=True):
             values[number] = other
-        for function, places, result in self.steps:
-            values[result] = function(*[values[at] for at in places])
+        self._run(self.steps)
         return [values[number] for number in self.results]
+
+    def _run(self, steps: Sequence[tuple[Callable[..., Any], list[int], int]]) -> None:
+        values = self.values
+        # as torch computes, whatever an environment has set by np.seterr
+        with np.errstate(all="ignore"):
+            for function, places, result in steps:
+                values[result] = function(*[values[at] for at in places])
 
 
 def joined(function: Callable[..., Any], count: int) -> Callable[..., Any]:

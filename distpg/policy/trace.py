@@ -253,18 +253,24 @@ def example(leaf: Leaf, rows: int) -> Tensor:
 
 
 def compare(program: Program, function: Function, policy: Policy, inputs: tuple[Any, ...]) -> None:
-    """Compare a program with the function that it was made from.
+    """Compare a program with the function that it was made from, with other weights.
 
     Raises:
         UntraceableError: they differ.
     """
     obs, *others = inputs
     with torch.no_grad():
+        for tensor in policy.state_dict().values():
+            tensor.add_(torch.rand(tensor.shape, dtype=tensor.dtype))
         expected = function(obs, *others)
     arrays = {name: tensor.numpy() for name, tensor in policy.state_dict().items()}
     rows = len(next(iter([*obs.values(), *others])))
-    calculation = Calculation(program, arrays, rows)
-    found = calculation({k: v.numpy() for k, v in obs.items()}, *(x.numpy() for x in others))
+    try:
+        calculation = Calculation(program, arrays, rows)
+        found = calculation({k: v.numpy() for k, v in obs.items()}, *(x.numpy() for x in others))
+    except (IndexError, TypeError, ValueError) as error:
+        raise UntraceableError(f"a computation: {error}") from error
     for one, other in zip(found, expected, strict=True):
-        if not np.allclose(one, other.numpy(), rtol=TOLERANCE, atol=TOLERANCE):
+        same = np.allclose(one, other.numpy(), rtol=TOLERANCE, atol=TOLERANCE)
+        if not same or one.dtype != other.numpy().dtype:
             raise UntraceableError("a computation that NumPy does not repeat")

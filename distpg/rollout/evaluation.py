@@ -78,8 +78,7 @@ def play_episodes(
     shares = np.full(num_envs, num_episodes // num_envs)
     shares[: num_episodes % num_envs] += 1
     (act_seed,) = rng_seeds(RNG.ACT, rng, seed)
-    acting = behaviour(num_envs)
-    generator = acting.generator(act_seed) if stochastic else None
+    generator = None
     finished: list[list[tuple[float, int]]] = [[] for _ in range(num_envs)]
     cut_off: list[int] = []
     faults: list[str] = []
@@ -89,6 +88,8 @@ def play_episodes(
         obs = first_obs(envs, rng_seeds(rng, *key, count=num_envs))
         needs_reset, waiting = np.zeros((2, num_envs), dtype=bool)
         acting = behaviour(num_envs)
+        if stochastic and generator is None:
+            generator = acting.generator(act_seed)
         returns, lengths = np.zeros(num_envs), np.zeros(num_envs, dtype=np.int64)
         while ((left > 0) & ~waiting).any():
             if (env := first_stuck(envs, obs, needs_reset)) is not None:
@@ -157,7 +158,7 @@ class Evaluator:
         num_envs = min(config.num_envs, config.eval_episodes)
         self.envs = make_vector_env(source, num_envs, first=config.first_eval_copy)
         specs = self.envs.obs_spec, self.envs.action_spec
-        self.agent = Agent(*specs, Architecture.of(config))
+        self.agent = Agent(*specs, Architecture.of(config), acting=config.acting)
         self.episodes: Episodes | None = None
 
     def begin(self, weights: Weights) -> Evaluation | None:

@@ -13,6 +13,7 @@ from distpg.errors import LateError, RunError
 from distpg.iteration import EVALUATING, Collection, Evaluation, ProcessFaults
 from distpg.policy.agent import Agent
 from distpg.policy.behaviour import BehaviourPolicy
+from distpg.policy.operations import use_one_thread
 from distpg.records import Rollout, Weights
 from distpg.rollout.closing import close_slots
 from distpg.rollout.evaluation import Evaluator
@@ -86,6 +87,7 @@ class InProcessWorkers:
         make_behaviour: Callable[[Agent, np.ndarray], BehaviourPolicy] | None = None,
     ) -> None:
         """Make a rollout worker for each slot, from its state if there is one."""
+        use_one_thread()
         self.timeout_s = config.phase_timeout
         self.stood = list(states) or [None] * config.slots
         self.slots: list[RolloutWorker] = []

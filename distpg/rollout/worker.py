@@ -57,8 +57,8 @@ class RolloutWorker:
         self.envs = make_vector_env(source, config.num_envs, slot=slot)
         with closing_if_raised(self.envs):
             self.envs.watch_ranges()
-            parts = Architecture.of(config)
-            self.agent = Agent(self.envs.obs_spec, self.envs.action_spec, parts)
+            specs = self.envs.obs_spec, self.envs.action_spec
+            self.agent = Agent(*specs, Architecture.of(config), acting=config.acting)
             self.episodes = EpisodeReturns(config.num_envs)
             self.obs: Obs | None = None
             if state is not None:

@@ -1,6 +1,7 @@
 """Execute a run: set-up, training, result and clean-up."""
 
 import dataclasses
+import importlib
 import time
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
@@ -296,6 +297,8 @@ def workers_and_learner(
             workers = RayWorkers(config, plan.source, restarts, states)
             stack.push(closing_workers(workers, display.say))
             learner.attach(workers)
+            # takes a while, in which the processes start
+            importlib.import_module("distpg.report.tensorboard")
             workers.wait_until_ready()
         placement = learner.placement()
         if plan.resume:

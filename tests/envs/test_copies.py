@@ -125,6 +125,17 @@ WRONG: list[tuple[str, Any, str]] = [
 ]
 
 
+@pytest.mark.parametrize("mask", [[0.0, -1e9], [1.0, 0.5]])
+def test_a_mask_in_float64_has_entries_of_0_or_1(mask: list[float]) -> None:
+    space = spaces.Dict({"obs": PLAIN, "action_mask": spaces.Box(-np.inf, np.inf, (2,))})
+    allowed = {"obs": ZERO, "action_mask": np.ones(2)}
+    envs = copies(space=space, first=allowed)
+    guarded: Any = envs.guards[1].env
+    guarded.returned = {"obs": allowed | {"action_mask": np.array(mask)}}
+    with pytest.raises(EnvError, match="its entries must be 0 or 1"):
+        envs.step(NO_ACTION)
+
+
 @pytest.mark.parametrize("info", [None, "late", 3, MappingProxyType({"x": 1})], ids=repr)
 def test_an_info_of_any_type_is_accepted(info: Any) -> None:
     assert copies(info=lambda: info).step(NO_ACTION).rewards.tolist() == [1, 1]

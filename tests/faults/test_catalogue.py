@@ -196,7 +196,7 @@ OF_IMITATE = {
     "--expert-rounds": "-1 0.5 x",
 }
 OF_RESUME = {
-    "--total-steps": "0 -1 1e6 99999999999999999999 1 62",
+    "--total-steps": "0 -1 1e6 99999999999999999999 1 50",
     "--compile": "auto true",
     "--stop-at-return": "nan -inf many",
     "--num-workers": "-1 x 2 10001",

@@ -272,6 +272,7 @@ def test_the_encoder_that_a_policy_file_names_is_not_imported(
             replace(file.parent, file.name, content)
     config = (run / "config.toml").read_text()
     config = config.replace('\nencoder = "none"\n', '\nencoder = "snare:Net"\n')
+    config = config.replace('\nacting = "numpy"\n', '\nacting = "torch"\n')
     (run / "config.toml").write_text(config)
     script = (
         "import sys\n"

@@ -92,7 +92,8 @@ def test_programs_are_the_policy(case: str, rows: int) -> None:
     distribution = policy(policy.normalizer(obs))
     nobody = np.zeros(rows, bool)
 
-    modes, outputs = numpy_policy.act(arrays, nobody)
+    with np.errstate(all="raise"):
+        modes, outputs = numpy_policy.act(arrays, nobody)
     np.testing.assert_allclose(modes, distribution.mode().numpy(), atol=1e-5)
     generator = numpy_policy.generator(7)
     drawn, same = numpy_policy.act(arrays, nobody, generator)
@@ -110,8 +111,8 @@ def test_programs_are_the_policy(case: str, rows: int) -> None:
 @pytest.mark.parametrize("noise", [0.0, 1e-45, 80.0])
 def test_no_noise_draws_an_action_that_the_mask_forbids(noise: float) -> None:
     class Draws:
-        def standard_exponential(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-            drawn = np.ones(shape, dtype)
+        def standard_exponential(self, shape: tuple[int, ...]) -> np.ndarray:
+            drawn = np.ones(shape)
             # of the first action, which is allowed nowhere
             drawn[:, 0] = noise
             return drawn
@@ -125,6 +126,16 @@ def test_no_noise_draws_an_action_that_the_mask_forbids(noise: float) -> None:
     generator: Any = Draws()
     actions, _ = acting.act(obs, np.zeros(3, bool), generator)
     assert actions.tolist() == [1, 2, 3]
+
+
+def test_no_action_is_drawn_that_is_all_but_impossible() -> None:
+    """Exponential noise in float32 is 0 once in 8 million draws, where any action would win."""
+    pair, parts = specs(VECTOR, spaces.Discrete(64)), Architecture.of(Config(hidden_sizes=(4,)))
+    programs = acting_programs(*pair, parts, torch.float32)
+    acting = NumpyPolicy(programs, Policy(*pair, parts).weights(0).arrays, 2**14)
+    generator = acting.generator(0)
+    # 2^25 numbers, of which 4 would be 0
+    assert min(float(acting.noise(generator).min()) for _ in range(32)) > 1e-11
 
 
 PICTURE = spaces.Box(0, 255, (36, 36, 3), np.uint8)
