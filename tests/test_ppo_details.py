@@ -723,7 +723,7 @@ def test_auxiliary_01_the_clip_range_in_use_is_the_one_that_is_reported(
 
 def test_auxiliary_03_an_update_ends_early_once_the_divergence_passes_its_target() -> None:
     settings: dict[str, Any] = {"minibatch_size": 4, "num_epochs": 5, "learning_rate": 0.02}
-    free, held = Run(CARTPOLE, **settings), Run(CARTPOLE, **settings, target_kl=0.003)
+    free, held = Run(CARTPOLE, **settings), Run(CARTPOLE, **settings, target_kl=0.005)
     rollouts = free.collect()
     free_steps, held_steps = watch_steps(free.learner), watch_steps(held.learner)
     assert free.learner.update(rollouts)[1].scalars["train/early_stop"] == 0
@@ -735,7 +735,7 @@ def test_auxiliary_03_an_update_ends_early_once_the_divergence_passes_its_target
     for one, other in zip(held_steps, free_steps, strict=False):
         assert_same(one, other)
     # the minibatch that passed 1.5 times the target is not learned from
-    assert stats["train/approx_kl"] <= 1.5 * 0.003
+    assert stats["train/approx_kl"] <= 1.5 * 0.005
 
 
 # --- what the same authors tell to look at first -------------------------------------------------

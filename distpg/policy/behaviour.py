@@ -10,8 +10,10 @@ from distpg.policy.operations import Calculation, use_one_thread
 from distpg.records import ActingPrograms
 from distpg.spaces import ActionSpec, Obs, ObsSpec
 
-TINY = np.finfo(np.float32).tiny
-"""The smallest noise whose logarithm is finite."""
+LEAST_NOISE = np.float32(2**-24)
+"""What stands for exponential noise of 0, which NumPy draws in float32 once in 2^23 times: the
+middle of what it rounds to 0.
+"""
 
 
 class HasSpaces(Protocol):
@@ -97,9 +99,9 @@ class NumpyPolicy:
             return generator.standard_normal(shape, np.float32)
         if self.programs.noise == "uniform":
             return generator.random(shape, np.float32)
-        # in float32 it is 0 once in 8 million draws, where the least likely action would win
-        noise = generator.standard_exponential(shape).astype(np.float32)
-        return np.maximum(noise, TINY)
+        # where it is 0, the least likely action would win
+        noise = generator.standard_exponential(shape, np.float32)
+        return np.maximum(noise, LEAST_NOISE)
 
     def log_prob(self, actions: np.ndarray, outputs: np.ndarray) -> np.ndarray:
         """Return log pi(a|s), [T, N], of actions given the outputs of their steps, [T, N, ...]."""

@@ -162,7 +162,7 @@ def test_the_expert_of_a_run_is_its_policy_and_its_labels_are_its_most_likely_ac
     expert_run: Path, tmp_path: Path
 ) -> None:
     config = tiny(num_epochs=60, learning_rate=3e-3, hidden_sizes=(32,), num_steps=64)
-    outcome = imitate(config, expert_run, expert_rounds=9, run_dir=tmp_path / "run", quiet=True)
+    outcome = imitate(config, expert_run, expert_rounds=3, run_dir=tmp_path / "run", quiet=True)
     assert outcome.result["expert"] == str(expert_run)
     assert outcome.result["expert_return"] > 0
     obs = np.random.default_rng(0).normal(0, [0.1, 0.5, 0.05, 0.5], (200, 4)).astype(np.float32)

@@ -478,11 +478,11 @@ def test_starting_from_another_run_takes_its_networks_and_nothing_else() -> None
 
 
 def test_a_small_target_kl_ends_the_update_early() -> None:
-    free = Run(num_epochs=10, learning_rate=0.01)
+    free = Run(num_epochs=10, learning_rate=0.02)
     stats = free.iterate()
     assert (stats["train/early_stop"], stats["train/optimizer_steps"]) == (0, 40)
     assert stats["train/approx_kl"] > 4.5e-3
-    early = Run(num_epochs=10, learning_rate=0.01, target_kl=3e-3)
+    early = Run(num_epochs=10, learning_rate=0.02, target_kl=3e-3)
     stopped = early.iterate()
     assert stopped["train/early_stop"] == 1
     assert 1 <= stopped["train/optimizer_steps"] < 40
