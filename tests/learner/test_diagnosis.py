@@ -64,9 +64,11 @@ def test_a_small_step_gains_its_size_times_the_square_of_the_gradient() -> None:
     assert found.effective_sample_size == pytest.approx(1, abs=1e-3)
 
 
-@pytest.mark.parametrize("seed", range(1, 6))
+@pytest.mark.parametrize("seed", range(5))
 def test_a_step_along_the_gradient_is_predicted_to_gain(seed: int) -> None:
-    run = Run(**{**STEP, "learning_rate": 1e-4}, seed=seed)
+    # the gain is along advantages of mean 0, so the step has to be, too
+    settings = {**STEP, "normalize_advantages": True}
+    run = Run(**settings, seed=seed)
     gain = measured(run, run.collect()).surrogate_gain
     assert gain is not None
     assert gain > 0
