@@ -11,6 +11,7 @@ from distpg.errors import InputError
 TESTED = "ray[default]>=2.60,<2.61"
 """The versions of Ray whose private names were tested, as in pyproject.toml."""
 TESTED_PREFIX = "2.60."
+"""How those versions begin."""
 SERVICES = ("start_monitor", "start_log_monitor", "start_api_server")
 """Autoscaler, log forwarding and dashboard server: three Python processes that no run needs."""
 AGENT_PORTS = {
@@ -69,7 +70,11 @@ def starting_no_agents(services: Any) -> Callable[..., Any]:
 
 
 def without_agent(word: str) -> str:
-    """Put a stand-in into a word of a command if it is an option that names an agent."""
+    """Put a stand-in into a word of a command if it is an option that names an agent.
+
+    Ray quotes the agent's command by the rules of Windows, which differ from a shell's for an
+    apostrophe: an agent whose path has one is started.
+    """
     option, _, agent = word.partition("=")
     if option not in AGENT_PORTS or "'" in agent:
         return word

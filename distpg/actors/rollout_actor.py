@@ -33,7 +33,7 @@ class RolloutActor:
         from distpg.policy.operations import use_one_thread
         from distpg.rollout.worker import RolloutWorker
 
-        # of an environment that computes, too, and whatever the variable was
+        # for environments that import torch; Ray leaves a value that the user has set
         os.environ["OMP_NUM_THREADS"] = "1"
         use_one_thread()
         self.config = config
@@ -47,7 +47,7 @@ class RolloutActor:
                     RolloutWorker(config, source, slot, incarnation=incarnation, state=state)
                 )
             failed.pop_all()
-        # an environment may compute by torch
+        # an environment's module may have imported torch before
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(1)
 

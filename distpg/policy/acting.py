@@ -30,17 +30,7 @@ class ActingPolicy:
         needs_reset: np.ndarray,
         generator: Generator | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Choose an action for each env, and update its recurrent state.
-
-        Args:
-            obs: Raw, {leaf: [N, *O]}.
-            needs_reset: [N] bool: this step resets the env, and with it the recurrent state.
-            generator: Sample with it; None takes the mode.
-
-        Returns:
-            actions: [N] or [N, A] as sampled, before `ActionUnits.to_bounds`.
-            outputs: [N, num_outputs] of the policy's head.
-        """
+        """Choose an action for each of N envs, as in `BehaviourPolicy`."""
         tensors = {name: torch.from_numpy(leaf) for name, leaf in obs.items()}
         outputs, recurrent_state = self.policy.step(tensors, self.recurrent_state, self.constants)
         if self.policy.recurrent_state_size:

@@ -87,14 +87,6 @@ def squeeze(x: Array, dim: int) -> Array:
     return x.squeeze(dim) if x.shape[dim] == 1 else x
 
 
-def expand(x: Array, size: Sequence[int]) -> Array:
-    """Repeat along axes of length 1; -1 keeps an axis."""
-    own = (1,) * (len(size) - x.ndim) + x.shape
-    return np.broadcast_to(
-        x, [have if wanted == -1 else wanted for have, wanted in zip(own, size, strict=True)]
-    )
-
-
 def split(x: Array, sizes: int | Sequence[int], dim: int = 0) -> list[Array]:
     """Split an axis into parts of one size, or of the given sizes."""
     step = sizes if isinstance(sizes, int) else 0
@@ -105,12 +97,6 @@ def split(x: Array, sizes: int | Sequence[int], dim: int = 0) -> list[Array]:
 def unbind(x: Array, dim: int = 0) -> list[Array]:
     """Return the entries along an axis."""
     return [x.take(k, dim) for k in range(x.shape[dim])]
-
-
-def part(x: Array, dim: int = 0, start: int | None = None, end: int | None = None) -> Array:
-    """Return a range of an axis."""
-    place = (slice(None),) * (dim % x.ndim)
-    return x[(*place, slice(start, end))]
 
 
 def cast(x: Array, dtype: str) -> Array:
@@ -151,19 +137,16 @@ def select(x: Array, dim: int, index: int) -> Array:
 OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "_log_softmax": log_softmax,
     "_to_copy": cast,
-    "_unsafe_view": np.reshape,
     "add.Tensor": np.add,
     "addmm": addmm,
     "argmax": argmax,
     "cat": np.concatenate,
     "clamp": clamp,
-    "div.Tensor": np.divide,
     "elu": elu,
     "embedding": embedding,
     "eq.Scalar": np.equal,
     "eq.Tensor": np.equal,
     "exp": np.exp,
-    "expand": expand,
     "gather": gather,
     "getitem": operator.getitem,
     "gt.Scalar": np.greater,
@@ -184,7 +167,6 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "select.int": select,
     "sigmoid": sigmoid,
     "silu": silu,
-    "slice.Tensor": part,
     "softplus": softplus,
     "split.Tensor": split,
     "split_with_sizes": split,

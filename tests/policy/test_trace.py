@@ -19,6 +19,7 @@ from distpg.learner.learner import Learner
 from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
 from distpg.policy.behaviour import NumpyPolicy
+from distpg.policy.operations import OPERATIONS
 from distpg.policy.trace import UntraceableError, acting_programs, examples
 from distpg.records import Weights
 from distpg.spaces import MASK, ActionSpec, ObsSpec
@@ -106,6 +107,17 @@ def test_programs_are_the_policy(case: str, rows: int) -> None:
     assert logprobs.dtype == np.float32
     expected_logprobs = distribution.log_prob(torch.from_numpy(drawn)).numpy()
     np.testing.assert_allclose(logprobs, expected_logprobs[None], rtol=1e-4, atol=1e-4)
+
+
+def test_no_operation_is_there_that_no_policy_uses() -> None:
+    used: set[str] = set()
+    for observations, actions, settings in CASES.values():
+        chosen: dict[str, Any] = {"hidden_sizes": (16, 8), **settings}
+        parts = Architecture.of(Config(**chosen))
+        programs = acting_programs(*specs(observations, actions), parts, torch.float32)
+        for program in (programs.sample, programs.mode, programs.log_prob):
+            used |= {operation.name for operation in program.operations}
+    assert used == OPERATIONS.keys()
 
 
 @pytest.mark.parametrize("noise", [0.0, 1e-45, 80.0])
