@@ -121,7 +121,8 @@ class Cloner(TrainState):
 
     def _fit(self, labels: Labels) -> dict[str, float]:
         """Run the epochs of minibatches; return means by TensorBoard tag."""
-        config, means, parameters = self.config, Means(), list(self.policy.parameters())
+        config, parameters = self.config, list(self.policy.parameters())
+        means = Means(("imitation/loss", "gradient/norm"))
         progress = self.version / self.num_rounds
         _, self.optimizer.rate = self.schedules.now(int(progress * config.total_steps))
         keys = {"seed": config.seed, "iteration": self.version}
@@ -135,7 +136,7 @@ class Cloner(TrainState):
                 # as for a state-dependent log_std; a deterministic expert drives it to -inf
                 with torch.no_grad():
                     self.policy.log_std.clamp_(min=LOG_STD_LOW)
-            means.add({"imitation/loss": loss.detach(), "gradient/norm": norm}, len(rows))
+            means.add(torch.stack([loss.detach(), norm]), len(rows))
         return {
             "train/learning_rate": self.optimizer.rate,
             "train/optimizer_steps": self.num_updates,

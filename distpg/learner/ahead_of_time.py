@@ -21,6 +21,20 @@ Loaded = Callable[[Sequence[Tensor]], Sequence[Tensor]]
 """From the flat arguments to the results."""
 
 
+def _addmm(bias: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    return left @ right + bias
+
+
+_SMALLER = {torch.ops.aten.addmm.default: _addmm}
+"""The bias is added in the loop that applies the activation, not in a pass of its own."""
+_FASTER = {
+    # by exp: the error of a gradient stays that of float32
+    "cpp.use_decompose_tanh": True,
+    # or the compiler's patterns would undo what `_SMALLER` does
+    "pattern_matcher": False,
+}
+
+
 def flatten(value: Any) -> Iterator[Tensor]:
     """Yield the tensors in nested dataclasses, dicts and tuples."""
     if isinstance(value, Tensor):
@@ -62,7 +76,7 @@ def compile_function(
         A package for `load`.
     """
     # these imports take seconds
-    from torch._inductor import aoti_compile_and_package
+    from torch._inductor import aoti_compile_and_package, config
     from torch.export import Dim, export
     from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -80,10 +94,11 @@ def compile_function(
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # export does not differentiate, so the derivative is traced before
-        graph = make_fx(flat, tracing_mode="symbolic", _allow_non_fake_inputs=True)(*given)
-        exported = export(graph, given, dynamic_shapes=tuple(shapes), strict=False)
+        trace = make_fx(flat, _SMALLER, tracing_mode="symbolic", _allow_non_fake_inputs=True)
+        exported = export(trace(*given), given, dynamic_shapes=tuple(shapes), strict=False)
         path = Path(folder) / "function.pt2"
-        return Path(aoti_compile_and_package(exported, package_path=str(path))).read_bytes()
+        with config.patch(_FASTER):
+            return Path(aoti_compile_and_package(exported, package_path=str(path))).read_bytes()
 
 
 def load(package: bytes) -> Loaded:

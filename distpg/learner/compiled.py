@@ -14,7 +14,7 @@ from distpg.gradient.losses import Coefficients
 from distpg.iteration import Package, Packages
 from distpg.learner import compile_cache, objective
 from distpg.learner.ahead_of_time import compile_function, load
-from distpg.learner.compiled_steps import CompiledSteps
+from distpg.learner.compiled_steps import CompiledSteps, state_of
 from distpg.learner.fused import Fused, numbers_of
 from distpg.learner.loss_form import LossForm
 from distpg.learner.minibatch import Steps, TorchSteps
@@ -76,7 +76,7 @@ def find_steps(
     packages = find_packages(fused, optimizer, config, given, say)
     functions = {name: load(package.content) for name, package in packages.items()}
     _, samples, targets, *_ = examples(fused, config, optimizer.whole)
-    steps = CompiledSteps(config, model, optimizer, functions, (samples, targets))
+    steps = CompiledSteps(config, optimizer, functions, (samples, targets))
     return steps, packages
 
 
@@ -112,8 +112,7 @@ def find_packages(
         if name in given and given[name].key == key:
             found[name] = given[name]
             continue
-        state = optimizer.states["critic"] if name == "critic_step" else optimizer.whole
-        build = partial(_compile, fused, config, name, state)
+        build = partial(_compile, fused, config, name, state_of(optimizer, name))
         found[name] = Package(key, compile_cache.fetch(key, build, tell))
     return found
 

@@ -37,12 +37,12 @@ class Fused:
         targets: Targets,
         rows: Tensor,
         numbers: Tensor,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Take one step of the optimizer, unless the KL exceeds its limit.
 
         Returns:
-            [K + 2]: the terms of the loss in their order, the norm of the gradient, and the
-            approximate KL before the step; and the [M] log ratios.
+            The terms of the loss and the norm of the gradient, [K + 1]; the log ratios, [M]; the
+            approximate KL before the step, [].
         """
         *coefficients, rate, max_norm, kl_limit = numbers.unbind()
         found = self._gradient(state, samples[rows], targets[rows], coefficients)
@@ -52,7 +52,7 @@ class Fused:
             sizes = [num_parameters(child) for child in self.model.children()]
             after = optimizer_step(state, gradient, sizes, rate, self.momentum)
             _write(state, after, keep=kl > kl_limit)
-        return torch.stack([*found.terms.values(), norm, kl]).float(), found.log_ratio
+        return torch.cat([found.terms, norm.view(1)]), found.log_ratio, kl
 
     def gradient(
         self,
@@ -64,7 +64,7 @@ class Fused:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the gradient, [P], the terms of the loss, [K], and the log ratios, [M]."""
         found = self._gradient(state, samples[rows], targets[rows], numbers.unbind()[:3])
-        return found.flat, torch.stack([*found.terms.values()]), found.log_ratio
+        return found.flat, found.terms, found.log_ratio
 
     def critic_step(
         self,

@@ -17,7 +17,7 @@ from distpg.learner import objective, on_policy, trust_region
 from distpg.learner.compiled import decide, find_steps
 from distpg.learner.diagnosis import diagnose_step, gradients_of_groups
 from distpg.learner.means import Means
-from distpg.learner.minibatch import Steps, TorchSteps
+from distpg.learner.minibatch import NORM, Steps, TorchSteps, term_names
 from distpg.learner.minibatches import Samples, minibatches
 from distpg.learner.objective import compute_targets, log_ratio
 from distpg.learner.sequences import network_inputs
@@ -127,14 +127,16 @@ class Learner(TrainState):
 
     def _run_epochs(self, samples: Samples, trajectories: Trajectories) -> dict[str, float]:
         """Run the epochs of minibatches; a surrogate for one step adds their gradients up."""
-        config, means, stopped = self.config, Means(), False
+        config, stopped = self.config, False
+        names = term_names(self.model)
+        means = Means(names if config.one_step else (*names, NORM))
         coefficients, self.optimizer.rate = self.schedules.now(self.trained_steps)
         stats = self.schedules.scalars(self.trained_steps)
         targets = compute_targets(config, self.policy, samples, trajectories)
         if self.model.critic:
             explained = explained_variance(samples.values, targets.returns)
             stats["train/explained_variance"] = explained.item()
-        moved, losses = list[Tensor](), list[Tensor]()
+        moved, found = list[Tensor](), None
         self.steps.begin(samples, targets, coefficients)
         for rows in self._minibatches(samples, range(config.num_epochs)):
             if config.surrogate == "importance":
@@ -146,7 +148,6 @@ class Learner(TrainState):
             else:
                 found = self.steps.step(rows)
             moved.append(found.log_ratio)
-            losses.append(found.terms.pop("train/loss"))
             if stopped := found.stopped:
                 break
             self.num_updates += not config.one_step
@@ -162,10 +163,11 @@ class Learner(TrainState):
         stats |= {"train/optimizer_steps": self.num_updates, "train/early_stop": float(stopped)}
         clip = coefficients.clip if config.surrogate == "clip" else None
         stats |= on_policy.distance(torch.cat(moved), len(samples), clip)
-        stats["train/loss"] = float(losses[-1])
+        assert found, "an update has at least one minibatch"
+        stats["train/loss"] = float(found.terms[names.index("train/loss")])
         if self.policy.action_spec.kind == "continuous":
             stats["train/std"] = self.policy.mean_std(samples.parameters)
-        return stats | means.read()
+        return means.read() | stats
 
     def _fit_critic(self, samples: Samples) -> None:
         """Run the epochs that move nothing but the critic."""

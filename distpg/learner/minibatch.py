@@ -30,8 +30,8 @@ class Gradient:
 
     flat: Tensor
     """[P]"""
-    terms: dict[str, Tensor]
-    """[] parts of the loss, by TensorBoard tag, in the order of `term_names`."""
+    terms: Tensor
+    """[K] parts of the loss, as named by `term_names`."""
     log_ratio: Tensor
     """[M] log pi(a|s) minus that of the behaviour policy."""
     stopped: bool = False
@@ -64,9 +64,7 @@ def minibatch_gradient(
         parts.append(value_loss(values, targets.returns, minibatch.values, form.value_clip))
         loss = loss + form.vf_coef * parts[-1]
     flat = flat_gradient(loss, model)
-    constants = [part.detach() for part in (*parts, loss)]
-    terms = dict(zip(term_names(model), constants, strict=True))
-    return Gradient(flat, terms, inputs.log_ratio.detach())
+    return Gradient(flat, torch.stack([*parts, loss]).detach(), inputs.log_ratio.detach())
 
 
 def critic_gradient(
@@ -88,8 +86,8 @@ def flat_gradient(loss: Tensor, module: nn.Module) -> Tensor:
 class Step:
     """What one minibatch showed, before its step."""
 
-    terms: dict[str, Tensor]
-    """[] parts of the loss, and the norm of its gradient, by TensorBoard tag."""
+    terms: Tensor
+    """[K] parts of the loss, as named by `term_names`, then the norm of its gradient."""
     log_ratio: Tensor
     """[M] log pi(a|s) minus that of the behaviour policy."""
     stopped: bool
@@ -155,8 +153,8 @@ class TorchSteps:
         if limited and float(approx_kl(found.log_ratio)) > self.kl_limit:
             return Step(found.terms, found.log_ratio, stopped=True)
         self.optimizer.add(found.flat, 1.0)
-        terms = {**found.terms, NORM: self.optimizer.step(self.max_norm)}
-        return Step(terms, found.log_ratio, stopped=False)
+        norm = self.optimizer.step(self.max_norm)
+        return Step(torch.cat([found.terms, norm.view(1)]), found.log_ratio, stopped=False)
 
     def critic_step(self, rows: Tensor) -> None:
         """Step along the gradient of the critic's loss, with the critic alone."""

@@ -64,10 +64,14 @@ def _adam(
     mean = state.moments["exp_avg"].lerp(gradient, 1 - BETAS[0])
     square = state.moments["exp_avg_sq"] * BETAS[1] + (1 - BETAS[1]) * gradient.square()
     values: list[Tensor] = []
+    # in float64, for float32 would lose digits; by exp, whose result a compiler keeps, while it
+    # would take a power again for every few parameters
+    logs = torch.tensor(BETAS, dtype=torch.float64).log()
+    powers = torch.outer(steps.double(), logs).exp()
     parts = zip(state.values.split(sizes), mean.split(sizes), square.split(sizes), strict=True)
-    # each child has its own count of steps; in float32 the corrections would lose digits
-    for (old, first, second), count in zip(parts, steps.double(), strict=True):
-        size = (rate / (1 - BETAS[0] ** count)).float()
-        root = (1 - BETAS[1] ** count).sqrt().float()
+    # each child has its own count of steps
+    for (old, first, second), (power, power_sq) in zip(parts, powers, strict=True):
+        size = (rate / (1 - power)).float()
+        root = (1 - power_sq).sqrt().float()
         values.append(old - size * first / (second.sqrt() / root + EPSILON))
     return OptimizerState(torch.cat(values), steps, {"exp_avg": mean, "exp_avg_sq": square})

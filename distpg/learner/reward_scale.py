@@ -29,23 +29,23 @@ class RewardScale:
         self.carry = carry
         self.moments = Moments.of_nothing()
         """Of the discounted returns."""
-        self.running = torch.zeros(0, dtype=torch.float64)
+        self.running = np.zeros(0)
         """[N] returns of the unfinished episodes."""
 
     def scale(self, batch: Batch) -> Tensor:
         """Add the batch's rewards [T, N] to the statistics; return them scaled, in [-10, 10]."""
         num_envs = batch.rewards.shape[1]
-        rewards, valid, done = batch.rewards.double().cpu(), batch.valid.cpu(), batch.done.cpu()
+        tensors = batch.rewards.double(), batch.valid, batch.done
+        rewards, valid, done = (tensor.numpy(force=True) for tensor in tensors)
         if not self.carry or len(self.running) != num_envs:
-            self.running = torch.zeros(num_envs, dtype=torch.float64)
-        returns = torch.zeros_like(rewards)
+            self.running = np.zeros(num_envs)
+        returns = np.zeros_like(rewards)
         for t in range(len(rewards)):
             ahead = self.gamma * self.running + rewards[t]
             # a step that is not valid is a reset, padding, or of an episode that was dropped
-            self.running = torch.where(valid[t], ahead, 0.0)
-            returns[t] = self.running
-            self.running = self.running * ~done[t]
-        self.moments = self.moments.merged(returns[valid])
+            returns[t] = np.where(valid[t], ahead, 0.0)
+            self.running = returns[t] * ~done[t]
+        self.moments = self.moments.merged(torch.from_numpy(returns[valid]))
         return (batch.rewards / self.unit).clamp(-10, 10)
 
     @property
@@ -57,7 +57,7 @@ class RewardScale:
         """Return the statistics as arrays."""
         return {
             "statistics": torch.stack([*vars(self.moments).values()]).numpy(),
-            "running": self.running.numpy().copy(),
+            "running": self.running.copy(),
         }
 
     def load(self, state: Mapping[str, np.ndarray]) -> None:
@@ -65,4 +65,4 @@ class RewardScale:
         count, mean, variance = torch.tensor(state["statistics"], dtype=torch.float64)
         self.moments = Moments(count, mean, variance)
         running = state.get("running")
-        self.running = torch.tensor([] if running is None else running, dtype=torch.float64)
+        self.running = np.array([] if running is None else running, np.float64)

@@ -12,7 +12,7 @@ from torch import Tensor
 from distpg.envs.make import find_env
 from distpg.learner.ahead_of_time import flatten, unflatten
 from distpg.learner.compiled import examples, names_of
-from distpg.learner.compiled_steps import CompiledSteps
+from distpg.learner.compiled_steps import CompiledSteps, state_of
 from distpg.learner.fused import Fused
 from distpg.learner.learner import Learner
 from distpg.learner.loss_form import LossForm
@@ -55,13 +55,12 @@ def call_by_tensors(learner: Learner) -> None:
     fused = Fused(LossForm.of(config), learner.model, config.momentum)
 
     def by_tensors(name: str) -> Callable[[Sequence[Tensor]], Sequence[Tensor]]:
-        state = optimizer.states["critic"] if name == "critic_step" else optimizer.whole
-        like = examples(fused, config, state)
+        like = examples(fused, config, state_of(optimizer, name))
         return lambda tensors: getattr(fused, name)(*unflatten(like, iter(tensors)))
 
     functions = {name: by_tensors(name) for name in names_of(config)}
     _, *like, _, _ = examples(fused, config, optimizer.whole)
-    learner.steps = CompiledSteps(config, learner.model, optimizer, functions, like)
+    learner.steps = CompiledSteps(config, optimizer, functions, like)
 
 
 def assert_same_updates(run: Run, other: Learner) -> None:
