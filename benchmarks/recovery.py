@@ -25,7 +25,7 @@ from benchmarks.live import LiveRun, running
 from benchmarks.results import hardware, save
 from distpg import Config, train
 from distpg.iteration import Iteration
-from distpg.run import execute
+from distpg.run import watchers
 from distpg.run.checkpointer import Checkpointer
 
 T = TypeVar("T")
@@ -105,11 +105,11 @@ class Timed(Checkpointer):
 
     rows: ClassVar[list[dict[str, float]]] = []
 
-    def __init__(self, run: Any, config: Config, learner: Any, slots: Any, say: Any) -> None:
+    def __init__(self, run: Any, config: Config, learner: Any, slots: Any, *others: Any) -> None:
         """Have the reading of states timed."""
         self.spent: dict[str, float] = {}
         parts = self.timed("learner_state_s", learner), self.timed("slot_states_s", slots)
-        super().__init__(run, config, *parts, say)
+        super().__init__(run, config, *parts, *others)
 
     def timed(self, part: str, read: Callable[[], T]) -> Callable[[], T]:
         """Have calls of a function timed."""
@@ -143,7 +143,7 @@ def saves(repeats: int, settings: Mapping[str, Any]) -> dict[str, Any]:
         total_steps=(repeats + 1) * SAVE_EVERY * 8 * settings["num_steps"],
     )
     Timed.rows.clear()
-    with TemporaryDirectory() as folder, mock.patch.object(execute, "Checkpointer", Timed):
+    with TemporaryDirectory() as folder, mock.patch.object(watchers, "Checkpointer", Timed):
         train(config, run_dir=Path(folder) / "run", quiet=True)
         newest = (Path(folder) / "run" / "checkpoints" / "latest").iterdir()
         size = sum(file.stat().st_size for file in newest)

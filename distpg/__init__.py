@@ -15,8 +15,12 @@ from distpg.config.config import Config
 from distpg.config.files import load_config
 from distpg.envs.numbering import current_copy
 from distpg.errors import InputError, RunError
+from distpg.iteration import Iteration, Response
+from distpg.report.loggers import MLflowLogger, OptunaPruner, WandbLogger
+from distpg.report.stopping import StopAfter, StopAtEvaluation, StopOnPlateau
+from distpg.report.watcher import RunStart, Watcher
 from distpg.run.directory import RunDir
-from distpg.run.execute import Outcome
+from distpg.run.execute import Interrupted, Outcome
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,8 +30,19 @@ if TYPE_CHECKING:
 __all__ = [
     "Config",
     "InputError",
+    "Interrupted",
+    "Iteration",
+    "MLflowLogger",
+    "OptunaPruner",
     "Outcome",
+    "Response",
     "RunError",
+    "RunStart",
+    "StopAfter",
+    "StopAtEvaluation",
+    "StopOnPlateau",
+    "WandbLogger",
+    "Watcher",
     "current_copy",
     "evaluate",
     "imitate",
@@ -41,10 +56,11 @@ __all__ = [
 def load_policy(
     run: Path | str, *, seed: int = 0, encoder: "type[nn.Module] | str | None" = None
 ) -> "SavedPolicy":
-    """Load the newest policy of a run, for inference without Ray.
+    """Load a policy of a run, for inference without Ray.
 
     Args:
-        run: A run directory, or a policy file.
+        run: A run directory, whose newest policy is loaded; RUN@best, RUN@latest or RUN@ENV_STEPS,
+            one of its checkpoints; or a policy file.
         seed: Random seed of actions sampled with `act(obs, stochastic=True)`.
         encoder: The encoder class, or module:Class, of a run with `--encoder`; loading a policy
             never imports code by itself.
@@ -57,12 +73,12 @@ def load_policy(
     """
     from distpg.policy.file import read_policy
     from distpg.policy.play import SavedPolicy
-    from distpg.run.loading import load_policy_file
+    from distpg.run.loading import load_policy_file, split_reference
 
-    path = Path(run)
+    path, which = split_reference(str(run))
     if path.is_file():
         return SavedPolicy(read_policy(path), seed, encoder=encoder)
-    file, problems = load_policy_file(RunDir.open(path))
+    file, problems = load_policy_file(RunDir.open(path), which)
     for problem in problems:
         warnings.warn(problem, stacklevel=2)
     return SavedPolicy(file, seed, encoder=encoder)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from distpg.progress import Progress
+from distpg.progress import Progress, metric_tag
 from distpg.records import RolloutStats, Weights
 
 Scalars = dict[str, float]
@@ -86,6 +86,8 @@ class Evaluation:
     """The env of each episode that was cut off after `max_steps`; its return so far is counted."""
     max_steps: int = 0
     """The step limit of an episode."""
+    reported: Sequence[Mapping[str, float]] = ()
+    """What the env reported of each episode, by name; empty if nothing of any."""
 
     @property
     def mean_return(self) -> float:
@@ -105,12 +107,39 @@ class Evaluation:
 
     def scalars(self) -> Scalars:
         """Summarize, by TensorBoard tag."""
-        return {
+        means = {metric_tag("eval", name): mean for name, mean in self.metrics.items()}
+        return means | {
             "eval/mean_reward": self.mean_return,
             "eval/std_reward": float(np.std(self.returns)),
             "eval/mean_ep_length": float(np.mean(self.lengths)),
             "eval/cut_off": len(self.cut_off),
         }
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """By name, the mean of what the env reported, over the episodes of which it did."""
+        names = dict.fromkeys(name for metrics in self.reported for name in metrics)
+        return {
+            name: float(np.mean([metrics[name] for metrics in self.reported if name in metrics]))
+            for name in names
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Response:
+    """What a watcher answers to an iteration."""
+
+    scalars: Mapping[str, float] = field(default_factory=Scalars)
+    """Logged with the others, by TensorBoard tag."""
+    stop: str = ""
+    """Why the run is to end after this iteration; `stop_reason` in `result.json`."""
+    checkpoint: bool = False
+    """Save a checkpoint after this iteration."""
+    env: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Attributes to set in every copy of the environment, from the next rollouts that have not
+    begun; values are numbers, strings, booleans, lists or dictionaries of these."""
+    eval_env: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Attributes to set in the copies for evaluation, from the next evaluation on."""
 
 
 @dataclass(frozen=True)
@@ -204,7 +233,7 @@ class Iteration:
     weights: Callable[[], Weights]
     """Returns the policy after the update; nothing is copied until it is called."""
     faults: ProcessFaults
-    """Processes that were replaced in the run so far."""
+    """Processes that were replaced since the start of the run, or its resume."""
     phases: Phases
     """Where the seconds went."""
     updated_at: float

@@ -1,16 +1,21 @@
 """Progress of a run: counters, and the returns and lengths of the last 100 episodes."""
 
+import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from dataclasses import fields as fields_of
+from itertools import chain
 from typing import Any, Self
 
 from distpg.config.values import check_fields
-from distpg.errors import InputError
+from distpg.errors import InputError, RunError
 from distpg.records import RolloutStats
 
 WINDOW = 100
 """Number of episodes in the reported mean return and length."""
+MAX_METRICS = 200
+"""Names that an environment may report."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,8 @@ class Progress:
     """Undiscounted returns of the last finished episodes, at most 100, newest last."""
     lengths: tuple[int, ...] = ()
     """Their lengths in env steps."""
+    metrics: Mapping[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
+    """By name, what the env reported of the last episodes of which it did, at most 100."""
 
     def after(self, slots: Sequence[RolloutStats], *, rolled_back: bool = False) -> Self:
         """Return the progress after one more iteration, given its statistics in slot order."""
@@ -61,7 +68,27 @@ class Progress:
             batch_return=sum(returns) / len(returns) if returns else None,
             returns=(*self.returns, *returns)[-WINDOW:],
             lengths=(*self.lengths, *lengths)[-WINDOW:],
+            metrics=self._with_metrics(slots),
         )
+
+    def _with_metrics(self, slots: Sequence[RolloutStats]) -> dict[str, tuple[float, ...]]:
+        fresh: dict[str, list[float]] = {}
+        for reported in chain(*(slot.reported for slot in slots)):
+            for name, value in reported.items():
+                fresh.setdefault(name, []).append(value)
+        found = {
+            **self.metrics,
+            **{
+                name: (*self.metrics.get(name, ()), *values)[-WINDOW:]
+                for name, values in fresh.items()
+            },
+        }
+        if len(found) > MAX_METRICS:
+            raise RunError(
+                f"environments have reported metrics by {len(found)} names, the last "
+                f"{[*found][-1]!r}; at most {MAX_METRICS} are kept"
+            )
+        return found
 
     def dropping(self, slots: Sequence[RolloutStats]) -> Self:
         """Return the progress with rollouts counted as dropped because the run stops."""
@@ -87,6 +114,17 @@ class Progress:
         """Mean length of the last 100 episodes in env steps, or None."""
         return sum(self.lengths) / len(self.lengths) if self.lengths else None
 
+    def scalars(self) -> dict[str, float]:
+        """Summarize the last 100 episodes, once there is one, by TensorBoard tag."""
+        if not self.returns:
+            return {}
+        means = {
+            metric_tag("rollout", name): sum(values) / len(values)
+            for name, values in self.metrics.items()
+        }
+        length = {"rollout/ep_len_mean": sum(self.lengths) / len(self.lengths)}
+        return means | summary_of("rollout/ep_rew_", self.returns) | length
+
     def reached(self, threshold: float | None) -> bool:
         """Return whether the mean return of a full window of episodes reaches the threshold."""
         mean = self.mean_return
@@ -106,6 +144,7 @@ class Progress:
             AttributeError, KeyError, TypeError, ValueError: this is not serialized progress.
         """
         lists = {key: tuple(values[key]) for key in ("returns", "lengths")}
+        metrics = {name: tuple(map(float, one)) for name, one in values["metrics"].items()}
         dropped = {reason: int(steps) for reason, steps in values["dropped"].items()}
         missing = {field.name for field in fields_of(cls)} - values.keys()
         if missing:
@@ -113,6 +152,25 @@ class Progress:
         counts = ("iteration", "env_steps", "env_faults", "rolled_back_updates", "episodes")
         if min(values[name] for name in counts) < 0:
             raise InputError("a counter is negative")
-        fields: dict[str, Any] = {**values, **lists, "dropped": dropped}
+        if len(lists["returns"]) != len(lists["lengths"]) or not all(metrics.values()):
+            raise InputError("episodes have other numbers of returns, lengths and metrics")
+        if not all(map(math.isfinite, (*lists["returns"], *chain(*metrics.values())))):
+            raise InputError("a return or a metric is not finite")
+        fields: dict[str, Any] = {**values, **lists, "dropped": dropped, "metrics": metrics}
         check_fields(cls, fields)
         return cls(**fields)
+
+
+def summary_of(prefix: str, values: Sequence[float]) -> dict[str, float]:
+    """Return mean, standard deviation, least and largest value, under a prefix."""
+    return {
+        f"{prefix}mean": sum(values) / len(values),
+        f"{prefix}std": statistics.pstdev(values),
+        f"{prefix}min": min(values),
+        f"{prefix}max": max(values),
+    }
+
+
+def metric_tag(group: str, name: str) -> str:
+    """Return the TensorBoard tag of the mean of what an env reported."""
+    return f"{group}/success_rate" if name == "success" else f"{group}/{name}"

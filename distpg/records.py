@@ -142,6 +142,13 @@ class RolloutStats:
     """Transitions of the episodes that were dropped for it."""
     range_warnings: Mapping[str, str] = field(default_factory=dict[str, str])
     """By leaf, a warning about its values; of the first rollout of a process only."""
+    reported: Sequence[Mapping[str, float]] = ()
+    """What the env reported at the end of each episode that ended, by name; empty if nothing."""
+
+    @property
+    def episode_metrics(self) -> Sequence[Mapping[str, float]]:
+        """What the env reported of each of the E episodes."""
+        return self.reported or [{}] * len(self.episode_returns)
 
 
 @dataclass(frozen=True)

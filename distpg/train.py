@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from distpg.iteration import (
     Collection,
@@ -28,7 +28,8 @@ from distpg.iteration import (
 from distpg.progress import Progress
 from distpg.records import LearnerState, Rollout, Weights
 
-StopReason = Literal["solved", "total_steps", "rounds", "interrupted"]
+StopReason = str
+"""solved, total_steps, rounds, interrupted, error, or what a watcher said."""
 WeightsHandle = Any
 """`Weights`, or a reference to them on Ray."""
 RolloutHandle = Any
@@ -119,8 +120,8 @@ class LearnerProtocol(Protocol):
         ...
 
 
-class Watcher(Protocol):
-    """Sees every iteration after its update. `run/execute.py` lists a run's watchers in order."""
+class LoopWatcher(Protocol):
+    """Sees every iteration after its update. `run/watchers.py` lists a run's watchers in order."""
 
     def on_iteration(self, iteration: Iteration) -> Mapping[str, float] | None:
         """Look at an iteration.
@@ -139,6 +140,10 @@ class StopCondition:
     stop_at_return: float | None = None
     signal: int | None = None
     """The signal that asked for the end, if one did."""
+    asked: str = ""
+    """Why a watcher asked for the end, if one did."""
+    error: str = ""
+    """What a watcher raised that the run cannot go on without."""
 
     def reason(self, progress: Progress) -> StopReason | None:
         """Return why the run ends here, or None to continue."""
@@ -146,6 +151,14 @@ class StopCondition:
             return "solved"
         if progress.env_steps >= self.total_steps:
             return "total_steps"
+        return self.early_reason()
+
+    def early_reason(self) -> StopReason | None:
+        """Return why the run ends here before its time, or None to continue."""
+        if self.error:
+            return "error"
+        if self.asked:
+            return self.asked
         return "interrupted" if self.signal is not None else None
 
 
@@ -158,7 +171,7 @@ def train_loop(
     learner: LearnerProtocol,
     stop: StopCondition,
     evaluate: Evaluate,
-    watchers: Sequence[Watcher],
+    watchers: Sequence[LoopWatcher],
     progress: Progress,
     *,
     overlap: bool = False,
@@ -190,7 +203,8 @@ def train_loop(
             faults=workers.faults() + learner.faults(),
             phases=phases,
             updated_at=updated_at,
-            scalars=update.scalars
+            scalars=progress.scalars()
+            | update.scalars
             | phases.scalars()
             | (evaluation.scalars() if evaluation else {}),
         )

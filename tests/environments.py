@@ -206,6 +206,41 @@ class Remembers(gym.Env[Any, Any]):
         self.place = np.array(state["place"])
 
 
+class Levels(gym.Env[Any, Any]):
+    """Pays its level in each of five steps; offers its state."""
+
+    level = 0.0
+
+    def __init__(self) -> None:
+        self.observation_space = spaces.Box(-np.inf, np.inf, (1,), np.float32)
+        self.action_space = spaces.Discrete(2)
+        self.count = 0
+
+    @property
+    def guarded(self) -> int:
+        """What cannot be set."""
+        return 0
+
+    @guarded.setter
+    def guarded(self, value: int) -> None:
+        raise ValueError("hands off")
+
+    def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Any, Info]:
+        super().reset(seed=seed)
+        self.count = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> Stepped:
+        self.count += 1
+        return np.full(1, self.level, np.float32), self.level, self.count == 5, False, {}
+
+    def get_state(self) -> dict[str, Any]:
+        return {"count": self.count}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self.count = int(state["count"])
+
+
 class Compass(gym.Env[Any, Any]):
     """Looks as MiniGrid does, and takes one step: turn towards the goal, or go on if it is ahead.
 

@@ -88,7 +88,7 @@ def as_words(config: Config) -> list[str]:
     for name, value in vars(config).items():
         if isinstance(value, bool):
             words.append(flag(name if value else f"no_{name}"))
-        elif name == "env_wrapper":
+        elif name in ("env_wrapper", "watcher"):
             # given once for each
             words += [word for wrapper in value for word in (flag(name), wrapper)]
         elif isinstance(value, tuple):

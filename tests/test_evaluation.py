@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import distpg
-from distpg import Config
+from distpg import Config, Interrupted
 from distpg.cli import main
 from distpg.envs.make import find_env, make_vector_env, source_of
 from distpg.iteration import Evaluation
@@ -123,7 +123,10 @@ def test_a_signal_ends_an_evaluation_and_the_run_is_saved(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = Config(**SMALL, num_workers=0, eval_every=1)
-    outcome = distpg.train(config, make_env=Signals, run_dir=tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt) as interrupted:
+        distpg.train(config, make_env=Signals, run_dir=tmp_path / "run")
+    assert isinstance(interrupted.value, Interrupted)
+    outcome = interrupted.value.outcome
     assert outcome.signal == signal.SIGINT
     assert "the evaluation after iteration 1 was interrupted" in capsys.readouterr().out
     checkpoint, _ = load_newest(RunDir(tmp_path / "run"))
@@ -134,6 +137,6 @@ def test_an_evaluation_that_decides_on_the_weights_is_not_ended(tmp_path: Path) 
     config = Config(
         **SMALL, num_workers=0, eval_every=1, rollback_on_collapse=0.5, eval_max_steps=20
     )
-    outcome = distpg.train(config, make_env=Signals, run_dir=tmp_path / "run", quiet=True)
-    assert outcome.signal == signal.SIGINT
+    with pytest.raises(KeyboardInterrupt):
+        distpg.train(config, make_env=Signals, run_dir=tmp_path / "run", quiet=True)
     assert load_newest(RunDir(tmp_path / "run"))[0].best_return == 20

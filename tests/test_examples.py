@@ -1,9 +1,11 @@
 """The examples run, and end where they say."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from examples import q_learning
+from examples import q_learning, watchers
 
 
 def test_q_learning_reaches_the_exact_optimum(capsys: pytest.CaptureFixture[str]) -> None:
@@ -15,6 +17,18 @@ def test_q_learning_reaches_the_exact_optimum(capsys: pytest.CaptureFixture[str]
 def test_q_learning_is_a_function_of_its_seed() -> None:
     once, again = (q_learning.learn(num_episodes=200, seed=1) for _ in range(2))
     np.testing.assert_array_equal(once, again)
+
+
+def test_watchers_lengthen_the_pole_end_the_run_and_give_up(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    watchers.main()
+    first, second, third = capsys.readouterr().out.splitlines()
+    assert first.startswith("total_steps after 20,")
+    assert second.startswith("certain after ")
+    assert third.startswith("pruned after 10,")
+    assert len([*(tmp_path / "runs" / "CartPole-v1").iterdir()]) == 3
 
 
 def test_connect_four_gives_games_to_one_player() -> None:

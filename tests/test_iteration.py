@@ -1,6 +1,7 @@
 """An iteration as watchers see it, and where its time, and that of a run, goes: by hand."""
 
 import dataclasses
+import json
 from typing import Any
 
 import pytest
@@ -69,12 +70,37 @@ def test_faults_of_workers_and_learner_add_up_field_by_field() -> None:
 def clock_after(iterations: int, monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock(0.0)
     monkeypatch.setattr(clock, "now", lambda: 100.0)
-    clock.begin(Progress(env_steps=1000))
+    clock.begin(Progress())
     for number in range(1, iterations + 1):
-        progress = Progress(env_steps=1000 + 150 * number)
+        progress = Progress(iteration=number, env_steps=150 * number)
         iteration = iteration_of(progress, update=UPDATE, updated_at=100.0 + 10 * number)
-        assert clock.on_iteration(iteration) == {"perf/simulation_share": pytest.approx(0.125)}
+        assert clock.on_iteration(iteration) == pytest.approx(
+            {
+                "perf/simulation_share": 0.125,
+                "time/fps": 15,
+                "time/iterations": number,
+                "time/time_elapsed": 10 * number,
+                "time/total_timesteps": 150 * number,
+            }
+        )
     return clock
+
+
+def test_a_resumed_run_counts_on_from_the_last_update_before_its_checkpoint(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    state = json.loads(json.dumps(clock_after(2, monkeypatch).state()))
+    clock = Clock(1000.0)
+    clock.load(state)
+    # 120 s before; the resume starts at 1000 and takes 7 s
+    monkeypatch.setattr("distpg.report.clock.time.time", lambda: 1007.0)
+    clock.begin(Progress(iteration=2, env_steps=300))
+    assert (clock.startup_s, clock.train_s, clock.now()) == (107, 20, 127)
+    progress = Progress(iteration=3, env_steps=450)
+    iteration = iteration_of(progress, update=UPDATE, updated_at=1017.0)
+    assert clock.on_iteration(iteration)["time/time_elapsed"] == 30
+    assert clock.steps_per_s == 15
+    assert sum(clock.spent(overlap=False).values()) == pytest.approx(30)
 
 
 def test_a_runs_phases_add_up_to_all_of_its_training(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,25 +32,32 @@ from typing import Any, assert_type
 
 import gymnasium as gym
 
-from distpg import Config, Outcome, evaluate, imitate, load_config, load_policy, resume, train
-from distpg.iteration import Evaluation, Iteration
+from distpg import (
+    Config, Iteration, Outcome, Response, Watcher, evaluate, imitate, load_config, load_policy,
+    resume, train,
+)
+from distpg.iteration import Evaluation
 from distpg.policy.play import SavedPolicy
-from distpg.train import Watcher
 
 
 def make_env(size: int = 3) -> gym.Env[Any, Any]:
     return gym.make("CartPole-v1")
 
 
-class PrintReturn:
+class PrintReturn(Watcher):
     def on_iteration(self, iteration: Iteration) -> Mapping[str, float] | None:
         print(iteration.progress.mean_return, iteration.phases.collect_s)
         return {"mine/steps": iteration.progress.env_steps}
 
 
-class PrintNumber:
-    def on_iteration(self, iteration: int) -> None:
+class PrintNumber(Watcher):
+    def on_iteration(self, iteration: int) -> None:  # error
         print(iteration)
+
+
+class Stops(Watcher):
+    def on_iteration(self, iteration: Iteration) -> Response:
+        return Response(stop=3)  # error
 
 
 config = Config(env_id="CartPole-v1", num_envs=4, hidden_sizes=(32,), target_kl=None)
@@ -79,8 +86,8 @@ assert_type(evaluation, Evaluation)
 assert_type(evaluation.mean_return, float)
 assert_type(load_policy("runs/a"), SavedPolicy)
 
-watcher: Watcher = PrintReturn()
-watcher = PrintNumber()  # error
+train(config, watchers=[PrintReturn, PrintReturn(), lambda iteration: None])
+train(config, watchers=["PrintReturn"])  # error
 """
 MYPY = """\
 [mypy]

@@ -11,14 +11,16 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import safetensors.numpy
+import torch
 from gymnasium.vector.utils import batch_space, iterate
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import distpg
-from distpg import Config, InputError, Outcome, RunError, load_policy, resume, train
+from distpg import Config, InputError, Outcome, RunError, evaluate, load_policy, resume, train
 from distpg.cli import main
 from distpg.envs.make import find_env, make_vector_env
 from distpg.policy.acting import by_torch
+from distpg.policy.play import SavedPolicy
 from distpg.rollout.evaluation import play_episodes, run_episodes
 from tests.environments import KINDS, SUPPORTED, AnyKind, Breaks, Counting
 from tests.settings import config_of
@@ -96,7 +98,9 @@ def test_a_run_leaves_its_configuration_curve_policy_checkpoints_and_result(
 ) -> None:
     run = finished.run_dir
     names = {re.sub(r"events\.out\.tfevents\..*", "events", path.name) for path in run.iterdir()}
-    assert names == {"config.toml", "events", "policy.safetensors", "checkpoints", "result.json"}
+    read = {"log.txt", "progress.csv", "episodes.csv", "faults.csv"}
+    kept = {"config.toml", "events", "policy.safetensors", "checkpoints", "result.json"}
+    assert names == kept | read
     folders = sorted((run / "checkpoints").glob("[0-9]*"))
     assert int(folders[-1].name) == finished.result["env_steps"]
     for folder in folders:
@@ -451,6 +455,64 @@ def test_init_from_starts_with_the_other_runs_policy(finished: Outcome, tmp_path
             np.testing.assert_array_equal(array, second[name])
     (count,) = (name for name in first if name.endswith("count"))
     assert second[count] == first[count] + outcome.result["env_steps"]
+
+
+def same_policy(one: SavedPolicy, other: SavedPolicy) -> None:
+    tensors = zip(one.policy.state_dict().values(), other.policy.state_dict().values(), strict=True)
+    assert all(torch.equal(*pair) for pair in tensors)
+
+
+def test_a_checkpoint_is_chosen_by_name_by_steps_or_by_path(tmp_path: Path) -> None:
+    config = tiny(eval_every=2, eval_episodes=2, checkpoint_every=1, keep_checkpoints=99)
+    run = train(config, run_dir=tmp_path / "run@home", quiet=True).run_dir
+    folders = sorted((run / "checkpoints").glob("[0-9]*"))
+    best, newest = (run / "checkpoints" / "best").resolve(), folders[-1]
+    chosen: dict[str | Path, Path] = {
+        "best": best,
+        "latest": newest,
+        str(int(folders[1].name)): folders[1],
+        folders[0]: folders[0],
+        folders[-2] / "policy.safetensors": folders[-2],
+    }
+    for which, folder in chosen.items():
+        direct = load_policy(folder / "policy.safetensors")
+        played = evaluate(run, episodes=2, checkpoint=which)
+        assert played == evaluate(run, episodes=2, checkpoint=folder)
+        if isinstance(which, str):
+            loaded = load_policy(f"{run}@{which}")
+            same_policy(loaded, direct)
+    same_policy(load_policy(run), load_policy(f"{run}@latest"))
+    for reference, folder in {
+        f"{run}@best": best,
+        str(folders[0] / "policy.safetensors"): folders[0],
+    }.items():
+        started = tiny(init_from=reference, learning_rate=1e-30, total_steps=1, num_epochs=1)
+        outcome = train(started, run_dir=tmp_path / f"from-{folder.name}", quiet=True)
+        one, other = (
+            safetensors.numpy.load_file(where / "policy.safetensors")
+            for where in (folder, outcome.run_dir)
+        )
+        for name, array in one.items():
+            if not name.startswith("normalizer"):
+                np.testing.assert_array_equal(array, other[name])
+        shutil.rmtree(outcome.run_dir)
+
+
+@pytest.mark.parametrize(
+    ("which", "message"),
+    [
+        ("best", "has no best checkpoint; evaluations choose it, see --eval-every"),
+        ("17", r"'17' is no checkpoint of .*; give best, latest, or the env steps of one .*\d\)$"),
+        ("", "'' is no checkpoint of"),
+    ],
+)
+def test_a_checkpoint_that_is_not_there_is_refused(
+    finished: Outcome, which: str, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=f"^--checkpoint: .*{message}"):
+        evaluate(finished.run_dir, checkpoint=which)
+    with pytest.raises(InputError, match=f"^--init-from: .*{message}"):
+        train(tiny(init_from=f"{finished.run_dir}@{which}"), run_dir=tmp_path / "run", quiet=True)
 
 
 def test_networks_whose_outputs_mean_something_else_are_refused(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ The driver sees this class too, so what needs torch is imported in the worker's 
 
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -55,19 +56,21 @@ class RolloutActor:
         """Answer once the constructor has run."""
         return True
 
-    def collect(self, weights: Weights, iteration: int) -> list[Any]:
+    def collect(self, weights: Weights, iteration: int, attributes: Mapping[str, Any]) -> list[Any]:
         """Collect: a rollout of each slot, then their states, then their statistics."""
-        collected = [slot.collect(weights, iteration) for slot in self.slots]
+        collected = [slot.collect(weights, iteration, attributes) for slot in self.slots]
         rollouts = [slot.rollout for slot in collected]
         return [*rollouts, [slot.state for slot in collected], [slot.stats for slot in collected]]
 
-    def begin_evaluation(self, weights: Weights) -> Evaluation | None:
+    def begin_evaluation(
+        self, weights: Weights, attributes: Mapping[str, Any]
+    ) -> Evaluation | None:
         """Begin evaluation episodes, on envs that no slot uses; as `continue_evaluation`."""
         if self.evaluator is None:
             from distpg.rollout.evaluation import Evaluator
 
             self.evaluator = Evaluator(self.config, self.source)
-        return self.evaluator.begin(weights)
+        return self.evaluator.begin(weights, attributes)
 
     def continue_evaluation(self) -> Evaluation | None:
         """Run evaluation episodes for a moment; return None if they are not done."""

@@ -20,6 +20,7 @@ from distpg.envs.make import EnvSource
 from distpg.errors import InputError, ObjectLostError, ProcessLostError, RunError
 from distpg.iteration import EVALUATING, Collection, Evaluation, ProcessFaults
 from distpg.records import Rollout, RolloutStats
+from distpg.rollout.attributes import EnvAttributes
 from distpg.rollout.slot_state import SlotState
 
 SPARE_S = 5.0
@@ -89,9 +90,14 @@ class RayWorkers:
         source: EnvSource,
         restarts: Restarts,
         states: Sequence[SlotState | None] = (),
+        attributes: EnvAttributes | None = None,
     ) -> None:
-        """Start the processes, slots in their states if given; `wait_until_ready` waits."""
+        """Start the processes, slots in their states if given; `wait_until_ready` waits.
+
+        The attributes may change while the run goes on.
+        """
         self.config = config
+        self.attributes = attributes or EnvAttributes()
         self.source = source
         self.restarts = restarts
         self.shares = [
@@ -208,7 +214,7 @@ class RayWorkers:
         """Have a worker collect a rollout of each of its slots."""
         actor = self.actors[worker]
         call = actor.collect.options(num_returns=len(self.shares[worker]) + 2)
-        return Request(actor, call.remote(weights, iteration))
+        return Request(actor, call.remote(weights, iteration, self.attributes.at(iteration)))
 
     def answer(
         self, worker: int, request: Request | None, rollouts: RayRollouts, began: float = 0.0
@@ -317,7 +323,7 @@ class RayWorkers:
         def attempt() -> Evaluation | None:
             self._wait_until_started(0)
             began, actor = time.monotonic(), self.actors[0]
-            ref = actor.begin_evaluation.remote(weights)
+            ref = actor.begin_evaluation.remote(weights, self.attributes.evaluation)
             while True:
                 (evaluation,) = fetch(
                     [ref],

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import tyro
 from distpg.config.settings import BigCount, Count, Seed
 from distpg.config.values import check_value
 from distpg.envs.make import MakeEnv, find_source, make_vector_env
-from distpg.errors import InputError
+from distpg.errors import InputError, prefix_errors
 from distpg.iteration import Evaluation
 from distpg.report.episodes import showing_episodes
 from distpg.report.numbers import format_returns
@@ -37,6 +38,9 @@ class EvaluateFlags:
     """Sample actions instead of using the mode."""
     seed: int = 0
     """Random seed of the environments, and of sampled actions."""
+    checkpoint: str | None = None
+    """Policy to run: best, latest, the env steps of a checkpoint, or the path of a policy file or a
+    checkpoint. Default: the newest."""
     eval_max_steps: int | None = None
     """Steps after which an episode is cut off. Default: the run's --eval-max-steps."""
     json: bool = False
@@ -51,6 +55,7 @@ def main(flags: EvaluateFlags, started: float) -> int:
             episodes=flags.episodes,
             stochastic=flags.stochastic,
             seed=flags.seed,
+            checkpoint=flags.checkpoint,
             eval_max_steps=flags.eval_max_steps,
             watch=show,
         )
@@ -87,17 +92,20 @@ def evaluate(
     episodes: int = 100,
     stochastic: bool = False,
     seed: int = 0,
+    checkpoint: Path | str | None = None,
     eval_max_steps: int | None = None,
     make_env: MakeEnv | None = None,
     watch: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Run whole episodes with a run's newest policy; each env runs a fixed share of them.
+    """Run whole episodes with a policy of a run; each env runs a fixed share of them.
 
     Args:
         run_dir: The run directory.
         episodes: Number of episodes, at least 1.
         stochastic: Sample actions instead of using the mode of the policy.
         seed: Random seed of the environments, and of sampled actions.
+        checkpoint: "best", "latest", the env steps of a checkpoint, or the path of a policy file or
+            of a checkpoint; by default the newest policy.
         eval_max_steps: Steps after which an episode is cut off, counted with its return so far; by
             default the setting of the run.
         make_env: Makes one environment, for a run that was trained with a callable.
@@ -114,7 +122,8 @@ def evaluate(
     check_value("eval_max_steps", eval_max_steps, BigCount | None)
     run = RunDir.open(Path(run_dir))
     config = run.read_config()
-    file, warnings = load_policy_file(run)
+    with nullcontext() if checkpoint is None else prefix_errors("--checkpoint"):
+        file, warnings = load_policy_file(run, None if checkpoint is None else str(checkpoint))
     for warning in warnings:
         print(warning, file=sys.stderr)
     source = find_source(config, make_env)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from distpg.config.values import check_value
 from distpg.envs.make import MakeEnv, find_source
 from distpg.errors import InputError
 from distpg.run.directory import RunDir
-from distpg.run.execute import Outcome, execute
+from distpg.run.execute import Outcome, execute, exit_code_of, to_caller
+from distpg.run.hooks import AnyWatcher, watchers_of
 from distpg.run.loading import load_init_from
 
 CLONING_ROUNDS = 10
@@ -58,17 +59,18 @@ class ImitateFlags(RunFlags):
 
 def main(flags: ImitateFlags, started: float) -> int:
     """Run the sub-command; return its exit code."""
-    outcome = imitate(
-        flags.checked(),
-        flags.expert,
-        dagger_rounds=flags.dagger_rounds,
-        expert_rounds=flags.expert_rounds,
-        run_dir=flags.run_dir,
-        overwrite=flags.overwrite,
-        quiet=flags.quiet,
-        started=started,
+    return exit_code_of(
+        lambda: imitate(
+            flags.checked(),
+            flags.expert,
+            dagger_rounds=flags.dagger_rounds,
+            expert_rounds=flags.expert_rounds,
+            run_dir=flags.run_dir,
+            overwrite=flags.overwrite,
+            quiet=flags.quiet,
+            started=started,
+        )
     )
-    return outcome.exit_code
 
 
 def imitate(
@@ -78,6 +80,7 @@ def imitate(
     dagger_rounds: int = 0,
     expert_rounds: int | None = None,
     make_env: MakeEnv | None = None,
+    watchers: Sequence[AnyWatcher] = (),
     run_dir: Path | str | None = None,
     overwrite: bool = False,
     quiet: bool = False,
@@ -94,6 +97,7 @@ def imitate(
         expert_rounds: Initial rounds in which the expert acts; by default 10 without
             `dagger_rounds`, 1 with them or for a dataset.
         make_env: Makes one environment, instead of `env_id`; called with `env_kwargs`.
+        watchers: As for `train`; each sees every round.
         run_dir: Run directory to create; by default runs/ENV/imitate-sSEED-TIME.
         overwrite: Replace the run in `run_dir`.
         quiet: Print nothing.
@@ -105,6 +109,8 @@ def imitate(
     Raises:
         InputError: the settings or the expert are invalid; nothing was created.
         RunError: the run could not continue; its checkpoints are kept.
+        KeyboardInterrupt: Ctrl-C ended the run, which is saved; it is a `distpg.Interrupted`, whose
+            `outcome` is what would have been returned.
     """
     # imports torch, which the driver of other commands does not need
     from distpg.imitation.expert import Oracle
@@ -137,10 +143,11 @@ def imitate(
         overwrite,
         quiet,
         start_from,
+        watchers=watchers_of(config, watchers),
         notes=tuple(warnings),
         started=started or time.time(),
         expert=found,
         expert_rounds=expert_rounds,
         dagger_rounds=dagger_rounds,
     )
-    return execute(plan)
+    return to_caller(execute(plan))

@@ -1,6 +1,7 @@
 """`resume`: continue a run from its newest checkpoint."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal, TypedDict, Unpack
@@ -10,10 +11,13 @@ import tyro
 from distpg.config.values import one_of
 from distpg.envs.make import MakeEnv, find_source
 from distpg.errors import InputError
+from distpg.rollout.attributes import EnvAttributes
 from distpg.run.checkpoint import Checkpoint
 from distpg.run.directory import RunDir
-from distpg.run.execute import Outcome, Plan, execute
+from distpg.run.execute import Outcome, execute, exit_code_of, to_caller
+from distpg.run.hooks import AnyWatcher, watchers_of
 from distpg.run.loading import load_newest
+from distpg.run.plan import Plan
 
 
 class ResumeChanges(TypedDict, total=False):
@@ -23,6 +27,10 @@ class ResumeChanges(TypedDict, total=False):
     """New total of env steps, including those done."""
     stop_at_return: float | None
     """Mean return to stop at; none never stops before --total-steps."""
+    max_seconds: float | None
+    """Seconds of training to stop after, including those done; none for no limit."""
+    stop_at_eval_return: float | None
+    """Mean return of an evaluation to stop at; none never stops for it."""
     num_workers: int
     """Rollout worker processes; they affect only the speed."""
     address: str | None
@@ -53,14 +61,18 @@ CHANGEABLE = ResumeChanges.__optional_keys__
 
 def main(flags: ResumeFlags, started: float) -> int:
     """Run the sub-command; return its exit code."""
-    outcome = resume(flags.run, quiet=flags.quiet, started=started, **flags.changes)
-    return outcome.exit_code
+
+    def run() -> Outcome:
+        return resume(flags.run, quiet=flags.quiet, started=started, **flags.changes)
+
+    return exit_code_of(run)
 
 
 def resume(
     run_dir: Path | str,
     *,
     make_env: MakeEnv | None = None,
+    watchers: Sequence[AnyWatcher] = (),
     quiet: bool = False,
     started: float | None = None,
     **changes: Unpack[ResumeChanges],
@@ -70,10 +82,13 @@ def resume(
     Args:
         run_dir: The run directory.
         make_env: Makes one environment, for a run that was trained with a callable.
+        watchers: As for `train`; those of the run's settings come before. One of the same name as
+            before goes on from its state at the checkpoint.
         quiet: Print nothing.
         started: Unix time from which the times in the result are counted; by default now.
-        changes: Settings to change: `total_steps`, `stop_at_return`, `num_workers`, `address`,
-            `device`, `compile`, `on_anomaly` or `max_env_faults`.
+        changes: Settings to change: `total_steps`, `stop_at_return`, `max_seconds`,
+            `stop_at_eval_return`, `num_workers`, `address`, `device`, `compile`, `on_anomaly` or
+            `max_env_faults`.
 
     Returns:
         The run directory and the result.
@@ -82,6 +97,8 @@ def resume(
         InputError: a setting is invalid or cannot change, there is no intact checkpoint, or the
             run is complete.
         RunError: the run could not continue; its checkpoints are kept.
+        KeyboardInterrupt: Ctrl-C ended the run, which is saved; it is a `distpg.Interrupted`, whose
+            `outcome` is what would have been returned.
     """
     for name in sorted(changes.keys() - CHANGEABLE):
         raise InputError(f"{name}: resume changes only {one_of(sorted(CHANGEABLE))}")
@@ -116,10 +133,12 @@ def resume(
         run,
         quiet=quiet,
         resume=checkpoint,
+        watchers=watchers_of(config, watchers),
+        attributes=EnvAttributes.from_json(checkpoint.attributes),
         notes=tuple(notes),
         started=started or time.time(),
     )
-    return execute(plan)
+    return to_caller(execute(plan))
 
 
 def with_fresh_envs(checkpoint: Checkpoint) -> Checkpoint:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +10,10 @@ from distpg.config.config import Config
 from distpg.config.flags import RunFlags
 from distpg.envs.make import MakeEnv, find_source
 from distpg.run.directory import RunDir
-from distpg.run.execute import Outcome, Plan, execute
+from distpg.run.execute import Outcome, execute, exit_code_of, to_caller
+from distpg.run.hooks import AnyWatcher, watchers_of
 from distpg.run.loading import load_init_from
+from distpg.run.plan import Plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,20 +23,22 @@ class TrainFlags(RunFlags):
 
 def main(flags: TrainFlags, started: float) -> int:
     """Run the sub-command; return its exit code."""
-    outcome = train(
-        flags.checked(),
-        run_dir=flags.run_dir,
-        overwrite=flags.overwrite,
-        quiet=flags.quiet,
-        started=started,
+    return exit_code_of(
+        lambda: train(
+            flags.checked(),
+            run_dir=flags.run_dir,
+            overwrite=flags.overwrite,
+            quiet=flags.quiet,
+            started=started,
+        )
     )
-    return outcome.exit_code
 
 
 def train(
     config: Config,
     *,
     make_env: MakeEnv | None = None,
+    watchers: Sequence[AnyWatcher] = (),
     run_dir: Path | str | None = None,
     overwrite: bool = False,
     quiet: bool = False,
@@ -45,6 +50,9 @@ def train(
         config: The settings, e.g. `Config(algo="ppo", env_id="CartPole-v1")`.
         make_env: Makes one environment, instead of `env_id`; called with `env_kwargs`, in every
             process that needs an environment.
+        watchers: Each sees every iteration and may answer (`distpg.Watcher`, `distpg.Response`): a
+            watcher, its class, or a function of the iteration. Those of `config.watcher` come
+            before.
         run_dir: Run directory to create; by default runs/ENV/ALGO-sSEED-TIME.
         overwrite: Replace the run in `run_dir`.
         quiet: Print nothing.
@@ -56,6 +64,8 @@ def train(
     Raises:
         InputError: the settings or the environment are invalid; nothing was created.
         RunError: the run could not continue; its checkpoints are kept.
+        KeyboardInterrupt: Ctrl-C ended the run, which is saved; it is a `distpg.Interrupted`, whose
+            `outcome` is what would have been returned.
     """
     source = find_source(config, make_env)
     config = dataclasses.replace(config, env_id=source.name)
@@ -67,7 +77,8 @@ def train(
         overwrite,
         quiet,
         start_from,
+        watchers=watchers_of(config, watchers),
         notes=tuple(warnings),
         started=started or time.time(),
     )
-    return execute(plan)
+    return to_caller(execute(plan))

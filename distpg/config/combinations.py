@@ -15,6 +15,11 @@ def check_combinations(config: DerivedSettings) -> None:
             f"--rollback-on-collapse: {config.rollback_on_collapse} needs evaluations, but "
             "--eval-every is 0; use --eval-every 1 or more"
         )
+    if config.stop_at_eval_return is not None and not config.eval_every:
+        raise InputError(
+            f"--stop-at-eval-return: {config.stop_at_eval_return:g} needs evaluations, but "
+            "--eval-every is 0; use --eval-every 1 or more"
+        )
     if config.rollback_on_collapse is not None and config.overlap:
         raise InputError(
             f"--rollback-on-collapse: {config.rollback_on_collapse} with --overlap, which is "

@@ -10,10 +10,10 @@ from functools import cache
 from importlib import resources
 from typing import Any, Self, TypeVar
 
+from distpg.config.calls import read_call
 from distpg.config.combinations import check_combinations
 from distpg.config.derived import DerivedSettings
 from distpg.config.values import check_value, did_you_mean, flag, is_toml, one_of
-from distpg.config.wrappers import read_wrapper
 from distpg.errors import InputError
 
 Settings = TypeVar("Settings", bound=DerivedSettings)
@@ -74,7 +74,9 @@ class Config(DerivedSettings):
                 "strings, booleans, lists, tables; no null)"
             )
         for wrapper in self.env_wrapper:
-            read_wrapper(wrapper)
+            read_call(wrapper, "--env-wrapper")
+        for watcher in self.watcher:
+            read_call(watcher, "--watcher")
         for name in ("env_id", "address", "init_from", "encoder"):
             if getattr(self, name) == "":
                 # most often an unset shell variable

@@ -20,7 +20,7 @@ from tyro.constructors import (
 from distpg.config.settings import EnvKwargs
 from distpg.config.values import flag
 
-REPEATED = {"env_wrapper"}
+REPEATED = {"env_wrapper", "watcher"}
 """Settings whose flag is given once for each item, after those of --config."""
 
 

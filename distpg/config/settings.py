@@ -38,6 +38,11 @@ class RunSettings:
     """Total env steps over all envs; the run stops after the iteration that reaches it."""
     stop_at_return: Finite | None = None
     """Stop as solved once the mean return of the last 100 finished episodes reaches this."""
+    max_seconds: Positive | None = None
+    """Stop once training has taken this many seconds, without start-up; those before a resume
+    count."""
+    stop_at_eval_return: Finite | None = None
+    """Stop once the mean return of an evaluation reaches this. Needs --eval-every."""
     checkpoint_every: CountOrZero = 10
     """Iterations between checkpoints; 0 saves only a final checkpoint."""
     keep_checkpoints: Count = 3
@@ -55,8 +60,15 @@ class RunSettings:
     rollback_on_collapse: Positive | None = None
     """Roll back to the best checkpoint when the evaluation return drops by this fraction of the
     best; 0.5 means by half. Needs --eval-every."""
+    log: Literal["none", "wandb", "mlflow"] = "none"
+    """Where scalars are logged besides TensorBoard: Weights & Biases or MLflow. An error there does
+    not end the run."""
+    watcher: tuple[str, ...] = ()
+    """Watcher of the iterations (docs/watchers.md), as module:Class or module:Class{"key": 1}. The
+    flag can be repeated, and adds to the watchers of --config."""
     init_from: str | None = None
-    """Initialize policy (and critic) from this run directory."""
+    """Initialize policy (and critic) from a run directory, from one of its checkpoints (RUN@best,
+    RUN@ENV_STEPS), or from a policy.safetensors."""
 
 
 @dataclass(frozen=True, kw_only=True)

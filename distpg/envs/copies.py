@@ -1,10 +1,10 @@
 """N copies of an environment, stepped one after the other in this process.
 
 What a copy returns is copied before the next copy is stepped, so copies may share buffers. Of the
-info nothing is read but the action mask.
+info nothing is read but the action mask, and what it reports of an episode.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from distpg.envs.guard import CLOSE_S, RAISED, Guard, Returned
 from distpg.envs.latest import LatestObs
+from distpg.envs.metrics import metrics_of
 from distpg.envs.returned import to_flag, to_reward
 from distpg.envs.state import EnvState, exposes_state, read_copy, write_copy
 from distpg.envs.vector_env import Step, VectorEnv
@@ -91,6 +92,7 @@ class Copies(VectorEnv):
         rewards = np.zeros(self.num_envs, np.float32)
         terminated, truncated = np.zeros((2, self.num_envs), bool)
         faults: dict[int, str] = {}
+        reported: dict[int, dict[str, float]] = {}
         scalars = self.action_spec.kind == "categorical"
         env_actions = self.action_spec.to_env(actions)
         for env, guard in enumerate(self.guards):
@@ -108,15 +110,22 @@ class Copies(VectorEnv):
             rewards[env] = to_reward(returned.reward, env)
             terminated[env] = to_flag(returned.terminated, "terminated", env)
             truncated[env] = to_flag(returned.truncated, "truncated", env)
+            if (terminated[env] or truncated[env]) and (metrics := metrics_of(guard.info, env)):
+                reported[env] = metrics
         self.needs_reset = terminated | truncated
         obs = self.latest.settle()
-        return Step(obs, rewards, terminated, truncated, self.needs_reset.copy(), faults)
+        return Step(obs, rewards, terminated, truncated, self.needs_reset.copy(), faults, reported)
 
     def _put(self, env: int, obs: Any) -> None:
         """Copy the observation of one copy, which may write into it later."""
         self.latest.put(env, obs)
         if self.ranges:
             self.ranges.watch(obs)
+
+    def set_attributes(self, values: Mapping[str, Any]) -> None:
+        """Set attributes of every copy, as in `VectorEnv`."""
+        for guard in self.guards:
+            guard.set_attributes(values)
 
     def get_state(self) -> EnvState | None:
         """Return the state of all copies, or None if the environment does not expose it."""
@@ -127,6 +136,7 @@ class Copies(VectorEnv):
                 **read_copy(guard.env),
                 "needs_reset": bool(self.needs_reset[env]),
                 "seeds": [guard.seeds.bit_generator.state],
+                "attributes": dict(guard.attributes),
             }
             for env, guard in enumerate(self.guards)
         ]
@@ -135,6 +145,8 @@ class Copies(VectorEnv):
     def set_state(self, state: EnvState) -> None:
         """Restore a state from `get_state` in all copies."""
         for env, (guard, saved) in enumerate(zip(self.guards, state.copies, strict=True)):
+            # they may decide what a state looks like
+            guard.set_attributes(saved["attributes"])
             guard.reset()
             write_copy(guard.env, saved)
             self.needs_reset[env] = saved["needs_reset"]

@@ -1,6 +1,7 @@
 """Contain the exceptions of an environment: each costs one episode and nothing else."""
 
 import asyncio
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
@@ -58,6 +59,8 @@ class Guard:
         self.seeds = np.random.default_rng(0)
         self.info: Mapping[str, Any] = {}
         """Of the last reset or step; empty if that returned no mapping."""
+        self.attributes: dict[str, Any] = {}
+        """What was set in the environment."""
 
     def reset(self, seed: int | None = None) -> Returned:
         """Reset; if that raises, replace the environment and return the fault.
@@ -97,6 +100,33 @@ class Guard:
         self.info = info if isinstance(info, Mapping) else {}
         return Returned(obs, reward, terminated, truncated)
 
+    def set_attributes(self, values: Mapping[str, Any]) -> None:
+        """Set attributes of the environment, and of those that replace it.
+
+        Raises:
+            RunError: it has no such attribute, or setting it raised.
+        """
+        changes = {
+            name: value
+            for name, value in values.items()
+            if name not in self.attributes or self.attributes[name] != value
+        }
+        self.attributes |= changes
+        self._set(changes)
+
+    def _set(self, values: Mapping[str, Any]) -> None:
+        for name, value in values.items():
+            try:
+                # of its own, which it may change
+                known = self.env.set_wrapper_attr(name, copy.deepcopy(value), force=False)
+            except RAISED as error:
+                raise RunError(
+                    f"a watcher set {name} of the environment to {value!r:.60}: "
+                    f"{format_user_error(error)}"
+                ) from error
+            if not known:
+                raise RunError(f"a watcher set {name}, which the environment does not have")
+
     def close(self) -> bool:
         """Close the environment, as `close_in_time` does."""
         return close_in_time(self.env, self.close_s)
@@ -120,6 +150,7 @@ class Guard:
         for attempts_left in reversed(range(ATTEMPTS)):
             try:
                 self.env = self.make()
+                self._set(self.attributes)
                 return self._reset(int(self.seeds.integers(2**31))), fault
             except RunError:
                 raise

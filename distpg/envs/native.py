@@ -10,6 +10,7 @@ import numpy as np
 from distpg.envs.envpool import EnvPoolVectorEnv
 from distpg.envs.guard import CLOSE_S, RAISED, close_in_time, exited, refuse_non_finite, unpack
 from distpg.envs.masks import count_choices, with_mask
+from distpg.envs.metrics import metrics_by_copy
 from distpg.envs.returned import flags_of, rewards_of
 from distpg.envs.state import EnvState, read_native, write_native
 from distpg.envs.vector_env import Step, VectorEnv
@@ -116,7 +117,8 @@ class NativeVectorEnv(VectorEnv):
             needs_reset = truncated | (terminated & (self.info["lives"] == 0))
         if self.masked:
             obs = self._masked(obs, needs_reset)
-        return Step(self._flatten(obs), rewards, terminated, truncated, needs_reset, {})
+        reported = metrics_by_copy(self.info, needs_reset)
+        return Step(self._flatten(obs), rewards, terminated, truncated, needs_reset, {}, reported)
 
     def _masked(self, obs: Any, needs_reset: np.ndarray | None = None) -> dict[str, Any]:
         """Add the mask to an observation; it allows everything where a copy needs a reset."""

@@ -35,6 +35,23 @@ def to_reward(value: Any, env: int) -> float:
     return number
 
 
+def to_number(value: Any, what: str, env: int) -> float:
+    """Return the number that a value is, also in an array of one entry.
+
+    Raises:
+        EnvError: it is not one real number, or not finite.
+    """
+    try:
+        array = np.asarray(value)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise EnvError(f"{what} is {value!r:.60}: {error}", env) from error
+    if array.size != 1 or array.dtype.kind not in "biuf":
+        raise EnvError(f"{what} is {value!r:.60}, which is not a number", env)
+    if not math.isfinite(array.item()):
+        raise EnvError(f"{what} is {array.item():g}, which is not finite", env)
+    return float(array.item())
+
+
 def to_flag(value: Any, name: str, env: int) -> bool:
     """Return the bool that a flag is, also as an integer, or in an array of one entry.
 

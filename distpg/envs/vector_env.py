@@ -6,6 +6,7 @@ action, resets that copy and returns the first observation. `needs_reset` marks 
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -15,7 +16,7 @@ from distpg.envs.describe import describe_action, describe_obs
 from distpg.envs.masks import mark_mask
 from distpg.envs.ranges import Ranges
 from distpg.envs.state import EnvState
-from distpg.errors import EnvError
+from distpg.errors import EnvError, RunError
 from distpg.spaces import MASK, Obs
 
 
@@ -34,6 +35,8 @@ class Step(NamedTuple):
     """[N] bool: the next step resets this copy."""
     faults: dict[int, str]
     """By copy, what it raised; its episode is dropped, and the next step resets a new copy."""
+    reported: Mapping[int, Mapping[str, float]] = MappingProxyType({})
+    """By copy whose episode ended, what the environment reported of it, if it did."""
 
 
 class VectorEnv(ABC):
@@ -87,6 +90,18 @@ class VectorEnv(ABC):
         """Return a warning for each leaf that needs one since `watch_ranges`, and stop watching."""
         lost, self.ranges = self.ranges.warnings() if self.ranges else {}, None
         return lost
+
+    def set_attributes(self, values: Mapping[str, Any]) -> None:
+        """Set attributes of every copy, wherever a wrapper or the environment has them.
+
+        Raises:
+            RunError: there is no such attribute, or copies cannot be set.
+        """
+        if values:
+            raise RunError(
+                f"a watcher set {min(values)}, but {self.env_id} is vectorized natively, and its "
+                "copies cannot be set; with an --env-wrapper copies are stepped one by one"
+            )
 
     @abstractmethod
     def reset(self, seeds: list[int]) -> Obs:

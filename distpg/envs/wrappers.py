@@ -8,7 +8,7 @@ import gymnasium as gym
 from gymnasium import spaces
 from gymnasium.wrappers import FrameStackObservation
 
-from distpg.config.wrappers import read_wrapper
+from distpg.config.calls import read_call
 from distpg.envs.masks import observes_mask
 from distpg.envs.numbering import fill
 from distpg.errors import InputError, prefix_errors
@@ -50,7 +50,7 @@ def find_wrappers(written: Sequence[str]) -> tuple[WrapperSpec, ...]:
 
 
 def _find(written: str) -> WrapperSpec:
-    name, kwargs = read_wrapper(written)
+    name, kwargs = read_call(written, "--env-wrapper")
     with prefix_errors(f"--env-wrapper: {written:.200}"):
         if not callable(import_object(name)):
             raise InputError("it is not a class or a function")

@@ -10,6 +10,7 @@ from distpg.errors import InputError
 from distpg.iteration import ProcessFaults
 from distpg.policy.actor_critic import Policy
 from distpg.records import Rollout, Weights
+from distpg.rollout.attributes import EnvAttributes
 from distpg.spaces import ActionSpec, ObsSpec
 from distpg.train import PendingRollouts
 
@@ -45,6 +46,8 @@ class ImitationContext:
     """Rounds in which the expert acts."""
     make_workers: Callable[[Config], RoundWorkers]
     """Starts rollout workers for the policy of some settings."""
+    attributes: EnvAttributes
+    """What watchers set in the environments."""
 
 
 @dataclass(frozen=True)

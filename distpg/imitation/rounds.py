@@ -25,7 +25,7 @@ class AfterRounds(StopCondition):
         """Return why the run ends here, or None to continue."""
         if progress.iteration >= self.num_rounds:
             return "rounds"
-        return "interrupted" if self.signal is not None else None
+        return self.early_reason()
 
 
 class Rounds:
@@ -91,7 +91,8 @@ class Rounds:
         """Run evaluation episodes with the student, in this process, until stopped."""
         assert self.evaluator is not None, "evaluation is off"
         timeout_s = self.context.config.phase_timeout
-        evaluation = evaluate_in_time(self.evaluator, weights, stopped, timeout_s)
+        values = self.context.attributes.evaluation
+        evaluation = evaluate_in_time(self.evaluator, weights, stopped, timeout_s, values)
         if evaluation is not None:
             self.last_evaluation = evaluation.mean_return
         return evaluation
@@ -104,4 +105,5 @@ class Rounds:
 
 def without_episodes(stats: RolloutStats) -> RolloutStats:
     """Return the statistics without returns and lengths, which are not the student's."""
-    return replace(stats, episode_returns=np.zeros(0), episode_lengths=np.zeros(0, np.int64))
+    none = np.zeros(0)
+    return replace(stats, episode_returns=none, episode_lengths=none.astype(np.int64), reported=())

@@ -16,7 +16,7 @@ from distpg.report.numbers import format_return
 from distpg.rollout.closing import closing_workers
 from distpg.rollout.evaluation import Evaluator
 from distpg.rollout.in_process import InProcessWorkers
-from distpg.run.execute import Plan
+from distpg.run.plan import Plan
 from distpg.run.summary import command_line
 from distpg.spaces import ActionSpec, ObsSpec
 
@@ -68,7 +68,9 @@ class Imitation(Plan):
             make = self._worker_factory(stack, config, display)
             # evaluations run in this process, not in the workers
             acting = dataclasses.replace(config, eval_every=0, rollback_on_collapse=None)
-            context = ImitationContext(acting, self.source, cloner.policy, self.expert_rounds, make)
+            context = ImitationContext(
+                acting, self.source, cloner.policy, self.expert_rounds, make, self.attributes
+            )
             evaluator = Evaluator(config, self.source) if config.eval_every else None
             if evaluator:
                 stack.push(closing_workers(evaluator, display.say))
@@ -82,7 +84,7 @@ class Imitation(Plan):
     ) -> Callable[[Config], RoundWorkers]:
         """Return a function that starts rollout workers; start Ray if they need it."""
         if not config.num_workers or not (self.dagger_rounds or self.expert.by_workers):
-            return lambda settings: InProcessWorkers(settings, self.source)
+            return lambda settings: InProcessWorkers(settings, self.source, (), self.attributes)
         from distpg.actors.cluster import check_travels, ray_session
 
         check_travels(self.source)
@@ -93,7 +95,7 @@ class Imitation(Plan):
         restarts = Restarts(config.max_restarts, display.say)
 
         def make(settings: Config) -> FetchingWorkers:
-            workers = FetchingWorkers(settings, self.source, restarts)
+            workers = FetchingWorkers(settings, self.source, restarts, (), self.attributes)
             try:
                 workers.wait_until_ready()
             except BaseException:

@@ -105,6 +105,7 @@ class FunctionExpert:
         workers = InProcessWorkers(
             context.config,
             context.source,
+            attributes=context.attributes,
             make_behaviour=lambda agent, state: ActingExpert(self, agent.policy, state),
         )
         return Demonstrator(workers, unchanged)

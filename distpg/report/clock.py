@@ -1,8 +1,9 @@
 """Timing of a run: start-up, training, and the time spent in each phase."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
+from typing import Any
 
 from distpg.iteration import Iteration, Phases, Scalars
 from distpg.progress import Progress
@@ -10,33 +11,54 @@ from distpg.progress import Progress
 SECONDS = tuple(x.name for x in fields(Phases) if x.name.endswith("_s") and x.type == "float")
 """Fields of `Phases` that are summed over a run."""
 
+MAX_S = 1e10
+"""More than a run takes."""
+
 
 class Clock:
-    """Measures the seconds since the start of a run, and those of each phase of training."""
+    """Measures the seconds of a run, all its parts, and those of each phase of training.
+
+    A part that is resumed from a checkpoint counts until the last update before it.
+    """
 
     def __init__(self, started: float) -> None:
         """Initialize with the Unix time of the start."""
         self.started = started
         self.startup_s = 0.0
-        """Seconds from the start to the first collection."""
+        """Seconds from the start, and from each resume, to the first collection."""
         self.trained_s = 0.0
-        """Seconds from the start to the end of the last update."""
+        """Seconds until the end of the last update."""
         self.totals = dict.fromkeys(SECONDS, 0.0)
-        self.first_steps = 0
         self.progress = Progress()
         """After the last update."""
 
     def now(self) -> float:
-        """Return the seconds since the start."""
+        """Return the seconds so far."""
         return time.time() - self.started
 
     def begin(self, progress: Progress) -> None:
-        """Record the start of training."""
-        self.startup_s = self.trained_s = self.now()
-        self.first_steps, self.progress = progress.env_steps, progress
+        """Record the start of training, or its resume."""
+        self.startup_s += self.now() - self.trained_s
+        self.trained_s, self.progress = self.now(), progress
+
+    def state(self) -> dict[str, Any]:
+        """Return what a resumed run counts on from, as JSON values."""
+        return {
+            "startup_s": self.startup_s,
+            "trained_s": self.trained_s,
+            "totals": dict(self.totals),
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Count on from what `state` returned."""
+        self.startup_s, self.trained_s = float(state["startup_s"]), float(state["trained_s"])
+        if not 0 <= self.startup_s <= self.trained_s < MAX_S:
+            raise ValueError(f"{self.startup_s} and {self.trained_s} are no seconds of a run")
+        self.totals = {name: float(state["totals"][name]) for name in SECONDS}
+        self.started -= self.trained_s
 
     def on_iteration(self, iteration: Iteration) -> Scalars:
-        """Sum the phases; return the iteration's share of the simulation-bound maximum.
+        """Sum the phases; return rate, time and the share of the simulation-bound maximum.
 
         At the maximum, all time is spent stepping the envs of the slowest worker.
         """
@@ -44,8 +66,13 @@ class Clock:
         self.progress = iteration.progress
         for name in SECONDS:
             self.totals[name] += getattr(iteration.phases, name)
-        share = iteration.phases.step_s / (self.trained_s - before)
-        return {"perf/simulation_share": share}
+        return {
+            "perf/simulation_share": iteration.phases.step_s / (self.trained_s - before),
+            "time/fps": self.steps_per_s,
+            "time/iterations": self.progress.iteration,
+            "time/time_elapsed": self.train_s,
+            "time/total_timesteps": self.progress.env_steps,
+        }
 
     @property
     def train_s(self) -> float:
@@ -55,8 +82,7 @@ class Clock:
     @property
     def steps_per_s(self) -> float:
         """Env steps per second of training."""
-        steps = self.progress.env_steps - self.first_steps
-        return steps / self.train_s if self.train_s else 0.0
+        return self.progress.env_steps / self.train_s if self.train_s else 0.0
 
     def spent(self, *, overlap: bool) -> dict[str, float]:
         """Return the seconds of training by phase; they sum to `train_s`.

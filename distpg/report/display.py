@@ -13,6 +13,7 @@ from rich.progress import Progress as Bar
 from distpg.config.config import Config
 from distpg.iteration import Iteration
 from distpg.progress import Progress
+from distpg.report.log import RunLog
 from distpg.report.numbers import format_return
 
 PLAIN_EVERY_S = 1.0
@@ -34,10 +35,14 @@ class Display:
         """Start the display; with `quiet` it prints nothing."""
         self.console = Screen(quiet=quiet, highlight=False, soft_wrap=True)
         self.config = config
+        self.log = RunLog()
+        """Gets every line, whatever is printed."""
         self.began: float | None = None
         self.start_steps = 0
         self.last_line = 0.0
         self.pending = ""
+        """The last iteration, unless it was printed; and unless it was logged:"""
+        self.unlogged = ""
         self.bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(bar_width=10),
@@ -67,23 +72,41 @@ class Display:
             f"{fps:,.0f} steps/s"
         )
         self.bar.update(self.task, completed=progress.env_steps, description=line)
-        self.pending = line
-        if not self.console.is_terminal and now - self.last_line >= PLAIN_EVERY_S:
+        self.pending = self.unlogged = line
+        if now - self.last_line >= PLAIN_EVERY_S:
             self.last_line = now
-            self._print_pending()
+            self._log_pending()
+            if not self.console.is_terminal:
+                self._print_pending()
+
+    def _log_pending(self) -> None:
+        line, self.unlogged = self.unlogged, ""
+        if line:
+            self._keep(line)
 
     def _print_pending(self) -> None:
-        if self.pending:
-            self.say(self.pending)
-        self.pending = ""
+        line, self.pending = self.pending, ""
+        if line:
+            self._print(line)
 
     def say(self, line: str) -> None:
         """Print a line."""
+        self._keep(line)
+        self._print(line)
+
+    def _keep(self, line: str) -> None:
+        failed = self.log.error
+        self.log.write(line)
+        if self.log.error and not failed:
+            self._print(f"the log cannot be written: {self.log.error}; training continues")
+
+    def _print(self, line: str) -> None:
         with self._ignoring_output_errors():
             self.console.print(line, markup=False)
 
     def interject(self, line: str) -> None:
         """Print a line from a signal handler, without the locks and buffers of the console."""
+        self.log.write(line)
         clear = "\r\x1b[2K" if self.console.is_terminal else ""
         if not self.console.quiet:
             with suppress(OSError):
@@ -105,4 +128,5 @@ class Display:
         """Stop the live line, and print the last iteration as a plain line."""
         with self._ignoring_output_errors():
             self.bar.stop()
+        self._log_pending()
         self._print_pending()

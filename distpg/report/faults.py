@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from distpg.config.values import check_fields
 from distpg.errors import RunError
 from distpg.iteration import Iteration, ProcessFaults, Scalars
 
@@ -34,6 +35,31 @@ class FaultCounter:
         self.waited_s: list[float] = []
         """Seconds that each worker waited for the slowest."""
         self.processes = ProcessFaults()
+        self.earlier = ProcessFaults()
+        """Before the run was resumed; with the other counts:"""
+        self.earlier_others: dict[str, int] = {}
+
+    def state(self) -> dict[str, Any]:
+        """Return what a resumed run counts on from, as JSON values."""
+        return {
+            "stragglers": self.stragglers,
+            "waited_s": list(self.waited_s),
+            "processes": asdict(self.processes),
+            "others": self._others(),
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Count on from what `state` returned."""
+        self.stragglers = int(state["stragglers"])
+        self.waited_s = [float(seconds) for seconds in state["waited_s"]]
+        check_fields(ProcessFaults, state["processes"])
+        self.processes = self.earlier = ProcessFaults(**state["processes"])
+        self.earlier_others = {str(name): int(count) for name, count in state["others"].items()}
+
+    def _others(self) -> dict[str, int]:
+        return {
+            name: count + self.earlier_others.get(name, 0) for name, count in self.others().items()
+        }
 
     def on_iteration(self, iteration: Iteration) -> Scalars:
         """Return the counts after an iteration.
@@ -42,7 +68,7 @@ class FaultCounter:
             RunError: environments raised more often than allowed.
         """
         progress, phases = iteration.progress, iteration.phases
-        self.processes = iteration.faults
+        self.processes = self.earlier + iteration.faults
         self.stragglers += phases.stragglers
         self.waited_s = self.waited_s or [0.0] * len(phases.barrier_wait_s)
         # imitation may change the number of workers during a run
@@ -63,7 +89,7 @@ class FaultCounter:
             "stragglers": self.stragglers,
             "rolled_back_updates": progress.rolled_back_updates,
             **asdict(self.processes),
-            **self.others(),
+            **self._others(),
             **{f"dropped/{reason}": steps for reason, steps in progress.dropped.items()},
             **{f"barrier_wait_s/{worker}": s for worker, s in enumerate(self.waited_s)},
         }
@@ -73,7 +99,7 @@ class FaultCounter:
         """Return the counts for `result.json` that `Progress` does not have."""
         return {
             **asdict(self.processes),
-            **self.others(),
+            **self._others(),
             "stragglers": self.stragglers,
             "barrier_wait_s": self.waited_s,
         }

@@ -39,8 +39,6 @@ class TensorBoard:
         self.failed = False
         """Whether a write error was reported; only the first one is."""
         self.file: IO[bytes] | None = None
-        self.began = time.perf_counter()
-        self.start = progress
         if progress.iteration:
             purge = SessionLog(status=SessionLog.START)
             self._write(Event(session_log=purge, step=progress.env_steps + 1))
@@ -49,25 +47,10 @@ class TensorBoard:
 
     def on_iteration(self, iteration: Iteration) -> None:
         """Write the scalars of an iteration."""
-        progress = iteration.progress
-        elapsed = time.perf_counter() - self.began
-        values = {
-            "rollout/ep_rew_mean": progress.mean_return,
-            "rollout/ep_len_mean": progress.mean_length,
-            "time/fps": (progress.env_steps - self.start.env_steps) / elapsed,
-            "time/iterations": progress.iteration,
-            "time/time_elapsed": elapsed,
-            "time/total_timesteps": progress.env_steps,
-            **iteration.scalars,
-        }
-        summary = Summary(
-            value=[
-                Summary.Value(tag=tag, simple_value=value)
-                for tag, value in values.items()
-                if value is not None
-            ]
-        )
-        self._write(Event(summary=summary, step=progress.env_steps))
+        values = [
+            Summary.Value(tag=tag, simple_value=value) for tag, value in iteration.scalars.items()
+        ]
+        self._write(Event(summary=Summary(value=values), step=iteration.progress.env_steps))
 
     def _write_text(self, tag: str, text: str) -> None:
         plugin = SummaryMetadata.PluginData(plugin_name="text")

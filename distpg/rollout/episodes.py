@@ -17,7 +17,7 @@ class EpisodeReturns:
 
     def finish(
         self, rewards: np.ndarray, valid: np.ndarray, needs_reset: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray, np.ndarray, list[tuple[int, int]]]:
         """Add a rollout, and return the episodes that end in it.
 
         Args:
@@ -28,6 +28,7 @@ class EpisodeReturns:
         Returns:
             returns: [E] float64 undiscounted, in order of (t, env).
             lengths: [E] int64 valid steps.
+            ends: (t, env) of the last step of each.
         """
         steps = len(needs_reset)
         # env after env, split where an env or an episode begins
@@ -48,7 +49,8 @@ class EpisodeReturns:
         counted = ended & valid.T.ravel()[last]
         env, t = np.divmod(last[counted], steps)
         order = np.lexsort((env, t))
-        return returns[counted][order], lengths[counted][order]
+        ends = [*zip(t[order].tolist(), env[order].tolist(), strict=True)]
+        return returns[counted][order], lengths[counted][order], ends
 
 
 def invalidate_faulted(

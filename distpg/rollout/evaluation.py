@@ -6,7 +6,8 @@ episodes that are left, since a vector implementation cannot reset one copy.
 """
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from distpg.policy.agent import Agent
 from distpg.policy.architecture import Architecture
 from distpg.policy.behaviour import BehaviourPolicy, first_stuck
 from distpg.records import Weights
+from distpg.rollout.attributes import NOTHING
 from distpg.seeding import RNG, rng_seeds
 from distpg.spaces import Obs
 
@@ -79,7 +81,7 @@ def play_episodes(
     shares[: num_episodes % num_envs] += 1
     (act_seed,) = rng_seeds(RNG.ACT, rng, seed)
     generator = None
-    finished: list[list[tuple[float, int]]] = [[] for _ in range(num_envs)]
+    finished: list[list[tuple[float, int, Mapping[str, float]]]] = [[] for _ in range(num_envs)]
     cut_off: list[int] = []
     faults: list[str] = []
     left, resets = shares.copy(), 0
@@ -119,7 +121,8 @@ def play_episodes(
             late = ~ended & (lengths >= max_steps) & (left > 0) & ~waiting
             for env in np.flatnonzero(ended | late):
                 if left[env] and not waiting[env] and env not in step.faults:
-                    finished[env].append((float(returns[env]), int(lengths[env])))
+                    metrics = step.reported.get(int(env), {})
+                    finished[env].append((float(returns[env]), int(lengths[env]), metrics))
                     left[env] -= 1
                 returns[env] = lengths[env] = 0
             cut_off += map(int, np.flatnonzero(late))
@@ -129,10 +132,11 @@ def play_episodes(
         resets += 1
     episodes = [episode for own in finished for episode in own]
     return Evaluation(
-        [value for value, _ in episodes],
-        [length for _, length in episodes],
+        [value for value, _, _ in episodes],
+        [length for _, length, _ in episodes],
         cut_off=tuple(cut_off),
         max_steps=max_steps,
+        reported=[metrics for *_, metrics in episodes] if any(m for *_, m in episodes) else (),
     )
 
 
@@ -161,9 +165,13 @@ class Evaluator:
         self.agent = Agent(*specs, Architecture.of(config), acting=config.acting)
         self.episodes: Episodes | None = None
 
-    def begin(self, weights: Weights) -> Evaluation | None:
-        """Begin an evaluation with the modes of the policy's distributions; as `advance`."""
+    def begin(self, weights: Weights, attributes: Mapping[str, Any] = NOTHING) -> Evaluation | None:
+        """Begin an evaluation with the modes of the policy's distributions; as `advance`.
+
+        `attributes` are set in the envs before.
+        """
         config, agent = self.config, self.agent
+        self.envs.set_attributes(attributes)
         self.episodes = play_episodes(
             lambda num_envs: agent.behaviour(weights, agent.first_state(num_envs)),
             agent.units,

@@ -1,8 +1,9 @@
 """Run all slots sequentially in this process, without Ray: the same loop for a debugger."""
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from distpg.policy.agent import Agent
 from distpg.policy.behaviour import BehaviourPolicy
 from distpg.policy.operations import use_one_thread
 from distpg.records import Rollout, Weights
+from distpg.rollout.attributes import NOTHING, EnvAttributes
 from distpg.rollout.closing import close_slots
 from distpg.rollout.evaluation import Evaluator
 from distpg.rollout.slot_state import SlotState
@@ -40,7 +42,11 @@ def in_time(doing: str, timeout_s: float) -> Generator[None]:
 
 
 def evaluate_in_time(
-    evaluator: Evaluator, weights: Weights, stopped: Callable[[], bool], timeout_s: float
+    evaluator: Evaluator,
+    weights: Weights,
+    stopped: Callable[[], bool],
+    timeout_s: float,
+    attributes: Mapping[str, Any] = NOTHING,
 ) -> Evaluation | None:
     """Run evaluation episodes on one torch thread; return None if stopped.
 
@@ -49,7 +55,7 @@ def evaluate_in_time(
     """
     torch.set_num_threads(1)
     with in_time(EVALUATING, timeout_s):
-        evaluation = evaluator.begin(weights)
+        evaluation = evaluator.begin(weights, attributes)
         while evaluation is None and not stopped():
             evaluation = evaluator.advance()
         return evaluation
@@ -83,11 +89,16 @@ class InProcessWorkers:
         config: Config,
         source: EnvSource,
         states: Sequence[SlotState | None] = (),
+        attributes: EnvAttributes | None = None,
         *,
         make_behaviour: Callable[[Agent, np.ndarray], BehaviourPolicy] | None = None,
     ) -> None:
-        """Make a rollout worker for each slot, from its state if there is one."""
+        """Make a rollout worker for each slot, from its state if there is one.
+
+        The attributes may change while the run goes on.
+        """
         use_one_thread()
+        self.attributes = attributes or EnvAttributes()
         self.timeout_s = config.phase_timeout
         self.stood = list(states) or [None] * config.slots
         self.slots: list[RolloutWorker] = []
@@ -108,7 +119,8 @@ class InProcessWorkers:
         """Collect a rollout of every slot, on one torch thread as a worker process does."""
         torch.set_num_threads(1)
         with in_time(self.collecting, self.timeout_s):
-            collected = [slot.collect(weights, iteration) for slot in self.slots]
+            values = self.attributes.at(iteration)
+            collected = [slot.collect(weights, iteration, values) for slot in self.slots]
         rollouts: Sequence[Rollout] = [slot.rollout for slot in collected]
         collection = Collection(rollouts, [[slot.stats for slot in collected]])
         return CompletedRollouts(collection, self, [slot.state for slot in collected])
@@ -124,7 +136,8 @@ class InProcessWorkers:
     def evaluate(self, weights: Weights, stopped: Callable[[], bool]) -> Evaluation | None:
         """Run evaluation episodes, until stopped."""
         assert self.evaluator is not None, "evaluation is off"
-        return evaluate_in_time(self.evaluator, weights, stopped, self.timeout_s)
+        values = self.attributes.evaluation
+        return evaluate_in_time(self.evaluator, weights, stopped, self.timeout_s, values)
 
     def faults(self) -> ProcessFaults:
         """Count no restarts: this process is the run's own."""

@@ -5,7 +5,8 @@ rollouts but its recurrent state. T steps, N envs.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -69,14 +70,17 @@ class RolloutWorker:
                 self.episodes.returns = state.returns.copy()
                 self.episodes.lengths = state.lengths.copy()
 
-    def collect(self, weights: Weights, iteration: int) -> Collected:
-        """Collect one rollout with the given weights.
+    def collect(
+        self, weights: Weights, iteration: int, attributes: Mapping[str, Any] | None = None
+    ) -> Collected:
+        """Collect one rollout with the given weights, after attributes are set in the envs.
 
         Segments continue where the last rollout ended. Whole episodes start from a reset, and end
         when each env has finished its number of them; envs that finish early are stepped further,
         but those steps are not valid.
         """
         began, step_s = time.perf_counter(), 0.0
+        self.envs.set_attributes(attributes or {})
         whole_episodes = self.config.episodes > 0
         faults = self.reset(iteration) if self.obs is None or whole_episodes else {}
         assert self.obs is not None, "reset returns observations"
@@ -91,6 +95,7 @@ class RolloutWorker:
         generator = behaviour.generator(act_seed)
         recorded = RecordedPolicy(behaviour)
         first_resets, t, step_faults = self.needs_reset, 0, dict[tuple[int, int], str]()
+        reported: dict[tuple[int, int], Mapping[str, float]] = {}
         while episodes_left.any() if whole_episodes else t < self.config.num_steps:
             buffer.make_room(t)
             obs = buffer.row(t)
@@ -107,6 +112,7 @@ class RolloutWorker:
                 place = f"slot {self.slot}, env {error.env}, step {t} of iteration {iteration}"
                 raise RunError(f"{place}: {error}") from error
             step_s += time.perf_counter() - step_began
+            reported |= {(t, env): metrics for env, metrics in step.reported.items()}
             valid = ~self.needs_reset
             for env, fault in step.faults.items():
                 valid[env], step_faults[t, env] = False, fault
@@ -125,8 +131,7 @@ class RolloutWorker:
         faulted_steps = invalidate_faulted(valid, first_resets, needs_reset, step_faults)
         # after an env has finished its episodes its rewards may be NaN
         steps["rewards"] = np.where(valid, steps["rewards"], np.float32(0))
-        for name in ("terminated", "truncated"):
-            steps[name] = steps[name] & valid
+        steps |= {name: steps[name] & valid for name in ("terminated", "truncated")}
         steps["logprobs"] = recorded.logprobs()
         rollout = Rollout(
             obs=obs,
@@ -137,7 +142,7 @@ class RolloutWorker:
         )
         # a view would keep the buffers of all previous rollouts alive
         self.recurrent_state = np.array(behaviour.recurrent_state)
-        returns, lengths = self.episodes.finish(steps["rewards"], valid, needs_reset)
+        returns, lengths, ends = self.episodes.finish(steps["rewards"], valid, needs_reset)
         env_steps = int(np.count_nonzero(valid))
         resets = np.concatenate([first_resets[None], needs_reset[:-1]])
         stats = RolloutStats(
@@ -154,6 +159,7 @@ class RolloutWorker:
                 for (step, env), fault in (faults | step_faults).items()
             ),
             range_warnings=self.envs.range_warnings(),
+            reported=[reported.get(end, {}) for end in ends] if reported else (),
         )
         return Collected(rollout, stats, self.state())
 

@@ -25,11 +25,12 @@ from distpg.policy.architecture import Architecture
 from distpg.policy.file import check_arrays_finite, policy_bytes, read_policy
 from distpg.progress import Progress
 from distpg.records import LearnerState
+from distpg.rollout.attributes import EnvAttributes
 from distpg.rollout.slot_state import SlotState, slots_from_bytes, slots_to_bytes
 from distpg.run.directory import RunDir, fsync_directory, remove, write_atomically
 from distpg.spaces import spaces_to_json
 
-FORMAT = 4
+FORMAT = 5
 """Format of checkpoints; `policy/file.py` has that of policy files."""
 MANIFEST = "manifest.json"
 POLICY, LEARNER, SLOTS = "policy.safetensors", "learner.safetensors", "slots.safetensors"
@@ -48,6 +49,10 @@ class Checkpoint:
     """The state of each slot, None if its environment does not expose it."""
     best_return: float | None = None
     """Mean evaluation return of its policy, if it was the best so far."""
+    watchers: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """States of watchers, by name."""
+    attributes: Mapping[str, Any] = field(default_factory=lambda: EnvAttributes().to_json(0))
+    """What watchers set in the environments, as `EnvAttributes.to_json` returns it."""
     folder: Path = field(default=Path(), compare=False)
     """The folder that it was loaded from."""
     origin: str = field(default="", compare=False)
@@ -81,6 +86,8 @@ def save_checkpoint(run: RunDir, checkpoint: Checkpoint, config: Config) -> None
         "version": metadata.version("distpg"),
         "counters": dict(learner.counters),
         "progress": checkpoint.progress.to_json(),
+        "watchers": dict(checkpoint.watchers),
+        "attributes": dict(checkpoint.attributes),
         "files": {
             name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
             for name, content in files.items()
@@ -155,7 +162,12 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             best_return = manifest["best_return"]
             if describe_mismatch(best_return, float | None):
                 raise InputError(f"best_return is {best_return!r}, which is not a number")
-        return Checkpoint(learner, progress, slots, best_return, folder, origin)
+            watchers = {str(name): dict(state) for name, state in manifest["watchers"].items()}
+            attributes = EnvAttributes.from_json(manifest["attributes"])
+        kept = attributes.to_json(progress.iteration)
+        return Checkpoint(
+            learner, progress, slots, best_return, watchers, kept, folder=folder, origin=origin
+        )
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(f"cannot read the checkpoint {folder}: {error}") from error
     except MALFORMED as error:

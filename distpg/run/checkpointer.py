@@ -2,14 +2,16 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
 
 from distpg.config.config import Config
 from distpg.errors import InputError, RunError
 from distpg.iteration import Iteration
 from distpg.progress import Progress
 from distpg.records import LearnerState
+from distpg.rollout.attributes import EnvAttributes
 from distpg.rollout.slot_state import SlotState
 from distpg.run.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from distpg.run.directory import RunDir
@@ -27,6 +29,7 @@ class Checkpointer:
         config: Config,
         learner: Callable[[], LearnerState],
         slots: Callable[[], Sequence[SlotState | None]],
+        attributes: EnvAttributes,
         say: Callable[[str], None],
     ) -> None:
         """Initialize.
@@ -36,12 +39,16 @@ class Checkpointer:
             config: The resolved configuration; it sets how often to save.
             learner: Returns the learner's state.
             slots: Returns the state of each slot.
+            attributes: What watchers set in the environments.
             say: Called with a message if a checkpoint cannot be written or read.
         """
         self.run = run
         self.config = config
         self.learner = learner
         self.slots = slots
+        self.attributes = attributes
+        self.watchers: Callable[[], Mapping[str, Any]] = dict
+        """Returns the states of watchers, by name."""
         self.say = say
         self.failures = 0
         """Number of checkpoints that could not be written."""
@@ -93,7 +100,14 @@ class Checkpointer:
             if best_return is None and progress.env_steps == self.best_steps:
                 # it overwrites the best checkpoint, which has the same weights
                 best_return = self.best_return
-            self.saved = Checkpoint(self.learner(), progress, self.slots(), best_return)
+            self.saved = Checkpoint(
+                self.learner(),
+                progress,
+                self.slots(),
+                best_return,
+                self.watchers(),
+                self.attributes.to_json(progress.iteration),
+            )
             task = self.thread.submit(save_checkpoint, self.run, self.saved, self.config)
             self.writing.append(task)
         return self.saved.learner

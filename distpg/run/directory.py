@@ -3,6 +3,8 @@
 RUN/lock                   id of the process that is writing the run
 RUN/config.toml            the resolved configuration
 RUN/events.out.tfevents.*  TensorBoard events
+RUN/log.txt                what the run said, with times
+RUN/progress.csv           a row for each iteration; episodes.csv and faults.csv for each of those
 RUN/checkpoints/STEP/      state from which `resume` continues
 RUN/policy.safetensors     the final policy
 RUN/result.json            the end-of-run summary
@@ -60,6 +62,11 @@ class RunDir:
     def anomalies(self) -> Path:
         """Batches and statistics of updates that were rolled back."""
         return self.path / "anomalies"
+
+    @property
+    def log(self) -> Path:
+        """What the run said, with times."""
+        return self.path / "log.txt"
 
     @property
     def result(self) -> Path:
@@ -144,7 +151,8 @@ class RunDir:
     def _own_files(self) -> list[Path]:
         """List the existing files and folders that a run writes."""
         names = ("config.toml", "policy.safetensors", "checkpoints", "result.json", "anomalies")
-        patterns = (*names, "lock", "events.out.tfevents.*", "*.tmp")
+        tables = ("progress.csv", "episodes.csv", "faults.csv")
+        patterns = (*names, *tables, "log.txt", "wandb", "lock", "events.out.tfevents.*", "*.tmp")
         return [path for pattern in patterns for path in self.path.glob(pattern)]
 
     @contextmanager

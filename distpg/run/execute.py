@@ -1,40 +1,33 @@
 """Execute a run: set-up, training, result and clean-up."""
 
 import dataclasses
-import importlib
-import time
-from collections.abc import Generator, Iterator
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
+import signal
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distpg.config.config import Config
-from distpg.envs.make import EnvSource, is_bare_atari
+from distpg.envs.make import is_bare_atari
 from distpg.errors import RunError, prefix_errors
 from distpg.policy.architecture import Architecture
 from distpg.policy.file import policy_bytes
 from distpg.policy.reach import out_of_reach
 from distpg.policy.readings import check_readings, describe_leaf
 from distpg.progress import Progress
-from distpg.records import LearnerState
 from distpg.report.clock import Clock
-from distpg.report.evaluation import EvaluateEvery
 from distpg.report.faults import FaultCounter
-from distpg.report.improvement import Improvement
-from distpg.report.numbers import format_return
-from distpg.report.ranges import RangeWarnings
-from distpg.rollout.closing import closing_workers
-from distpg.run.checkpoint import Checkpoint, list_checkpoints
-from distpg.run.checkpointer import Checkpointer
-from distpg.run.directory import RunDir, write_atomically
+from distpg.run.checkpoint import list_checkpoints
+from distpg.run.directory import write_atomically
+from distpg.run.plan import Plan
 from distpg.run.preflight import check_env, check_slots
-from distpg.run.safeguard import Rollback, SaveAnomalies
-from distpg.run.summary import command_line, continue_flags, next_steps, summarize
+from distpg.run.summary import continue_flags, next_steps, summarize
 from distpg.run.unused_settings import unused_settings
+from distpg.run.watchers import load_counts, run_watchers
 from distpg.signals import defer_signals, handle_signals, interrupt
 from distpg.spaces import ActionSpec, ObsSpec, spaces_from_json
-from distpg.train import LearnerProtocol, StopCondition, Watcher, Workers, train_loop
+from distpg.train import LearnerProtocol, StopCondition, Workers, train_loop
 
 if TYPE_CHECKING:
     from distpg.report.display import Display
@@ -56,60 +49,32 @@ class Outcome:
         return 128 + self.signal if self.signal else 0
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Everything that defines a run before it starts."""
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C ended a run after its iteration, with everything saved."""
 
-    config: Config
-    source: EnvSource
-    run: RunDir
-    overwrite: bool = False
-    quiet: bool = False
-    start_from: LearnerState | None = None
-    """Networks of another run to start from."""
-    resume: Checkpoint | None = None
-    """Checkpoint to resume from."""
-    notes: tuple[str, ...] = ()
-    """Lines to print when the run starts."""
-    started: float = dataclasses.field(default_factory=time.time)
-    """Unix time from which the times in the result are counted."""
+    def __init__(self, outcome: Outcome) -> None:
+        """Store how the run ended."""
+        super().__init__(f"the run in {outcome.run_dir} was stopped and is saved")
+        self.outcome = outcome
 
-    def display(self) -> "Display":
-        """Create the progress display."""
-        from distpg.report.display import Display
 
-        return Display(self.config, quiet=self.quiet)
+def to_caller(outcome: Outcome) -> Outcome:
+    """Return an outcome to Python code, unless Ctrl-C was meant for that, too.
 
-    def workers_and_learner(
-        self, specs: tuple[ObsSpec, ActionSpec], display: "Display"
-    ) -> AbstractContextManager[tuple[Workers, LearnerProtocol, Config]]:
-        """Context manager: the workers, the learner, and the config as they resolved it."""
-        return workers_and_learner(self, specs, display)
+    Raises:
+        Interrupted: Ctrl-C ended the run.
+    """
+    if outcome.signal == signal.SIGINT:
+        raise Interrupted(outcome)
+    return outcome
 
-    def stop(self, config: Config) -> StopCondition:
-        """Return the stop condition."""
-        return StopCondition(config.total_steps, config.stop_at_return)
 
-    def overlaps(self, config: Config) -> bool:
-        """Return whether the next rollouts are collected during an update."""
-        return config.overlap
-
-    def summary(self, workers: Any) -> dict[str, Any]:
-        """Return the entries of `result.json` that only this kind of run has."""
-        return {}
-
-    def headline(self, result: dict[str, Any]) -> str:
-        """Return one line that reports how the run ended."""
-        mean = result["episode_return_mean"]
-        outcome = "no episode finished" if mean is None else f"mean return {format_return(mean)}"
-        return (
-            f"{result['stop_reason']}: {outcome} after {result['env_steps']:,} env steps, "
-            f"{result['wall_s']:.1f} s"
-        )
-
-    def resume_hint(self, *flags: str) -> str:
-        """Return a line with the command that continues the run."""
-        return f"resume it:    {command_line('resume', str(self.run.given), *flags)}"
+def exit_code_of(run: Callable[[], Outcome]) -> int:
+    """Return the exit code of a command that executes a run."""
+    try:
+        return run().exit_code
+    except Interrupted as interrupted:
+        return interrupted.outcome.exit_code
 
 
 def execute(plan: Plan) -> Outcome:
@@ -138,9 +103,14 @@ def execute(plan: Plan) -> Outcome:
         if plan.overwrite:
             plan.run.clear()
         plan.run.write_config(config)
+        display.log.open(plan.run.log)
         for note in notes(plan, config, specs):
             display.say(note)
-        result = train_and_save(plan, config, workers, learner, stop, display)
+        try:
+            result = train_and_save(plan, config, workers, learner, stop, display)
+        except RunError as error:
+            display.log.write(f"error: {error}")
+            raise
     announce(display, plan, result)
     return Outcome(plan.run.path, result, stop.signal)
 
@@ -170,6 +140,8 @@ def check_plan(plan: Plan) -> tuple[Plan, tuple[ObsSpec, ActionSpec]]:
             saved, _ = spaces_from_json(plan.resume.learner.spaces)
             check_readings(saved, obs_spec, plan.config)
             check_slots(source, config, plan.resume.slots)
+            counters = Clock(0.0), FaultCounter(0, 0, dict, print)
+            load_counts(*counters, dict(plan.resume.watchers))
     return dataclasses.replace(plan, source=source), (obs_spec, action_spec)
 
 
@@ -196,64 +168,40 @@ def train_and_save(
     display: "Display",
 ) -> dict[str, Any]:
     """Train, then write the last checkpoint, the policy and the result, and return the result."""
-    # actors import this module, too, and do not need TensorBoard
-    from distpg.report.tensorboard import TensorBoard
-
-    run, say = plan.run, display.say
-    progress = plan.resume.progress if plan.resume else Progress()
-    clock = Clock(plan.started)
-    with (
-        closing(TensorBoard(run.path, config, progress, say)) as tensorboard,
-        closing(Checkpointer(run, config, learner.state, workers.states, say)) as checkpointer,
-    ):
-        fraction = config.rollback_on_collapse
-        # a rollback depends on the evaluation
-        decides = config.rollback_on_collapse is not None
-        evaluate = EvaluateEvery(config.eval_every, workers, stop, say, decides=decides)
-        rollback = Rollback(learner, checkpointer, fraction, say) if fraction else None
-
-        def other_faults() -> dict[str, int]:
-            return {
-                "eval_cut_off": evaluate.num_cut_off,
-                "rollbacks": rollback.count if rollback else 0,
-                "checkpoint_failures": checkpointer.failures,
-            }
-
-        faults = FaultCounter(progress.env_faults, config.max_env_faults, other_faults, say)
-        # the order matters: each watcher sees the scalars of those before it
-        watchers: list[Watcher] = [
-            clock,
-            # with overlap, a batch is not collected with what the update before it made
-            *([] if config.overlap else [Improvement()]),
-            faults,
-            RangeWarnings(say),
-            SaveAnomalies(config, run, workers.fetch, say),
-            *([rollback] if rollback else []),
-            checkpointer,
-            tensorboard,
-            display,
-        ]
-        overlap = plan.overlaps(config)
-        clock.begin(progress)
-        display.begin(progress)
+    run, progress = plan.run, plan.resume.progress if plan.resume else Progress()
+    with run_watchers(plan, config, workers, learner, stop, display) as watchers:
         try:
+            watchers.begin()
             progress, reason = train_loop(
-                workers, learner, stop, evaluate, watchers, progress, overlap=overlap
+                workers,
+                learner,
+                stop,
+                watchers.evaluate,
+                watchers.in_order,
+                progress,
+                overlap=plan.overlaps(config),
             )
         except RunError as error:
-            result = summarize(config, clock.progress, "error", clock, None)
-            result |= {**faults.summary(), **plan.summary(workers), "error": str(error)}
+            result = summarize(config, watchers.clock.progress, "error", watchers.clock, None)
+            result |= {**watchers.faults.summary(), **plan.summary(workers), "error": str(error)}
             # a full disk may be that error, which matters more
             with suppress(OSError):
                 run.write_result(result)
+            watchers.end(result)
             hint = f"\n{plan.resume_hint()}" if list_checkpoints(run) else ""
             raise RunError(f"{error}{hint}") from error
-        state = checkpointer.save(progress)
-        checkpointer.finish()
-    write_atomically(run.policy, policy_bytes(state.policy, state.spaces, Architecture.of(config)))
-    result = summarize(config, progress, reason, clock, state)
-    result |= {**faults.summary(), **plan.summary(workers)}
-    run.write_result(result)
+        state = watchers.checkpointer.save(progress)
+        watchers.checkpointer.finish()
+        policy = policy_bytes(state.policy, state.spaces, Architecture.of(config))
+        write_atomically(run.policy, policy)
+        reason = "error" if stop.error else reason
+        result = summarize(config, progress, reason, watchers.clock, state)
+        result |= {**watchers.faults.summary(), **plan.summary(workers)}
+        result |= {"error": stop.error} if stop.error else {}
+        run.write_result(result)
+        watchers.end(result)
+    if stop.error:
+        raise RunError(f"{stop.error}\n{plan.resume_hint()}")
     return result
 
 
@@ -263,51 +211,6 @@ def announce(display: "Display", plan: Plan, result: dict[str, Any]) -> None:
     for line in next_steps(plan.run, result):
         display.say(line)
     display.say(plan.resume_hint(*continue_flags(result)))
-
-
-@contextmanager
-def workers_and_learner(
-    plan: Plan, specs: tuple[ObsSpec, ActionSpec], display: "Display"
-) -> Generator[tuple[Workers, LearnerProtocol, Config]]:
-    """Context manager: see `Plan.workers_and_learner`."""
-    config = plan.config.resolved()
-    states = plan.resume.slots if plan.resume else ()
-    with ExitStack() as stack:
-        if config.num_workers == 0:
-            from distpg.learner.learner import Learner
-            from distpg.rollout.in_process import InProcessWorkers
-
-            learner = Learner(config, *specs)
-            learner.compile({}, display.say)
-            workers = InProcessWorkers(config, plan.source, states)
-            stack.push(closing_workers(workers, display.say))
-        else:
-            from distpg.actors.cluster import check_travels, ray_session
-
-            check_travels(plan.source)
-            stack.enter_context(ray_session(config, display.say))
-            from distpg.actors.learner import RayLearner
-            from distpg.actors.restarts import Restarts
-            from distpg.actors.workers import RayWorkers
-
-            restarts = Restarts(config.max_restarts, display.say)
-            # the learner comes first: when memory runs out, Ray kills the newest process
-            learner = RayLearner(config, *specs, restarts)
-            stack.callback(learner.close)
-            workers = RayWorkers(config, plan.source, restarts, states)
-            stack.push(closing_workers(workers, display.say))
-            learner.attach(workers)
-            # takes a while, in which the processes start
-            importlib.import_module("distpg.report.tensorboard")
-            workers.wait_until_ready()
-        placement = learner.placement()
-        if plan.resume:
-            with prefix_errors(plan.resume.origin):
-                learner.load(plan.resume.learner)
-        elif plan.start_from:
-            with prefix_errors(f"--init-from {config.init_from}"):
-                learner.start_from(plan.start_from)
-        yield workers, learner, dataclasses.replace(config, **placement._asdict())
 
 
 @contextmanager

@@ -1,10 +1,12 @@
-"""Load the newest intact checkpoint or policy of a run."""
+"""Find and load checkpoints and policies of runs."""
 
+import os
 from pathlib import Path
 
 from distpg.config.config import Config
 from distpg.config.values import flag
 from distpg.errors import InputError, prefix_errors
+from distpg.policy.architecture import Architecture
 from distpg.policy.file import PolicyFile, read_policy
 from distpg.records import LearnerState
 from distpg.run.checkpoint import POLICY, Checkpoint, list_checkpoints, load_checkpoint
@@ -33,70 +35,129 @@ def load_newest(run: RunDir) -> tuple[Checkpoint, list[str]]:
 
 
 def load_init_from(config: Config) -> tuple[LearnerState | None, list[str]]:
-    """Load the networks of the run that `--init-from` names.
+    """Load the networks that `--init-from` names: of a run, of RUN@CHECKPOINT, or a policy file.
 
     Returns:
         The networks, or None without `--init-from`; and warnings, as from `load_newest`.
 
     Raises:
-        InputError: there are none, or they are damaged.
+        InputError: there are none, they are damaged, or they were trained with other settings.
     """
     if config.init_from is None:
         return None, []
     with prefix_errors("--init-from"):
-        run = RunDir.open(Path(config.init_from))
-        networks, warnings = load_networks(run)
-        check_meaning(run, networks, config)
+        path, which = split_reference(config.init_from)
+        if path.is_file():
+            file = read_policy(path)
+            check_meaning(config.init_from, networks_of(file), file.architecture, config)
+            return networks_of(file), []
+        run = RunDir.open(path)
+        networks, warnings = load_networks(run, which)
+        check_meaning(str(run.given), networks, run.read_config(), config)
     return networks, warnings
 
 
-def check_meaning(run: RunDir, networks: LearnerState, config: Config) -> None:
+def split_reference(text: str) -> tuple[Path, str | None]:
+    """Split RUN@CHECKPOINT; a path that exists is taken as it is."""
+    run, at, which = text.rpartition("@")
+    if not at or os.path.exists(text):  # noqa: PTH110 (False if the name is too long)
+        return Path(text), None
+    return Path(run), which
+
+
+def find_checkpoint(run: RunDir, which: str) -> Path:
+    """Return the folder of a checkpoint: best, latest, or by its env steps.
+
+    Raises:
+        InputError: there is none.
+    """
+    folders = list_checkpoints(run)
+    if which in ("best", "latest"):
+        folder = (run.checkpoints / which).resolve()
+        if folder in [known.resolve() for known in folders]:
+            return folder
+        why = "; evaluations choose it, see --eval-every" if which == "best" else ""
+        raise InputError(f"{run.given} has no {which} checkpoint{why}")
+    steps = {int(folder.name): folder for folder in folders}
+    if which.isdecimal() and int(which) in steps:
+        return steps[int(which)]
+    known = ", ".join(map(str, steps)) or "none"
+    raise InputError(
+        f"{which!r} is no checkpoint of {run.given}; give best, latest, or the env steps of one "
+        f"that is kept ({known})"
+    )
+
+
+def check_meaning(
+    name: str, networks: LearnerState, theirs: Config | Architecture, config: Config
+) -> None:
     """Refuse networks whose outputs mean something else under settings that leave their shapes.
+
+    Args:
+        name: Where they come from.
+        networks: What is to be continued.
+        theirs: What they were trained with.
+        config: What they are to be trained with.
 
     Raises:
         InputError: names the setting.
     """
-    theirs = run.read_config()
     _, actions = spaces_from_json(dict(networks.spaces))
     settings = {
         "activation": bool(config.hidden_sizes) and config.encoder is None,
         "action_distribution": actions.kind == "continuous",
         "action_scale": config.action_distribution == "gaussian" and actions.is_scaled,
     }
-    for name, matters in settings.items():
-        trained, given = getattr(theirs, name), getattr(config, name)
+    for setting, matters in settings.items():
+        trained, given = getattr(theirs, setting), getattr(config, setting)
         if matters and trained != given:
             raise InputError(
-                f"the networks of {run.given} were trained with {flag(name)} {trained}, not "
-                f"{given}; use {flag(name)} {trained}"
+                f"the networks of {name} were trained with {flag(setting)} {trained}, not "
+                f"{given}; use {flag(setting)} {trained}"
             )
 
 
-def load_networks(run: RunDir) -> tuple[LearnerState, list[str]]:
-    """Load the networks of a run's newest checkpoint, or only the policy if it has none.
+def load_networks(run: RunDir, which: str | None = None) -> tuple[LearnerState, list[str]]:
+    """Load the networks of a checkpoint, by default the newest; or the policy if there is none.
 
     Raises:
         InputError: the run has neither, or they are damaged.
     """
+    if which is not None:
+        return load_checkpoint(find_checkpoint(run, which)).learner, []
     if list_checkpoints(run):
         checkpoint, warnings = load_newest(run)
         return checkpoint.learner, warnings
     if not run.policy.is_file():
         raise InputError(f"{run.given} has neither a checkpoint nor a policy to start from")
-    policy = read_policy(run.policy)
+    return networks_of(read_policy(run.policy)), []
+
+
+def networks_of(policy: PolicyFile) -> LearnerState:
+    """Return what a learner starts from that has the policy alone."""
     spaces = spaces_to_json(policy.obs_spec, policy.action_spec)
-    return LearnerState(policy.weights, arrays={}, counters={}, spaces=spaces), []
+    return LearnerState(policy.weights, arrays={}, counters={}, spaces=spaces)
 
 
-def load_policy_file(run: RunDir) -> tuple[PolicyFile, list[str]]:
-    """Load a run's newest policy: the final one, or that of a newer checkpoint.
+def load_policy_file(run: RunDir, which: str | None = None) -> tuple[PolicyFile, list[str]]:
+    """Load a policy of a run: by default the newest, final or of a checkpoint.
+
+    Args:
+        run: The run.
+        which: As for `find_checkpoint`, or the path of a policy file or of a checkpoint.
 
     Returns:
         The policy, and warnings, as from `load_newest`.
 
     Raises:
-        InputError: the run has no policy yet, or all are damaged.
+        InputError: the run has no such policy, or all are damaged.
     """
+    if which is not None:
+        path = Path(which)
+        named = which in ("", "best", "latest") or which.isdecimal()
+        if named or not os.path.exists(path):  # noqa: PTH110 (False if the name is too long)
+            path = load_checkpoint(find_checkpoint(run, which)).folder
+        return read_policy(path / POLICY if path.is_dir() else path), []
     files = [read_policy(run.policy)] if run.policy.is_file() else []
     warnings: list[str] = []
     if list_checkpoints(run):

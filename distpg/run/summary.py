@@ -23,7 +23,7 @@ def summarize(
     clock: Clock,
     state: LearnerState | None,
 ) -> dict[str, Any]:
-    """Return the content of `result.json`; a resumed run's times and rates start at its resume.
+    """Return the content of `result.json`: of all parts of a resumed run.
 
     After an error the learner's state is unknown.
     """
@@ -91,5 +91,7 @@ def continue_flags(result: dict[str, Any]) -> list[str]:
     flags = {
         "solved": ["--stop-at-return", "none"],
         "total_steps": ["--total-steps", str(2 * result["env_steps"])],
+        "max_seconds": ["--max-seconds", "none"],
+        "eval_return": ["--stop-at-eval-return", "none"],
     }
     return flags.get(result["stop_reason"], [])

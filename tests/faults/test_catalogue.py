@@ -106,6 +106,12 @@ TRAIN: dict[str, str] = {
     "--seed": "-1 9223372036854775808 9999999999999999999999 1.5 nan x",
     "--total-steps": "0 -5 1e6 2000000000000000 many",
     "--stop-at-return": "nan inf -inf many",
+    "--max-seconds": "0 -1 nan inf soon",
+    "--stop-at-eval-return": "nan inf -inf many 3",
+    "--log": "tensorboard ''",
+    "--watcher": "'' Patience distpg: distpg:Patience os:sep no_such_module:Watcher "
+    """'distpg:StopAfter{1}' distpg:StopAfter 'distpg:StopAfter{"minutes": 1}' """
+    """'distpg:StopOnPlateau{"patience": 0}' os:PathLike""",
     "--checkpoint-every": "-1 0.5 often",
     "--keep-checkpoints": "0 -1 all",
     "--eval-every": "-1 1.5",
@@ -199,6 +205,8 @@ OF_RESUME = {
     "--total-steps": "0 -1 1e6 99999999999999999999 1 50",
     "--compile": "auto true",
     "--stop-at-return": "nan -inf many",
+    "--max-seconds": "0 -1 nan soon",
+    "--stop-at-eval-return": "nan many 3",
     "--num-workers": "-1 x 2 10001",
     "--address": "auto ''",
     "--device": "tpu cuda",
@@ -206,6 +214,7 @@ OF_RESUME = {
     "--max-env-faults": "-1 many",
 }
 OF_EVALUATE = {
+    "--checkpoint": "'' best 7 nowhere",
     "--episodes": "0 -5 1e3 1000001 x",
     "--seed": "-1 9223372036854775808 9999999999999999999999 x",
     "--eval-max-steps": "0 -1 1e3 x",

@@ -18,6 +18,7 @@ import pytest
 from distpg import Config, InputError, RunError, evaluate, load_policy, resume, train
 from distpg.cli import main
 from distpg.iteration import Evaluation
+from distpg.rollout.attributes import EnvAttributes
 from distpg.run import checkpointer
 from distpg.run.checkpoint import (
     Checkpoint,
@@ -189,7 +190,7 @@ def test_on_a_slow_disk_a_best_policy_waits_its_turn_and_gives_way_to_a_better_o
     monkeypatch.setattr(checkpointer, "save_checkpoint", slowly)
     config = RunDir(finished).read_config()
     writer = checkpointer.Checkpointer(
-        run, config, lambda: saved.learner, lambda: saved.slots, print
+        run, config, lambda: saved.learner, lambda: saved.slots, EnvAttributes(), print
     )
     for iteration, score in enumerate([1.0, 2.0, 4.0, 3.0, 5.0], 1):
         progress = dataclasses.replace(saved.progress, iteration=iteration, env_steps=iteration)

@@ -128,7 +128,7 @@ def test_a_policy_that_collapses_is_rolled_back_to_the_best(
     returns = iter(RETURNS)
     evaluated: list[Weights] = []
 
-    def begin(self: Evaluator, weights: Weights) -> Evaluation:
+    def begin(self: Evaluator, weights: Weights, attributes: Any) -> Evaluation:
         evaluated.append(weights)
         return Evaluation([next(returns)], [1])
 
@@ -154,7 +154,7 @@ def test_the_best_return_is_known_to_a_resumed_run(
 ) -> None:
     returns = iter([10.0, 20.0, 15.0, 9.0, 19.0, *[1.0] * 100])
 
-    def begin(self: Evaluator, weights: Weights) -> Evaluation:
+    def begin(self: Evaluator, weights: Weights, attributes: Any) -> Evaluation:
         return Evaluation([next(returns)], [1])
 
     monkeypatch.setattr(Evaluator, "begin", begin)
@@ -200,7 +200,7 @@ def test_what_is_rolled_back_to_is_what_is_saved(
     returns = iter([20.0])
     settings = {**SHAPE, "num_workers": 0, "eval_every": 1, "rollback_on_collapse": 0.5}
 
-    def begin(self: Evaluator, weights: Weights) -> Evaluation:
+    def begin(self: Evaluator, weights: Weights, attributes: Any) -> Evaluation:
         return Evaluation([next(returns, 1.0)], [1])
 
     monkeypatch.setattr(Evaluator, "begin", begin)

@@ -244,7 +244,7 @@ def test_a_student_that_collapses_is_rolled_back_to_its_best(
 ) -> None:
     scores = iter([20.0, 9.0, 19.0])
 
-    def begin(self: Evaluator, weights: Any) -> Evaluation:
+    def begin(self: Evaluator, weights: Any, attributes: Any) -> Evaluation:
         return Evaluation([next(scores)], [1])
 
     monkeypatch.setattr(Evaluator, "begin", begin)
@@ -324,7 +324,11 @@ def test_it_is_an_ordinary_run(clone: Path) -> None:
     assert {path.name for path in clone.iterdir() if "tfevents" not in path.name} == {
         "checkpoints",
         "config.toml",
+        "episodes.csv",
+        "faults.csv",
+        "log.txt",
         "policy.safetensors",
+        "progress.csv",
         "result.json",
     }
     result = json.loads(run.result.read_text())

@@ -1,4 +1,4 @@
-"""The form of `--env-wrapper`: module:Wrapper, or module:Wrapper{"key": 1}."""
+"""The form of `--env-wrapper` and `--watcher`: module:Name, or module:Name{"key": 1}."""
 
 import json
 import re
@@ -9,8 +9,8 @@ from distpg.errors import InputError
 FORM = re.compile(r"(?P<name>[^{:]+:[^{:]+?)\s*(?P<kwargs>\{.*\})?\s*", re.DOTALL)
 
 
-def read_wrapper(written: str) -> tuple[str, dict[str, Any]]:
-    """Return module:Wrapper and its keyword arguments.
+def read_call(written: str, flag: str) -> tuple[str, dict[str, Any]]:
+    """Return module:Name and its keyword arguments.
 
     Raises:
         InputError: it has another form.
@@ -22,6 +22,6 @@ def read_wrapper(written: str) -> tuple[str, dict[str, Any]]:
         return found["name"].strip(), json.loads(found["kwargs"] or "{}")
     except (RecursionError, ValueError) as error:
         raise InputError(
-            f"--env-wrapper: {written!r:.200} is not of the form module:Wrapper or "
-            'module:Wrapper{"key": 1}, with arguments as a JSON object'
+            f"{flag}: {written!r:.200} is not of the form module:Name or "
+            'module:Name{"key": 1}, with arguments as a JSON object'
         ) from error
