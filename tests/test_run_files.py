@@ -12,30 +12,13 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from distpg import Config, InputError, RunError, resume, train
+from distpg import InputError, RunError, resume, train
 from distpg.envs.copies import Copies
 from distpg.envs.metrics import metrics_by_copy, metrics_of
 from distpg.errors import EnvError
 from distpg.report.tables import Table
 from tests.environments import Breaks, Levels
-from tests.settings import config_of
-
-TINY: dict[str, Any] = {
-    "num_workers": 0,
-    "num_slots": 2,
-    "num_envs": 2,
-    "num_steps": 8,
-    "minibatch_size": 16,
-    "num_epochs": 1,
-    "hidden_sizes": (8,),
-    "total_steps": 320,
-    "checkpoint_every": 1,
-    "keep_checkpoints": 99,
-}
-
-
-def tiny(**changes: Any) -> Config:
-    return config_of({**TINY, **changes})
+from tests.test_watchers import tiny
 
 
 def table(run: Path, name: str) -> list[dict[str, str]]:

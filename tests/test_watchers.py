@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -192,6 +193,32 @@ def test_what_cannot_be_set_is_refused_by_name(
 
     with pytest.raises(RunError, match=message):
         train(tiny(), make_env=make_env, watchers=[watch], run_dir=tmp_path / "run", quiet=True)
+
+
+class Sleeps(Levels):
+    """Takes a minute for being set."""
+
+    @property
+    def lazy(self) -> int:
+        return 0
+
+    @lazy.setter
+    def lazy(self, value: int) -> None:
+        time.sleep(60)
+
+
+def test_an_attribute_that_cannot_be_set_in_time_is_refused(tmp_path: Path) -> None:
+    def watch(iteration: Iteration) -> Response:
+        return Response(env={"lazy": 1})
+
+    with pytest.raises(RunError, match="setting lazy in a copy .* within --phase-timeout 1 s"):
+        train(
+            tiny(phase_timeout=1.0),
+            make_env=Sleeps,
+            watchers=[watch],
+            run_dir=tmp_path / "run",
+            quiet=True,
+        )
 
 
 def test_an_environment_that_replaces_a_broken_one_has_its_attributes() -> None:

@@ -18,7 +18,12 @@ from distpg.iteration import Iteration, ProcessFaults
 from distpg.report.log import append
 
 Row = Mapping[str, Any]
-FILES = ("progress.csv", "episodes.csv", "faults.csv")
+FILES = {
+    "progress.csv": ("iteration", "env_steps"),
+    "episodes.csv": ("r", "l", "t", "iteration", "slot"),
+    "faults.csv": ("t", "iteration", "kind", "message"),
+}
+"""Their first columns."""
 
 
 class Elapsed(Protocol):
@@ -100,14 +105,9 @@ class Tables:
         self.failed = False
         self.faults = ProcessFaults()
         """Of the iterations before."""
-        heads = {
-            "progress.csv": ("iteration", "env_steps"),
-            "episodes.csv": ("r", "l", "t", "iteration", "slot"),
-            "faults.csv": ("t", "iteration", "kind", "message"),
-        }
         self.tables: dict[str, Table] = {}
         with self._reporting():
-            for name, columns in heads.items():
+            for name, columns in FILES.items():
                 self.tables[name] = Table(folder / name, columns, iteration)
 
     def on_iteration(self, iteration: Iteration) -> None:

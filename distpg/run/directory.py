@@ -25,6 +25,7 @@ from typing import Any
 from distpg.config.config import Config
 from distpg.config.files import read_settings, to_toml
 from distpg.errors import InputError
+from distpg.report.tables import FILES
 
 OLDER: dict[str, Any] = {"action_scale": "unit"}
 """Settings of runs that are older than the setting, where they are not today's default."""
@@ -151,8 +152,7 @@ class RunDir:
     def _own_files(self) -> list[Path]:
         """List the existing files and folders that a run writes."""
         names = ("config.toml", "policy.safetensors", "checkpoints", "result.json", "anomalies")
-        tables = ("progress.csv", "episodes.csv", "faults.csv")
-        patterns = (*names, *tables, "log.txt", "wandb", "lock", "events.out.tfevents.*", "*.tmp")
+        patterns = (*names, *FILES, "log.txt", "wandb", "lock", "events.out.tfevents.*", "*.tmp")
         return [path for pattern in patterns for path in self.path.glob(pattern)]
 
     @contextmanager

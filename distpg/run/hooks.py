@@ -10,13 +10,14 @@ from distpg.config.calls import read_call
 from distpg.config.config import Config
 from distpg.envs.make import EnvSource, make_vector_env
 from distpg.envs.vector_env import VectorEnv
-from distpg.errors import InputError, RunError, prefix_errors
+from distpg.errors import InputError, LateError, RunError, prefix_errors
 from distpg.iteration import Iteration, Response, Scalars
 from distpg.report.loggers import MLflowLogger, WandbLogger
 from distpg.report.stopping import StopAfter, StopAtEvaluation
 from distpg.report.watcher import RunStart, Watcher
 from distpg.rollout.attributes import EnvAttributes
 from distpg.run.checkpointer import Checkpointer
+from distpg.signals import deadline
 from distpg.train import StopCondition
 from distpg.user_code import format_user_error, import_object
 
@@ -29,21 +30,30 @@ AnyWatcher = Watcher | type[Watcher] | Callable[[Iteration], Any]
 class SpareCopy:
     """A copy of the environment, made when an attribute is first to be set, to try it there."""
 
-    def __init__(self, source: EnvSource, number: int) -> None:
-        """Take how to make it, and the number of the copy."""
+    def __init__(self, source: EnvSource, number: int, timeout_s: float) -> None:
+        """Take how to make it, the number of the copy, and how long a trial may take."""
         self.source = source
         self.number = number
+        self.timeout_s = timeout_s
         self.envs: VectorEnv | None = None
 
     def check(self, values: Mapping[str, Any]) -> None:
         """Set attributes.
 
         Raises:
-            RunError: they cannot be set.
+            RunError: they cannot be set, or not in time.
         """
-        if values:
-            self.envs = self.envs or make_vector_env(self.source, 1, first=self.number)
-            self.envs.set_attributes(values)
+        if not values:
+            return
+        try:
+            with deadline(self.timeout_s):
+                self.envs = self.envs or make_vector_env(self.source, 1, first=self.number)
+                self.envs.set_attributes(values)
+        except LateError:
+            raise RunError(
+                f"setting {', '.join(values)} in a copy of the environment did not end within "
+                f"--phase-timeout {self.timeout_s:g} s"
+            ) from None
 
     def close(self) -> None:
         """Close the copy."""

@@ -89,7 +89,7 @@ def run_watchers(
         closing(
             Checkpointer(run, config, learner.state, workers.states, plan.attributes, say)
         ) as checkpointer,
-        closing(SpareCopy(plan.source, config.first_other_copy)) as spare,
+        closing(SpareCopy(plan.source, config.first_other_copy, config.phase_timeout)) as spare,
     ):
         # a rollback depends on the evaluation
         decides = fraction is not None
