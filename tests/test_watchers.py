@@ -211,7 +211,7 @@ def test_an_attribute_that_cannot_be_set_in_time_is_refused(tmp_path: Path) -> N
     def watch(iteration: Iteration) -> Response:
         return Response(env={"lazy": 1})
 
-    with pytest.raises(RunError, match="setting lazy in a copy .* within --phase-timeout 1 s"):
+    with pytest.raises(RunError, match=r"setting lazy in a copy .* within --phase-timeout 1 s"):
         train(
             tiny(phase_timeout=1.0),
             make_env=Sleeps,
