@@ -28,7 +28,7 @@ def main() -> None:
         events = EventAccumulator(str(path)).Reload().Scalars("rollout/ep_rew_mean")
         label = f"{config.algo}, seed {config.seed}"
         axes.plot([event.step for event in events], [event.value for event in events], label=label)
-        axes.set_title(config.env_id)
+        axes.set_title(str(config.env_id))
     axes.set_xlabel("env steps")
     axes.set_ylabel("mean return of 100 episodes")
     axes.grid(alpha=0.3)

@@ -13,6 +13,7 @@ from distpg.commands.resume import resume
 from distpg.commands.train import train
 from distpg.config.config import Config
 from distpg.config.files import load_config
+from distpg.config.names import Importable
 from distpg.envs.numbering import current_copy
 from distpg.errors import InputError, RunError
 from distpg.iteration import Iteration, Response
@@ -23,8 +24,6 @@ from distpg.run.directory import RunDir
 from distpg.run.execute import Interrupted, Outcome
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from distpg.policy.play import SavedPolicy
 
 __all__ = [
@@ -54,7 +53,7 @@ __all__ = [
 
 
 def load_policy(
-    run: Path | str, *, seed: int = 0, encoder: "type[nn.Module] | str | None" = None
+    run: Path | str, *, seed: int = 0, encoder: Importable | None = None
 ) -> "SavedPolicy":
     """Load a policy of a run, for inference without Ray.
 
@@ -62,8 +61,8 @@ def load_policy(
         run: A run directory, whose newest policy is loaded; RUN@best, RUN@latest or RUN@ENV_STEPS,
             one of its checkpoints; or a policy file.
         seed: Random seed of actions sampled with `act(obs, stochastic=True)`.
-        encoder: The encoder class, or module:Class, of a run with `--encoder`; loading a policy
-            never imports code by itself.
+        encoder: The encoder class, or module:Class, of a run with an encoder of its own; loading a
+            policy never imports code by itself.
 
     Returns:
         The policy; call its `act(obs)`.

@@ -72,6 +72,9 @@ class Update:
     """Mean over the steps of (ratio - 1) * A, in units of the return, if it was measured."""
     kl_term: float | None = None
     """Of the performance-difference bound, for an episode of one step, if it was measured."""
+    histograms: Mapping[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
+    """By TensorBoard tag, [K, 3] float64: left edge, right edge and count of each bin, if counts
+    were due."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,9 @@ class Evaluation:
     returns: Sequence[float]
     lengths: Sequence[int]
     iteration: int | None = None
-    """The iteration after which the policy was evaluated, in the course of a run."""
+    """In the course of a run, the iteration after which the policy was as it was evaluated, and its
+    env steps:"""
+    env_steps: int | None = None
     cut_off: tuple[int, ...] = ()
     """The env of each episode that was cut off after `max_steps`; its return so far is counted."""
     max_steps: int = 0
@@ -93,6 +98,16 @@ class Evaluation:
     def mean_return(self) -> float:
         """Mean undiscounted return."""
         return float(np.mean(self.returns))
+
+    @property
+    def std_return(self) -> float:
+        """Standard deviation of the returns."""
+        return float(np.std(self.returns))
+
+    @property
+    def mean_length(self) -> float:
+        """Mean length in env steps."""
+        return float(np.mean(self.lengths))
 
     def warning(self) -> str:
         """Say which episodes were cut off; empty if none was."""
@@ -110,8 +125,8 @@ class Evaluation:
         means = {metric_tag("eval", name): mean for name, mean in self.metrics.items()}
         return means | {
             "eval/mean_reward": self.mean_return,
-            "eval/std_reward": float(np.std(self.returns)),
-            "eval/mean_ep_length": float(np.mean(self.lengths)),
+            "eval/std_reward": self.std_return,
+            "eval/mean_ep_length": self.mean_length,
             "eval/cut_off": len(self.cut_off),
         }
 
@@ -135,6 +150,9 @@ class Response:
     """Why the run is to end after this iteration; `stop_reason` in `result.json`."""
     checkpoint: bool = False
     """Save a checkpoint after this iteration."""
+    evaluate: bool = False
+    """Evaluate the policy as it is after this iteration; the result is in the record of the one
+    that is `--eval-delay` later."""
     env: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Attributes to set in every copy of the environment, from the next rollouts that have not
     begun; values are numbers, strings, booleans, lists or dictionaries of these."""
@@ -162,8 +180,10 @@ class ProcessFaults:
 class Phases:
     """The seconds of an iteration, and what each worker process did with them."""
 
+    evaluate_s: float
+    """The loop waited for an evaluation."""
     collect_s: float
-    """The loop waited for rollouts."""
+    """It waited for rollouts."""
     step_s: float
     """Stepping of the worker that took longest; with `act_s`, its policy and buffer."""
     act_s: float
@@ -172,7 +192,7 @@ class Phases:
     idle_s: float
     """The other workers waited for it, on average."""
     update_s: float
-    """The loop waited for the learner."""
+    """It waited for the learner."""
     learner_s: float
     """The update itself, of which preparing the batch:"""
     prepare_s: float
@@ -190,13 +210,15 @@ class Phases:
         update: Update,
         collect_s: float,
         update_s: float,
+        evaluate_s: float = 0.0,
     ) -> Phases:
-        """Split the seconds that the loop waited for rollouts and for the learner."""
+        """Split the seconds that the loop waited for rollouts, the learner and an evaluation."""
         busy_s = [sum(slot.collect_s for slot in worker) for worker in by_worker]
         slowest = max(range(len(busy_s)), key=busy_s.__getitem__)
         straggles = STRAGGLES * statistics.median_low(busy_s)
         step_s = sum(slot.step_s for slot in by_worker[slowest])
         return cls(
+            evaluate_s=evaluate_s,
             collect_s=collect_s,
             step_s=step_s,
             act_s=busy_s[slowest] - step_s,
@@ -229,7 +251,8 @@ class Iteration:
     update: Update
     """What the learner reports of the update."""
     evaluation: Evaluation | None
-    """The evaluation after this update, which says its iteration; None if none was due."""
+    """The evaluation of an earlier policy, which says its iteration, if its result takes effect
+    now: it was begun `--eval-delay` iterations ago."""
     weights: Callable[[], Weights]
     """Returns the policy after the update; nothing is copied until it is called."""
     faults: ProcessFaults

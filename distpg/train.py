@@ -3,7 +3,7 @@
     weights = learner.weights()
     repeat:   rollouts = workers.collect(weights)          the policy acts
               weights  = learner.update(rollouts)          the policy improves
-              evaluation, watchers                         and change nothing
+              watchers see it                              and change nothing
 
 It runs the same whether workers and learner are objects in this process (`rollout/in_process.py`,
 `learner/`) or actors on a cluster (`actors/`): the loop passes weights and rollouts on as handles,
@@ -53,10 +53,6 @@ class Workers(Protocol):
 
     def collect(self, weights: WeightsHandle, iteration: int) -> PendingRollouts:
         """Start a rollout of every slot with the given weights."""
-        ...
-
-    def evaluate(self, weights: WeightsHandle, stopped: Callable[[], bool]) -> Evaluation | None:
-        """Run evaluation episodes, on envs that no slot uses; return None if stopped."""
         ...
 
     def fetch(self, rollouts: Sequence[RolloutHandle]) -> Sequence[Rollout]:
@@ -162,8 +158,9 @@ class StopCondition:
         return "interrupted" if self.signal is not None else None
 
 
-Evaluate = Callable[[int, WeightsHandle], Evaluation | None]
-"""From an iteration and its weights to their evaluation, or None when none is due."""
+Evaluate = Callable[[Progress], Evaluation | None]
+"""Called between iterations: begins an evaluation if one is due, and returns the result that takes
+effect in the next iteration, if there is one (`run/evaluations.py`)."""
 
 
 def train_loop(
@@ -183,6 +180,10 @@ def train_loop(
     """
     weights, acting, pending = learner.weights(), learner.acting_weights(), None
     while (reason := stop.reason(progress)) is None:
+        waited_since = time.perf_counter()
+        evaluation = evaluate(progress)
+        if stop.signal is not None:
+            continue
         began = time.perf_counter()
         pending = pending or workers.collect(acting, progress.iteration)
         collection = pending.result()
@@ -192,8 +193,13 @@ def train_loop(
         updated, updated_at = time.perf_counter(), time.time()
 
         progress = progress.after(collection.stats, rolled_back=update.rolled_back)
-        phases = Phases.of(collection.by_worker, update, collected - began, updated - collected)
-        evaluation = evaluate(progress.iteration, weights)
+        phases = Phases.of(
+            collection.by_worker,
+            update,
+            evaluate_s=began - waited_since,
+            collect_s=collected - began,
+            update_s=updated - collected,
+        )
         iteration = Iteration(
             progress=progress,
             collection=collection,

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from operator import attrgetter
 from pathlib import Path
 
+from distpg.config.names import ObjectName
 from distpg.config.values import did_you_mean
 from distpg.errors import InputError, format_error
 
@@ -19,9 +20,18 @@ NOT_USER_CODE = ("distpg", "gymnasium", "importlib", "torch")
 def import_object(name: str) -> object:
     """Import an object given as module:name, where the name may have dots.
 
+    The name of an object that was given in Python leads to it without an import.
+
     Raises:
         InputError: the module cannot be imported, or has no such name.
     """
+    if isinstance(name, ObjectName):
+        return name.found
+    if name.startswith("<"):
+        raise InputError(
+            "it was given in Python and cannot be imported; give the object again, in Python, to "
+            "distpg.train, resume, evaluate or load_policy"
+        )
     module, _, attribute = name.partition(":")
     if not module or not attribute:
         raise InputError("must be of the form module:name")

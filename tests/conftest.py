@@ -19,6 +19,6 @@ settings.load_profile("distpg")
 @pytest.fixture(scope="module")
 def callers_ray() -> Iterator[None]:
     """A Ray that the caller of distpg started, with more CPUs than any run here asks for."""
-    ray.init(address="local", num_cpus=3, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()

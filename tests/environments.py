@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -53,6 +54,20 @@ class Counting(gym.Env[Any, Any]):
 
     def _observe(self) -> Any:
         return np.array([self.identity, self.episode, self.count, self.action], np.float32)
+
+
+class WaitsForTheLog(Counting):
+    """At its tenth step it waits until a run's log.txt has a text."""
+
+    def __init__(self, log: str, text: str) -> None:
+        super().__init__()
+        self.log, self.text, self.steps = Path(log), text, 0
+
+    def step(self, action: Any) -> Stepped:
+        self.steps += 1
+        while self.steps == 10 and self.text not in self.log.read_text():
+            time.sleep(0.01)
+        return super().step(action)
 
 
 class PaysOne(gym.Env[Any, Any]):

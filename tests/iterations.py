@@ -26,6 +26,7 @@ def iteration_of(
     faults: ProcessFaults = NO_FAULTS,
     collect_s: float = 3.5,
     update_s: float = 4.0,
+    evaluate_s: float = 0.5,
     updated_at: float = 0.0,
 ) -> Iteration:
     """Return an iteration of `BY_WORKER`."""
@@ -36,7 +37,11 @@ def iteration_of(
         evaluation=evaluation,
         weights=lambda: Weights(progress.iteration, {}),
         faults=faults,
-        phases=Phases.of(BY_WORKER, update, collect_s, update_s),
+        phases=Phases.of(BY_WORKER, update, collect_s, update_s, evaluate_s),
         updated_at=updated_at,
         scalars=update.scalars,
     )
+
+
+def no_evaluation(progress: Progress) -> None:
+    """Have a loop evaluate nothing."""

@@ -107,10 +107,10 @@ def test_help_lists_every_flag_with_its_meaning(
             "--normalize-advantages --hidden-sizes --activation --encoder --image-encoder "
             "--seed --device --learner-threads "
             "--address --env-kwargs --init-from --run-dir --overwrite --stop-at-return "
-            "--checkpoint-every --eval-every --quiet --config"
+            "--checkpoint-every --eval-every --quiet --json-lines --config"
         ),
         "imitate": "--expert --dagger-rounds --expert-rounds --env-id --num-steps --run-dir",
-        "resume": "--total-steps --quiet",
+        "resume": "--total-steps --quiet --json-lines",
         "evaluate": "--episodes --stochastic --json",
         "bench": "--config --env-id --num-envs --hidden-sizes --seconds --json",
         "doctor": "--env-id --env-kwargs --address --json",

@@ -16,7 +16,7 @@ from distpg import Config, InputError
 from distpg.bench.measure import measure
 from distpg.doctor import environment
 from distpg.doctor.check import Check
-from distpg.envs.make import EnvSource, find_env, make_vector_env, source_of
+from distpg.envs.make import EnvSource, find_env, make_vector_env
 from distpg.envs.native import NativeVectorEnv
 from tests.environments import Counting, PaysOne
 from tests.test_cli import ROOT
@@ -137,7 +137,7 @@ def test_a_copy_that_takes_too_long_is_named_and_the_others_are_closed(
 def test_what_was_made_before_a_copy_failed_is_closed(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with pytest.raises(InputError, match="no licence is left"):
-        make_vector_env(source_of(Noted, {"log": str(log), "fails_at": 2}), 3)
+        make_vector_env(find_env(Noted, {"log": str(log), "fails_at": 2}), 3)
     assert_each_was_closed_once(log, 2)
 
 
@@ -174,4 +174,4 @@ class Exits(PaysOne):
 
 
 def test_one_that_raises_or_exits_on_closing_counts_as_closed() -> None:
-    assert make_vector_env(source_of(Exits, {}), 2).close() == []
+    assert make_vector_env(find_env(Exits, {}), 2).close() == []

@@ -50,7 +50,7 @@ def test_every_preset_is_a_legal_configuration_and_names_no_algo_itself(algo: st
 @pytest.mark.parametrize("name", sorted(recipes()))
 def test_every_recipe_loads_and_fixes_its_slots(name: str) -> None:
     config = load_config(name)
-    env = config.env_id.rpartition("/")[2].partition("-")[0].lower()
+    env = str(config.env_id).rpartition("/")[2].partition("-")[0].lower()
     assert name == f"{env}-{config.algo}".replace("_", "-")
     assert config.num_slots is not None, "num_workers would change the result"
     assert config.num_slots >= config.num_workers
@@ -141,12 +141,14 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"learner_threads": 0}, "--learner-threads: 0", "between 1"),
     ({"checkpoint_every": -1}, "--checkpoint-every: -1", "between 0"),
     ({"eval_every": -1}, "--eval-every: -1", "between 0"),
+    ({"eval_delay": 0}, "--eval-delay: 0", "between 1"),
     ({"phase_timeout": 0}, "--phase-timeout: 0", "greater than 0"),
     ({"algo": "dqn"}, "--algo: 'dqn'", ", ".join(ALGOS)),
     ({"algo": ["ppo"]}, "--algo: ['ppo']", ", ".join(ALGOS)),
     ({"algo": {}}, "--algo: {}", ", ".join(ALGOS)),
 ]
 ILLEGAL: list[tuple[dict[str, Any], str, str]] = [
+    ({"eval_every": 2, "eval_delay": 3}, "--eval-delay: 3", "--eval-every 2"),
     (
         {"overlap": True, "eval_every": 1, "rollback_on_collapse": 0.5},
         "--rollback-on-collapse: 0.5",

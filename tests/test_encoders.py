@@ -15,14 +15,14 @@ import pytest
 
 from distpg import load_policy
 from distpg.cli import main
-from distpg.envs.make import source_of
+from distpg.envs.make import find_env
 from distpg.learner.learner import Learner
 from distpg.progress import Progress
-from distpg.report.evaluation import EvaluateEvery
 from distpg.rollout.in_process import InProcessWorkers
 from distpg.run.directory import RunDir
 from distpg.train import StopCondition, train_loop
 from tests.environments import Compass
+from tests.iterations import no_evaluation
 from tests.settings import config_of
 from tests.test_cli import ROOT
 
@@ -169,7 +169,7 @@ def test_an_image_and_a_direction_are_learned_from_together(
     # codes are for tables, brightness for convolutions
     kwargs = {"brightness": 1 if config.encoder else 25}
     # by themselves so few cells are a vector
-    source = replace(source_of(Compass, kwargs), image_keys=("image",))
+    source = replace(find_env(Compass, kwargs), image_keys=("image",))
     workers = InProcessWorkers(config, source)
     envs = workers.slots[0].envs
     assert {leaf.name: leaf.kind for leaf in envs.obs_spec.leaves} == {
@@ -178,8 +178,6 @@ def test_an_image_and_a_direction_are_learned_from_together(
     }
     learner = Learner(config, envs.obs_spec, envs.action_spec)
     stop = StopCondition(config.total_steps, config.stop_at_return)
-    progress, _ = train_loop(
-        workers, learner, stop, EvaluateEvery(0, workers, stop, print), [], Progress()
-    )
+    progress, _ = train_loop(workers, learner, stop, no_evaluation, [], Progress())
     # who looks at one of the two alone is right in half of the cases at most
     assert progress.reached(0.75)

@@ -10,7 +10,7 @@ import pytest
 import distpg
 from distpg import Config, Interrupted
 from distpg.cli import main
-from distpg.envs.make import find_env, make_vector_env, source_of
+from distpg.envs.make import find_env, make_vector_env
 from distpg.iteration import Evaluation
 from distpg.policy.acting import by_torch
 from distpg.policy.actor_critic import Policy
@@ -25,7 +25,7 @@ ENDLESS = "tests.environments:PaysOne"
 
 
 def evaluate(make_env: Any, num_episodes: int, max_steps: int | None, **kwargs: Any) -> Evaluation:
-    envs = make_vector_env(source_of(make_env, kwargs), 3)
+    envs = make_vector_env(find_env(make_env, kwargs), 3)
     policy = Policy(envs.obs_spec, envs.action_spec, Architecture.of(Config(hidden_sizes=(4,))))
     return run_episodes(
         play_episodes(
@@ -98,7 +98,10 @@ def test_a_run_says_and_counts_what_it_cut_off(
     words = ["evaluate", str(tmp_path / "run"), "--episodes", "2", "--eval-max-steps", "5"]
     assert main(words) == 0
     captured = capsys.readouterr()
-    assert captured.out == "2 episodes: return 5.00 +- 0.00 (min 5.00, max 5.00), length 5.0\n"
+    assert captured.out == (
+        "2 episodes: return 5.00 +- 0.00, mean within 5.00 to 5.00 (95%), min 5.00, max 5.00, "
+        "length 5.0\n"
+    )
     assert "2 of 2 evaluation episodes did not end within 5 steps" in captured.err
 
 
@@ -119,24 +122,15 @@ class Signals(PaysOne):
         return super().step(action)
 
 
-def test_a_signal_ends_an_evaluation_and_the_run_is_saved(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = Config(**SMALL, num_workers=0, eval_every=1)
+def test_a_signal_ends_an_evaluation_which_a_resumed_run_plays_again(tmp_path: Path) -> None:
+    config = Config(**SMALL, num_workers=0, eval_every=1, eval_max_steps=20)
     with pytest.raises(KeyboardInterrupt) as interrupted:
-        distpg.train(config, make_env=Signals, run_dir=tmp_path / "run")
+        distpg.train(config, make_env=Signals, run_dir=tmp_path / "run", quiet=True)
     assert isinstance(interrupted.value, Interrupted)
     outcome = interrupted.value.outcome
     assert outcome.signal == signal.SIGINT
-    assert "the evaluation after iteration 1 was interrupted" in capsys.readouterr().out
+    assert outcome.result["evaluation"] is None
     checkpoint, _ = load_newest(RunDir(tmp_path / "run"))
     assert checkpoint.progress.iteration == outcome.result["iterations"] == 1
-
-
-def test_an_evaluation_that_decides_on_the_weights_is_not_ended(tmp_path: Path) -> None:
-    config = Config(
-        **SMALL, num_workers=0, eval_every=1, rollback_on_collapse=0.5, eval_max_steps=20
-    )
-    with pytest.raises(KeyboardInterrupt):
-        distpg.train(config, make_env=Signals, run_dir=tmp_path / "run", quiet=True)
-    assert load_newest(RunDir(tmp_path / "run"))[0].best_return == 20
+    result = distpg.resume(tmp_path / "run", make_env=PaysOne, quiet=True).result
+    assert result["best_evaluation"] == {"return_mean": 20, "env_steps": 16}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from distpg.config.config import Config
-from distpg.envs.make import source_of
+from distpg.envs.make import find_env
 from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
 from distpg.rollout.evaluation import Evaluator
@@ -44,7 +44,7 @@ def test_it_acts_with_the_mode_under_the_statistics_that_came_with_the_weights(
         eval_episodes=5,
         num_envs=2,
     )
-    evaluator = Evaluator(config, source_of(PaysTheAction, {}))
+    evaluator = Evaluator(config, find_env(PaysTheAction, {}))
     specs = evaluator.envs.obs_spec, evaluator.envs.action_spec
     weights = Policy(*specs, Architecture.of(config)).weights(0)
     # the logits are x and -x of the normalized 5: -1 if the mean is 10, else 1

@@ -29,8 +29,10 @@ DOORS = {
     "ale_py": ("distpg/envs/",),
     "mujoco": ("distpg/envs/",),
     "envpool": ("distpg/envs/envpool.py",),
-    "tensorboard": ("distpg/report/tensorboard.py",),
+    "tensorboard": ("distpg/report/tensorboard.py", "distpg/report/summaries.py"),
     "minari": ("distpg/imitation/dataset.py",),
+    "imageio_ffmpeg": ("distpg/report/video.py",),
+    "PIL": ("distpg/report/video.py",),
 }
 
 

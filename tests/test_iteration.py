@@ -109,7 +109,23 @@ def test_a_runs_phases_add_up_to_all_of_its_training(monkeypatch: pytest.MonkeyP
     rest = {"transfer": 2.0, "preparation": 2.0, "epochs": 4.0, "watchers": 5.0}
     assert clock.spent(overlap=False) == pytest.approx(collecting | rest)
     assert clock.spent(overlap=True) == pytest.approx({"waiting": 7.0} | rest)
+    waited = {"evaluation": 1.0, "watchers": 4.0}
+    assert clock.spent(overlap=False, evaluates=True) == pytest.approx(collecting | rest | waited)
     assert (clock.train_s, clock.steps_per_s, clock.simulation_share) == (20, 15, 0.125)
+
+
+def test_shares_of_the_last_iteration_are_stacked_up_to_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = clock_after(2, monkeypatch)
+    rest = {"5_and_transfer": 0.45, "6_and_preparation": 0.55, "7_and_epochs": 0.75}
+    collecting = {"1_stepping": 0.125, "2_and_acting": 0.3, "3_and_broadcast": 0.35}
+    expected = collecting | rest | {"8_and_watchers": 1.0}
+    found = clock.stacked(overlap=False)
+    assert found == pytest.approx({f"time_share/{name}": x for name, x in expected.items()})
+    overlapped = clock.stacked(overlap=True)
+    assert overlapped["time_share/4_waiting"] == pytest.approx(0.35)
+    assert overlapped["time_share/8_and_watchers"] == pytest.approx(1)
 
 
 def test_the_table_names_each_phase_and_its_share(monkeypatch: pytest.MonkeyPatch) -> None:

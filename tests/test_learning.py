@@ -7,12 +7,12 @@ import numpy as np
 from gymnasium import spaces
 
 from distpg.config.config import Config
-from distpg.envs.make import source_of
+from distpg.envs.make import find_env
 from distpg.learner.learner import Learner
 from distpg.progress import Progress
-from distpg.report.evaluation import EvaluateEvery
 from distpg.rollout.in_process import InProcessWorkers
 from distpg.train import StopCondition, train_loop
+from tests.iterations import no_evaluation
 
 
 class BrightSide(gym.Env[np.ndarray, np.int64]):
@@ -38,13 +38,11 @@ class BrightSide(gym.Env[np.ndarray, np.int64]):
 
 
 def train_in_process(config: Config, make_env: type[gym.Env[Any, Any]]) -> Progress:
-    workers = InProcessWorkers(config, source_of(make_env, {}))
+    workers = InProcessWorkers(config, find_env(make_env, {}))
     envs = workers.slots[0].envs
     learner = Learner(config, envs.obs_spec, envs.action_spec)
     stop = StopCondition(config.total_steps, config.stop_at_return)
-    progress, _ = train_loop(
-        workers, learner, stop, EvaluateEvery(0, workers, stop, print), [], Progress()
-    )
+    progress, _ = train_loop(workers, learner, stop, no_evaluation, [], Progress())
     return progress
 
 

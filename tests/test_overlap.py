@@ -13,9 +13,9 @@ from distpg.learner.learner import Learner
 from distpg.learner.objective import compute_targets
 from distpg.progress import Progress
 from distpg.records import Rollout
-from distpg.report.evaluation import EvaluateEvery
 from distpg.rollout.in_process import InProcessWorkers
 from distpg.train import StopCondition, train_loop
+from tests.iterations import no_evaluation
 from tests.learner.runs import LONG, Run, assert_same, differ, seen
 from tests.settings import config_of
 
@@ -44,9 +44,8 @@ def trained(**settings: Any) -> tuple[Watched, Progress]:
     envs = workers.slots[0].envs
     learner = Watched(config, envs.obs_spec, envs.action_spec)
     stop = StopCondition(config.total_steps)
-    evaluate = EvaluateEvery(0, workers, stop, print)
     progress, _ = train_loop(
-        workers, learner, stop, evaluate, [], Progress(), overlap=config.overlap
+        workers, learner, stop, no_evaluation, [], Progress(), overlap=config.overlap
     )
     return learner, progress
 

@@ -99,8 +99,9 @@ def test_learner_threads_for_images_are_the_cores_of_the_process(
     monkeypatch.setattr("distpg.learner.device.cores", returning(3))
     image = Leaf("obs", (), (84, 84, 4), "uint8", "image")
     vector = Leaf("obs", (), (4,), "float32", "vector")
-    assert default_threads(ObsSpec((image,))) == 3
-    assert default_threads(ObsSpec((vector,))) == 1
+    assert default_threads(ObsSpec((image,)), 64) == 3
+    assert default_threads(ObsSpec((vector,)), 4096) == 2
+    assert default_threads(ObsSpec((vector,)), 64) == default_threads(ObsSpec((vector,)), None) == 1
 
 
 def test_only_the_facts_ask_the_platform_for_cpus() -> None:

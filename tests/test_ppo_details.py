@@ -23,7 +23,7 @@ from torch.testing import assert_close
 
 from distpg.config.config import Config
 from distpg.envs.describe import describe_action, describe_obs
-from distpg.envs.make import EnvSource, find_env, make_vector_env, source_of
+from distpg.envs.make import EnvSource, find_env, make_vector_env
 from distpg.envs.native import NativeVectorEnv
 from distpg.errors import RunError
 from distpg.gradient.diagnostics import approx_kl
@@ -50,7 +50,7 @@ WHOLE: dict[str, Any] = {"num_epochs": 1, "minibatch_size": None}
 """One gradient from the whole batch."""
 CARTPOLE = find_env("CartPole-v1", {})
 PENDULUM = find_env("Pendulum-v1", {})
-ENDLESS = source_of(Counting, {"lengths": [10**6]})
+ENDLESS = find_env(Counting, {"lengths": [10**6]})
 WALK = find_env("tests.environments:Remembers-v0", {})
 """A random walk: pays where it stands, terminates where it leaves, is cut after 12 steps."""
 
@@ -263,7 +263,7 @@ def test_core_05_the_critic_learns_the_lambda_return_cut_at_the_end_of_episodes(
 
 
 def test_core_06_every_sample_is_visited_once_an_epoch_in_an_order_of_its_own() -> None:
-    source = source_of(Counting, {"lengths": [4, 6]})
+    source = find_env(Counting, {"lengths": [4, 6]})
     run = Run(
         source, num_envs=3, num_steps=11, minibatch_size=12, num_epochs=3, normalize_obs=False
     )
@@ -473,7 +473,7 @@ def test_continuous_02_the_log_deviation_is_a_parameter_that_no_state_changes_an
 
 
 def test_continuous_03_log_probabilities_are_summed_over_the_components_of_an_action() -> None:
-    run = Run(source_of(Echo, {}))
+    run = Run(find_env(Echo, {}))
     (rollout,) = run.collect()
     acting, actions = gaussian(run, rollout), torch.from_numpy(rollout.actions)
     assert actions.shape == (8, 2, 2)
@@ -491,7 +491,7 @@ def test_continuous_04_actor_and_critic_are_two_networks_of_the_same_shape() -> 
 
 def test_continuous_05_what_is_clipped_goes_to_the_env_alone() -> None:
     # bounds that most draws are beyond; the env observes what it was given
-    run = Run(source_of(Echo, {"low": [-0.1, 0.0], "high": [0.1, 0.2]}), num_steps=40)
+    run = Run(find_env(Echo, {"low": [-0.1, 0.0], "high": [0.1, 0.2]}), num_steps=40)
     (rollout,) = run.collect()
     acting, drawn = gaussian(run, rollout), torch.from_numpy(rollout.actions)
     given = torch.from_numpy(rollout.obs["obs"][1:])
@@ -525,7 +525,7 @@ def test_continuous_07_scaled_observations_are_cut_to_10() -> None:
 
 
 def test_continuous_08_rewards_are_divided_by_the_deviation_of_the_discounted_return() -> None:
-    run = Run(source_of(lambda: TimeLimit(PaysOne(), 3), {}), **WHOLE, gamma=0.5)
+    run = Run(find_env(lambda: TimeLimit(PaysOne(), 3), {}), **WHOLE, gamma=0.5)
     scaling = run.make_learner(normalize_rewards=True)
     (rollout,) = run.collect()
     assert rollout.valid.sum() == 12
@@ -634,7 +634,7 @@ def test_atari_05_pictures_are_84_by_84_and_grey(breakout: Game) -> None:
 
 def test_atari_06_the_sign_of_rewards_is_learned_from_and_the_score_stays_true() -> None:
     # rewards of 10 x step + action, learned from as those of an Atari game are
-    run = Run(source_of(Counting, {"lengths": [4]}), **WHOLE, env_id="ALE/Breakout-v5")
+    run = Run(find_env(Counting, {"lengths": [4]}), **WHOLE, env_id="ALE/Breakout-v5")
     weights = run.learner.weights()
     collected = run.slots[0].collect(weights, 0)
     rollout = collected.rollout
@@ -681,7 +681,7 @@ def test_atari_09_pixels_are_divided_by_255() -> None:
 
 
 def test_multidiscrete_01_the_components_of_an_action_are_independent() -> None:
-    run = Run(source_of(AnyKind, {"kind": "multi-discrete action"}))
+    run = Run(find_env(AnyKind, {"kind": "multi-discrete action"}))
     (rollout,) = run.collect()
     features = run.learner.policy.encoder({"obs": torch.from_numpy(rollout.obs["obs"][:-1])})
     logits = run.learner.policy.head(features)
@@ -770,7 +770,7 @@ def one_step_walk() -> gym.Env[Any, Any]:
 
 def test_distributed_a_a_truncated_step_is_worth_v_of_its_own_successor() -> None:
     # the second row resets, so the batch is one sample, and its loss one squared error
-    run = Run(source_of(one_step_walk, {}), **WHOLE, num_envs=1, num_steps=2, gamma=0.9)
+    run = Run(find_env(one_step_walk, {}), **WHOLE, num_envs=1, num_steps=2, gamma=0.9)
     (rollout,) = run.collect()
     assert rollout.valid[:, 0].tolist() == [True, False]
     assert (rollout.truncated[0, 0], rollout.terminated[0, 0]) == (True, False)
@@ -787,7 +787,7 @@ def test_distributed_a_a_truncated_step_is_worth_v_of_its_own_successor() -> Non
 
 def test_distributed_b_the_step_that_resets_is_no_transition() -> None:
     # episodes of one step: every other row resets
-    run = Run(source_of(Counting, {"lengths": [1]}), num_steps=9, normalize_obs=False, **WHOLE)
+    run = Run(find_env(Counting, {"lengths": [1]}), num_steps=9, normalize_obs=False, **WHOLE)
     collected = run.slots[0].collect(run.learner.weights(), 0)
     seen = watch_minibatches(run.learner)
     run.learner.update([collected.rollout])

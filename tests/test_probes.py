@@ -13,13 +13,13 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from distpg.envs.make import source_of
+from distpg.envs.make import find_env
 from distpg.learner.learner import Learner
 from distpg.progress import Progress
-from distpg.report.evaluation import EvaluateEvery
 from distpg.rollout.in_process import InProcessWorkers
 from distpg.train import StopCondition, train_loop
 from tests.environments import Info, Stepped
+from tests.iterations import no_evaluation
 from tests.settings import config_of
 
 
@@ -148,12 +148,11 @@ class Learned:
 
     def __init__(self, algo: str, probe: type[Probe], **settings: Any) -> None:
         config = config_of({"algo": algo, **SETTINGS, **BY_PRESET[algo], **settings})
-        workers = InProcessWorkers(config, source_of(probe, {}))
+        workers = InProcessWorkers(config, find_env(probe, {}))
         envs = workers.slots[0].envs
         self.learner = Learner(config, envs.obs_spec, envs.action_spec)
         stop = StopCondition(config.total_steps)
-        evaluate = EvaluateEvery(0, workers, stop, print)
-        train_loop(workers, self.learner, stop, evaluate, [], Progress())
+        train_loop(workers, self.learner, stop, no_evaluation, [], Progress())
 
     def seen(self, *obs: float) -> dict[str, Tensor]:
         return {"obs": torch.tensor(obs).view(-1, 1)}

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distpg.config.config import Config
-from distpg.envs.make import EnvSource, find_env, source_of
+from distpg.envs.make import EnvSource, find_env
 from distpg.records import Rollout, RolloutStats, Weights
 from distpg.rollout.worker import RolloutWorker
 from tests.environments import SUPPORTED, AnyKind, Counting, Echo, Stepped
@@ -110,7 +110,7 @@ def test_segments_are_aligned_and_lose_no_transition(
     lengths: list[int], ends: list[str], num_steps: int, num_envs: int
 ) -> None:
     config = configure(num_envs=num_envs, num_steps=num_steps)
-    source = source_of(Counting, {"lengths": lengths, "ends": ends})
+    source = find_env(Counting, {"lengths": lengths, "ends": ends})
     rollouts, stats = play(config, source, iterations=3)
     for rollout in rollouts:
         assert rollout.rewards.shape == (num_steps, num_envs)
@@ -142,7 +142,7 @@ def test_whole_episodes_are_the_first_k_of_each_env_and_the_rest_is_counted_as_d
     lengths: list[int], episodes: int, num_envs: int, room: int
 ) -> None:
     config = configure(num_envs=num_envs, num_steps=room, episodes_per_env=episodes)
-    rollouts, stats = play(config, source_of(Counting, {"lengths": lengths}), iterations=2)
+    rollouts, stats = play(config, find_env(Counting, {"lengths": lengths}), iterations=2)
     for rollout, told in zip(rollouts, stats, strict=True):
         steps = len(rollout.rewards)
         wanted: list[int] = []
@@ -168,7 +168,7 @@ def test_whole_episodes_are_the_first_k_of_each_env_and_the_rest_is_counted_as_d
 
 def test_scores_are_the_sums_of_the_rewards_of_each_episode() -> None:
     config = configure(num_envs=1, num_steps=6)
-    rollouts, stats = play(config, source_of(Counting, {"lengths": [4]}), iterations=4)
+    rollouts, stats = play(config, find_env(Counting, {"lengths": [4]}), iterations=4)
     rewards = np.concatenate([rollout.rewards[:, 0] for rollout in rollouts])
     scores = np.concatenate([one.episode_returns for one in stats])
     # four steps and one that resets: episodes run across the borders of segments
@@ -177,7 +177,7 @@ def test_scores_are_the_sums_of_the_rewards_of_each_episode() -> None:
 
 def test_whole_episodes_begin_with_a_reset_in_every_iteration() -> None:
     config = configure(num_envs=2, episodes_per_env=1)
-    rollouts, _ = play(config, source_of(Counting, {}), iterations=2)
+    rollouts, _ = play(config, find_env(Counting, {}), iterations=2)
     starts = [rollout.obs["obs"][0] for rollout in rollouts]
     for start in starts:
         np.testing.assert_array_equal(start[:, 1:], [[0, 0, -1]] * 2)
@@ -186,7 +186,7 @@ def test_whole_episodes_begin_with_a_reset_in_every_iteration() -> None:
 
 def test_actions_are_stored_as_sampled_and_clipped_only_for_the_env() -> None:
     config = configure(num_envs=3, num_steps=40)
-    (rollout,), _ = play(config, source_of(Echo, {"low": [-0.2, 0.1], "high": [0.3, 2.0]}))
+    (rollout,), _ = play(config, find_env(Echo, {"low": [-0.2, 0.1], "high": [0.3, 2.0]}))
     low, high = np.array([-0.2, 0.1], np.float32), np.array([0.3, 2.0], np.float32)
     # in units of half the range
     outside = np.abs(rollout.actions) > 1
@@ -204,21 +204,21 @@ def test_actions_within_bounds_are_stored_as_sampled_and_laid_out_only_for_the_e
 ) -> None:
     low, high = np.array([-0.2, 0.1], np.float32), np.array([0.3, 2.0], np.float32)
     config = configure(num_envs=3, num_steps=40, action_distribution=family)
-    (rollout,), _ = play(config, source_of(Echo, {"low": low, "high": high}))
+    (rollout,), _ = play(config, find_env(Echo, {"low": low, "high": high}))
     received = rollout.obs["obs"][1:]
     assert (received >= low).all()
     assert (received <= high).all()
     unit = rollout.actions if family == "beta" else (np.tanh(rollout.actions) + 1) / 2
     np.testing.assert_allclose(received, low + (high - low) * unit, atol=1e-6)
     assert np.ptp(received, (0, 1)) == pytest.approx(high - low, rel=0.2)
-    (again,), _ = play(config, source_of(Echo, {"low": low, "high": high}))
+    (again,), _ = play(config, find_env(Echo, {"low": low, "high": high}))
     assert_same(rollout, again)
 
 
 @pytest.mark.parametrize("kind", SUPPORTED)
 def test_logprobs_are_the_policys_of_the_stored_actions(kind: str) -> None:
     config = configure(num_envs=2, num_steps=7)
-    worker = RolloutWorker(config, source_of(AnyKind, {"kind": kind}), 0)
+    worker = RolloutWorker(config, find_env(AnyKind, {"kind": kind}), 0)
     rollout = worker.collect(initial_weights(worker, spread=0.1), 0).rollout
     obs = {name: torch.from_numpy(leaf[:-1]) for name, leaf in rollout.obs.items()}
     with torch.no_grad():
@@ -229,7 +229,7 @@ def test_logprobs_are_the_policys_of_the_stored_actions(kind: str) -> None:
 
 
 def test_a_rollout_is_named_by_its_slot_and_the_version_that_played_it() -> None:
-    worker = RolloutWorker(configure(num_slots=3, num_steps=2), source_of(Counting, {}), 2)
+    worker = RolloutWorker(configure(num_slots=3, num_steps=2), find_env(Counting, {}), 2)
     weights = Weights(17, initial_weights(worker).arrays)
     collected = worker.collect(weights, 0)
     assert (collected.rollout.policy_version, collected.rollout.slot) == (17, 2)
@@ -239,7 +239,7 @@ def test_a_rollout_is_named_by_its_slot_and_the_version_that_played_it() -> None
 @pytest.mark.parametrize("recurrent", ["none", "gru"])
 def test_no_rollout_holds_on_to_those_before(recurrent: str) -> None:
     config = configure(num_steps=2, recurrent=recurrent)
-    worker = RolloutWorker(config, source_of(Counting, {}), 0)
+    worker = RolloutWorker(config, find_env(Counting, {}), 0)
     weights = initial_weights(worker)
     memories = [weakref.ref(worker.collect(weights, k).rollout.state) for k in range(5)]
     # the last one is what the next rollout starts from
@@ -271,7 +271,7 @@ def test_all_envs_of_all_slots_seeds_and_incarnations_start_apart(env_id: str) -
 
 
 def test_another_slot_iteration_or_seed_draws_other_actions() -> None:
-    source = source_of(Counting, {"lengths": [100]})
+    source = find_env(Counting, {"lengths": [100]})
     drawn: list[tuple[int, ...]] = []
     for seed, slot in ((0, 0), (0, 1), (1, 0)):
         rollouts, _ = play(configure(num_steps=40, seed=seed), source, iterations=2, slot=slot)
@@ -320,7 +320,7 @@ def test_taking_snapshots_changes_nothing(env_id: str, monkeypatch: pytest.Monke
 
 
 def test_a_snapshot_of_an_env_that_offers_no_state_is_none() -> None:
-    worker = RolloutWorker(configure(num_steps=2), source_of(Counting, {}), 0)
+    worker = RolloutWorker(configure(num_steps=2), find_env(Counting, {}), 0)
     assert worker.collect(initial_weights(worker), 0).state is None
 
 
@@ -349,8 +349,8 @@ class Lives(Counting):
 
 def test_lives_that_another_env_tells_of_do_not_hide_its_resets() -> None:
     config = configure(num_envs=2, num_steps=30)
-    worker = RolloutWorker(config, source_of(Lives, {}), 0)
-    plain = RolloutWorker(config, source_of(Counting, {}), 0)
+    worker = RolloutWorker(config, find_env(Lives, {}), 0)
+    plain = RolloutWorker(config, find_env(Counting, {}), 0)
     weights = initial_weights(worker)
     found, expected = worker.collect(weights, 0), plain.collect(weights, 0)
     assert not expected.rollout.valid.all()

@@ -98,7 +98,7 @@ def test_a_run_leaves_its_configuration_curve_policy_checkpoints_and_result(
 ) -> None:
     run = finished.run_dir
     names = {re.sub(r"events\.out\.tfevents\..*", "events", path.name) for path in run.iterdir()}
-    read = {"log.txt", "progress.csv", "episodes.csv", "faults.csv"}
+    read = {"log.txt", "progress.csv", "episodes.csv", "evaluations.csv", "faults.csv"}
     kept = {"config.toml", "events", "policy.safetensors", "checkpoints", "result.json"}
     assert names == kept | read
     folders = sorted((run / "checkpoints").glob("[0-9]*"))
@@ -552,12 +552,15 @@ def test_an_env_made_by_a_callable_trains_under_a_default_directory_of_its_name(
 def test_a_run_of_a_callable_is_evaluated_and_resumed_with_the_callable_only(
     tmp_path: Path,
 ) -> None:
-    run = train(tiny(), make_env=Counting, run_dir=tmp_path / "run", quiet=True).run_dir
+    def make() -> Counting:
+        return Counting()
+
+    run = train(tiny(), make_env=make, run_dir=tmp_path / "run", quiet=True).run_dir
     with pytest.raises(InputError, match="make_env"):
         distpg.evaluate(run, episodes=1)
     with pytest.raises(InputError, match="make_env"):
         resume(run, total_steps=10**4, quiet=True)
-    assert len(distpg.evaluate(run, episodes=2, make_env=Counting).returns) == 2
+    assert len(distpg.evaluate(run, episodes=2, make_env=make).returns) == 2
 
 
 def test_a_run_stops_as_solved_once_a_full_window_has_the_wanted_return(tmp_path: Path) -> None:
@@ -579,7 +582,8 @@ def test_overwrite_replaces_the_run_whole(tmp_path: Path) -> None:
         train(tiny(), run_dir=run, quiet=True)
     second = train(tiny(total_steps=100), run_dir=run, overwrite=True, quiet=True)
     assert int(newest_checkpoint(run).name) == second.result["env_steps"] < 200
-    assert len(list(run.glob("events.*"))) == 1
+    (_,) = run.glob("events.*[0-9]")
+    assert len([*run.glob("events.*.hparams")]) == 2
 
 
 @pytest.mark.parametrize("algo", ["a2c", "reinforce", "appo", "trpo", "npg"])

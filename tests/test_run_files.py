@@ -60,8 +60,8 @@ def test_each_iteration_is_a_row_with_all_its_scalars(whole: Path) -> None:
     assert [int(row["iteration"]) for row in rows] == [*range(1, result["iterations"] + 1)]
     assert int(rows[-1]["env_steps"]) == result["env_steps"]
     assert float(rows[-1]["rollout/ep_rew_mean"]) == result["episode_return_mean"]
-    # the column is new in the second row
-    assert [bool(row["eval/mean_reward"]) for row in rows[:4]] == [False, True, False, True]
+    # the column is new in the fourth row: the result of iteration 2 takes effect in iteration 4
+    assert [bool(row["eval/mean_reward"]) for row in rows[:4]] == [False, False, False, True]
     assert {"train/approx_kl", "perf/step_s", "time/fps"} <= rows[0].keys()
 
 
@@ -84,9 +84,22 @@ def test_the_means_of_what_was_reported_are_scalars(whole: Path) -> None:
     last = [float(row["success"]) for row in episodes[-100:]]
     assert float(rows[-1]["rollout/success_rate"]) == pytest.approx(np.mean(last))
     assert float(rows[-1]["rollout/twice"]) == 10
-    assert float(rows[1]["eval/twice"]) == 10
+    assert float(rows[3]["eval/twice"]) == 10
     # of an env's first and second episode, and of another's first
-    assert float(rows[1]["eval/success_rate"]) == pytest.approx(1 / 3)
+    assert float(rows[3]["eval/success_rate"]) == pytest.approx(1 / 3)
+
+
+def test_each_evaluation_is_a_row(whole: Path) -> None:
+    rows, steps = table(whole, "evaluations.csv"), table(whole, "progress.csv")
+    result = json.loads((whole / "result.json").read_text())
+    assert [int(row["iteration"]) for row in rows] == [*range(2, result["iterations"] + 1, 2)]
+    first = rows[0]
+    assert first["env_steps"] == steps[1]["env_steps"]
+    assert first["takes_effect"] == "4"
+    assert (first["episodes"], first["return_mean"]) == ("3", "5.0")
+    assert first["return_interval"] == "0.0"
+    assert (first["length_mean"], first["twice"]) == ("5.0", "10.0")
+    assert float(first["success_rate"]) == pytest.approx(1 / 3)
 
 
 def test_a_resumed_run_has_the_files_of_one_that_was_not_stopped(
@@ -198,7 +211,8 @@ def test_files_that_cannot_be_written_cost_nothing_else(
     outcome = train(config, make_env=Levels, watchers=[hinder], run_dir=run)
     assert outcome.result["stop_reason"] == "total_steps"
     said = capsys.readouterr().out
-    assert said.count("progress.csv, episodes.csv, faults.csv cannot be written: IsADirectory") == 1
+    names = "progress.csv, episodes.csv, evaluations.csv, faults.csv"
+    assert said.count(f"{names} cannot be written: IsADirectory") == 1
     assert said.count("the log cannot be written: ") == 1
 
 

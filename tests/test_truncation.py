@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from distpg.config.config import Config
-from distpg.envs.make import source_of
+from distpg.envs.make import find_env
 from distpg.learner.learner import Learner
 from distpg.rollout.worker import RolloutWorker
 from tests.environments import Counting, pays_one_for_ten_steps
@@ -15,7 +15,7 @@ from tests.settings import config_of
 
 def learn(config: Config, iterations: int, make_env: Any, kwargs: dict[str, Any]) -> Any:
     workers = [
-        RolloutWorker(config, source_of(make_env, kwargs), slot) for slot in range(config.slots)
+        RolloutWorker(config, find_env(make_env, kwargs), slot) for slot in range(config.slots)
     ]
     learner = Learner(config, workers[0].envs.obs_spec, workers[0].envs.action_spec)
     weights, lengths, dropped = learner.weights(), 0, 0

@@ -112,6 +112,6 @@ def test_a_preset_has_nothing_idle_of_its_own(algo: str) -> None:
 @pytest.mark.parametrize("recipe", recipes())
 def test_no_recipe_sets_what_has_no_effect(recipe: str) -> None:
     config: Config = Config(**read_settings(recipe))
-    seen = IMAGE if config.env_id.startswith("ALE/") else VECTOR
+    seen = IMAGE if str(config.env_id).startswith("ALE/") else VECTOR
     actions = replace(BOX, low=(-2.0, -2.0), high=(2.0, 2.0))
     assert unused_settings(config, seen, actions) == []

@@ -33,21 +33,24 @@ PROCESS_BYTES = 150e6
 """Memory of a process that has imported what it needs to act, before it does anything."""
 
 
-def check_travels(source: EnvSource) -> None:
-    """Check that the environment can be sent to other processes.
+def check_travels(source: EnvSource, config: Config) -> None:
+    """Check that environment and encoder can be sent to other processes.
 
     Raises:
-        InputError: it cannot be pickled; the message names the part.
+        InputError: one cannot be pickled; the message names it and the part.
     """
     from ray import cloudpickle
 
-    try:
-        cloudpickle.dumps(source)  # pyright: ignore[reportPrivateImportUsage]
-    except Exception as error:
-        raise InputError(
-            f"--env-id: {source.name} cannot be sent to a worker: {format_error(error)}; make it "
-            "from picklable parts, or use --num-workers 0"
-        ) from error
+    sent = {f"--env-wrapper: {wrapper}": wrapper for wrapper in config.env_wrapper}
+    sent |= {f"--encoder: {config.encoder}": config.encoder, f"--env-id: {source.name}": source}
+    for name, value in sent.items():
+        try:
+            cloudpickle.dumps(value)  # pyright: ignore[reportPrivateImportUsage]
+        except Exception as error:
+            raise InputError(
+                f"{name} cannot be sent to a worker: {format_error(error)}; make it from "
+                "picklable parts, or use --num-workers 0"
+            ) from error
 
 
 def cluster_address(config: Config) -> str | None:
@@ -101,15 +104,15 @@ def local_ray(config: Config, say: Callable[[str], None]) -> Generator[None]:
     """
     import ray
 
-    wanted, cores = config.num_workers + 1, facts.cores()
+    wanted, cores = config.num_processes, facts.cores()
     needed, memory = wanted * PROCESS_BYTES / 1e9, facts.memory() / 1e9
     if needed > memory:
         raise InputError(
-            f"--num-workers: {config.num_workers} workers and a learner need at least "
+            f"--num-workers: {processes_of(config)} need at least "
             f"{needed:.0f} GB of memory; this machine has {memory:.0f} GB"
         )
     if wanted > cores:
-        say(f"{config.num_workers} workers and a learner share {cores} cores")
+        say(f"{processes_of(config)} share {cores} cores")
     variables = environment(LOOPBACK | TOKEN | PRIORITY | NO_TASK_EVENTS)
     with variables, on_loopback(), patched_ray(say):
         try:
@@ -192,16 +195,24 @@ def check_resources(config: Config) -> None:
     """
     import ray
 
-    wanted = config.num_workers + 1
+    wanted = config.num_processes
     total = ray.cluster_resources()
     cpus = int(total.get("CPU", 0))
     if cpus < wanted:
         raise InputError(
-            f"--num-workers: {config.num_workers} workers and a learner need {wanted} CPUs; the "
-            f"cluster has {cpus}"
+            f"--num-workers: {processes_of(config)} need {wanted} CPUs; the cluster has {cpus}"
         )
     if config.device == "cuda" and total.get("GPU", 0) < 1:
         raise InputError("--device: cuda, but no node of the cluster has a GPU; use --device cpu")
+
+
+def processes_of(config: Config) -> str:
+    """Name the processes that a run has on Ray."""
+    others = ["a learner"]
+    others += ["an evaluation worker"] * (config.eval_every > 0)
+    others += ["one for clips"] * (config.video_every > 0)
+    *first, last = [f"{config.num_workers} workers", *others]
+    return f"{', '.join(first)} and {last}"
 
 
 def cpus_left(config: Config) -> int:
@@ -211,7 +222,7 @@ def cpus_left(config: Config) -> int:
     """
     import ray
 
-    return int(ray.cluster_resources().get("CPU", 0) >= config.num_workers + 1)
+    return int(ray.cluster_resources().get("CPU", 0) >= config.num_processes)
 
 
 def learner_gpus(config: Config) -> int:

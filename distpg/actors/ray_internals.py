@@ -1,4 +1,4 @@
-"""Everything that distpg replaces in Ray's private modules, which may change with every release."""
+"""Everything of Ray's private modules that distpg replaces or uses; any release may change it."""
 
 import shlex
 import subprocess
@@ -33,6 +33,10 @@ exec cat > /dev/null
 """A shell script in place of an agent: it says that there are no ports, and ends with the raylet,
 but not at Ctrl-C.
 """
+COUNTS = b"distpg-counts"
+"""The namespace of counts in Ray's internal key-value store."""
+COUNT_S = 5.0
+"""Deadline of reading or writing one."""
 
 
 def no_op(*_: object, **__: object) -> None:
@@ -164,6 +168,37 @@ def not_on_loopback(problem: str) -> str:
         f"ray {ray.__version__} {problem}, so a local Ray instance would be reachable from other "
         f"machines; pip install '{TESTED}', use --num-workers 0, or join a cluster with --address"
     )
+
+
+def key_value_store() -> Any:
+    """Return a client of Ray's internal key-value store, which answers while actors are busy."""
+    from ray.experimental import internal_kv
+
+    return internal_kv.internal_kv_get_gcs_client()
+
+
+def own_key() -> bytes:
+    """Return the key of the actor that calls this."""
+    import ray
+
+    return str(ray.get_runtime_context().get_actor_id()).encode()
+
+
+def put_count(count: int) -> None:
+    """Keep a count of the actor that calls this."""
+    value = str(count).encode()
+    key_value_store().internal_kv_put(own_key(), value, True, COUNTS, timeout=COUNT_S)
+
+
+def drop_count() -> None:
+    """Remove the count of the actor that calls this."""
+    key_value_store().internal_kv_del(own_key(), False, COUNTS, timeout=COUNT_S)
+
+
+def get_count(actor: Any) -> int:
+    """Return the count of an actor, or 0 if it has none."""
+    key = actor._actor_id.hex().encode()
+    return int(key_value_store().internal_kv_get(key, COUNTS, timeout=COUNT_S) or 0)
 
 
 def running_cluster() -> str:

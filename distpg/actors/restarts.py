@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from distpg.errors import ProcessLostError, RunError
+from distpg.report.fault_events import FaultEvents
 
 IN_A_ROW = 3
 """Processes that may be lost one after the other over the same work."""
@@ -13,10 +14,11 @@ Result = TypeVar("Result")
 class Restarts:
     """Counts lost workers and learners, those lost with a node apart."""
 
-    def __init__(self, allowed: int, say: Callable[[str], None]) -> None:
+    def __init__(self, allowed: int, faults: FaultEvents) -> None:
         """Take how many failures of processes a run may have, and where to report them."""
         self.allowed = allowed
-        self.say = say
+        self.faults = faults
+        self.say = faults.say
         self.failed = 0
         self.lost_with_node = 0
         """Times that processes, or their results, were lost with a node."""
@@ -39,7 +41,8 @@ class Restarts:
 
     def _count(self, error: ProcessLostError) -> int:
         """Count a loss; return 1 for a failure of the process, 0 if its node was lost."""
-        self.say(f"{error}; starting a replacement")
+        kind = "lost_with_node" if error.with_its_node else "restarts"
+        self.faults.report(kind, f"{error}; starting a replacement")
         if error.with_its_node:
             self.lost_with_node += 1
             return 0

@@ -6,17 +6,14 @@ The driver sees this class too, so what needs torch is imported in the worker's 
 import os
 import sys
 from collections.abc import Mapping
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack, nullcontext
+from typing import Any
 
+from distpg.actors.counting import counting
 from distpg.config.config import Config
 from distpg.envs.make import EnvSource
-from distpg.iteration import Evaluation
 from distpg.records import Weights
 from distpg.rollout.slot_state import SlotState
-
-if TYPE_CHECKING:
-    from distpg.rollout.evaluation import Evaluator
 
 
 class RolloutActor:
@@ -37,10 +34,8 @@ class RolloutActor:
         # for environments that import torch; Ray leaves a value that the user has set
         os.environ["OMP_NUM_THREADS"] = "1"
         use_one_thread()
-        self.config = config
-        self.source = source
-        self.evaluator: Evaluator | None = None
         self.slots: list[RolloutWorker] = []
+        self.has_collected = False
         with ExitStack() as failed:
             failed.callback(self.close)
             for slot, incarnation, state in zip(slots, incarnations, states, strict=True):
@@ -58,27 +53,18 @@ class RolloutActor:
 
     def collect(self, weights: Weights, iteration: int, attributes: Mapping[str, Any]) -> list[Any]:
         """Collect: a rollout of each slot, then their states, then their statistics."""
-        collected = [slot.collect(weights, iteration, attributes) for slot in self.slots]
+        first, self.has_collected = not self.has_collected, True
+        with counting(self.steps_done) if first else nullcontext():
+            collected = [slot.collect(weights, iteration, attributes) for slot in self.slots]
         rollouts = [slot.rollout for slot in collected]
         return [*rollouts, [slot.state for slot in collected], [slot.stats for slot in collected]]
 
-    def begin_evaluation(
-        self, weights: Weights, attributes: Mapping[str, Any]
-    ) -> Evaluation | None:
-        """Begin evaluation episodes, on envs that no slot uses; as `continue_evaluation`."""
-        if self.evaluator is None:
-            from distpg.rollout.evaluation import Evaluator
-
-            self.evaluator = Evaluator(self.config, self.source)
-        return self.evaluator.begin(weights, attributes)
-
-    def continue_evaluation(self) -> Evaluation | None:
-        """Run evaluation episodes for a moment; return None if they are not done."""
-        assert self.evaluator is not None, "`begin_evaluation` comes first"
-        return self.evaluator.advance()
+    def steps_done(self) -> int:
+        """Count the env steps of all slots so far."""
+        return sum(slot.envs.steps_done for slot in self.slots)
 
     def close(self) -> list[str]:
         """Close the envs, which may have processes; return those that did not close in time."""
         from distpg.rollout.closing import close_slots
 
-        return close_slots({slot.slot: slot.envs for slot in self.slots}, self.evaluator)
+        return close_slots({slot.slot: slot.envs for slot in self.slots})

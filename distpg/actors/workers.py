@@ -10,16 +10,19 @@ import ray
 from ray.exceptions import GetTimeoutError
 from ray.exceptions import ObjectLostError as RayObjectLostError
 
+from distpg.actors.clips import RayClip, RayClips
 from distpg.actors.closing import HURRY_S, close_envs
 from distpg.actors.cluster import cpus_left
+from distpg.actors.counting import Counts
+from distpg.actors.evaluator import RayEvaluation, RayEvaluator
 from distpg.actors.restarts import Restarts, Result
 from distpg.actors.rollout_actor import RolloutActor
 from distpg.actors.wait import MIN_START_S, fetch, wait
 from distpg.config.config import Config
 from distpg.envs.make import EnvSource
 from distpg.errors import InputError, ObjectLostError, ProcessLostError, RunError
-from distpg.iteration import EVALUATING, Collection, Evaluation, ProcessFaults
-from distpg.records import Rollout, RolloutStats
+from distpg.iteration import Collection, ProcessFaults
+from distpg.records import Rollout, RolloutStats, Weights
 from distpg.rollout.attributes import EnvAttributes
 from distpg.rollout.slot_state import SlotState
 
@@ -109,6 +112,7 @@ class RayWorkers:
             for worker, share in enumerate(self.shares)
         ]
         self.of_episodes = " of whole episodes (one may have no end)" * bool(config.episodes)
+        self.counts = Counts()
         self.num_restarts = 0
         self.num_reissued = 0
         """Slots that collected again."""
@@ -128,11 +132,29 @@ class RayWorkers:
         self._starting: set[int] = set()
         """Workers that have not been waited for since their process was started."""
         self.actors = [self._start(worker) for worker in range(config.num_workers)]
+        self.evaluator = self._start_evaluator() if config.eval_every else None
+        self.clips: RayClips | None = None
+
+    def alive(self) -> tuple[int, int]:
+        """Return how many worker processes answer, and how many there are."""
+        number = len(self.shares)
+        return number - len(self._lost | self._starting), number
+
+    def waiting(self) -> str:
+        """Return for how many processes `wait_until_ready` waits."""
+        alive, number = self.alive()
+        late = number - alive
+        return f"waiting for {late} worker{'s' * (late != 1)}"
+
+    def first_steps(self) -> int | None:
+        """Return the env steps of the first rollouts so far, or None once they are complete."""
+        return self.counts.total(self.actors) if self.last is None else None
 
     def faults(self) -> ProcessFaults:
         """Count the processes that were replaced, and the slots that collected again."""
+        evaluator_restarts = self.evaluator.num_restarts if self.evaluator else 0
         return ProcessFaults(
-            worker_restarts=self.num_restarts,
+            worker_restarts=self.num_restarts + evaluator_restarts,
             lost_with_node=self.restarts.lost_with_node,
             reissued_slots=self.num_reissued,
         )
@@ -291,7 +313,9 @@ class RayWorkers:
             refs, last.by_worker[worker] = self.answer(worker, None, last)
             found |= zip(self.shares[worker], refs, strict=True)
         self.restarts.lost_with_node += 1
-        self.restarts.say(f"rollouts lost with a node were collected again: slots {again}")
+        self.restarts.faults.report(
+            "lost_with_node", f"rollouts lost with a node were collected again: slots {again}"
+        )
         return [found[slot] for slot in sorted(found)]
 
     def rewind(self, snapshots: Sequence[Any]) -> None:
@@ -317,26 +341,23 @@ class RayWorkers:
             return True
         return False
 
-    def evaluate(self, weights: Any, stopped: Callable[[], bool]) -> Evaluation | None:
-        """Have the first worker run evaluation episodes; return None if stopped."""
+    def evaluate(
+        self, iteration: int, weights: Weights, attributes: Mapping[str, Any]
+    ) -> RayEvaluation:
+        """Begin to evaluate the policy of an iteration, in a process of its own."""
+        self.evaluator = self.evaluator or self._start_evaluator()
+        return self.evaluator.begin(iteration, weights, attributes)
 
-        def attempt() -> Evaluation | None:
-            self._wait_until_started(0)
-            began, actor = time.monotonic(), self.actors[0]
-            ref = actor.begin_evaluation.remote(weights, self.attributes.evaluation)
-            while True:
-                (evaluation,) = fetch(
-                    [ref],
-                    [self.names[0]],
-                    doing=EVALUATING,
-                    timeout_s=self.config.phase_timeout,
-                    began=began,
-                )
-                if evaluation is not None or stopped():
-                    return evaluation
-                ref = actor.continue_evaluation.remote()
+    def clip(self, weights: Weights, attributes: Mapping[str, Any]) -> RayClip:
+        """Begin to play an episode for a clip, in a process of its own."""
+        if self.clips and self.clips.lost:
+            self.clips.close()
+            self.clips = None
+        self.clips = self.clips or RayClips(self.config, self.source)
+        return self.clips.begin(weights, attributes)
 
-        return self._retry(0, attempt)
+    def _start_evaluator(self) -> RayEvaluator:
+        return RayEvaluator(self.config, self.source, self.restarts)
 
     def close(self, *, hurry: bool = False) -> list[str]:
         """Close the envs, which may have processes of their own; end the processes.
@@ -345,18 +366,25 @@ class RayWorkers:
             The envs that did not close in time. A worker that is busy with something else has
             `ANSWER_S` seconds, and with `hurry` all have `HURRY_S`.
         """
-        late = self._close_envs(HURRY_S if hurry else self._time_to_close())
+        late = self._close_envs(HURRY_S if hurry else self._time_to_close(), self.evaluator)
         for actor in self.actors:
             ray.kill(actor)
+        if self.evaluator:
+            ray.kill(self.evaluator.actor)
+        if self.clips:
+            self.clips.close()
         return late
 
     def _time_to_close(self) -> float:
-        num_envs = self.config.num_envs * (max(map(len, self.shares)) + 1)
+        num_envs = self.config.num_envs * max(map(len, self.shares))
         return SPARE_S + self.config.close_timeout * num_envs
 
-    def _close_envs(self, timeout_s: float) -> list[str]:
-        """Have all workers but the lost close their envs; return those that did not in time."""
+    def _close_envs(self, timeout_s: float, evaluator: RayEvaluator | None = None) -> list[str]:
+        """Have all processes but the lost close their envs; return those that did not in time."""
         names = {worker: name for worker, name in enumerate(self.names) if worker not in self._lost}
         actors = {name: self.actors[worker] for worker, name in names.items()}
         starting = [name for worker, name in names.items() if worker in self._starting]
+        if evaluator and not evaluator.lost:
+            actors[evaluator.name] = evaluator.actor
+            starting += [evaluator.name] * evaluator.starting
         return close_envs(actors, starting, timeout_s)

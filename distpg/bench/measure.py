@@ -46,7 +46,7 @@ def measure(
         InputError: the environment cannot be made, or the device is missing.
     """
     # all updates must do the same work
-    config = replace(config, gradient_stats_every=0, target_kl=None)
+    config = replace(config, gradient_stats_every=0, histogram_every=0, target_kl=None)
     worker = RolloutWorker(config, source, slot=0)
     with closing(worker.envs):
         specs = (worker.envs.obs_spec, worker.envs.action_spec)

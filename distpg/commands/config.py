@@ -1,6 +1,5 @@
 """`config`: print the configuration that flags, file and preset add up to."""
 
-import json
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ import tomli_w
 
 from distpg.config.config import Config, from_toml, presets
 from distpg.config.derived import DerivedSettings
-from distpg.config.files import to_toml
+from distpg.config.files import spell, to_toml
 from distpg.config.flags import ConfigFlags
 
 
@@ -40,8 +39,3 @@ def origin(config: Config, name: str) -> str:
         return "" if value == default else f"  # preset {config.algo}; default: {spell(default)}"
     source = f"preset {config.algo}" if name in preset else "default"
     return f"  # {source}: {spell(preset.get(name, default))}"
-
-
-def spell(value: object) -> str:
-    """Spell a value as TOML does."""
-    return json.dumps("none" if value is None else value)

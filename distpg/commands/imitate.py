@@ -68,6 +68,7 @@ def main(flags: ImitateFlags, started: float) -> int:
             run_dir=flags.run_dir,
             overwrite=flags.overwrite,
             quiet=flags.quiet,
+            json_lines=flags.json_lines,
             started=started,
         )
     )
@@ -84,6 +85,7 @@ def imitate(
     run_dir: Path | str | None = None,
     overwrite: bool = False,
     quiet: bool = False,
+    json_lines: bool = False,
     started: float | None = None,
 ) -> Outcome:
     """Learn from an expert, by behavioural cloning or DAgger.
@@ -101,6 +103,7 @@ def imitate(
         run_dir: Run directory to create; by default runs/ENV/imitate-sSEED-TIME.
         overwrite: Replace the run in `run_dir`.
         quiet: Print nothing.
+        json_lines: Print JSON, as `--json-lines` does.
         started: Unix time from which the times in the result are counted; by default now.
 
     Returns:
@@ -142,6 +145,7 @@ def imitate(
         RunDir.default(config, "imitate") if run_dir is None else RunDir(Path(run_dir)),
         overwrite,
         quiet,
+        json_lines,
         start_from,
         watchers=watchers_of(config, watchers),
         notes=tuple(warnings),

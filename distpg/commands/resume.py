@@ -4,10 +4,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal, TypedDict, Unpack
+from typing import Annotated, Any, Literal, TypedDict, Unpack
 
 import tyro
 
+from distpg.config.names import Importable, check_same_names
 from distpg.config.values import one_of
 from distpg.envs.make import MakeEnv, find_source
 from distpg.errors import InputError
@@ -54,6 +55,8 @@ class ResumeFlags:
     changes: Annotated[ResumeChanges, tyro.conf.arg(name="")] = field(default_factory=ResumeChanges)
     quiet: bool = False
     """Print nothing but errors."""
+    json_lines: bool = False
+    """Print JSON: an object for each iteration and message, and the result as the last one."""
 
 
 CHANGEABLE = ResumeChanges.__optional_keys__
@@ -63,7 +66,13 @@ def main(flags: ResumeFlags, started: float) -> int:
     """Run the sub-command; return its exit code."""
 
     def run() -> Outcome:
-        return resume(flags.run, quiet=flags.quiet, started=started, **flags.changes)
+        return resume(
+            flags.run,
+            quiet=flags.quiet,
+            json_lines=flags.json_lines,
+            started=started,
+            **flags.changes,
+        )
 
     return exit_code_of(run)
 
@@ -72,8 +81,12 @@ def resume(
     run_dir: Path | str,
     *,
     make_env: MakeEnv | None = None,
+    encoder: Importable | None = None,
+    env_wrapper: Sequence[Importable] = (),
+    watcher: Sequence[Importable] = (),
     watchers: Sequence[AnyWatcher] = (),
     quiet: bool = False,
+    json_lines: bool = False,
     started: float | None = None,
     **changes: Unpack[ResumeChanges],
 ) -> Outcome:
@@ -82,9 +95,13 @@ def resume(
     Args:
         run_dir: The run directory.
         make_env: Makes one environment, for a run that was trained with a callable.
+        encoder: The object that this setting of the run was, if it cannot be imported.
+        env_wrapper: All of this setting, in the same way.
+        watcher: All of this setting, in the same way.
         watchers: As for `train`; those of the run's settings come before. One of the same name as
             before goes on from its state at the checkpoint.
         quiet: Print nothing.
+        json_lines: Print JSON, as `--json-lines` does.
         started: Unix time from which the times in the result are counted; by default now.
         changes: Settings to change: `total_steps`, `stop_at_return`, `max_seconds`,
             `stop_at_eval_return`, `num_workers`, `address`, `device`, `compile`, `on_anomaly` or
@@ -104,7 +121,11 @@ def resume(
         raise InputError(f"{name}: resume changes only {one_of(sorted(CHANGEABLE))}")
     run = RunDir.open(Path(run_dir))
     config = run.read_config(**changes)
-    checkpoint, notes = load_newest(run)
+    objects = {"encoder": encoder, "env_wrapper": env_wrapper, "watcher": watcher}
+    given: dict[str, Any] = {name: value for name, value in objects.items() if value}
+    check_same_names(vars(config), given)
+    config = replace(config, **given)
+    checkpoint, notes = load_newest(run, to_resume=True)
     if "labels" in checkpoint.learner.counters:
         raise InputError(
             f"{run.given} is an imitation run, which cannot be resumed (labels are not saved); "
@@ -132,6 +153,7 @@ def resume(
         find_source(config, make_env),
         run,
         quiet=quiet,
+        json_lines=json_lines,
         resume=checkpoint,
         watchers=watchers_of(config, watchers),
         attributes=EnvAttributes.from_json(checkpoint.attributes),

@@ -29,6 +29,7 @@ def main(flags: TrainFlags, started: float) -> int:
             run_dir=flags.run_dir,
             overwrite=flags.overwrite,
             quiet=flags.quiet,
+            json_lines=flags.json_lines,
             started=started,
         )
     )
@@ -42,20 +43,21 @@ def train(
     run_dir: Path | str | None = None,
     overwrite: bool = False,
     quiet: bool = False,
+    json_lines: bool = False,
     started: float | None = None,
 ) -> Outcome:
     """Train a policy.
 
     Args:
         config: The settings, e.g. `Config(algo="ppo", env_id="CartPole-v1")`.
-        make_env: Makes one environment, instead of `env_id`; called with `env_kwargs`, in every
-            process that needs an environment.
+        make_env: The same as the setting `env_id` if that is a callable, which it replaces.
         watchers: Each sees every iteration and may answer (`distpg.Watcher`, `distpg.Response`): a
             watcher, its class, or a function of the iteration. Those of `config.watcher` come
             before.
         run_dir: Run directory to create; by default runs/ENV/ALGO-sSEED-TIME.
         overwrite: Replace the run in `run_dir`.
         quiet: Print nothing.
+        json_lines: Print JSON, as `--json-lines` does.
         started: Unix time from which the times in the result are counted; by default now.
 
     Returns:
@@ -76,6 +78,7 @@ def train(
         RunDir.default(config) if run_dir is None else RunDir(Path(run_dir)),
         overwrite,
         quiet,
+        json_lines,
         start_from,
         watchers=watchers_of(config, watchers),
         notes=tuple(warnings),

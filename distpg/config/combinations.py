@@ -15,6 +15,11 @@ def check_combinations(config: DerivedSettings) -> None:
             f"--rollback-on-collapse: {config.rollback_on_collapse} needs evaluations, but "
             "--eval-every is 0; use --eval-every 1 or more"
         )
+    if config.eval_delay is not None and 0 < config.eval_every < config.eval_delay:
+        raise InputError(
+            f"--eval-delay: {config.eval_delay} is more than --eval-every {config.eval_every}; one "
+            "evaluation is under way at a time"
+        )
     if config.stop_at_eval_return is not None and not config.eval_every:
         raise InputError(
             f"--stop-at-eval-return: {config.stop_at_eval_return:g} needs evaluations, but "

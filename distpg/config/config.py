@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 from distpg.config.calls import read_call
 from distpg.config.combinations import check_combinations
 from distpg.config.derived import DerivedSettings
+from distpg.config.names import OF_OBJECTS, as_name, as_names
 from distpg.config.values import check_value, did_you_mean, flag, is_toml, one_of
 from distpg.errors import InputError
 
@@ -65,7 +66,9 @@ class Config(DerivedSettings):
     """
 
     def __post_init__(self) -> None:
-        """Validate each value against its annotation, then the combinations."""
+        """Name the objects; validate each value by its annotation, then the combinations."""
+        for name in OF_OBJECTS:
+            object.__setattr__(self, name, as_names(getattr(self, name)))
         for name, hint in hints().items():
             check_value(name, getattr(self, name), hint)
         if not is_toml(self.env_kwargs):
@@ -74,9 +77,9 @@ class Config(DerivedSettings):
                 "strings, booleans, lists, tables; no null)"
             )
         for wrapper in self.env_wrapper:
-            read_call(wrapper, "--env-wrapper")
+            read_call(as_name(wrapper), "--env-wrapper")
         for watcher in self.watcher:
-            read_call(watcher, "--watcher")
+            read_call(as_name(watcher), "--watcher")
         for name in ("env_id", "address", "init_from", "encoder"):
             if getattr(self, name) == "":
                 # most often an unset shell variable
@@ -89,9 +92,13 @@ class Config(DerivedSettings):
         check_combinations(self)
 
     def resolved(self) -> Self:
-        """Return a copy with the defaults that depend on other settings filled in."""
+        """Return a copy with the defaults that depend on other settings filled in.
+
+        Of watchers only the names are left: they are objects of the driver's process alone.
+        """
         return dataclasses.replace(
             self,
+            watcher=tuple(map(str, self.watcher)),
             num_slots=self.slots,
             episodes_per_env=self.episodes,
             sign_rewards="on" if self.signed else "off",

@@ -51,7 +51,7 @@ class DerivedSettings(
     def signed(self) -> bool:
         """Whether to train on the sign of rewards, with `auto` resolved."""
         if self.sign_rewards == "auto":
-            return self.env_id.startswith("ALE/")
+            return str(self.env_id).startswith("ALE/")
         return self.sign_rewards == "on"
 
     @property
@@ -60,14 +60,29 @@ class DerivedSettings(
         return self.num_slots if self.num_slots is not None else max(1, self.num_workers)
 
     @property
+    def evaluation_delay(self) -> int:
+        """Iterations until the result of an evaluation takes effect, with the default resolved."""
+        return self.eval_delay or self.eval_every or 1
+
+    @property
+    def num_processes(self) -> int:
+        """Processes of a run on Ray: workers, a learner, one for evaluations, one for clips."""
+        return self.num_workers + 1 + (self.eval_every > 0) + (self.video_every > 0)
+
+    @property
     def first_eval_copy(self) -> int:
         """Number of the first env of the evaluations; those of the slots come before."""
         return self.slots * self.num_envs
 
     @property
+    def clip_copy(self) -> int:
+        """Number of the env of clips, if the run has any, after those of evaluations."""
+        return self.first_eval_copy + self.num_envs
+
+    @property
     def first_other_copy(self) -> int:
         """Number of the first env of checks and of `evaluate`, after those of the run."""
-        return self.first_eval_copy + self.num_envs
+        return self.clip_copy + (self.video_every > 0)
 
     @property
     def episodes(self) -> int:

@@ -5,6 +5,7 @@ file are validated like those from the command line.
 """
 
 import dataclasses
+import json
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import tomli_w
 
 from distpg.config.config import Config, check_algo, from_toml, hints
+from distpg.config.derived import DerivedSettings
 from distpg.config.values import check_value, did_you_mean, one_of
 from distpg.errors import InputError, prefix_errors
 
@@ -86,6 +88,17 @@ def load_config(source: str, **changes: Any) -> Config:
         InputError: the file or a setting is invalid.
     """
     return Config(**{**read_settings(source), **changes})
+
+
+def spell(value: object) -> str:
+    """Spell a setting's value as TOML does."""
+    return json.dumps("none" if value is None else value)
+
+
+def changed_settings(config: Config) -> dict[str, Any]:
+    """Return the defaults of the settings that are not at their default, by name."""
+    defaults = vars(DerivedSettings())
+    return {name: x for name, x in defaults.items() if getattr(config, name) != x}
 
 
 def to_toml(config: Config) -> str:

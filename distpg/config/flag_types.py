@@ -1,10 +1,10 @@
 """How tyro reads and describes flags: JSON, lists, `none`, and help texts from docstrings."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import fields, is_dataclass
 from functools import cache, partial
-from typing import Annotated, Any, cast, get_args, get_type_hints
+from typing import Annotated, Any, Union, cast, get_args, get_origin, get_type_hints
 
 import docstring_parser
 import tyro
@@ -98,7 +98,7 @@ def dataclass_rule(
     hints = get_type_hints(kind, include_extras=True)
 
     def spec(name: str) -> StructFieldSpec:
-        hint, default = hints[name], getattr(info.default, name)
+        hint, default = written(hints[name]), getattr(info.default, name)
         if is_dataclass(default):
             text = group_text(type(default), only_named)
             return StructFieldSpec(name, hint, default, helptext=text)
@@ -111,6 +111,16 @@ def dataclass_rule(
 
     names = [field.name for field in fields(kind) if field.name not in only_named]
     return StructConstructorSpec(instantiate=kind, fields=tuple(map(spec, names)))
+
+
+def written(hint: Any) -> Any:
+    """Return the part of an annotation that can be written as text: all but objects of Python."""
+    options = get_args(hint)
+    if get_origin(hint) is tuple:
+        return tuple[written(options[0]), ...]
+    if any(get_origin(option) is Callable for option in options):
+        return Union[tuple(option for option in options if get_origin(option) is not Callable)]  # noqa: UP007
+    return hint
 
 
 def group_text(group: type[Any], only_named: Collection[str]) -> str:

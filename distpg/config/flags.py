@@ -97,6 +97,8 @@ class RunFlags(ConfigFlags):
     """Replace the run in --run-dir."""
     quiet: bool = False
     """Print nothing but errors."""
+    json_lines: bool = False
+    """Print JSON: an object for each iteration and message, and the result as the last one."""
 
 
 Flags = TypeVar("Flags")

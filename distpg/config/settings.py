@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+from distpg.config.names import Importable
 from distpg.config.values import Range
 
 Count = Annotated[int, Range(1, 10**6)]
@@ -51,9 +52,16 @@ class RunSettings:
     """Iterations between evaluations; 0 disables evaluation."""
     eval_episodes: Count = 10
     """Episodes per evaluation, with deterministic (mode) actions."""
+    eval_delay: Count | None = None
+    """The result of an evaluation takes effect (best policy, --rollback-on-collapse,
+    --stop-at-eval-return) in the iteration that is so many later, before which training waits for
+    it; with 1, at once. At most, and by default, --eval-every."""
     eval_max_steps: BigCount | None = None
     """Steps after which an episode of an evaluation is cut off, counted with its return so far.
     Default: the environment's own limit (max_episode_steps), else 100,000."""
+    video_every: CountOrZero = 0
+    """Iterations between clips in TensorBoard (Images): an episode of at most 200 frames; 0 for
+    none. The environment must render rgb_array."""
     on_anomaly: Literal["stop", "skip"] = "stop"
     """After an update that produces NaN or inf: it is rolled back and its batch saved in the run
     directory; then stop, or skip to the next batch."""
@@ -63,7 +71,7 @@ class RunSettings:
     log: Literal["none", "wandb", "mlflow"] = "none"
     """Where scalars are logged besides TensorBoard: Weights & Biases or MLflow. An error there does
     not end the run."""
-    watcher: tuple[str, ...] = ()
+    watcher: tuple[Importable, ...] = ()
     """Watcher of the iterations (docs/watchers.md), as module:Class or module:Class{"key": 1}. The
     flag can be repeated, and adds to the watchers of --config."""
     init_from: str | None = None
@@ -75,12 +83,12 @@ class RunSettings:
 class EnvSettings:
     """Environment settings, and the number of envs per slot."""
 
-    env_id: str = "CartPole-v1"
+    env_id: Importable = "CartPole-v1"
     """A Gymnasium id, module:Env-v0 (imports module), or module:Class."""
     env_kwargs: EnvKwargs = field(default_factory=dict)
     """Keyword arguments of the environment, as JSON; in strings {copy} is the number of the copy,
     and {copy+8000} is 8000 more."""
-    env_wrapper: tuple[str, ...] = ()
+    env_wrapper: tuple[Importable, ...] = ()
     """Wrapper around each copy, as module:Wrapper or module:Wrapper{"key": 1}; the first is the
     innermost. The flag can be repeated, and adds to the wrappers of --config. Copies are then
     stepped one by one."""
@@ -213,7 +221,7 @@ class PolicySettings:
     observations are discrete."""
     activation: Literal["tanh", "relu", "elu", "silu"] = "tanh"
     """Nonlinearity of the hidden layers."""
-    encoder: str | None = None
+    encoder: Importable | None = None
     """Custom encoder class as module:Class, replacing the built-in encoder (docs/encoders.md)."""
     image_encoder: Literal["nature", "impala"] = "nature"
     """Image encoder: nature is DQN's three convolutions, or two small ones if a side is below 36
@@ -280,6 +288,9 @@ class LearnerSettings:
     """Divide rewards by the running standard deviation of the discounted return."""
     gradient_stats_every: CountOrZero = 10
     """Iterations between gradient diagnostics (gradient/* in TensorBoard); 0 disables them."""
+    histogram_every: CountOrZero = 10
+    """Iterations between histograms of actions, advantages, values and returns in TensorBoard;
+    0 disables them."""
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile what an update does with a minibatch, once for this machine (10 to 40 s): updates of
     small networks take a fraction of the time. auto does for runs of at least 15,000 minibatches if
@@ -288,4 +299,4 @@ class LearnerSettings:
     """Device of the learner; auto uses a GPU if there is one."""
     learner_threads: Count | None = None
     """Number of torch threads in the learner (affects floating-point rounding). Default: 1 for
-    vector observations, all cores for images."""
+    vector observations, 2 with a --minibatch-size of 2,048 or more; all cores for images."""

@@ -4,7 +4,7 @@ import difflib
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -16,6 +16,7 @@ TYPE_NAMES = {
     str: "text",
     bool: "true or false",
     type(None): "none",
+    Callable: "a class or function",
 }
 
 
@@ -55,6 +56,15 @@ def did_you_mean(name: str, names: typing.Iterable[str]) -> str:
     return f"; did you mean {' or '.join(close)}?" if close else ""
 
 
+def is_numeric(hint: Any) -> bool:
+    """Return whether all values of an annotation are numbers, or none."""
+    if typing.get_origin(hint) is Annotated:
+        return is_numeric(typing.get_args(hint)[0])
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        return all(is_numeric(part) for part in typing.get_args(hint))
+    return hint in (int, float, types.NoneType)
+
+
 def check_value(name: str, value: object, hint: Any) -> None:
     """Check a setting against its annotation.
 
@@ -91,13 +101,14 @@ def describe_mismatch(value: object, hint: Any) -> str:
         allowed = one_of(options) if len(options) == 1 else f"one of {one_of(options)}"
         return "" if value in options else allowed
     if origin is tuple:
-        kind = "names" if options[0] is str else "numbers"
+        kind = "numbers" if typing.get_origin(options[0]) is Annotated else "names"
         if not isinstance(value, tuple):
             return f"a list of {kind}"
         items = typing.cast("tuple[object, ...]", value)
         mismatches = (describe_mismatch(item, options[0]) for item in items)
         return next((f"a list of {kind}, each {allowed}" for allowed in mismatches if allowed), "")
-    kind = int | float if hint is float else origin or hint
+    hint = origin or hint
+    kind = int | float if hint is float else hint
     # bool is a subclass of int
     matches = isinstance(value, kind) and (hint is bool or not isinstance(value, bool))
     return "" if matches else TYPE_NAMES.get(hint, "a table")

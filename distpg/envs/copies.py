@@ -89,6 +89,7 @@ class Copies(VectorEnv):
         Raises:
             EnvError: a copy returned a value that is not allowed, called sys.exit or kept raising.
         """
+        self.steps_done += self.num_envs
         rewards = np.zeros(self.num_envs, np.float32)
         terminated, truncated = np.zeros((2, self.num_envs), bool)
         faults: dict[int, str] = {}
@@ -158,6 +159,15 @@ class Copies(VectorEnv):
         """Steps after which the environment ends an episode by itself, if it says so."""
         spec = self.guards[0].env.spec
         return spec.max_episode_steps if spec is not None else None
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """How the environment renders: its `render_modes` and `render_fps`."""
+        return self.guards[0].env.metadata
+
+    def render(self) -> Any:
+        """Render the first copy, in the mode of its source."""
+        return self.guards[0].env.render()
 
     def close(self) -> list[str]:
         """Close all copies, ignoring errors; return those that did not close in time."""

@@ -13,6 +13,7 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode
 
+from distpg.config.names import Importable, ObjectName, as_name
 from distpg.config.settings import AUTO, NONE, EnvBackend, EnvKwargs, EnvSettings
 from distpg.envs import ale
 from distpg.envs.copies import Copies
@@ -40,15 +41,8 @@ def find_source(settings: EnvSettings, make_env: MakeEnv | None) -> EnvSource:
     Raises:
         InputError: there is no such environment.
     """
-    if make_env is None:
-        source = find_env(settings.env_id, settings.env_kwargs, settings.env_backend)
-    elif settings.env_backend != "gymnasium":
-        raise InputError(
-            f"--env-backend: {settings.env_backend} has its own environments and cannot step a "
-            "callable; use --env-backend gymnasium, or --env-id instead of make_env"
-        )
-    else:
-        source = source_of(make_env, settings.env_kwargs)
+    env_id = settings.env_id if make_env is None else make_env
+    source = find_env(env_id, settings.env_kwargs, settings.env_backend)
     special: dict[tuple[str, ...], tuple[str, ...] | None] = {AUTO: None, NONE: ()}
     source = replace(
         source,
@@ -86,26 +80,27 @@ def check_wrapped(source: EnvSource) -> None:
         )
 
 
-def find_env(env_id: str, kwargs: EnvKwargs, backend: EnvBackend = "gymnasium") -> EnvSource:
-    """Look up an env id, after importing the module that registers it.
+def find_env(env_id: Importable, kwargs: EnvKwargs, backend: EnvBackend = "gymnasium") -> EnvSource:
+    """Look up an env id, after importing the module that registers it, or take a callable.
 
     Raises:
         InputError: there is no such environment.
     """
+    env_id = as_name(env_id)
     if backend == "envpool":
+        if isinstance(env_id, ObjectName):
+            raise InputError(
+                f"--env-backend: {backend} has its own environments and cannot step a callable; "
+                "use --env-backend gymnasium, or the id of one of its environments"
+            )
         check_env_id(env_id)
         return EnvSource(env_id, kwargs, backend=backend)
-    found = look_up(env_id)
+    found = env_id.found if isinstance(env_id, ObjectName) else look_up(env_id)
     if isinstance(found, EnvSpec):
         ale.check_variant(found, kwargs)
         return EnvSource(env_id, kwargs, spec=found)
-    return EnvSource(env_id, kwargs, make_env=found)
-
-
-def source_of(make_env: MakeEnv, kwargs: EnvKwargs) -> EnvSource:
-    """Return the source for a callable; its name in angle brackets replaces the env id."""
-    name = getattr(make_env, "__qualname__", type(make_env).__qualname__)
-    return EnvSource(f"<{name}>", kwargs, make_env=make_env)
+    # the name alone, since the source has the object
+    return EnvSource(str(env_id), kwargs, make_env=found)
 
 
 def make_vector_env(
@@ -153,7 +148,10 @@ def is_native(source: EnvSource) -> bool:
         return False
     if source.wrappers or source.frame_stack > 1:
         return False
-    return spec.namespace != ale.NAMESPACE or ale.preprocesses(spec, source.kwargs)
+    if spec.namespace == ale.NAMESPACE:
+        return ale.preprocesses(spec, source.kwargs)
+    # a vector implementation shows no window
+    return source.render_mode != "human" or spec.entry_point is None
 
 
 def is_bare_atari(source: EnvSource) -> bool:
@@ -200,6 +198,8 @@ def make_copy(source: EnvSource, copy: Copy) -> gym.Env[Any, Any]:
     silence_mujoco(source)
     with making(copy), explaining(source):
         kwargs = fill(source.kwargs, copy.number)
+        if source.render_mode is not None and copy.index == 0:
+            kwargs["render_mode"] = source.render_mode
         if source.make_env is not None:
             env = source.make_env(**kwargs)
         else:
@@ -240,6 +240,8 @@ def explaining(source: EnvSource) -> Generator[None]:
         flag = "--env-kwargs" if source.kwargs else "--env-id"
         given = f" with {source.kwargs}" if source.kwargs else ""
         hint = HAS_ITS_OWN if source.tried else ""
+        if source.render_mode is not None:
+            hint = f"; it is given render_mode={source.render_mode!r}"
         raise InputError(
             f"{flag}: {source.name} cannot be made{given}: {format_user_error(error)}{hint}"
         ) from error
@@ -250,9 +252,11 @@ def _make_native(source: EnvSource, num_envs: int) -> gym.vector.VectorEnv:
         return EnvPoolVectorEnv(source.name, source.kwargs, num_envs)
     spec = source.spec
     assert spec is not None, "an environment with a vector implementation is registered"
-    kwargs = source.kwargs
+    kwargs: dict[str, Any] = {**source.kwargs}
     if spec.namespace == ale.NAMESPACE:
         kwargs = ale.vector_kwargs(kwargs)
+    elif source.render_mode is not None:
+        kwargs["render_mode"] = source.render_mode
     mode = gym.VectorizeMode.VECTOR_ENTRY_POINT
     return gym.make_vec(spec, num_envs, vectorization_mode=mode, **kwargs)
 

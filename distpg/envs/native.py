@@ -18,6 +18,11 @@ from distpg.errors import EnvError, InputError, RunError
 from distpg.spaces import MASK, Leaf, MissingLeafError, Obs, join_masks
 from distpg.user_code import format_user_error
 
+ATARI_METADATA = {"render_modes": ["rgb_array"], "render_fps": 15}
+"""Of 60 frames per second, a step skips all but one in four."""
+ATARI_SCALE = 4
+"""Pixels of a frame, for each of an observation's."""
+
 
 class NativeVectorEnv(VectorEnv):
     """A vector implementation of an environment; if it raises, all its copies are replaced."""
@@ -55,6 +60,8 @@ class NativeVectorEnv(VectorEnv):
             failed.pop_all()
         self.info: Mapping[str, Any] = {}
         """Of the last reset or step; empty if that returned no mapping."""
+        self.latest: Obs = {}
+        """Of the last reset or step."""
         self.drop_bad = drop_bad
         self.seeds = np.random.default_rng(0)
         self.first_obs: Obs | None = None
@@ -86,6 +93,7 @@ class NativeVectorEnv(VectorEnv):
 
     def step(self, actions: np.ndarray) -> Step:
         """Step every copy with its action from `Policy.to_bounds`, [N] or [N, A]."""
+        self.steps_done += self.num_envs
         if self.first_obs is not None:
             first_obs, self.first_obs = self.first_obs, None
             return self._idle_step(first_obs, needs_reset=False)
@@ -161,6 +169,7 @@ class NativeVectorEnv(VectorEnv):
             )
         if self.ranges:
             self.ranges.watch(obs)
+        self.latest = leaves
         return leaves
 
     def _read(self, leaf: Leaf, obs: Any) -> np.ndarray:
@@ -203,6 +212,21 @@ class NativeVectorEnv(VectorEnv):
         """Steps after which the environment ends an episode by itself, if it says so."""
         spec = self.envs.spec
         return spec.max_episode_steps if spec is not None else None
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """How the environment renders: its `render_modes` and `render_fps`."""
+        return ATARI_METADATA if self.is_atari else self.envs.metadata
+
+    def render(self) -> Any:
+        """Render the first copy; of an Atari game, the newest picture that the policy sees."""
+        if not self.is_atari:
+            frames: Any = self.envs.render()
+            return frames[0]
+        (leaf,) = self.latest.values()
+        picture = leaf[0, -1]
+        colored = picture if picture.ndim == 3 else np.stack([picture] * 3, axis=-1)
+        return colored.repeat(ATARI_SCALE, 0).repeat(ATARI_SCALE, 1)
 
     def close(self) -> list[str]:
         """Close all copies, ignoring errors; return their name if they did not close in time."""

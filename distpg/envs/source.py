@@ -1,6 +1,7 @@
 """How to make an environment in any process, as a value."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from gymnasium.envs.registration import EnvSpec
 
@@ -9,6 +10,8 @@ from distpg.envs.guard import CLOSE_S
 from distpg.envs.lookup import MakeEnv
 from distpg.envs.masks import MaskSource
 from distpg.envs.wrappers import WrapperSpec
+
+RenderMode = Literal["rgb_array", "human"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class EnvSource:
     """Observations to stack, around the wrappers."""
     image_keys: tuple[str, ...] | None = None
     """Leaves that are read as pictures; None: those whose spaces are a picture's."""
+    render_mode: RenderMode | None = None
+    """Of the first of the copies that are made together; the others do not render."""
     close_s: float = CLOSE_S
     """Seconds that a copy has for closing."""
     tried: bool = False

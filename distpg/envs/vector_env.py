@@ -64,6 +64,8 @@ class VectorEnv(ABC):
         self.action_spec = describe_action(action_space, env_id)
         obs_spec = describe_obs(observation_space, env_id, image_keys)
         self.obs_spec = mark_mask(obs_spec, self.action_spec, env_id)
+        self.steps_done = 0
+        """Steps of all copies so far."""
         self.faults_at_reset: dict[int, str] = {}
         """By copy, what it raised in the last `reset`."""
         self.ranges: Ranges | None = None
@@ -118,6 +120,15 @@ class VectorEnv(ABC):
     @abstractmethod
     def set_state(self, state: EnvState) -> None:
         """Restore a state from `get_state` in all copies."""
+
+    @property
+    @abstractmethod
+    def metadata(self) -> Mapping[str, Any]:
+        """How the environment renders: its `render_modes` and `render_fps`."""
+
+    @abstractmethod
+    def render(self) -> Any:
+        """Render the first copy, in the mode of its source; `rendering.frame_of` checks it."""
 
     @abstractmethod
     def close(self) -> list[str]:

@@ -9,6 +9,7 @@ from gymnasium import spaces
 from gymnasium.wrappers import FrameStackObservation
 
 from distpg.config.calls import read_call
+from distpg.config.names import Importable, as_name
 from distpg.envs.masks import observes_mask
 from distpg.envs.numbering import fill
 from distpg.errors import InputError, prefix_errors
@@ -17,7 +18,7 @@ from distpg.user_code import format_user_error, import_object
 
 @dataclass(frozen=True)
 class WrapperSpec:
-    """A wrapper: its class or function as module:name, and its keyword arguments."""
+    """A wrapper: the name of its class or function, and its keyword arguments."""
 
     name: str
     kwargs: dict[str, Any]
@@ -40,13 +41,13 @@ class WrapperSpec:
             return wrapped
 
 
-def find_wrappers(written: Sequence[str]) -> tuple[WrapperSpec, ...]:
+def find_wrappers(written: Sequence[Importable]) -> tuple[WrapperSpec, ...]:
     """Read wrappers, and import each.
 
     Raises:
         InputError: one is of another form, cannot be imported, or is not callable.
     """
-    return tuple(map(_find, written))
+    return tuple(_find(as_name(wrapper)) for wrapper in written)
 
 
 def _find(written: str) -> WrapperSpec:

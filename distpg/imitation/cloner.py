@@ -17,7 +17,7 @@ from distpg.config.config import Config
 from distpg.gradient.losses import log_prob_loss
 from distpg.imitation.labels import continues
 from distpg.iteration import Update
-from distpg.learner import on_policy
+from distpg.learner import histograms, on_policy
 from distpg.learner.means import Means
 from distpg.learner.minibatches import Rows, in_chunks, minibatches
 from distpg.learner.sequences import network_inputs
@@ -85,10 +85,13 @@ class Cloner(TrainState):
         prepare_s = time.perf_counter() - began
         scalars |= self._fit(labels)
         on_policy.check_update_finite(scalars, self.version, finite=self.optimizer.finite())
+        counted = self.is_due(self.config.histogram_every)
+        actions = batch.actions[batch.valid]
+        counts = histograms.of_actions(self.policy, actions) if counted else {}
         self.batches = batches
         self.version += 1
         self.trained_steps += fresh
-        return Update(scalars, prepare_s=prepare_s)
+        return Update(scalars, prepare_s=prepare_s, histograms=counts)
 
     @torch.no_grad()
     def gather_labels(self, batches: Sequence[Batch]) -> Labels:

@@ -1,17 +1,24 @@
 """Collect the rounds: by the expert first, then by the student (DAgger)."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from distpg.imitation.expert import Demonstrator, Expert, ImitationContext, Oracle
-from distpg.iteration import Evaluation, ProcessFaults
+from distpg.iteration import ProcessFaults
 from distpg.progress import Progress
 from distpg.records import Rollout, RolloutStats, Weights
+from distpg.rollout.closing import closing_if_raised
 from distpg.rollout.evaluation import Evaluator
-from distpg.rollout.in_process import CompletedRollouts, evaluate_in_time
+from distpg.rollout.in_process import (
+    CompletedClip,
+    CompletedRollouts,
+    LaterEvaluation,
+    play_in_process,
+)
 from distpg.train import StopCondition, StopReason
 
 
@@ -34,14 +41,11 @@ class Rounds:
     The returns of the expert's episodes are kept separate from the student's.
     """
 
-    def __init__(
-        self, expert: Expert, context: ImitationContext, evaluator: Evaluator | None
-    ) -> None:
-        """Start the workers of the first round; the evaluator is for the student, None if off."""
+    def __init__(self, expert: Expert, context: ImitationContext, *, evaluates: bool) -> None:
+        """Start the workers of the first round, and make the envs of evaluations, if there are."""
         self.expert = expert
         self.context = context
-        self.evaluator = evaluator
-        self.last_evaluation: float | None = None
+        self.evaluator: Evaluator | None = None
         self.expert_returns: list[float] = []
         self.num_labels = 0
         self.late: list[str] = []
@@ -49,6 +53,9 @@ class Rounds:
         self.earlier_faults = ProcessFaults()
         """Of workers that are closed."""
         self.acting = expert.demonstrator(context) if context.expert_rounds else self._student()
+        if evaluates:
+            with closing_if_raised(self):
+                self.evaluator = Evaluator(context.config, context.source)
 
     def _student(self) -> Demonstrator:
         assert isinstance(self.expert, Oracle), "DAgger queries the expert"
@@ -87,20 +94,23 @@ class Rounds:
         """Return rollouts, which are in this process."""
         return rollouts
 
-    def evaluate(self, weights: Weights, stopped: Callable[[], bool]) -> Evaluation | None:
-        """Run evaluation episodes with the student, in this process, until stopped."""
-        assert self.evaluator is not None, "evaluation is off"
-        timeout_s = self.context.config.phase_timeout
-        values = self.context.attributes.evaluation
-        evaluation = evaluate_in_time(self.evaluator, weights, stopped, timeout_s, values)
-        if evaluation is not None:
-            self.last_evaluation = evaluation.mean_return
-        return evaluation
+    def evaluate(
+        self, iteration: int, weights: Weights, attributes: Mapping[str, Any]
+    ) -> LaterEvaluation:
+        """Plan to evaluate the student, in this process."""
+        config = self.context.config
+        self.evaluator = self.evaluator or Evaluator(config, self.context.source)
+        return LaterEvaluation(self.evaluator, weights, attributes, config.phase_timeout)
+
+    def clip(self, weights: Weights, attributes: Mapping[str, Any]) -> CompletedClip:
+        """Play an episode of the student for a clip, in this process."""
+        return play_in_process(self.context.config, self.context.source, weights, attributes)
 
     def close(self, *, hurry: bool = False) -> list[str]:
-        """Close all envs but the evaluator's; return those that did not close in time."""
+        """Close all envs; return those that did not close in time."""
         late, self.late = self.late, []
-        return [*late, *self.acting.workers.close(hurry=hurry)]
+        late += self.acting.workers.close(hurry=hurry)
+        return [*late, *(self.evaluator.close() if self.evaluator else [])]
 
 
 def without_episodes(stats: RolloutStats) -> RolloutStats:

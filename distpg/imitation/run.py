@@ -14,7 +14,6 @@ from distpg.imitation.expert import Expert, ImitationContext, RoundWorkers
 from distpg.imitation.rounds import AfterRounds, Rounds
 from distpg.report.numbers import format_return
 from distpg.rollout.closing import closing_workers
-from distpg.rollout.evaluation import Evaluator
 from distpg.rollout.in_process import InProcessWorkers
 from distpg.run.plan import Plan
 from distpg.run.summary import command_line
@@ -39,7 +38,13 @@ class Imitation(Plan):
 
     def display(self) -> RoundDisplay:
         """Return the display: one line per round."""
-        return RoundDisplay(self.config, self.expert_rounds, self.rounds, quiet=self.quiet)
+        return RoundDisplay(
+            self.config,
+            self.expert_rounds,
+            self.rounds,
+            quiet=self.quiet,
+            json_lines=self.json_lines,
+        )
 
     def stop(self, config: Config) -> AfterRounds:
         """Return the stop condition: after the last round."""
@@ -60,21 +65,22 @@ class Imitation(Plan):
         """
         config = self.config.resolved()
         with ExitStack() as stack:
+            display.phase("preparing the student")
             cloner = Cloner(config, *specs, num_rounds=self.rounds)
             if self.start_from:
                 with prefix_errors(f"--init-from {config.init_from}"):
                     cloner.start_from(self.start_from)
             self.expert.check(self.source, cloner.policy)
-            make = self._worker_factory(stack, config, display)
-            # evaluations run in this process, not in the workers
-            acting = dataclasses.replace(config, eval_every=0, rollback_on_collapse=None)
+            # evaluations run in this process
+            acting = dataclasses.replace(
+                config, eval_every=0, rollback_on_collapse=None, stop_at_eval_return=None
+            )
+            make = self._worker_factory(stack, acting, display)
             context = ImitationContext(
                 acting, self.source, cloner.policy, self.expert_rounds, make, self.attributes
             )
-            evaluator = Evaluator(config, self.source) if config.eval_every else None
-            if evaluator:
-                stack.push(closing_workers(evaluator, display.say))
-            workers = Rounds(self.expert, context, evaluator)
+            display.phase("making the environments")
+            workers = Rounds(self.expert, context, evaluates=config.eval_every > 0)
             stack.push(closing_workers(workers, display.say))
             resolved = dataclasses.replace(config, **cloner.placement()._asdict())
             yield workers, cloner, resolved
@@ -84,23 +90,33 @@ class Imitation(Plan):
     ) -> Callable[[Config], RoundWorkers]:
         """Return a function that starts rollout workers; start Ray if they need it."""
         if not config.num_workers or not (self.dagger_rounds or self.expert.by_workers):
-            return lambda settings: InProcessWorkers(settings, self.source, (), self.attributes)
+
+            def make_here(settings: Config) -> InProcessWorkers:
+                workers = InProcessWorkers(settings, self.source, (), self.attributes)
+                display.collected_by(workers)
+                return workers
+
+            return make_here
+        display.phase(f"joining Ray at {config.address}" if config.address else "starting Ray")
         from distpg.actors.cluster import check_travels, ray_session
 
-        check_travels(self.source)
+        check_travels(self.source, config)
         stack.enter_context(ray_session(config, display.say))
         from distpg.actors.fetching import FetchingWorkers
         from distpg.actors.restarts import Restarts
 
-        restarts = Restarts(config.max_restarts, display.say)
+        restarts = Restarts(config.max_restarts, display.faults)
 
         def make(settings: Config) -> FetchingWorkers:
             workers = FetchingWorkers(settings, self.source, restarts, (), self.attributes)
+            display.collected_by(workers)
+            display.phase(workers.waiting)
             try:
                 workers.wait_until_ready()
             except BaseException:
                 workers.close()
                 raise
+            display.phase("")
             return workers
 
         return make
@@ -114,14 +130,13 @@ class Imitation(Plan):
             "dagger_rounds": self.dagger_rounds,
             "labels": workers.num_labels,
             "expert_return": sum(returns) / len(returns) if returns else None,
-            "evaluation": workers.last_evaluation,
         }
 
     def headline(self, result: dict[str, Any]) -> str:
         """Return one line on how the run ended."""
         parts = [f"{result['stop_reason']}: {result['labels']:,} labels"]
         if result["evaluation"] is not None:
-            parts.append(f"evaluation {format_return(result['evaluation'])}")
+            parts.append(f"evaluation {format_return(result['evaluation']['return_mean'])}")
         if result["expert_return"] is not None:
             parts.append(f"expert return {format_return(result['expert_return'])}")
         return "; ".join([*parts, f"{result['wall_s']:.1f} s"])

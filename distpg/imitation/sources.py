@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from distpg.config.names import Importable, name_of
 from distpg.envs.make import EnvSource, make_vector_env
 from distpg.errors import InputError, RunError, prefix_errors
 from distpg.imitation.dataset import load_dataset
@@ -38,7 +39,7 @@ class PolicyExpert:
 
     by_workers = True
 
-    def __init__(self, name: str, file: PolicyFile, encoder: str | None) -> None:
+    def __init__(self, name: str, file: PolicyFile, encoder: Importable | None) -> None:
         """Build the policy; `encoder` is the custom encoder of its run, if any."""
         self.name = name
         self.file = file
@@ -122,8 +123,7 @@ def find_expert(expert: str | Path | Callable[[Any], Any], say: Callable[[str], 
         InputError: it is none of them, or cannot be read.
     """
     if callable(expert):
-        name = getattr(expert, "__qualname__", type(expert).__qualname__)
-        return FunctionExpert(f"<{name}>", expert)
+        return FunctionExpert(name_of(expert), expert)
     name = str(expert)
     if is_run_dir(name):
         run = RunDir.open(Path(name))

@@ -25,7 +25,12 @@ def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
     return torch.device(wanted)
 
 
-def default_threads(obs_spec: ObsSpec) -> int:
-    """Return all usable cores for images, and 1 for small networks, which more do not speed up."""
-    images = any(leaf.kind == "image" for leaf in obs_spec.leaves)
-    return cores() if images else 1
+LARGE = 2048
+"""Samples of a minibatch from which on a second thread speeds up a small network."""
+
+
+def default_threads(obs_spec: ObsSpec, minibatch_size: int | None) -> int:
+    """Return all usable cores for images; for small networks 2 if minibatches are large, else 1."""
+    if any(leaf.kind == "image" for leaf in obs_spec.leaves):
+        return cores()
+    return min(2, cores()) if (minibatch_size or 0) >= LARGE else 1

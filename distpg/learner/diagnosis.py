@@ -79,6 +79,13 @@ class StepDiagnosis:
     """Of the performance-difference bound, for an episode of one step. Both are None when the
     update is computed from the sign of rewards, which has not the unit of the return."""
 
+    def scalars(self) -> dict[str, float]:
+        """Return the first two by TensorBoard tag."""
+        return {
+            "gradient/kl": self.kl,
+            "gradient/effective_sample_size": self.effective_sample_size,
+        }
+
 
 @torch.no_grad()
 def diagnose_step(state: TrainState, samples: Samples, trajectories: Trajectories) -> StepDiagnosis:

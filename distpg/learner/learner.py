@@ -13,7 +13,7 @@ from distpg.config.config import Config
 from distpg.gradient.diagnostics import approx_kl, explained_variance
 from distpg.gradient.trajectories import Trajectories
 from distpg.iteration import Packages, Update
-from distpg.learner import objective, on_policy, trust_region
+from distpg.learner import histograms, objective, on_policy, trust_region
 from distpg.learner.compiled import decide, find_steps
 from distpg.learner.diagnosis import diagnose_step, gradients_of_groups
 from distpg.learner.means import Means
@@ -78,24 +78,24 @@ class Learner(TrainState):
         )
         prepare_s = time.perf_counter() - began
         self.before = self.published.policy if config.overlap else None
-        every = config.gradient_stats_every
-        diagnosed = every > 0 and self.version % every == 0
+        diagnosed = self.is_due(config.gradient_stats_every)
         groups = gradients_of_groups(self, samples, trajectories) if diagnosed else None
+        counts = histograms.of_batch(self, samples, trajectories)
         scalars |= self._run_epochs(samples, trajectories) | {"train/staleness": staleness}
         on_policy.check_update_finite(scalars, self.version, finite=self.optimizer.finite())
         gain = bound = None
         if groups:
             step = diagnose_step(self, samples, trajectories)
             gain, bound = step.surrogate_gain, step.kl_term
-            scalars |= self.noise.measure(*groups)
-            scalars["gradient/kl"] = step.kl
-            scalars["gradient/effective_sample_size"] = step.effective_sample_size
+            scalars |= self.noise.measure(*groups) | step.scalars()
         self.policy.normalizer.merge(
             {name: leaf[:-1] for name, leaf in batch.obs.items()}, batch.valid
         )
         self.version += 1
         self.trained_steps += len(samples)
-        return Update(scalars, prepare_s=prepare_s, surrogate_gain=gain, kl_term=bound)
+        return Update(
+            scalars, prepare_s=prepare_s, surrogate_gain=gain, kl_term=bound, histograms=counts
+        )
 
     @torch.no_grad()
     def observe(self, batch: Batch) -> tuple[Samples, Trajectories]:

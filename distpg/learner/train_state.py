@@ -60,7 +60,7 @@ class TrainState(ABC):
         """Initialize the networks from the seed, on the device that the configuration names."""
         self.config = config
         self.device = choose_device(config.device)
-        self.threads = config.learner_threads or default_threads(obs_spec)
+        self.threads = config.learner_threads or default_threads(obs_spec, config.minibatch_size)
         self.compiles = "off"
         """Whether updates are compiled, on or off."""
         # workers act in float32, so the learner must not round to TF32
@@ -128,6 +128,10 @@ class TrainState(ABC):
             self.load(self.published)
             update = Update(dict(anomaly.stats), rolled_back=True)
         return self.weights(), dataclasses.replace(update, learner_s=time.perf_counter() - began)
+
+    def is_due(self, every: int) -> bool:
+        """Return whether what is done every so many updates, or never if 0, is due at this one."""
+        return every > 0 and self.version % every == 0
 
     def placement(self) -> Placement:
         """Return how updates are computed."""

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from distpg.config.names import Importable
 from distpg.config.settings import PolicySettings
 from distpg.config.values import check_fields
 from distpg.errors import InputError
@@ -38,8 +39,8 @@ class Architecture:
     recurrent: str = "none"
     recurrent_size: int = 128
     image_encoder: Literal["nature", "impala"] = "nature"
-    encoder: str | type | None = None
-    """A class, or module:Class to import it by."""
+    encoder: Importable | None = None
+    """A class, or its name."""
 
     @property
     def recurrent_state_size(self) -> int:

@@ -1,11 +1,13 @@
 """Choose the encoder: built in, or a user-defined class checked against the encoder contract."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
+from distpg.config.names import as_name
 from distpg.config.values import Range, describe_mismatch
 from distpg.errors import InputError, RunError, prefix_errors
 from distpg.policy.architecture import Architecture
@@ -27,28 +29,21 @@ def make_encoder(obs_spec: ObsSpec, parts: Architecture) -> Encoder:
     """
     if parts.encoder is None:
         return ObsEncoder(obs_spec, parts)
-    with prefix_errors(f"--encoder {name_of(parts.encoder)}"):
+    with prefix_errors(f"--encoder {as_name(parts.encoder)}"):
         return CustomEncoder(obs_spec, parts)
 
 
-def name_of(encoder: object) -> str:
-    """Spell a class as the command line does."""
-    if isinstance(encoder, type):
-        return f"{encoder.__module__}:{encoder.__qualname__}"
-    return str(encoder)
-
-
-def find(encoder: object) -> type[nn.Module]:
-    """Import what module:Class names; a class is returned as it is.
+def find(name: str) -> Callable[[ObsSpec, Architecture], nn.Module]:
+    """Return the class that a name leads to, or the partial of a class.
 
     Raises:
         InputError: it does not exist, or is not a subclass of torch.nn.Module.
     """
-    if isinstance(encoder, str):
-        encoder = import_object(encoder)
-    if not isinstance(encoder, type) or not issubclass(encoder, nn.Module):
+    found: Any = import_object(name)
+    kind = found.func if isinstance(found, partial) else found
+    if not isinstance(kind, type) or not issubclass(kind, nn.Module):
         raise InputError("it is not a subclass of torch.nn.Module")
-    return encoder
+    return found
 
 
 class CustomEncoder(Encoder):
@@ -66,10 +61,11 @@ class CustomEncoder(Encoder):
             InputError: names what is wrong.
         """
         super().__init__()
-        self.name, self.leaves = name_of(parts.encoder), obs_spec.inputs
-        kind = find(parts.encoder)
+        assert parts.encoder is not None, "there is one"
+        self.name, self.leaves = as_name(parts.encoder), obs_spec.inputs
+        make = find(self.name)
         try:
-            self.module = kind(ObsSpec(self.leaves), parts)
+            self.module = make(ObsSpec(self.leaves), parts)
             count: Any = getattr(self.module, "num_features", None)
         except (Exception, SystemExit) as error:
             raise InputError(f"it cannot be made: {format_user_error(error)}") from error

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
+from distpg.config.names import Importable
 from distpg.errors import InputError
 from distpg.policy.acting import ActingPolicy
 from distpg.policy.actor_critic import Policy
@@ -21,7 +21,7 @@ class SavedPolicy:
     """Acts on observations as the environment returns them."""
 
     def __init__(
-        self, file: PolicyFile, seed: int = 0, *, encoder: type[nn.Module] | str | None = None
+        self, file: PolicyFile, seed: int = 0, *, encoder: Importable | None = None
     ) -> None:
         """Build the network of a policy file.
 

@@ -54,7 +54,7 @@ def reading(leaf: Leaf, config: Config) -> str:
 def encoding(leaf: Leaf, obs_spec: ObsSpec, config: Config) -> str:
     """Return what encodes a leaf, and what it costs to look up many categories."""
     if config.encoder is not None:
-        return config.encoder
+        return str(config.encoder)
     if leaf.kind == "image":
         return f"{config.image_encoder}, {IMAGE_FEATURES[config.image_encoder]} features"
     kinds = {other.kind for other in obs_spec.inputs}

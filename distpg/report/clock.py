@@ -29,6 +29,10 @@ class Clock:
         self.trained_s = 0.0
         """Seconds until the end of the last update."""
         self.totals = dict.fromkeys(SECONDS, 0.0)
+        self.last: Phases | None = None
+        """Of the last iteration."""
+        self.last_s = 0.0
+        """Seconds from the end of the update before to the end of the last one."""
         self.progress = Progress()
         """After the last update."""
 
@@ -63,11 +67,12 @@ class Clock:
         At the maximum, all time is spent stepping the envs of the slowest worker.
         """
         before, self.trained_s = self.trained_s, iteration.updated_at - self.started
+        self.last, self.last_s = iteration.phases, self.trained_s - before
         self.progress = iteration.progress
         for name in SECONDS:
             self.totals[name] += getattr(iteration.phases, name)
         return {
-            "perf/simulation_share": iteration.phases.step_s / (self.trained_s - before),
+            "perf/simulation_share": iteration.phases.step_s / self.last_s,
             "time/fps": self.steps_per_s,
             "time/iterations": self.progress.iteration,
             "time/time_elapsed": self.train_s,
@@ -84,32 +89,61 @@ class Clock:
         """Env steps per second of training."""
         return self.progress.env_steps / self.train_s if self.train_s else 0.0
 
-    def spent(self, *, overlap: bool) -> dict[str, float]:
-        """Return the seconds of training by phase; they sum to `train_s`.
-
-        Stepping and acting are those of the slowest worker. With overlap they happen during
-        updates, and "waiting" is the time by which they exceed them.
-        """
+    def spent(self, *, overlap: bool, evaluates: bool = False) -> dict[str, float]:
+        """Return the seconds of training by phase, as `split` does."""
         if not self.train_s:
             return {}
-        total = self.totals
-        collecting = {
-            "stepping": total["step_s"],
-            "acting": total["act_s"],
-            "broadcast": total["collect_s"] - total["step_s"] - total["act_s"],
-        }
-        return {
-            **({"waiting": total["collect_s"]} if overlap else collecting),
-            "transfer": total["update_s"] - total["learner_s"],
-            "preparation": total["prepare_s"],
-            "epochs": total["learner_s"] - total["prepare_s"],
-            "watchers": self.train_s - total["collect_s"] - total["update_s"],
-        }
+        return split(self.totals, self.train_s, overlap=overlap, evaluates=evaluates)
+
+    def stacked(self, *, overlap: bool, evaluates: bool = False) -> Scalars:
+        """Return the shares of the last iteration's seconds, each with those before it.
+
+        By TensorBoard tag, in the order of the phases: the last share is 1.
+        """
+        assert self.last, "no iteration has ended"
+        spent = split(vars(self.last), self.last_s, overlap=overlap, evaluates=evaluates)
+        scalars, total = Scalars(), 0.0
+        for number, phase in enumerate(DESCRIPTIONS, start=1):
+            if phase in spent:
+                word = "and_" if scalars else ""
+                total += spent[phase] / self.last_s
+                scalars[f"time_share/{number}_{word}{phase}"] = total
+        return scalars
 
     @property
     def simulation_share(self) -> float:
         """The run's share of the simulation-bound maximum."""
         return self.totals["step_s"] / self.train_s if self.train_s else 0.0
+
+
+def split(
+    seconds: Mapping[str, float], total_s: float, *, overlap: bool, evaluates: bool
+) -> dict[str, float]:
+    """Split seconds of training by phase; they sum to the total.
+
+    Stepping and acting are those of the slowest worker. With overlap they happen during updates,
+    and "waiting" is the time by which they exceed them.
+
+    Args:
+        seconds: By name of a field of `Phases`.
+        total_s: All seconds; watchers took what the phases did not.
+        overlap: Whether rollouts are collected during updates.
+        evaluates: Whether there are evaluations to wait for.
+    """
+    measured = seconds["collect_s"] + seconds["update_s"] + seconds["evaluate_s"] * evaluates
+    collecting = {
+        "stepping": seconds["step_s"],
+        "acting": seconds["act_s"],
+        "broadcast": seconds["collect_s"] - seconds["step_s"] - seconds["act_s"],
+    }
+    return {
+        **({"waiting": seconds["collect_s"]} if overlap else collecting),
+        "transfer": seconds["update_s"] - seconds["learner_s"],
+        "preparation": seconds["prepare_s"],
+        "epochs": seconds["learner_s"] - seconds["prepare_s"],
+        "watchers": total_s - measured,
+        **({"evaluation": seconds["evaluate_s"]} if evaluates else {}),
+    }
 
 
 DESCRIPTIONS = {
@@ -120,7 +154,8 @@ DESCRIPTIONS = {
     "transfer": "rollouts to the learner",
     "preparation": "the batch, V, the on-policy check",
     "epochs": "minibatch gradients and optimizer steps",
-    "watchers": "evaluation, checkpoints, TensorBoard, progress",
+    "watchers": "checkpoints, TensorBoard, progress",
+    "evaluation": "waiting for a result",
 }
 
 

@@ -1,58 +1,38 @@
-"""Periodic evaluation of the policy during a run."""
+"""What is told of an evaluation: in a line, and as JSON."""
 
-import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 from distpg.iteration import Evaluation
-from distpg.train import StopCondition, Workers
+from distpg.report.interval import mean_interval
+from distpg.report.numbers import format_returns
 
 
-class EvaluateEvery:
-    """Evaluates the policy every `every` iterations; 0 disables it.
+def describe(evaluation: Evaluation) -> str:
+    """Say mean, deviation and interval of the returns, and the success rate if it is known."""
+    mean, half = evaluation.mean_return, mean_interval(evaluation.returns)
+    bounds = () if half is None else (mean - half, mean + half)
+    center, std, *ends = format_returns(mean, evaluation.std_return, *bounds)
+    parts = [f"return {center} +- {std}"]
+    if ends:
+        parts.append(f"mean within {ends[0]} to {ends[1]} (95%)")
+    if "success" in evaluation.metrics:
+        parts.append(f"success rate {evaluation.metrics['success']:.0%}")
+    return ", ".join(parts)
 
-    A signal ends an evaluation, which then counts for nothing, unless its outcome decides on which
-    weights the run goes on: then a resumed run would not be the uninterrupted one.
-    """
 
-    def __init__(
-        self,
-        every: int,
-        workers: Workers,
-        stop: StopCondition,
-        say: Callable[[str], None],
-        *,
-        decides: bool = False,
-    ) -> None:
-        """Initialize.
-
-        Args:
-            every: Iterations between evaluations.
-            workers: Who runs them.
-            stop: Knows whether there was a signal.
-            say: Called with a message when episodes were cut off, or an evaluation ended early.
-            decides: Whether the outcome may change the weights; then a signal waits for it.
-        """
-        self.every = every
-        self.workers = workers
-        self.stop = stop
-        self.say = say
-        self.decides = decides
-        self.num_cut_off = 0
-        """Episodes that were cut off at the step limit."""
-
-    def __call__(self, iteration: int, weights: Any) -> Evaluation | None:
-        """Evaluate the weights if an evaluation is due; return None if a signal ended it."""
-        if not self.every or iteration % self.every:
-            return None
-        evaluation = self.workers.evaluate(weights, self._stopped)
-        if evaluation is None:
-            self.say(f"the evaluation after iteration {iteration} was interrupted and not counted")
-            return None
-        self.num_cut_off += len(evaluation.cut_off)
-        if warning := evaluation.warning():
-            self.say(f"iteration {iteration}: {warning}")
-        return dataclasses.replace(evaluation, iteration=iteration)
-
-    def _stopped(self) -> bool:
-        return self.stop.signal is not None and not self.decides
+def to_json(evaluation: Evaluation) -> dict[str, Any]:
+    """Summarize as JSON values; `return_interval` is half the width of the 95% interval."""
+    names = {"success": "success_rate"}
+    return {
+        "iteration": evaluation.iteration,
+        "env_steps": evaluation.env_steps,
+        "episodes": len(evaluation.returns),
+        "return_mean": evaluation.mean_return,
+        "return_std": evaluation.std_return,
+        "return_interval": mean_interval(evaluation.returns),
+        "return_min": float(min(evaluation.returns)),
+        "return_max": float(max(evaluation.returns)),
+        "length_mean": evaluation.mean_length,
+        "cut_off": len(evaluation.cut_off),
+        "metrics": {names.get(name, name): mean for name, mean in evaluation.metrics.items()},
+    }

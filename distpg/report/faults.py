@@ -7,6 +7,7 @@ from typing import Any
 from distpg.config.values import check_fields
 from distpg.errors import RunError
 from distpg.iteration import Iteration, ProcessFaults, Scalars
+from distpg.report.fault_events import FaultEvents
 
 
 class FaultCounter:
@@ -17,7 +18,7 @@ class FaultCounter:
         env_faults: int,
         allowed: int,
         others: Callable[[], Mapping[str, int]],
-        say: Callable[[str], None],
+        events: FaultEvents,
     ) -> None:
         """Initialize.
 
@@ -25,12 +26,12 @@ class FaultCounter:
             env_faults: Exceptions of environments so far, in a resumed run.
             allowed: Maximum number of these exceptions.
             others: Returns further counts, by name.
-            say: Called with a message when an environment raised.
+            events: Gets each of these exceptions, and says the last of an iteration.
         """
         self.env_faults = env_faults
         self.allowed = allowed
         self.others = others
-        self.say = say
+        self.events = events
         self.stragglers = 0
         self.waited_s: list[float] = []
         """Seconds that each worker waited for the slowest."""
@@ -56,6 +57,10 @@ class FaultCounter:
         self.processes = self.earlier = ProcessFaults(**state["processes"])
         self.earlier_others = {str(name): int(count) for name, count in state["others"].items()}
 
+    def count(self, processes: ProcessFaults) -> None:
+        """Take the processes that were replaced in this part of the run."""
+        self.processes = self.earlier + processes
+
     def _others(self) -> dict[str, int]:
         return {
             name: count + self.earlier_others.get(name, 0) for name, count in self.others().items()
@@ -68,20 +73,23 @@ class FaultCounter:
             RunError: environments raised more often than allowed.
         """
         progress, phases = iteration.progress, iteration.phases
-        self.processes = self.earlier + iteration.faults
+        self.count(iteration.faults)
         self.stragglers += phases.stragglers
         self.waited_s = self.waited_s or [0.0] * len(phases.barrier_wait_s)
         # imitation may change the number of workers during a run
         self.waited_s += [0.0] * (len(phases.barrier_wait_s) - len(self.waited_s))
         for worker, seconds in enumerate(phases.barrier_wait_s):
             self.waited_s[worker] += seconds
+        for slot in iteration.collection.stats:
+            for fault in slot.faults:
+                self.events.record("env_faults", fault)
         if progress.env_faults > self.allowed:
             raise RunError(
                 f"environments raised {progress.env_faults} times, more than --max-env-faults "
                 f"{self.allowed}; the last: {progress.last_fault}"
             )
         if progress.env_faults > self.env_faults:
-            self.say(f"an environment failed, its episode is dropped: {progress.last_fault}")
+            self.events.say(f"an environment failed, its episode is dropped: {progress.last_fault}")
         self.env_faults = progress.env_faults
         counts = {
             "env_faults": progress.env_faults,

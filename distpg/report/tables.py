@@ -2,25 +2,31 @@
 
 progress.csv   iteration, env_steps, and every scalar by its TensorBoard tag
 episodes.csv   r, l, t as Stable-Baselines3's Monitor writes them, where, and what the env reported
-faults.csv     t, iteration, what kind of fault, and its message or count
+evaluations.csv the policy that was evaluated, in which iteration its result took effect, returns
+faults.csv     t, the last iteration before it, what kind of fault, and its message
 """
 
 import csv
 import io
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
 from distpg.errors import format_error
-from distpg.iteration import Iteration, ProcessFaults
+from distpg.iteration import Evaluation, Iteration
+from distpg.progress import Progress
+from distpg.report.evaluation import to_json
 from distpg.report.log import append
 
 Row = Mapping[str, Any]
 FILES = {
     "progress.csv": ("iteration", "env_steps"),
     "episodes.csv": ("r", "l", "t", "iteration", "slot"),
+    "evaluations.csv": (
+        *("iteration", "env_steps", "takes_effect", "episodes", "return_mean", "return_std"),
+        *("return_interval", "return_min", "return_max", "length_mean", "cut_off"),
+    ),
     "faults.csv": ("t", "iteration", "kind", "message"),
 }
 """Their first columns."""
@@ -32,6 +38,11 @@ class Elapsed(Protocol):
     @property
     def trained_s(self) -> float:
         """Seconds until the end of the last update."""
+        ...
+
+    @property
+    def progress(self) -> Progress:
+        """After the last update."""
         ...
 
 
@@ -46,9 +57,10 @@ class Table:
 
         Args:
             path: The file.
-            columns: The first ones, of every row; `iteration` is among them.
+            columns: The first ones, of every row; `takes_effect` or else `iteration` orders them.
             last: The iteration after which rows are of a part of the run that is repeated.
         """
+        key = "takes_effect" if "takes_effect" in columns else "iteration"
         self.path = path
         self.columns = list(columns)
         rows: list[dict[str, str]] = []
@@ -57,7 +69,7 @@ class Table:
                 reader = csv.DictReader(file)
                 self.columns = [*(reader.fieldnames or columns)]
                 # a torn last row has no iteration
-                rows = [row for row in reader if 0 < int(row["iteration"] or 0) <= last]
+                rows = [row for row in reader if 0 <= int(row[key] or -1) <= last]
         self._write(rows)
 
     def add(self, rows: Sequence[Row]) -> None:
@@ -90,21 +102,26 @@ class Tables:
     """Writes the files of a run; after an error the run goes on without them."""
 
     def __init__(
-        self, folder: Path, iteration: int, clock: Elapsed, say: Callable[[str], None]
+        self,
+        folder: Path,
+        iteration: int,
+        delay: int,
+        clock: Elapsed,
+        say: Callable[[str], None],
     ) -> None:
         """Open the files.
 
         Args:
             folder: The run directory.
             iteration: Of the checkpoint, in a resumed run; else 0.
+            delay: Iterations until the result of an evaluation takes effect.
             clock: Knows the seconds of the run.
             say: Called with a message after an error.
         """
+        self.delay = delay
         self.clock = clock
         self.say = say
         self.failed = False
-        self.faults = ProcessFaults()
-        """Of the iterations before."""
         self.tables: dict[str, Table] = {}
         with self._reporting():
             for name, columns in FILES.items():
@@ -119,7 +136,27 @@ class Tables:
             counts = {"iteration": number, "env_steps": iteration.progress.env_steps}
             self.tables["progress.csv"].add([{**counts, **iteration.scalars}])
             self.tables["episodes.csv"].add([*self._episodes(iteration, t)])
-            self.tables["faults.csv"].add([*self._faults(iteration, t)])
+        if iteration.evaluation is not None:
+            self.add_evaluation(iteration.evaluation)
+
+    def add_evaluation(self, evaluation: Evaluation) -> None:
+        """Write the row of an evaluation."""
+        if self.failed:
+            return
+        with self._reporting():
+            values = to_json(evaluation)
+            takes_effect = values["iteration"] + self.delay
+            row = {**values.pop("metrics"), **values, "takes_effect": takes_effect}
+            self.tables["evaluations.csv"].add([row])
+
+    def add_fault(self, kind: str, message: str) -> None:
+        """Write the row of a fault."""
+        if self.failed:
+            return
+        t, number = round(self.clock.trained_s, 3), self.clock.progress.iteration
+        row = {"t": t, "iteration": number, "kind": kind, "message": message}
+        with self._reporting():
+            self.tables["faults.csv"].add([row])
 
     def _episodes(self, iteration: Iteration, t: float) -> Iterator[Row]:
         for slot in iteration.collection.stats:
@@ -129,18 +166,6 @@ class Tables:
             for total, length, metrics in episodes:
                 where = {"t": t, "iteration": iteration.progress.iteration, "slot": slot.slot}
                 yield {**metrics, "r": round(float(total), 6), "l": int(length), **where}
-
-    def _faults(self, iteration: Iteration, t: float) -> Iterator[Row]:
-        where = {"t": t, "iteration": iteration.progress.iteration}
-        for slot in iteration.collection.stats:
-            for fault in slot.faults:
-                yield {**where, "kind": "env_faults", "message": fault}
-        before, self.faults = asdict(self.faults), iteration.faults
-        for kind, count in asdict(iteration.faults).items():
-            if count > before[kind]:
-                yield {**where, "kind": kind, "message": f"{count - before[kind]} more"}
-        if iteration.update.rolled_back:
-            yield {**where, "kind": "rolled_back_updates", "message": "the update was not finite"}
 
     @contextmanager
     def _reporting(self) -> Generator[None]:

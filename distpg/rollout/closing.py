@@ -44,10 +44,9 @@ def closing_if_raised(envs: HasEnvs) -> Generator[None]:
         raise
 
 
-def close_slots(slots: Mapping[int, HasEnvs], evaluator: HasEnvs | None) -> list[str]:
+def close_slots(slots: Mapping[int, HasEnvs]) -> list[str]:
     """Close the envs of a process, by slot; return those that did not close in time."""
-    late = [f"slot {slot}, {env}" for slot, envs in slots.items() for env in envs.close()]
-    return [*late, *(evaluator.close() if evaluator else [])]
+    return [f"slot {slot}, {env}" for slot, envs in slots.items() for env in envs.close()]
 
 
 def closing_workers(workers: HasWorkers, say: Callable[[str], None]) -> Callable[..., None]:

@@ -7,7 +7,7 @@ episodes that are left, since a vector implementation cannot reset one copy.
 
 import time
 from collections.abc import Callable, Generator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,19 +29,32 @@ MAX_STEPS = 100_000
 """Step limit of an episode if the environment has none, and --eval-max-steps is not given."""
 PART_S = 0.5
 """Seconds of an evaluation after which it is asked whether to stop."""
-Episodes = Generator[int, None, Evaluation]
-"""Episodes as they are run: yields after each step how many are done."""
 
 
-def run_episodes(episodes: Episodes, watch: Callable[[int], None] | None = None) -> Evaluation:
+class Moment(NamedTuple):
+    """After a reset or a step of all envs."""
+
+    done: int
+    """Episodes that are done."""
+    running: np.ndarray
+    """[N] bool: the step, or the reset, is of an episode that counts."""
+    ended: np.ndarray
+    """[N] bool: the episode ended with this step, or was cut off."""
+
+
+Episodes = Generator[Moment, None, Evaluation]
+"""Episodes as they are run."""
+
+
+def run_episodes(episodes: Episodes, watch: Callable[[Moment], None] | None = None) -> Evaluation:
     """Run episodes to their end; `watch` is called with what they yield."""
     while True:
         try:
-            done = next(episodes)
+            moment = next(episodes)
         except StopIteration as end:
             return end.value
         if watch is not None:
-            watch(done)
+            watch(moment)
 
 
 def play_episodes(
@@ -69,7 +82,7 @@ def play_episodes(
             else `MAX_STEPS`.
 
     Yields:
-        How many episodes are done, after each step.
+        A `Moment`, after each step and after each reset of all envs.
 
     Raises:
         RunError: environments raised too often, a reward is not finite, or an action mask allows
@@ -93,7 +106,9 @@ def play_episodes(
         if stochastic and generator is None:
             generator = acting.generator(act_seed)
         returns, lengths = np.zeros(num_envs), np.zeros(num_envs, dtype=np.int64)
-        while ((left > 0) & ~waiting).any():
+        running = left > 0
+        yield Moment(num_episodes - int(left.sum()), running, np.zeros(num_envs, dtype=bool))
+        while running.any():
             if (env := first_stuck(envs, obs, needs_reset)) is not None:
                 raise RunError(
                     f"in an evaluation, env {env}: at step {lengths[env]} of its episode the "
@@ -118,9 +133,9 @@ def play_episodes(
             returns += rewards
             lengths += ~needs_reset
             ended = step.needs_reset & ~needs_reset
-            late = ~ended & (lengths >= max_steps) & (left > 0) & ~waiting
+            late = ~ended & (lengths >= max_steps) & running
             for env in np.flatnonzero(ended | late):
-                if left[env] and not waiting[env] and env not in step.faults:
+                if running[env] and env not in step.faults:
                     metrics = step.reported.get(int(env), {})
                     finished[env].append((float(returns[env]), int(lengths[env]), metrics))
                     left[env] -= 1
@@ -128,7 +143,8 @@ def play_episodes(
             cut_off += map(int, np.flatnonzero(late))
             waiting |= late
             obs, needs_reset = step.obs, step.needs_reset
-            yield num_episodes - int(left.sum())
+            yield Moment(num_episodes - int(left.sum()), running, ended | late)
+            running = (left > 0) & ~waiting
         resets += 1
     episodes = [episode for own in finished for episode in own]
     return Evaluation(
@@ -194,6 +210,6 @@ class Evaluator:
             return done.value
         return None
 
-    def close(self, *, hurry: bool = False) -> list[str]:
+    def close(self) -> list[str]:
         """Close the envs; return those that did not close in time."""
         return [f"{env} of the evaluation" for env in self.envs.close()]

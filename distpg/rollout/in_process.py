@@ -10,13 +10,14 @@ import torch
 
 from distpg.config.config import Config
 from distpg.envs.make import EnvSource
-from distpg.errors import LateError, RunError
+from distpg.errors import InputError, LateError, RunError
 from distpg.iteration import EVALUATING, Collection, Evaluation, ProcessFaults
 from distpg.policy.agent import Agent
 from distpg.policy.behaviour import BehaviourPolicy
 from distpg.policy.operations import use_one_thread
 from distpg.records import Rollout, Weights
-from distpg.rollout.attributes import NOTHING, EnvAttributes
+from distpg.rollout.attributes import EnvAttributes
+from distpg.rollout.clip import EncodedClip
 from distpg.rollout.closing import close_slots
 from distpg.rollout.evaluation import Evaluator
 from distpg.rollout.slot_state import SlotState
@@ -41,24 +42,62 @@ def in_time(doing: str, timeout_s: float) -> Generator[None]:
         ) from None
 
 
-def evaluate_in_time(
-    evaluator: Evaluator,
-    weights: Weights,
-    stopped: Callable[[], bool],
-    timeout_s: float,
-    attributes: Mapping[str, Any] = NOTHING,
-) -> Evaluation | None:
-    """Run evaluation episodes on one torch thread; return None if stopped.
+@dataclass(frozen=True)
+class LaterEvaluation:
+    """An evaluation in this process, which is played when its result is asked for."""
 
-    Raises:
-        RunError: they did not end in time.
-    """
+    evaluator: Evaluator
+    weights: Weights
+    attributes: Mapping[str, Any]
+    timeout_s: float
+
+    def result(self, stopped: Callable[[], bool]) -> Evaluation | None:
+        """Play the episodes on one torch thread; return None if stopped.
+
+        Raises:
+            RunError: they did not end in time.
+        """
+        torch.set_num_threads(1)
+        with in_time(EVALUATING, self.timeout_s):
+            evaluation = self.evaluator.begin(self.weights, self.attributes)
+            while evaluation is None and not stopped():
+                evaluation = self.evaluator.advance()
+            return evaluation
+
+
+@dataclass(frozen=True)
+class CompletedClip:
+    """A clip that is played already, or could not be."""
+
+    clip: EncodedClip | RunError | InputError
+
+    def is_done(self) -> bool:
+        """Return True."""
+        return True
+
+    def result(self, timeout_s: float) -> EncodedClip:
+        """Return it.
+
+        Raises:
+            InputError, RunError: it could not be played.
+        """
+        if isinstance(self.clip, Exception):
+            raise self.clip
+        return self.clip
+
+
+def play_in_process(
+    config: Config, source: EnvSource, weights: Weights, attributes: Mapping[str, Any]
+) -> CompletedClip:
+    """Play an episode for a clip, on one torch thread."""
+    from distpg.rollout.clipper import Clipper
+
     torch.set_num_threads(1)
-    with in_time(EVALUATING, timeout_s):
-        evaluation = evaluator.begin(weights, attributes)
-        while evaluation is None and not stopped():
-            evaluation = evaluator.advance()
-        return evaluation
+    try:
+        with in_time("playing a clip", config.phase_timeout):
+            return CompletedClip(Clipper(config, source).clip(weights, attributes))
+    except (InputError, RunError) as error:
+        return CompletedClip(error)
 
 
 @dataclass
@@ -99,10 +138,13 @@ class InProcessWorkers:
         """
         use_one_thread()
         self.attributes = attributes or EnvAttributes()
+        self.config = config
+        self.source = source
         self.timeout_s = config.phase_timeout
         self.stood = list(states) or [None] * config.slots
         self.slots: list[RolloutWorker] = []
         self.evaluator: Evaluator | None = None
+        self.has_collected = False
         with ExitStack() as failed:
             failed.callback(self.close)
             for slot, state in enumerate(self.stood):
@@ -121,6 +163,7 @@ class InProcessWorkers:
         with in_time(self.collecting, self.timeout_s):
             values = self.attributes.at(iteration)
             collected = [slot.collect(weights, iteration, values) for slot in self.slots]
+        self.has_collected = True
         rollouts: Sequence[Rollout] = [slot.rollout for slot in collected]
         collection = Collection(rollouts, [[slot.stats for slot in collected]])
         return CompletedRollouts(collection, self, [slot.state for slot in collected])
@@ -133,11 +176,23 @@ class InProcessWorkers:
         """Return rollouts, which are in this process."""
         return rollouts
 
-    def evaluate(self, weights: Weights, stopped: Callable[[], bool]) -> Evaluation | None:
-        """Run evaluation episodes, until stopped."""
-        assert self.evaluator is not None, "evaluation is off"
-        values = self.attributes.evaluation
-        return evaluate_in_time(self.evaluator, weights, stopped, self.timeout_s, values)
+    def evaluate(
+        self, iteration: int, weights: Weights, attributes: Mapping[str, Any]
+    ) -> LaterEvaluation:
+        """Plan to evaluate a policy."""
+        self.evaluator = self.evaluator or Evaluator(self.config, self.source)
+        return LaterEvaluation(self.evaluator, weights, attributes, self.timeout_s)
+
+    def alive(self) -> None:
+        """Return None: there is no worker process."""
+
+    def first_steps(self) -> int | None:
+        """Return the env steps of the first rollouts so far, or None once they are complete."""
+        return None if self.has_collected else sum(slot.envs.steps_done for slot in self.slots)
+
+    def clip(self, weights: Weights, attributes: Mapping[str, Any]) -> CompletedClip:
+        """Play an episode for a clip."""
+        return play_in_process(self.config, self.source, weights, attributes)
 
     def faults(self) -> ProcessFaults:
         """Count no restarts: this process is the run's own."""
@@ -145,4 +200,5 @@ class InProcessWorkers:
 
     def close(self, *, hurry: bool = False) -> list[str]:
         """Close the envs; return those that did not close in time."""
-        return close_slots({slot.slot: slot.envs for slot in self.slots}, self.evaluator)
+        late = close_slots({slot.slot: slot.envs for slot in self.slots})
+        return [*late, *(self.evaluator.close() if self.evaluator else [])]

@@ -7,30 +7,26 @@ lists the size and SHA-256 of the other files; a checkpoint that does not match 
 
 import hashlib
 import json
-import shutil
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib import metadata
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import safetensors
 import safetensors.numpy
 
-from distpg.config.config import Config
 from distpg.config.values import Range, describe_mismatch
 from distpg.errors import InputError, prefix_errors
-from distpg.policy.architecture import Architecture
-from distpg.policy.file import check_arrays_finite, policy_bytes, read_policy
+from distpg.policy.file import check_arrays_finite, read_policy
 from distpg.progress import Progress
 from distpg.records import LearnerState
 from distpg.rollout.attributes import EnvAttributes
-from distpg.rollout.slot_state import SlotState, slots_from_bytes, slots_to_bytes
-from distpg.run.directory import RunDir, fsync_directory, remove, write_atomically
+from distpg.rollout.slot_state import SlotState, slots_from_bytes
+from distpg.run.directory import RunDir
 from distpg.spaces import spaces_to_json
 
-FORMAT = 5
+FORMAT = 6
 """Format of checkpoints; `policy/file.py` has that of policy files."""
 MANIFEST = "manifest.json"
 POLICY, LEARNER, SLOTS = "policy.safetensors", "learner.safetensors", "slots.safetensors"
@@ -53,74 +49,32 @@ class Checkpoint:
     """States of watchers, by name."""
     attributes: Mapping[str, Any] = field(default_factory=lambda: EnvAttributes().to_json(0))
     """What watchers set in the environments, as `EnvAttributes.to_json` returns it."""
+    candidates: Sequence["Candidate"] = ()
+    """Policies whose evaluations are under way."""
+    evaluation_asked: bool = False
+    """Whether a watcher asked for an evaluation of this policy."""
+    warnings: tuple[str, ...] = field(default=(), compare=False)
+    """What was left out when it was loaded."""
     folder: Path = field(default=Path(), compare=False)
     """The folder that it was loaded from."""
     origin: str = field(default="", compare=False)
     """The folder and the version of distpg that wrote it, for messages."""
 
 
-def save_checkpoint(run: RunDir, checkpoint: Checkpoint, config: Config) -> None:
-    """Write a checkpoint, then remove the oldest beyond `keep_checkpoints`, except the best."""
-    target = run.checkpoints / f"{checkpoint.progress.env_steps:012d}"
-    partial = target.with_name(target.name + ".tmp")
-    # left by a process that was killed; the lock excludes other writers
-    for leftover in run.checkpoints.glob("*.tmp"):
-        remove(leftover)
-    partial.mkdir(parents=True)
-    if not run.config.exists():
-        # the run directory was deleted during the run
-        run.write_config(config)
-    learner = checkpoint.learner
-    files = {
-        POLICY: policy_bytes(learner.policy, learner.spaces, Architecture.of(config)),
-        LEARNER: safetensors.numpy.save(dict(learner.arrays)),
-    }
-    slots = [slot for slot in checkpoint.slots if slot is not None]
-    if slots and len(slots) == len(checkpoint.slots):
-        files[SLOTS] = slots_to_bytes(slots)
-    for name, content in files.items():
-        write_atomically(partial / name, content)
-    manifest = {
-        "format": FORMAT,
-        "best_return": checkpoint.best_return,
-        "version": metadata.version("distpg"),
-        "counters": dict(learner.counters),
-        "progress": checkpoint.progress.to_json(),
-        "watchers": dict(checkpoint.watchers),
-        "attributes": dict(checkpoint.attributes),
-        "files": {
-            name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-            for name, content in files.items()
-        },
-    }
-    write_atomically(partial / MANIFEST, json.dumps(manifest, indent=2).encode())
-    fsync_directory(partial)
-    if target.exists():
-        # it has the same env steps if the updates since were rolled back
-        target.rename(target.with_name(target.name + ".old.tmp"))
-    partial.rename(target)
-    remove(target.with_name(target.name + ".old.tmp"))
-    move_link(run, "latest", target)
-    if checkpoint.best_return is not None:
-        move_link(run, "best", target)
-    best = (run.checkpoints / "best").resolve()
-    # newer ones are damaged: they were skipped when the run was resumed
-    older = [folder for folder in list_checkpoints(run) if folder < target]
-    for stale in older[: max(0, len(older) + 1 - config.keep_checkpoints)]:
-        if stale.resolve() != best:
-            shutil.rmtree(stale)
+@dataclass(frozen=True)
+class Candidate:
+    """A policy whose evaluation is under way, and which may turn out to be the best."""
+
+    iteration: int
+    """The iteration after which it is evaluated."""
+    checkpoint: Checkpoint
+    attributes: Mapping[str, Any]
+    """What is set in the environments of its evaluation."""
 
 
-def move_link(run: RunDir, name: str, target: Path) -> None:
-    """Make the symlink `latest` or `best` point to a checkpoint."""
-    link, temporary = run.checkpoints / name, run.checkpoints / f"{name}.tmp"
-    remove(temporary)
-    temporary.symlink_to(target.name)
-    if not link.is_symlink():
-        # a copy of the run may have a folder here, because symlinks were followed
-        remove(link)
-    temporary.rename(link)
-    fsync_directory(run.checkpoints)
+def folder_of(run: RunDir, checkpoint: Checkpoint) -> Path:
+    """Return the folder of a checkpoint, named by its env steps."""
+    return run.checkpoints / f"{checkpoint.progress.env_steps:012d}"
 
 
 def list_checkpoints(run: RunDir) -> list[Path]:
@@ -130,8 +84,12 @@ def list_checkpoints(run: RunDir) -> list[Path]:
     return sorted(path for path in run.checkpoints.iterdir() if path.name.isdecimal())
 
 
-def load_checkpoint(folder: Path) -> Checkpoint:
+def load_checkpoint(folder: Path, *, to_resume: bool = False) -> Checkpoint:
     """Load a checkpoint and verify it against its manifest.
+
+    Args:
+        folder: Its folder.
+        to_resume: Load the candidates, too, whose evaluations a resumed run plays again.
 
     Raises:
         InputError: a file is missing or damaged, or the format is another one.
@@ -164,16 +122,55 @@ def load_checkpoint(folder: Path) -> Checkpoint:
                 raise InputError(f"best_return is {best_return!r}, which is not a number")
             watchers = {str(name): dict(state) for name, state in manifest["watchers"].items()}
             attributes = EnvAttributes.from_json(manifest["attributes"])
-        kept = attributes.to_json(progress.iteration)
-        return Checkpoint(
-            learner, progress, slots, best_return, watchers, kept, folder=folder, origin=origin
+            asked = manifest["evaluation_asked"]
+            if not isinstance(asked, bool):
+                raise InputError(f"evaluation_asked is {asked!r:.30}")
+        checkpoint = Checkpoint(
+            learner,
+            progress,
+            slots,
+            best_return,
+            watchers,
+            attributes.to_json(progress.iteration),
+            evaluation_asked=asked,
+            folder=folder,
+            origin=origin,
         )
+        return with_candidates(checkpoint, manifest["candidates"]) if to_resume else checkpoint
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(f"cannot read the checkpoint {folder}: {error}") from error
     except MALFORMED as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{folder / MANIFEST} is not a distpg manifest: {error!r}") from error
+
+
+def with_candidates(checkpoint: Checkpoint, candidates: Sequence[Any]) -> Checkpoint:
+    """Return a checkpoint with its candidates, and a warning for each that is damaged."""
+    found: list[Candidate] = []
+    warnings: list[str] = []
+    for values in candidates:
+        try:
+            found.append(read_candidate(values, checkpoint))
+        except InputError as error:
+            warnings.append(f"an evaluation that was under way is left out: {error}")
+    return replace(checkpoint, candidates=found, warnings=tuple(warnings))
+
+
+def read_candidate(values: Mapping[str, Any], later: Checkpoint) -> Candidate:
+    """Load a candidate that a later checkpoint needs.
+
+    Raises:
+        InputError: it is damaged.
+        AttributeError, KeyError, TypeError, ValueError: these are no values of a candidate.
+    """
+    iteration, env_steps = int(values["iteration"]), int(values["env_steps"])
+    attributes = {str(name): value for name, value in values["attributes"].items()}
+    if env_steps == later.progress.env_steps:
+        # the updates since were rolled back, so it has the same policy
+        return Candidate(iteration, later, attributes)
+    folder = later.folder.with_name(f"{env_steps:012d}")
+    return Candidate(iteration, load_checkpoint(folder), attributes)
 
 
 def read_files(folder: Path, files: Mapping[str, Any]) -> dict[str, bytes]:

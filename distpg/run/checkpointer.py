@@ -4,17 +4,19 @@ import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from typing import Any
 
 from distpg.config.config import Config
 from distpg.errors import InputError, RunError
-from distpg.iteration import Iteration
+from distpg.iteration import Evaluation, Iteration
 from distpg.progress import Progress
 from distpg.records import LearnerState
 from distpg.rollout.attributes import EnvAttributes
 from distpg.rollout.slot_state import SlotState
-from distpg.run.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from distpg.run.checkpoint import Candidate, Checkpoint, load_checkpoint
 from distpg.run.directory import RunDir
+from distpg.run.saving import save_best, save_checkpoint
 
 MAX_WAIT_S = 0.05
 """Seconds that the loop waits for the previous checkpoint before it postpones a due one."""
@@ -53,29 +55,63 @@ class Checkpointer:
         self.failures = 0
         """Number of checkpoints that could not be written."""
         self.due = False
-        """Whether a periodic checkpoint was postponed."""
+        """Whether a periodic checkpoint was postponed, or a watcher asked for one."""
+        self.evaluation_asked = False
+        """Whether a watcher asked for an evaluation, which has not begun."""
+        self.candidates: dict[int, Candidate] = {}
+        """Policies whose evaluations are under way, by iteration."""
         self.saved: Checkpoint | None = None
         """The last snapshot, unless it could not be written."""
         self.thread = ThreadPoolExecutor(1, "checkpoint")
         self.writing: deque[Future[None]] = deque()
         """The checkpoint that is being written, and those that wait for it."""
+        self.writing_best: Future[None] | None = None
+        """The last of them that is the best policy."""
+        self.saved_best = -math.inf, -1
+        """Return and env steps of the best policy before that."""
         self.best_return, self.best_steps = -math.inf, -1
         best = self.best()
         if best is not None and best.best_return is not None:
             self.best_return, self.best_steps = best.best_return, best.progress.env_steps
 
     def on_iteration(self, iteration: Iteration) -> None:
-        """Save a checkpoint if one is due, or if the evaluation is the best so far."""
-        progress, evaluation = iteration.progress, iteration.evaluation
-        best = None
-        if evaluation is not None and evaluation.mean_return > self.best_return:
-            best = evaluation.mean_return
-            self.best_return, self.best_steps = best, progress.env_steps
+        """Save the policy of an evaluation that is the best so far, and a checkpoint if due."""
+        progress = iteration.progress
+        if iteration.evaluation is not None:
+            self.judge(iteration.evaluation)
         every = self.config.checkpoint_every
         self.due = self.due or bool(every and progress.iteration % every == 0)
         # with a slow disk, save a later iteration instead of blocking the loop
-        if best is not None or (self.due and self._all_written(MAX_WAIT_S)):
-            self.save(progress, best)
+        if self.due and self._all_written(MAX_WAIT_S):
+            self.save(progress)
+
+    def begin_evaluation(self, progress: Progress) -> Candidate:
+        """Keep the policy as it is now until its evaluation is judged."""
+        candidate = Candidate(
+            progress.iteration, self._snapshot(progress), dict(self.attributes.evaluation)
+        )
+        self.evaluation_asked = False
+        self.candidates[candidate.iteration] = candidate
+        return candidate
+
+    def judge(self, evaluation: Evaluation) -> None:
+        """Make the policy of an evaluation the best, if it is.
+
+        One that still waits to be written is replaced by a better one.
+        """
+        assert evaluation.iteration is not None, "it is of a run"
+        candidate = self.candidates.pop(evaluation.iteration)
+        if evaluation.mean_return <= self.best_return:
+            return
+        best = replace(candidate.checkpoint, best_return=evaluation.mean_return)
+        self.saved_best = self.best_return, self.best_steps
+        self.best_return, self.best_steps = evaluation.mean_return, best.progress.env_steps
+        self._collect_writes()
+        waiting = self.writing[-1] if len(self.writing) > 1 else None
+        if waiting is not None and waiting is self.writing_best and waiting.cancel():
+            self.writing.pop()
+        self._write(save_best, best)
+        self.writing_best = self.writing[-1]
 
     def best(self) -> Checkpoint | None:
         """Load the best checkpoint; None if there is none or it is damaged."""
@@ -87,30 +123,33 @@ class Checkpointer:
             self.say(str(error))
             return None
 
-    def save(self, progress: Progress, best_return: float | None = None) -> LearnerState:
-        """Save a checkpoint, unless this state was saved last; return the learner's state.
-
-        A best-so-far checkpoint that still waits to be written is replaced by a better one.
-        """
+    def save(self, progress: Progress) -> LearnerState:
+        """Save a checkpoint, unless this state was saved last; return the learner's state."""
         self.due = False
         self._collect_writes()
         if self.saved is None or self.saved.progress != progress:
-            if best_return is not None and len(self.writing) > 1 and self.writing[-1].cancel():
-                self.writing.pop()
-            if best_return is None and progress.env_steps == self.best_steps:
-                # it overwrites the best checkpoint, which has the same weights
-                best_return = self.best_return
-            self.saved = Checkpoint(
-                self.learner(),
-                progress,
-                self.slots(),
-                best_return,
-                self.watchers(),
-                self.attributes.to_json(progress.iteration),
-            )
-            task = self.thread.submit(save_checkpoint, self.run, self.saved, self.config)
-            self.writing.append(task)
+            self.saved = self._snapshot(progress)
+            self._write(save_checkpoint, self.saved)
         return self.saved.learner
+
+    def _snapshot(self, progress: Progress) -> Checkpoint:
+        if self.saved is not None and self.saved.progress == progress:
+            return self.saved
+        # it overwrites the best checkpoint if it has the same env steps, and so the same weights
+        is_best = progress.env_steps == self.best_steps
+        return Checkpoint(
+            self.learner(),
+            progress,
+            self.slots(),
+            self.best_return if is_best else None,
+            self.watchers(),
+            self.attributes.to_json(progress.iteration),
+            candidates=[*self.candidates.values()],
+            evaluation_asked=self.evaluation_asked,
+        )
+
+    def _write(self, write: Callable[..., None], checkpoint: Checkpoint) -> None:
+        self.writing.append(self.thread.submit(write, self.run, checkpoint, self.config))
 
     def finish(self) -> None:
         """Wait until all checkpoints are written.
@@ -138,6 +177,8 @@ class Checkpointer:
             except OSError as error:
                 self.failures += 1
                 self.saved = None
+                if writing is self.writing_best:
+                    self.best_return, self.best_steps = self.saved_best
                 message = f"a checkpoint could not be written: {error}"
                 self.say(message)
         return message

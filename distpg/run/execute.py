@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from distpg.config.config import Config
 from distpg.envs.make import is_bare_atari
+from distpg.envs.rendering import check_frames, render_off_screen
 from distpg.errors import RunError, prefix_errors
 from distpg.policy.architecture import Architecture
 from distpg.policy.file import policy_bytes
@@ -17,17 +18,19 @@ from distpg.policy.reach import out_of_reach
 from distpg.policy.readings import check_readings, describe_leaf
 from distpg.progress import Progress
 from distpg.report.clock import Clock
+from distpg.report.fault_events import FaultEvents
 from distpg.report.faults import FaultCounter
 from distpg.run.checkpoint import list_checkpoints
 from distpg.run.directory import write_atomically
-from distpg.run.plan import Plan
+from distpg.run.evaluations import LastEvaluation
+from distpg.run.plan import Plan, RunWorkers
 from distpg.run.preflight import check_env, check_slots
 from distpg.run.summary import continue_flags, next_steps, summarize
 from distpg.run.unused_settings import unused_settings
 from distpg.run.watchers import load_counts, run_watchers
 from distpg.signals import defer_signals, handle_signals, interrupt
 from distpg.spaces import ActionSpec, ObsSpec, spaces_from_json
-from distpg.train import LearnerProtocol, StopCondition, Workers, train_loop
+from distpg.train import LearnerProtocol, StopCondition, train_loop
 
 if TYPE_CHECKING:
     from distpg.report.display import Display
@@ -87,6 +90,9 @@ def execute(plan: Plan) -> Outcome:
     with ExitStack() as stack:
         # until training starts there is nothing to save
         stack.enter_context(handle_signals(interrupt))
+        display = plan.display()
+        stack.callback(display.close)
+        display.phase(f"trying {plan.source.name}")
         plan, specs = check_plan(plan)
         # removes an empty run directory if the run does not start
         unstarted = stack.enter_context(ExitStack())
@@ -94,8 +100,6 @@ def execute(plan: Plan) -> Outcome:
             created = [] if plan.resume else plan.run.claim(overwrite=plan.overwrite)
             unstarted.callback(plan.run.undo_claim, created)
         stack.enter_context(plan.run.locked())
-        display = plan.display()
-        stack.callback(display.close)
         workers, learner, config = stack.enter_context(plan.workers_and_learner(specs, display))
         stop = plan.stop(config)
         stack.enter_context(interruptible(stop, display))
@@ -125,9 +129,14 @@ def check_plan(plan: Plan) -> tuple[Plan, tuple[ObsSpec, ActionSpec]]:
         InputError: one of them does not work.
     """
     config = plan.config
+    if config.video_every:
+        render_off_screen()
     source, obs_spec, action_spec = check_env(
         plan.source, config.phase_timeout, config.first_other_copy
     )
+    if config.video_every:
+        with prefix_errors("--video-every"):
+            check_frames(source, config.first_other_copy)
     parts = Architecture.of(config)
     parts.check(action_spec)
     if parts.encoder is not None:
@@ -140,8 +149,9 @@ def check_plan(plan: Plan) -> tuple[Plan, tuple[ObsSpec, ActionSpec]]:
             saved, _ = spaces_from_json(plan.resume.learner.spaces)
             check_readings(saved, obs_spec, plan.config)
             check_slots(source, config, plan.resume.slots)
-            counters = Clock(0.0), FaultCounter(0, 0, dict, print)
-            load_counts(*counters, dict(plan.resume.watchers))
+            faults = FaultCounter(0, 0, dict, FaultEvents(print))
+            states = dict(plan.resume.watchers)
+            load_counts(states, clock=Clock(0.0), faults=faults, evaluations=LastEvaluation())
     return dataclasses.replace(plan, source=source), (obs_spec, action_spec)
 
 
@@ -162,7 +172,7 @@ def notes(plan: Plan, config: Config, specs: tuple[ObsSpec, ActionSpec]) -> Iter
 def train_and_save(
     plan: Plan,
     config: Config,
-    workers: Workers,
+    workers: RunWorkers,
     learner: LearnerProtocol,
     stop: StopCondition,
     display: "Display",
@@ -176,31 +186,40 @@ def train_and_save(
                 workers,
                 learner,
                 stop,
-                watchers.evaluate,
+                watchers.evaluations,
                 watchers.in_order,
                 progress,
                 overlap=plan.overlaps(config),
             )
+            state = watchers.checkpointer.save(progress)
+            watchers.finish(progress, config.phase_timeout)
         except RunError as error:
+            # what could not be written is told, too
+            with suppress(RunError):
+                watchers.checkpointer.finish()
+            display.faults.record("error", str(error))
             result = summarize(config, watchers.clock.progress, "error", watchers.clock, None)
-            result |= {**watchers.faults.summary(), **plan.summary(workers), "error": str(error)}
+            result |= {**watchers.summary(), **plan.summary(workers), "error": str(error)}
             # a full disk may be that error, which matters more
             with suppress(OSError):
                 run.write_result(result)
             watchers.end(result)
+            display.result(str(run.given), result)
             hint = f"\n{plan.resume_hint()}" if list_checkpoints(run) else ""
             raise RunError(f"{error}{hint}") from error
-        state = watchers.checkpointer.save(progress)
         watchers.checkpointer.finish()
         policy = policy_bytes(state.policy, state.spaces, Architecture.of(config))
         write_atomically(run.policy, policy)
         reason = "error" if stop.error else reason
         result = summarize(config, progress, reason, watchers.clock, state)
-        result |= {**watchers.faults.summary(), **plan.summary(workers)}
-        result |= {"error": stop.error} if stop.error else {}
+        result |= {**watchers.summary(), **plan.summary(workers)}
+        if stop.error:
+            display.faults.record("error", stop.error)
+            result["error"] = stop.error
         run.write_result(result)
         watchers.end(result)
     if stop.error:
+        display.result(str(run.given), result)
         raise RunError(f"{stop.error}\n{plan.resume_hint()}")
     return result
 
@@ -211,6 +230,7 @@ def announce(display: "Display", plan: Plan, result: dict[str, Any]) -> None:
     for line in next_steps(plan.run, result):
         display.say(line)
     display.say(plan.resume_hint(*continue_flags(result)))
+    display.result(str(plan.run.given), result)
 
 
 @contextmanager

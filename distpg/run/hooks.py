@@ -3,11 +3,13 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from numbers import Real
 from typing import Any, cast
 
 from distpg.config.calls import read_call
 from distpg.config.config import Config
+from distpg.config.names import Importable, as_name
 from distpg.envs.make import EnvSource, make_vector_env
 from distpg.envs.vector_env import VectorEnv
 from distpg.errors import InputError, LateError, RunError, prefix_errors
@@ -127,6 +129,8 @@ class Hook:
         self.stop.asked = self.stop.asked or response.stop
         if response.checkpoint:
             self.checkpointer.due = True
+        if response.evaluate:
+            self.checkpointer.evaluation_asked = True
         self.attributes.set(iteration.progress.iteration + self.overlap, response.env)
         self.attributes.evaluation |= response.eval_env
         return response.scalars
@@ -228,14 +232,14 @@ def check_json(values: Any, what: str) -> Any:
     return json.loads(json.dumps(dict(values), allow_nan=False))
 
 
-def find_watchers(written: Sequence[str], given: Sequence[AnyWatcher]) -> dict[str, Watcher]:
+def find_watchers(written: Sequence[Importable], given: Sequence[AnyWatcher]) -> dict[str, Watcher]:
     """Return the watchers of a run by name: those of `--watcher`, then those from Python.
 
     Raises:
         InputError: one cannot be made, or is no watcher.
     """
     found: dict[str, Watcher] = {}
-    for watcher in (*map(_make, written), *map(_as_watcher, given)):
+    for watcher in (*map(_make, map(as_name, written)), *map(_as_watcher, given)):
         name = name_of(watcher)
         same = sum(other.partition(" #")[0] == name for other in found)
         found[f"{name} #{same + 1}" if same else name] = watcher
@@ -273,7 +277,7 @@ def _make(written: str) -> Watcher:
         make: Any = import_object(name)
         if not callable(make):
             raise InputError("it is not a class or a function")
-        if not isinstance(make, type):
+        if not isinstance(make.func if isinstance(make, partial) else make, type):
             if kwargs:
                 raise InputError("a function is called with the iteration alone; omit arguments")
             return FunctionWatcher(make)

@@ -14,8 +14,8 @@ from distpg.run.directory import RunDir
 from distpg.spaces import spaces_from_json, spaces_to_json
 
 
-def load_newest(run: RunDir) -> tuple[Checkpoint, list[str]]:
-    """Load the newest intact checkpoint of a run.
+def load_newest(run: RunDir, *, to_resume: bool = False) -> tuple[Checkpoint, list[str]]:
+    """Load the newest intact checkpoint of a run; `to_resume` as for `load_checkpoint`.
 
     Returns:
         The checkpoint, and a warning for each newer one that is damaged.
@@ -26,9 +26,11 @@ def load_newest(run: RunDir) -> tuple[Checkpoint, list[str]]:
     errors: list[InputError] = []
     for folder in reversed(list_checkpoints(run)):
         try:
-            return load_checkpoint(folder), [f"skipped: {error}" for error in errors]
+            checkpoint = load_checkpoint(folder, to_resume=to_resume)
         except InputError as error:
             errors.append(error)
+        else:
+            return checkpoint, [*(f"skipped: {error}" for error in errors), *checkpoint.warnings]
     if errors:
         raise InputError(f"{run.given} has no intact checkpoint; the newest: {errors[0]}")
     raise InputError(f"{run.given} has no checkpoint to resume from")

@@ -6,16 +6,17 @@ import time
 from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from distpg.config.config import Config
 from distpg.envs.make import EnvSource
-from distpg.errors import prefix_errors
+from distpg.errors import InputError, prefix_errors
 from distpg.records import LearnerState
 from distpg.report.numbers import format_return
 from distpg.report.watcher import Watcher
 from distpg.rollout.attributes import EnvAttributes
 from distpg.rollout.closing import closing_workers
+from distpg.rollout.player import Player
 from distpg.run.checkpoint import Checkpoint
 from distpg.run.directory import RunDir
 from distpg.run.summary import command_line
@@ -24,6 +25,10 @@ from distpg.train import LearnerProtocol, StopCondition, Workers
 
 if TYPE_CHECKING:
     from distpg.report.display import Display
+
+
+class RunWorkers(Workers, Player, Protocol):
+    """The workers of a run, which also play episodes that are not trained on."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,8 @@ class Plan:
     run: RunDir
     overwrite: bool = False
     quiet: bool = False
+    json_lines: bool = False
+    """Print JSON instead of text."""
     start_from: LearnerState | None = None
     """Networks of another run to start from."""
     resume: Checkpoint | None = None
@@ -48,15 +55,24 @@ class Plan:
     started: float = dataclasses.field(default_factory=time.time)
     """Unix time from which the times in the result are counted."""
 
+    def __post_init__(self) -> None:
+        """Check what is to be printed.
+
+        Raises:
+            InputError: both nothing and JSON.
+        """
+        if self.quiet and self.json_lines:
+            raise InputError("--json-lines: --quiet prints nothing; omit one of them")
+
     def display(self) -> "Display":
         """Create the progress display."""
         from distpg.report.display import Display
 
-        return Display(self.config, quiet=self.quiet)
+        return Display(self.config, quiet=self.quiet, json_lines=self.json_lines)
 
     def workers_and_learner(
         self, specs: tuple[ObsSpec, ActionSpec], display: "Display"
-    ) -> AbstractContextManager[tuple[Workers, LearnerProtocol, Config]]:
+    ) -> AbstractContextManager[tuple[RunWorkers, LearnerProtocol, Config]]:
         """Context manager: the workers, the learner, and the config as they resolved it."""
         return workers_and_learner(self, specs, display)
 
@@ -89,38 +105,45 @@ class Plan:
 @contextmanager
 def workers_and_learner(
     plan: Plan, specs: tuple[ObsSpec, ActionSpec], display: "Display"
-) -> Generator[tuple[Workers, LearnerProtocol, Config]]:
+) -> Generator[tuple[RunWorkers, LearnerProtocol, Config]]:
     """Context manager: see `Plan.workers_and_learner`."""
     config = plan.config.resolved()
     states = plan.resume.slots if plan.resume else ()
     with ExitStack() as stack:
         if config.num_workers == 0:
+            display.phase("preparing the learner")
             from distpg.learner.learner import Learner
             from distpg.rollout.in_process import InProcessWorkers
 
             learner = Learner(config, *specs)
             learner.compile({}, display.say)
+            display.phase("making the environments")
             workers = InProcessWorkers(config, plan.source, states, plan.attributes)
             stack.push(closing_workers(workers, display.say))
+            display.collected_by(workers)
         else:
+            display.phase(f"joining Ray at {config.address}" if config.address else "starting Ray")
             from distpg.actors.cluster import check_travels, ray_session
 
-            check_travels(plan.source)
+            check_travels(plan.source, config)
             stack.enter_context(ray_session(config, display.say))
             from distpg.actors.learner import RayLearner
             from distpg.actors.restarts import Restarts
             from distpg.actors.workers import RayWorkers
 
-            restarts = Restarts(config.max_restarts, display.say)
+            restarts = Restarts(config.max_restarts, display.faults)
             # the learner comes first: when memory runs out, Ray kills the newest process
             learner = RayLearner(config, *specs, restarts)
             stack.callback(learner.close)
             workers = RayWorkers(config, plan.source, restarts, states, plan.attributes)
             stack.push(closing_workers(workers, display.say))
             learner.attach(workers)
+            display.collected_by(workers)
+            display.phase(workers.waiting)
             # takes a while, in which the processes start
             importlib.import_module("distpg.report.tensorboard")
             workers.wait_until_ready()
+            display.phase("waiting for the learner")
         placement = learner.placement()
         if plan.resume:
             with prefix_errors(plan.resume.origin):

@@ -13,6 +13,7 @@ from distpg.config.config import Config
 from distpg.progress import Progress
 from distpg.records import LearnerState
 from distpg.report.clock import Clock, time_table
+from distpg.report.numbers import format_return
 from distpg.run.directory import RunDir
 
 
@@ -45,7 +46,7 @@ def summarize(
         "wall_s": clock.now(),
         "env_steps_per_s": clock.steps_per_s,
         "simulation_share": clock.simulation_share,
-        "spent_s": clock.spent(overlap=config.overlap),
+        "spent_s": clock.spent(overlap=config.overlap, evaluates=config.eval_every > 0),
         "trained_steps": state.counters["trained_steps"] if state else None,
         "dropped_steps": progress.dropped_steps,
         "dropped": dict(progress.dropped),
@@ -82,8 +83,13 @@ def next_steps(run: RunDir, result: dict[str, Any]) -> Iterator[str]:
     yield from time_table(result["spent_s"], result["simulation_share"], result["env_steps_per_s"])
     yield f"the run:      {run.given}"
     folder = "runs" if run.given.is_relative_to("runs") else run.given
+    best = result["best_evaluation"]
+    if best is not None:
+        mean = format_return(best["return_mean"])
+        yield f"the best:     evaluation return {mean} after {best['env_steps']:,} env steps"
     yield f"watch it:     {program('tensorboard')} --logdir {folder}"
-    yield f"evaluate it:  {command_line('evaluate', str(run.given))}"
+    which = () if best is None else ("--checkpoint", "best")
+    yield f"evaluate it:  {command_line('evaluate', str(run.given), *which)}"
 
 
 def continue_flags(result: dict[str, Any]) -> list[str]:

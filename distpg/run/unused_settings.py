@@ -73,7 +73,7 @@ def unmet_needs(
             ("target_kl",),
         ),
         "--episodes-per-env 0": (config.episodes == 0, ("num_steps",)),
-        "--eval-every": (config.eval_every > 0, ("eval_episodes",)),
+        "--eval-every": (config.eval_every > 0, ("eval_episodes", "eval_delay")),
         "--ent-coef": (config.ent_coef > 0, ("ent_schedule",)),
         "--num-workers": (config.num_workers > 0, ("max_restarts",)),
     }

@@ -1,29 +1,41 @@
 """All that watches a run, in order: counters, files, the display, and watchers from users."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 from distpg.config.config import Config
 from distpg.errors import InputError
+from distpg.iteration import ProcessFaults
 from distpg.progress import Progress
 from distpg.report.clock import Clock
-from distpg.report.evaluation import EvaluateEvery
 from distpg.report.faults import FaultCounter
 from distpg.report.improvement import Improvement
 from distpg.report.ranges import RangeWarnings
 from distpg.report.tables import Tables
 from distpg.report.watcher import RunStart
-from distpg.run.checkpoint import MALFORMED
+from distpg.run.checkpoint import MALFORMED, Checkpoint
 from distpg.run.checkpointer import Checkpointer
+from distpg.run.clips import Clips
+from distpg.run.evaluations import Evaluations
 from distpg.run.hooks import Hook, SpareCopy, states_of
-from distpg.run.plan import Plan
+from distpg.run.plan import Plan, RunWorkers
 from distpg.run.safeguard import Rollback, SaveAnomalies
-from distpg.train import LearnerProtocol, LoopWatcher, StopCondition, Workers
+from distpg.train import LearnerProtocol, LoopWatcher, StopCondition
 
 if TYPE_CHECKING:
     from distpg.report.display import Display
+    from distpg.report.tensorboard import TensorBoard
+
+
+class Counter(Protocol):
+    """What counts on in a resumed run."""
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Count on from a state."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -33,14 +45,19 @@ class RunWatchers:
     start: RunStart
     clock: Clock
     faults: FaultCounter
-    evaluate: EvaluateEvery
+    processes: Callable[[], ProcessFaults]
+    """Counts the processes that were replaced since the start, or the resume."""
+    evaluations: Evaluations
     hooks: Sequence[Hook]
     checkpointer: Checkpointer
+    tables: Tables
+    tensorboard: "TensorBoard"
+    clips: Clips
     display: "Display"
     in_order: Sequence[LoopWatcher]
     """Each sees the scalars of those before it."""
-    earlier: Mapping[str, Any]
-    """States at the checkpoint, in a resumed run."""
+    resumed: Checkpoint | None
+    """The checkpoint that a resumed run goes on from."""
 
     def begin(self) -> None:
         """Tell them that training begins, or goes on from their states.
@@ -48,23 +65,54 @@ class RunWatchers:
         Raises:
             RunError: one from the user raised, and is required.
         """
-        states = dict(self.earlier)
-        load_counts(self.clock, self.faults, states)
+        states = dict(self.resumed.watchers) if self.resumed else {}
+        load_counts(states, clock=self.clock, faults=self.faults, evaluations=self.evaluations.last)
         self.clock.begin(self.start.progress)
-        self.display.begin(self.start.progress)
+        self.display.faults.write_to(self.tables.add_fault, self.tensorboard.add_fault)
+        self.display.begin(self.start.progress, self.clock)
         for hook in self.hooks:
             hook.begin(self.start, states.pop(hook.name, None))
         for name in sorted(states):
             self.display.say(f"warning: {name} watched this run before, and does not now")
+        if self.resumed:
+            self.evaluations.resume(self.resumed.candidates, asked=self.resumed.evaluation_asked)
+
+    def finish(self, progress: Progress, timeout_s: float) -> None:
+        """Wait for the evaluations and the clip that are under way or due when a run ends.
+
+        Nothing is waited for after a signal.
+        """
+        for evaluation in self.evaluations.finish(progress):
+            self.checkpointer.judge(evaluation)
+            self.tables.add_evaluation(evaluation)
+            self.tensorboard.add_evaluation(evaluation)
+        if not self.evaluations.is_stopped():
+            self.clips.finish(timeout_s)
+
+    def summary(self) -> dict[str, Any]:
+        """Return what `result.json` says of faults and evaluations."""
+        self.faults.count(self.processes())
+        best = self.checkpointer
+        found = {"return_mean": best.best_return, "env_steps": best.best_steps}
+        return {
+            **self.faults.summary(),
+            "evaluation": self.evaluations.last.summary,
+            "best_evaluation": found if best.best_steps >= 0 else None,
+        }
 
     def end(self, result: Mapping[str, Any]) -> None:
-        """Tell those from the user how the run ended."""
+        """Tell those from the user, and TensorBoard, how the run ended."""
         for hook in self.hooks:
             hook.end(result)
+        self.tensorboard.end(result)
 
     def states(self) -> dict[str, Any]:
         """Return what a resumed run goes on from, by name."""
-        counts = {"clock": self.clock.state(), "faults": self.faults.state()}
+        counts = {
+            "clock": self.clock.state(),
+            "faults": self.faults.state(),
+            "evaluations": self.evaluations.last.state(),
+        }
         return counts | states_of(self.hooks)
 
 
@@ -72,7 +120,7 @@ class RunWatchers:
 def run_watchers(
     plan: Plan,
     config: Config,
-    workers: Workers,
+    workers: RunWorkers,
     learner: LearnerProtocol,
     stop: StopCondition,
     display: "Display",
@@ -81,76 +129,94 @@ def run_watchers(
     # actors import `run`, too, and do not need TensorBoard
     from distpg.report.tensorboard import TensorBoard
 
-    run, say, overlap = plan.run, display.say, plan.overlaps(config)
+    run, say, events, overlap = plan.run, display.say, display.faults, plan.overlaps(config)
+
+    def fault(kind: str) -> Callable[[str], None]:
+        return partial(events.report, kind)
+
     progress = plan.resume.progress if plan.resume else Progress()
     clock, fraction = Clock(plan.started), config.rollback_on_collapse
     with (
-        closing(TensorBoard(run.path, config, progress, say)) as tensorboard,
+        closing(TensorBoard(run.path, plan.config, config, progress, clock, say)) as tensorboard,
         closing(
-            Checkpointer(run, config, learner.state, workers.states, plan.attributes, say)
+            Checkpointer(
+                *(run, config, learner.state, workers.states, plan.attributes),
+                fault("checkpoint_failures"),
+            )
         ) as checkpointer,
         closing(SpareCopy(plan.source, config.first_other_copy, config.phase_timeout)) as spare,
     ):
-        # a rollback depends on the evaluation
-        decides = fraction is not None
-        evaluate = EvaluateEvery(config.eval_every, workers, stop, say, decides=decides)
-        rollback = Rollback(learner, checkpointer, fraction, say) if fraction else None
+        evaluations = Evaluations(config, workers, learner, checkpointer, stop, say)
+        rollback = (
+            Rollback(learner, checkpointer, fraction, fault("rollbacks")) if fraction else None
+        )
         hooks = [
-            Hook(name, watcher, stop, plan.attributes, spare, checkpointer, say, overlap=overlap)
+            Hook(
+                *(name, watcher, stop, plan.attributes, spare, checkpointer),
+                fault("watcher_errors"),
+                overlap=overlap,
+            )
             for name, watcher in plan.watchers.items()
         ]
 
         def other_faults() -> dict[str, int]:
             return {
-                "eval_cut_off": evaluate.num_cut_off,
+                "eval_cut_off": evaluations.num_cut_off,
                 "rollbacks": rollback.count if rollback else 0,
                 "checkpoint_failures": checkpointer.failures,
                 "watcher_errors": sum(hook.errors for hook in hooks),
             }
 
-        faults = FaultCounter(progress.env_faults, config.max_env_faults, other_faults, say)
+        faults = FaultCounter(progress.env_faults, config.max_env_faults, other_faults, events)
+        tables = Tables(run.path, progress.iteration, config.evaluation_delay, clock, say)
+        clips = Clips(config.video_every, workers, plan.attributes, tensorboard, say)
         watchers = RunWatchers(
             start=RunStart(run.path, config, progress),
             clock=clock,
             faults=faults,
-            evaluate=evaluate,
+            processes=lambda: workers.faults() + learner.faults(),
+            evaluations=evaluations,
             hooks=hooks,
             checkpointer=checkpointer,
+            tables=tables,
+            tensorboard=tensorboard,
+            clips=clips,
             display=display,
             in_order=[
                 clock,
+                evaluations,
                 # with overlap, a batch is not collected with what the update before it made
                 *([] if config.overlap else [Improvement()]),
                 faults,
                 RangeWarnings(say),
-                SaveAnomalies(config, run, workers.fetch, say),
+                SaveAnomalies(config, run, workers.fetch, fault("rolled_back_updates")),
                 *([rollback] if rollback else []),
                 *hooks,
                 checkpointer,
-                Tables(run.path, progress.iteration, clock, say),
+                tables,
                 tensorboard,
+                *([clips] if config.video_every else []),
                 display,
             ],
-            earlier=plan.resume.watchers if plan.resume else {},
+            resumed=plan.resume,
         )
         checkpointer.watchers = watchers.states
         try:
             yield watchers
         finally:
             # a run that ends otherwise has told them
-            for hook in hooks:
-                hook.end({"stop_reason": "error"})
+            watchers.end({"stop_reason": "error"})
+            events.write_to()
 
 
-def load_counts(clock: Clock, faults: FaultCounter, states: dict[str, Any]) -> None:
-    """Have the counters of a run count on from their states, and take those out.
+def load_counts(states: dict[str, Any], **counters: "Counter") -> None:
+    """Have the counters of a run count on from their states, by name, and take those out.
 
     Raises:
         InputError: they are not such states.
     """
     try:
-        if states:
-            clock.load(states.pop("clock"))
-            faults.load(states.pop("faults"))
+        for name, counter in counters.items() if states else ():
+            counter.load(states.pop(name))
     except MALFORMED as error:
         raise InputError(f"its times or counts of faults cannot be read: {error!r}") from error

@@ -17,14 +17,17 @@ import pytest
 import ray
 
 from distpg import Config, InputError, Outcome, RunError, train
+from distpg.actors.ray_internals import COUNTS, key_value_store
 from distpg.actors.restarts import Restarts
 from distpg.actors.wait import fetch
 from distpg.actors.workers import RayWorkers
 from distpg.cli import main
-from distpg.envs.make import MakeEnv, source_of
+from distpg.envs.make import MakeEnv, find_env
 from distpg.records import Weights
+from distpg.report import display
+from distpg.report.fault_events import FaultEvents
 from distpg.rollout.worker import RolloutWorker
-from tests.environments import Counting, Hangs
+from tests.environments import Counting, Hangs, WaitsForTheLog
 from tests.faults.test_environments import Barren
 from tests.settings import config_of
 
@@ -69,6 +72,24 @@ def test_two_workers_end_in_the_weights_of_one_process(
         assert outcome.result[key] == in_process.result[key]
     assert ray.is_initialized(), "the caller's Ray was shut down"
     assert not actors_alive()
+
+
+def test_the_first_rollouts_of_busy_workers_are_counted(
+    callers_ray: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(display, "LATE_S", 3.0)
+    run = tmp_path / "run"
+    waits = {"log": str(run / "log.txt"), "text": "first rollout"}
+    config = tiny(2, num_steps=32, total_steps=100, env_kwargs=waits)
+    train(config, make_env=WaitsForTheLog, run_dir=run)
+    said = capsys.readouterr().out
+    (steps,) = re.findall(r"^first rollout (\d+) of 128 steps: 3 s so far$", said, re.MULTILINE)
+    # of two workers with two copies each, in which a reset or two is counted as well
+    assert 20 <= int(steps) < 80
+    assert not key_value_store().internal_kv_keys(b"", COUNTS), "a count is left"
 
 
 @pytest.mark.thorough
@@ -138,7 +159,7 @@ def test_an_env_that_raises_in_a_worker_ends_the_run_with_its_words(
 def test_an_env_that_hangs_ends_at_the_deadline_and_the_message_names_the_worker(
     callers_ray: None,
 ) -> None:
-    workers = RayWorkers(tiny(2), source_of(Hangs, {}), Restarts(0, print))
+    workers = RayWorkers(tiny(2), find_env(Hangs, {}), Restarts(0, FaultEvents(print)))
     try:
         workers.wait_until_ready()
         workers.config = dataclasses.replace(workers.config, phase_timeout=1.0)
@@ -154,7 +175,7 @@ def test_an_env_that_hangs_ends_at_the_deadline_and_the_message_names_the_worker
 
 @pytest.mark.thorough
 def test_rollouts_without_a_valid_step_may_be_dropped(callers_ray: None) -> None:
-    workers = RayWorkers(tiny(1), source_of(Barren, {}), Restarts(0, print))
+    workers = RayWorkers(tiny(1), find_env(Barren, {}), Restarts(0, FaultEvents(print)))
     try:
         weights = ray.put(initial_weights(Barren))
         assert not sum(stats.env_steps for stats in workers.collect(weights, 0).drop().stats)
@@ -164,15 +185,15 @@ def test_rollouts_without_a_valid_step_may_be_dropped(callers_ray: None) -> None
 
 
 def initial_weights(make_env: MakeEnv) -> Weights:
-    return RolloutWorker(tiny(0), source_of(make_env, {}), 0).agent.policy.weights(0)
+    return RolloutWorker(tiny(0), find_env(make_env, {}), 0).agent.policy.weights(0)
 
 
 @pytest.mark.thorough
 def test_slots_come_in_slot_order_also_when_a_worker_died_and_was_replaced(
     callers_ray: None,
 ) -> None:
-    config, source = tiny(2, num_slots=3), source_of(Counting, {})
-    workers = RayWorkers(config, source, Restarts(1, print))
+    config, source = tiny(2, num_slots=3), find_env(Counting, {})
+    workers = RayWorkers(config, source, Restarts(1, FaultEvents(print)))
     try:
         workers.wait_until_ready()
         weights = initial_weights(Counting)
@@ -221,8 +242,8 @@ def test_more_workers_than_the_cluster_has_are_refused_in_seconds(
     callers_ray: None, tmp_path: Path
 ) -> None:
     began = time.monotonic()
-    with pytest.raises(InputError, match=r"--num-workers: 3 .*need 4 CPUs.*has 3"):
-        train(tiny(3, num_slots=3), run_dir=tmp_path / "run", quiet=True)
+    with pytest.raises(InputError, match=r"--num-workers: 4 .*need 5 CPUs.*has 4"):
+        train(tiny(4, num_slots=4), run_dir=tmp_path / "run", quiet=True)
     assert time.monotonic() - began < 10
     assert not (tmp_path / "run").exists()
     assert ray.is_initialized()

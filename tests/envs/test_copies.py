@@ -16,7 +16,7 @@ from gymnasium import spaces
 
 from distpg.envs.copies import Copies
 from distpg.envs.describe import describe_obs
-from distpg.envs.make import make_vector_env, source_of
+from distpg.envs.make import find_env, make_vector_env
 from distpg.errors import EnvError, InputError
 from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
@@ -55,7 +55,7 @@ class Scripted(gym.Env[Any, Any]):
 
 def copies(num_envs: int = 2, **returned: Any) -> Copies:
     """Copies that have taken a step, the next of which returns what is given."""
-    envs = make_vector_env(source_of(Scripted, returned), num_envs)
+    envs = make_vector_env(find_env(Scripted, returned), num_envs)
     assert isinstance(envs, Copies)
     envs.reset(list(range(num_envs)))
     envs.step(np.zeros(num_envs, np.int64))
@@ -149,7 +149,7 @@ class Cancelled(Scripted):
 
 
 def test_a_cancelled_task_costs_an_episode() -> None:
-    envs = make_vector_env(source_of(Cancelled, {}), 2)
+    envs = make_vector_env(find_env(Cancelled, {}), 2)
     envs.reset([0, 1])
     step = envs.step(NO_ACTION)
     assert step.truncated.tolist() == [True, True]
@@ -228,7 +228,7 @@ class Shared(Scripted):
 
 
 def test_copies_that_share_a_buffer_have_each_its_own_observation() -> None:
-    envs = make_vector_env(source_of(Shared, {}), 3)
+    envs = make_vector_env(find_env(Shared, {}), 3)
     assert envs.reset([1, 2, 3])["obs"][:, 0].tolist() == [1, 2, 3]
     assert envs.step(np.zeros(3, np.int64)).obs["obs"][:, 0].tolist() == [1.5, 2.5, 3.5]
 
@@ -244,7 +244,7 @@ def test_copies_that_share_a_buffer_have_each_its_own_observation() -> None:
     ids=lambda bad: next(iter(bad)),
 )
 def test_nan_and_inf_of_any_type_cost_their_episode_if_so_configured(bad: dict[str, Any]) -> None:
-    source = dataclasses.replace(source_of(Scripted, bad), drop_bad=True)
+    source = dataclasses.replace(find_env(Scripted, bad), drop_bad=True)
     envs = make_vector_env(source, 2)
     envs.reset([0, 1])
     envs.step(NO_ACTION)
@@ -260,7 +260,7 @@ class Exits(Scripted):
 
 
 def test_an_environment_that_calls_exit_is_named() -> None:
-    envs = make_vector_env(source_of(Exits, {}), 2)
+    envs = make_vector_env(find_env(Exits, {}), 2)
     envs.reset([0, 1])
     with pytest.raises(EnvError, match=r"the environment called sys.exit\(3\)"):
         envs.step(NO_ACTION)
@@ -280,7 +280,7 @@ def test_an_environment_may_use_autograd() -> None:
     config = config_of(
         {"num_workers": 0, "num_slots": 1, "num_envs": 2, "num_steps": 4, "minibatch_size": 8}
     )
-    worker = RolloutWorker(config, source_of(Learns, {}), 0)
+    worker = RolloutWorker(config, find_env(Learns, {}), 0)
     specs = worker.envs.obs_spec, worker.envs.action_spec
     weights = Policy(*specs, Architecture.of(config)).weights(0)
     collected = worker.collect(weights, 0)
@@ -308,7 +308,7 @@ class Deep(Scripted):
 
 
 def test_a_mask_may_be_at_any_depth() -> None:
-    source, obs_spec, _ = check_env(source_of(Deep, {}), 60)
+    source, obs_spec, _ = check_env(find_env(Deep, {}), 60)
     assert [(leaf.name, leaf.kind) for leaf in obs_spec.leaves] == [
         ("action_mask", "mask"),
         ("inner/place", "vector"),

@@ -13,7 +13,7 @@ from gymnasium.vector import AutoresetMode
 
 from distpg import InputError
 from distpg.envs.copies import Copies
-from distpg.envs.make import find_env, make_vector_env, source_of
+from distpg.envs.make import find_env, make_vector_env
 from distpg.envs.native import NativeVectorEnv
 from distpg.envs.vector_env import VectorEnv
 from tests.environments import Counting, PaysOne, pays_one_for_ten_steps
@@ -148,8 +148,8 @@ def test_keyword_arguments_that_the_env_does_not_take_are_refused() -> None:
     for env_id in ("CartPole-v1", "Pendulum-v1"):
         with pytest.raises(InputError, match=rf"--env-kwargs: {env_id} .*gravitas"):
             make(env_id, gravitas=1)
-    with pytest.raises(InputError, match=r"--env-kwargs: <Counting> .*gravitas"):
-        make_vector_env(source_of(Counting, {"gravitas": 1}), 1)
+    with pytest.raises(InputError, match=r"--env-kwargs: tests.environments:Counting .*gravitas"):
+        make_vector_env(find_env(Counting, {"gravitas": 1}), 1)
 
 
 def test_keyword_arguments_reach_every_copy() -> None:
@@ -192,7 +192,7 @@ def test_a_callable_is_called_once_for_each_copy() -> None:
         made.append(pays_one_for_ten_steps())
         return made[-1]
 
-    source = source_of(own, {})
+    source = find_env(own, {})
     assert source.name == f"<{own.__qualname__}>"
     assert make_vector_env(source, 3).num_envs == len(made) == 3
     assert len({id(env) for env in made}) == 3

@@ -16,7 +16,7 @@ from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from distpg import Config, InputError, RunError, evaluate, load_policy, train
 from distpg.doctor.check import Check
 from distpg.doctor.environment import BASIC_CHECKS, RUN_CHECKS, checks
-from distpg.envs.make import EnvSource, find_env, make_vector_env, source_of
+from distpg.envs.make import EnvSource, find_env, make_vector_env
 from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
 from distpg.rollout.worker import RolloutWorker
@@ -93,7 +93,7 @@ WAYS: list[dict[str, Any]] = [
 
 
 def source(**kwargs: Any) -> EnvSource:
-    found, obs_spec, _ = check_env(source_of(Strict, kwargs), 60)
+    found, obs_spec, _ = check_env(find_env(Strict, kwargs), 60)
     assert obs_spec.is_masked
     return found
 
@@ -246,7 +246,7 @@ class MaskedBox(gym.Env[Any, Any]):
 )
 def test_what_is_no_mask_is_refused(make_env: Callable[[], Any], problem: str) -> None:
     with pytest.raises(InputError, match=problem):
-        check_env(source_of(make_env, {}), 60)
+        check_env(find_env(make_env, {}), 60)
 
 
 def test_gymnasiums_own_masks_are_taken() -> None:
@@ -281,7 +281,7 @@ class Apart(Strict):
 
 def test_a_mask_that_comes_first_with_a_step_is_not_ignored() -> None:
     with pytest.raises(InputError, match="the info has an action_mask, but had none"):
-        check_env(source_of(Late, {}), 60)
+        check_env(find_env(Late, {}), 60)
 
 
 class ToldOfAll(CartPoleVectorEnv):

@@ -9,7 +9,7 @@ import pytest
 import distpg
 from distpg import Config, InputError
 from distpg.envs.copies import Copies
-from distpg.envs.make import find_env, make_vector_env, source_of
+from distpg.envs.make import find_env, make_vector_env
 from distpg.envs.numbering import Copy, current_copy, fill
 from distpg.rollout.in_process import InProcessWorkers
 from tests.environments import Counting
@@ -62,7 +62,7 @@ def test_all_copies_of_a_run_have_different_numbers(made: list[tuple[Copy, Any]]
     config = Config(
         num_workers=0, num_slots=3, num_envs=2, eval_every=1, env_kwargs={"number": "{copy+10}"}
     )
-    InProcessWorkers(config, source_of(Numbered, config.env_kwargs)).close()
+    InProcessWorkers(config, find_env(Numbered, config.env_kwargs)).close()
     assert [copy.number for copy, _ in made] == [*range(8)]
     assert [(copy.slot, copy.index) for copy, _ in made] == [
         *((slot, index) for slot in range(3) for index in range(2)),
@@ -73,7 +73,7 @@ def test_all_copies_of_a_run_have_different_numbers(made: list[tuple[Copy, Any]]
 
 
 def test_a_copy_that_replaces_another_has_its_number(made: list[tuple[Copy, Any]]) -> None:
-    envs = make_vector_env(source_of(Numbered, {"number": "{copy}"}), 2, slot=4)
+    envs = make_vector_env(find_env(Numbered, {"number": "{copy}"}), 2, slot=4)
     envs.reset([0, 1])
     zeros = np.zeros(2, np.int64)
     envs.step(zeros)
@@ -89,7 +89,7 @@ def test_copies_outside_of_a_run_are_numbered_as_they_are_made(
     made: list[tuple[Copy, Any]],
 ) -> None:
     for count in (1, 2):
-        assert isinstance(make_vector_env(source_of(Numbered, {}), count), Copies)
+        assert isinstance(make_vector_env(find_env(Numbered, {}), count), Copies)
     numbers = [copy.number for copy, _ in made]
     assert numbers == [*range(numbers[0], numbers[0] + 3)]
 

@@ -115,6 +115,8 @@ TRAIN: dict[str, str] = {
     "--checkpoint-every": "-1 0.5 often",
     "--keep-checkpoints": "0 -1 all",
     "--eval-every": "-1 1.5",
+    "--eval-delay": "0 1000001 ten",
+    "--video-every": "-1 1000001 ten",
     "--eval-episodes": "0 1000001 ten",
     "--eval-max-steps": "0 -1 1.5 1e3",
     "--init-from": "'' nowhere",
@@ -188,6 +190,7 @@ TRAIN: dict[str, str] = {
     "--line-search-steps": "-1 x",
     "--target-kl": "0 nan small",
     "--gradient-stats-every": "-1 x",
+    "--histogram-every": "-1 x",
     "--compile": "true 1 aot none",
     "--acting": "jax true none 1",
     "--device": "tpu cuda cuda:1",
@@ -195,6 +198,7 @@ TRAIN: dict[str, str] = {
     "--config": "'' . cartpol-ppo missing.toml /dev/null/x",
 }
 SWITCHES = shlex.split("--overlap --normalize-advantages --normalize-obs --normalize-rewards")
+RUN_SWITCHES = ("--overwrite", "--quiet", "--json-lines")
 OF_TRAIN = {"--run-dir": "/proc/run /dev/null /dev/null/below .. /"}
 OF_IMITATE = {
     "--expert": "'' nowhere . no_such_module:act os:sep os:no_such_function : dreams/of-v0",
@@ -218,6 +222,7 @@ OF_EVALUATE = {
     "--episodes": "0 -5 1e3 1000001 x",
     "--seed": "-1 9223372036854775808 9999999999999999999999 x",
     "--eval-max-steps": "0 -1 1e3 x",
+    "--video": "'' x video.avi .mp4 nowhere/x.mp4 RUN",
 }
 OF_BENCH = {"--seconds": "0 -1 nan inf long"}
 OF_DOCTOR = {
@@ -245,13 +250,13 @@ FLAGS: list[Pair] = [
     *pairs("evaluate RUN", OF_EVALUATE),
     *pairs("bench", ONE_OF_EACH | OF_BENCH),
     *pairs("doctor", OF_DOCTOR | {name: ONE_OF_EACH[name] for name in SHARED_WITH_DOCTOR}),
-    *(("train", name, "yes") for name in (*SWITCHES, "--overwrite", "--quiet")),
-    *(("imitate --expert RUN", name, "yes") for name in (*SWITCHES, "--overwrite", "--quiet")),
+    *(("train", name, "yes") for name in (*SWITCHES, *RUN_SWITCHES)),
+    *(("imitate --expert RUN", name, "yes") for name in (*SWITCHES, *RUN_SWITCHES)),
     *(("bench", name, "yes") for name in (*SWITCHES, "--json")),
     *(("config", name, "yes") for name in SWITCHES),
     ("recipes", "--json", "yes"),
-    *(("resume RUN", name, "yes") for name in ("--quiet",)),
-    *(("evaluate RUN", name, "yes") for name in ("--stochastic", "--json")),
+    *(("resume RUN", name, "yes") for name in ("--quiet", "--json-lines")),
+    *(("evaluate RUN", name, "yes") for name in ("--stochastic", "--render", "--json")),
     ("doctor", "--json", "yes"),
     *(("verify", name, "yes") for name in ("--quick", "--json")),
 ]
@@ -368,6 +373,7 @@ COMBINED: list[tuple[str, list[str]]] = [
     ("resume RUN --num-envs 2", ["--num-envs"]),
     ("evaluate RUN --episode 1", ["--episode"]),
     ("evaluate RUN --sideways", ["--sideways"]),
+    ("evaluate RUN --video x.gif --render", ["--video and --render"]),
     ("evaluate", ["run directory", "required"]),
     ("resume", ["run directory", "required"]),
     ("verify --quik", ["--quik", "--quick"]),
@@ -520,6 +526,12 @@ RUNS: list[tuple[str, Callable[[Path], None] | None, list[str]]] = [
     ("evaluate RUN", write("config.toml", 'env_id = "Acrobot-v1"'), ["RUN", "spaces that differ"]),
     ("evaluate RUN", write("config.toml", 'env_id = "Own-v0"'), ["--env-id", "Own-v0"]),
     ("evaluate RUN", write("config.toml", 'env_id = "<Own>"'), ["--env-id", "<Own>", "make_env"]),
+    (
+        "evaluate RUN --video x.gif",
+        write("config.toml", 'env_id = "tests.environments:PaysOne"'),
+        ["--video", "tests.environments:PaysOne", "render mode rgb_array", "none"],
+    ),
+    ("evaluate RUN", write("config.toml", 'env_wrapper = ["<Own>"]'), ["--env-wrapper: <Own>"]),
     ("evaluate RUN", remove("policy.safetensors", "checkpoints"), ["RUN", "no policy yet"]),
     ("imitate --expert RUN --run-dir new", cut("policy.safetensors"), ["RUN/policy.safetensors"]),
     ("imitate --expert RUN --run-dir RUN", None, ["--run-dir", "RUN", "--overwrite"]),

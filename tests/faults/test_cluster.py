@@ -20,9 +20,10 @@ from ray.cluster_utils import Cluster
 from distpg.actors.fetching import FetchingWorkers
 from distpg.actors.restarts import Restarts
 from distpg.actors.workers import RayWorkers
-from distpg.envs.make import source_of
+from distpg.envs.make import find_env
 from distpg.iteration import ProcessFaults
 from distpg.records import Rollout
+from distpg.report.fault_events import FaultEvents
 from distpg.rollout.worker import RolloutWorker
 from distpg.run.directory import RunDir
 from distpg.run.loading import load_newest
@@ -87,10 +88,10 @@ def test_rollouts_that_were_lost_before_the_learner_had_them_are_played_again(
 ) -> None:
     # too large to travel with the call that made them
     config = config_of({**SHAPE, "num_workers": 2, "num_steps": 2048})
-    source = source_of(FaultyWithState, {})
+    source = find_env(FaultyWithState, {})
     twins = [RolloutWorker(config, source, slot) for slot in range(2)]
     weights = twins[0].agent.policy.weights(0)
-    restarts = Restarts(0, print)
+    restarts = Restarts(0, FaultEvents(print))
     workers = RayWorkers(config, source, restarts)
     try:
         workers.wait_until_ready()
@@ -131,10 +132,10 @@ def test_rollouts_that_were_lost_before_the_driver_had_them_are_played_again(
             return super().fetch(rollouts)
 
     config = config_of({**SHAPE, "num_workers": 2, "num_steps": 2048})
-    source = source_of(FaultyWithState, {})
+    source = find_env(FaultyWithState, {})
     twins = [RolloutWorker(config, source, slot) for slot in range(2)]
     weights = twins[0].agent.policy.weights(0)
-    workers = Bereaved(config, source, Restarts(0, print))
+    workers = Bereaved(config, source, Restarts(0, FaultEvents(print)))
     try:
         workers.wait_until_ready()
         for iteration in range(3):

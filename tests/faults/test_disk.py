@@ -24,10 +24,10 @@ from distpg.run.checkpoint import (
     Checkpoint,
     list_checkpoints,
     load_checkpoint,
-    save_checkpoint,
 )
 from distpg.run.directory import RunDir, write_atomically
 from distpg.run.loading import load_newest
+from distpg.run.saving import save_best, save_checkpoint
 from tests.faults.injection import Faulty, FaultyWithState
 from tests.faults.test_processes import SHAPE
 from tests.iterations import iteration_of
@@ -185,16 +185,18 @@ def test_on_a_slow_disk_a_best_policy_waits_its_turn_and_gives_way_to_a_better_o
         begun.set()
         assert free.wait(30)
         written.append(checkpoint.progress.iteration)
-        save_checkpoint(run, checkpoint, config)
+        save_best(run, checkpoint, config)
 
-    monkeypatch.setattr(checkpointer, "save_checkpoint", slowly)
+    monkeypatch.setattr(checkpointer, "save_best", slowly)
     config = RunDir(finished).read_config()
     writer = checkpointer.Checkpointer(
         run, config, lambda: saved.learner, lambda: saved.slots, EnvAttributes(), print
     )
     for iteration, score in enumerate([1.0, 2.0, 4.0, 3.0, 5.0], 1):
         progress = dataclasses.replace(saved.progress, iteration=iteration, env_steps=iteration)
-        writer.on_iteration(iteration_of(progress, evaluation=Evaluation([score], [1])))
+        writer.begin_evaluation(progress)
+        evaluation = Evaluation([score], [1], iteration=iteration, env_steps=iteration)
+        writer.on_iteration(iteration_of(progress, evaluation=evaluation))
         assert begun.wait(30)
     assert not written
     free.set()
@@ -244,7 +246,7 @@ def test_a_full_disk_is_said_and_counted_and_training_goes_on(
             raise OSError(28, "No space left on device")
         write_atomically(path, content)
 
-    monkeypatch.setattr("distpg.run.checkpoint.write_atomically", nearly_full)
+    monkeypatch.setattr("distpg.run.saving.write_atomically", nearly_full)
     config = config_of({**SHAPE, "num_workers": 0, "checkpoint_every": 1})
     outcome = train(config, make_env=FaultyWithState, run_dir=tmp_path / "run")
     assert outcome.result["checkpoint_failures"] == 2
@@ -259,7 +261,7 @@ def test_a_last_checkpoint_that_cannot_be_written_ends_the_run_with_the_reason(
     def full(*arguments: object, **more: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("distpg.run.checkpoint.write_atomically", full)
+    monkeypatch.setattr("distpg.run.saving.write_atomically", full)
     with pytest.raises(RunError, match=r"a checkpoint could not be written: .*No space left"):
         trained(tmp_path / "run")
 
@@ -282,7 +284,10 @@ def test_an_env_without_a_state_resumes_inexactly_and_says_so(
     outcome = train(config, make_env=Faulty, run_dir=tmp_path / "run", quiet=True)
     capsys.readouterr()
     resume(outcome.run_dir, make_env=Faulty, total_steps=400)
-    assert "inexact resume: <Faulty> does not expose its state" in capsys.readouterr().out
+    assert (
+        "inexact resume: tests.faults.injection:Faulty does not expose its state"
+        in capsys.readouterr().out
+    )
 
 
 def test_the_policy_that_plays_is_of_the_newest_checkpoint_where_a_resumed_run_was_cut_off(

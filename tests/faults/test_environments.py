@@ -13,7 +13,7 @@ from gymnasium import spaces
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 
 from distpg import InputError, RunError, resume, train
-from distpg.envs.make import source_of
+from distpg.envs.make import find_env
 from distpg.envs.native import NativeVectorEnv
 from distpg.errors import EnvError
 from distpg.policy.actor_critic import Policy
@@ -29,7 +29,7 @@ def played(folder: Path, at: int, iterations: int, **changes: Any) -> list[Colle
     """Play a slot of two envs; the first to take its step number `at` raises there."""
     settings = {**SHAPE, "num_workers": 0, "num_slots": 1, **changes}
     config = config_of(settings)
-    source = source_of(Faulty, fault(folder, "raise", at) if at else {})
+    source = find_env(Faulty, fault(folder, "raise", at) if at else {})
     worker = RolloutWorker(config, source, 0)
     specs = worker.envs.obs_spec, worker.envs.action_spec
     weights = Policy(*specs, Architecture.of(config)).weights(0)
@@ -240,7 +240,7 @@ class TellsOnceReset(FaultyWithState):
 
 def test_a_fault_in_the_last_row_leaves_a_state_to_go_on_from(tmp_path: Path) -> None:
     config = config_of({**SHAPE, "num_workers": 0, "num_slots": 1})
-    worker = RolloutWorker(config, source_of(TellsOnceReset, fault(tmp_path, "raise", 16)), 0)
+    worker = RolloutWorker(config, find_env(TellsOnceReset, fault(tmp_path, "raise", 16)), 0)
     specs = worker.envs.obs_spec, worker.envs.action_spec
     weights = Policy(*specs, Architecture.of(config)).weights(0)
     torn = worker.collect(weights, 0)
@@ -265,7 +265,7 @@ def test_a_first_reset_that_raises_is_counted(tmp_path: Path) -> None:
             return super().reset(**words)
 
     config = config_of({**SHAPE, "num_workers": 0, "num_slots": 1})
-    worker = RolloutWorker(config, source_of(OpensLate, fault(tmp_path, "raise", -1)), 0)
+    worker = RolloutWorker(config, find_env(OpensLate, fault(tmp_path, "raise", -1)), 0)
     specs = worker.envs.obs_spec, worker.envs.action_spec
     weights = Policy(*specs, Architecture.of(config)).weights(0)
     (told,) = worker.collect(weights, 0).stats.faults

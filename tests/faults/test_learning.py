@@ -14,6 +14,7 @@ from distpg import Config, RunError, resume, train
 from distpg.iteration import Evaluation, ProcessFaults
 from distpg.progress import Progress
 from distpg.records import Rollout, Weights
+from distpg.report.fault_events import FaultEvents
 from distpg.report.faults import FaultCounter
 from distpg.rollout.evaluation import Evaluator
 from distpg.run.checkpoint import list_checkpoints, load_checkpoint
@@ -170,7 +171,7 @@ def test_the_best_return_is_known_to_a_resumed_run(
 
 def test_the_fault_counter_counts_and_says_what_is_new() -> None:
     said: list[str] = []
-    counter = FaultCounter(0, 10, lambda: {"rollbacks": 7}, said.append)
+    counter = FaultCounter(0, 10, lambda: {"rollbacks": 7}, FaultEvents(said.append))
     scalars: dict[str, float] = {}
     for restarts in (0, 1, 1):
         faults = ProcessFaults(worker_restarts=restarts)

@@ -53,7 +53,7 @@ class OnlyInTheDriver(Faulty):
 def test_an_env_that_no_worker_can_make_ends_the_run_with_its_words(tmp_path: Path) -> None:
     began = time.monotonic()
     with pytest.raises(
-        InputError, match="--env-kwargs: <OnlyInTheDriver> cannot be made"
+        InputError, match=r"--env-kwargs: tests.faults.test_losses:OnlyInTheDriver cannot be made"
     ) as caught:
         run(tmp_path / "run", OnlyInTheDriver, num_workers=2, env_kwargs={"driver": os.getpid()})
     assert time.monotonic() - began < 60

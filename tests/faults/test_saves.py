@@ -22,7 +22,7 @@ from tests.faults.test_disk import ROOT, trained
 SAVING = """
 import dataclasses, os, sys
 from pathlib import Path
-from distpg.run.checkpoint import save_checkpoint
+from distpg.run.saving import save_checkpoint
 from distpg.run.directory import RunDir
 from distpg.run.loading import load_newest
 

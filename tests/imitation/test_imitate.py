@@ -325,6 +325,7 @@ def test_it_is_an_ordinary_run(clone: Path) -> None:
         "checkpoints",
         "config.toml",
         "episodes.csv",
+        "evaluations.csv",
         "faults.csv",
         "log.txt",
         "policy.safetensors",
@@ -336,7 +337,7 @@ def test_it_is_an_ordinary_run(clone: Path) -> None:
     evaluation = run_episodes(
         play_episodes(by_torch(policy), policy.units, envs, 8, seed=5, stochastic=False)
     )
-    assert result["evaluation"] == np.mean(evaluation.returns)
+    assert result["evaluation"]["return_mean"] == np.mean(evaluation.returns)
     events = EventAccumulator(str(clone)).Reload()
     assert [event.step for event in events.Scalars("eval/mean_reward")][-1] == result["labels"]
     assert len(events.Scalars("imitation/agreement")) == len(events.Scalars("imitation/loss")) == 4
@@ -394,8 +395,9 @@ def test_a_round_is_told_in_a_line(
     first, second = (line for line in said.splitlines() if line.startswith("round "))
     assert first.startswith("round 1 of 2  the expert acts  ")
     assert second.startswith("round 2 of 2  the student acts  ")
-    for word in ("labels", "agreed", "loss", "evaluation"):
+    for word in ("labels", "agreed", "loss"):
         assert word in second
+    assert said.count("\nevaluation after iteration ") == 2
     assert "train --config run/config.toml --init-from run" in said
 
 
@@ -478,15 +480,15 @@ def test_an_environment_may_be_a_callable(tmp_path: Path) -> None:
         run_dir=tmp_path / "run",
         quiet=True,
     )
-    assert outcome.result["env_id"] == "<DiamondHill>"
+    assert outcome.result["env_id"] == "distpg.envs.diamond_hill:DiamondHill"
 
 
 BAD: list[tuple[Any, dict[str, Any], list[str]]] = [
-    (raises, {}, ["<raises>", "the expert is asleep", "experts.py, line"]),
-    (one_too_many, {}, ["<one_too_many>", "2 actions for 1 observations"]),
-    (sideways, {}, ["<sideways>", "7 is not an action"]),
+    (raises, {}, ["experts:raises", "the expert is asleep", "experts.py, line"]),
+    (one_too_many, {}, ["experts:one_too_many", "2 actions for 1 observations"]),
+    (sideways, {}, ["experts:sideways", "7 is not an action"]),
     (np.negative, {}, ["negative", "shape [1, 4]"]),
-    (type, {}, ["<type>", "finite numbers"]),
+    (type, {}, ["builtins:type", "finite numbers"]),
     (on_cartpole, {"dagger_rounds": -1}, ["--dagger-rounds: -1"]),
     (on_cartpole, {"expert_rounds": 0}, ["--expert-rounds: 0", "--dagger-rounds"]),
     ("tests.imitation.experts:NO_FUNCTION", {}, ["NO_FUNCTION", "not a function"]),

@@ -1,0 +1,83 @@
+"""Clips beside training, by a process of their own."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray.exceptions import RayError
+
+from distpg.actors.wait import FAILURES, reworded
+from distpg.config.config import Config
+from distpg.envs.make import EnvSource
+from distpg.errors import ProcessLostError, RunError
+from distpg.records import Weights
+
+if TYPE_CHECKING:
+    from distpg.rollout.clip import EncodedClip
+
+NAME = "the process that plays clips"
+
+
+class ClipActor:
+    """The process; what needs torch, or what renders, is imported here alone."""
+
+    def __init__(self, config: Config, source: EnvSource) -> None:
+        """Make what plays them."""
+        from distpg.policy.operations import use_one_thread
+        from distpg.rollout.clipper import Clipper
+
+        # for environments that import torch; Ray leaves a value that the user has set
+        os.environ["OMP_NUM_THREADS"] = "1"
+        use_one_thread()
+        self.clipper = Clipper(config, source)
+
+    def clip(self, weights: Weights, attributes: Mapping[str, Any]) -> "EncodedClip":
+        """Play an episode."""
+        return self.clipper.clip(weights, attributes)
+
+
+@dataclass(frozen=True)
+class RayClip:
+    """A clip that is being played."""
+
+    clips: "RayClips"
+    ref: Any
+
+    def is_done(self) -> bool:
+        """Return whether `result` has nothing to wait for."""
+        return bool(ray.wait([self.ref], timeout=0)[0])
+
+    def result(self, timeout_s: float) -> "EncodedClip":
+        """Wait for it.
+
+        Raises:
+            RunError: it could not be played, or not in time.
+        """
+        try:
+            return ray.get(self.ref, timeout=timeout_s)
+        except FAILURES as error:
+            found = reworded(error, NAME, "playing a clip")
+            self.clips.lost = self.clips.lost or isinstance(found, ProcessLostError)
+            raise found from None
+        except RayError as error:
+            raise RunError(f"{NAME}: {error}") from error
+
+
+class RayClips:
+    """Starts clips in a process."""
+
+    def __init__(self, config: Config, source: EnvSource) -> None:
+        """Start the process, which nothing waits for."""
+        self.lost = False
+        """Whether the process died, or hangs."""
+        self.actor: Any = ray.remote(num_cpus=1)(ClipActor).remote(config, source)
+
+    def begin(self, weights: Weights, attributes: Mapping[str, Any]) -> RayClip:
+        """Begin a clip."""
+        return RayClip(self, self.actor.clip.remote(weights, attributes))
+
+    def close(self) -> None:
+        """End the process; an environment of an unfinished clip ends with it."""
+        ray.kill(self.actor)

@@ -1,0 +1,130 @@
+"""Evaluates policies in a process beside training; one that dies or hangs plays again."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from distpg.actors.closing import ANSWER_S
+from distpg.actors.cluster import cpus_left
+from distpg.actors.evaluation_actor import EvaluationActor
+from distpg.actors.restarts import Restarts
+from distpg.actors.wait import MIN_START_S, fetch
+from distpg.config.config import Config
+from distpg.envs.make import EnvSource
+from distpg.errors import InputError, ProcessLostError, RunError
+from distpg.iteration import EVALUATING, Evaluation
+from distpg.records import Weights
+
+POLL_S = 0.02
+"""Interval at which a result that is waited for is asked for."""
+
+
+class RayEvaluator:
+    """A process that evaluates policies."""
+
+    name = "the evaluation worker"
+
+    def __init__(self, config: Config, source: EnvSource, restarts: Restarts) -> None:
+        """Start the process; nothing waits for it before its first result is due."""
+        self.config = config
+        self.source = source
+        self.restarts = restarts
+        self.num_restarts = 0
+        self.starting = True
+        """Whether it has not been waited for since it was started."""
+        self.lost = False
+        """Whether it died or hangs."""
+        self.last_result_at = 0.0
+        """Monotonic time; the evaluation after it has begun then, or later."""
+        # a run has reckoned with it, unless only a watcher asked for an evaluation
+        self._start(num_cpus=int(config.eval_every > 0))
+
+    def _start(self, num_cpus: int) -> None:
+        remote = ray.remote(num_cpus=num_cpus)(EvaluationActor)
+        self.actor: Any = remote.remote(self.config, self.source)
+        self.ready: Any = self.actor.ready.remote()
+        """A reference to its answer once it has started."""
+
+    def wait_until_started(self) -> None:
+        """Wait for a new process, so that its start counts against no deadline of its work.
+
+        Raises:
+            RunError: the environment cannot be made.
+        """
+        if not self.starting:
+            return
+        timeout_s = max(MIN_START_S, self.config.phase_timeout)
+        try:
+            fetch([self.ready], [self.name], doing="starting", timeout_s=timeout_s)
+        except InputError as error:
+            # the run has begun, and can be resumed
+            raise RunError(str(error)) from error
+        self.starting = False
+
+    def begin(
+        self, iteration: int, weights: Weights, attributes: Mapping[str, Any]
+    ) -> "RayEvaluation":
+        """Begin to evaluate the policy of an iteration."""
+        evaluation = RayEvaluation(self, iteration, ray.put(weights), attributes)
+        evaluation.begin()
+        return evaluation
+
+    def replace(self) -> None:
+        """Start another process."""
+        ray.kill(self.actor)
+        self.num_restarts += 1
+        self.starting, self.lost = True, False
+        self._start(cpus_left(self.config) if self.config.eval_every else 0)
+
+
+@dataclass
+class RayEvaluation:
+    """An evaluation that is under way."""
+
+    evaluator: RayEvaluator
+    iteration: int
+    weights: Any
+    """A reference to the policy's."""
+    attributes: Mapping[str, Any]
+    """To set in the envs before."""
+    actor: Any = None
+    """The process that was asked last."""
+    began: float = 0.0
+
+    def begin(self) -> None:
+        """Ask the process to begin."""
+        self.actor, self.began = self.evaluator.actor, time.monotonic()
+        self.actor.begin.remote(self.iteration, self.weights, self.attributes)
+
+    def result(self, stopped: Callable[[], bool]) -> Evaluation | None:
+        """Wait for the result; return None if stopped."""
+        return self.evaluator.restarts.retry(lambda: self._attempt(stopped), self.evaluator.replace)
+
+    def _attempt(self, stopped: Callable[[], bool]) -> Evaluation | None:
+        evaluator, timeout_s = self.evaluator, self.evaluator.config.phase_timeout
+        try:
+            evaluator.wait_until_started()
+            if self.actor is not evaluator.actor:
+                self.begin()
+            # it may have been done long ago, and then has to answer only
+            answers_since = time.monotonic() - max(0.0, timeout_s - ANSWER_S)
+            began = max(self.began, evaluator.last_result_at, answers_since)
+            while not stopped():
+                (evaluation,) = fetch(
+                    [self.actor.result.remote(self.iteration)],
+                    [evaluator.name],
+                    doing=EVALUATING,
+                    timeout_s=timeout_s,
+                    began=began,
+                )
+                if evaluation is not None:
+                    evaluator.last_result_at = time.monotonic()
+                    return evaluation
+                time.sleep(POLL_S)
+        except ProcessLostError:
+            evaluator.lost = True
+            raise
+        return None

@@ -1,0 +1,42 @@
+"""Who plays episodes that are not trained on: for evaluations and clips."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from distpg.iteration import Evaluation
+from distpg.records import Weights
+from distpg.rollout.clip import EncodedClip
+
+
+class PendingEvaluation(Protocol):
+    """An evaluation that is under way."""
+
+    def result(self, stopped: Callable[[], bool]) -> Evaluation | None:
+        """Wait for it; return None if stopped."""
+        ...
+
+
+class PendingClip(Protocol):
+    """A clip that is being played."""
+
+    def is_done(self) -> bool:
+        """Return whether `result` has nothing to wait for."""
+        ...
+
+    def result(self, timeout_s: float) -> EncodedClip:
+        """Wait for it."""
+        ...
+
+
+class Player(Protocol):
+    """Plays episodes on envs that no slot uses; `attributes` are set in them before."""
+
+    def evaluate(
+        self, iteration: int, weights: Weights, attributes: Mapping[str, Any]
+    ) -> PendingEvaluation:
+        """Begin to evaluate the policy of an iteration."""
+        ...
+
+    def clip(self, weights: Weights, attributes: Mapping[str, Any]) -> PendingClip:
+        """Begin to play an episode for a clip."""
+        ...

@@ -1,0 +1,155 @@
+"""Evaluations beside training, whose results take effect a fixed number of iterations later.
+
+The policy after iteration k is evaluated while training goes on. Its result is part of iteration
+k + `--eval-delay`, before which the loop waits for it: so the course of a run does not depend on
+how fast evaluations are. One that is under way when a run is saved begins again when it is resumed.
+One is under way at a time: what is asked for meanwhile begins after it has taken effect.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from distpg.config.config import Config
+from distpg.iteration import Evaluation, Iteration
+from distpg.progress import Progress
+from distpg.records import ActingPrograms
+from distpg.report.evaluation import describe, to_json
+from distpg.rollout.player import PendingEvaluation, Player
+from distpg.run.checkpoint import Candidate
+from distpg.run.checkpointer import Checkpointer
+from distpg.train import LearnerProtocol, StopCondition
+
+
+class LastEvaluation:
+    """Remembers the last evaluation whose result took effect, over all parts of a run."""
+
+    def __init__(self) -> None:
+        """Begin without one."""
+        self.summary: dict[str, Any] | None = None
+        """What `result.json` says of it."""
+
+    def state(self) -> dict[str, Any]:
+        """Return what a resumed run goes on from, as JSON values."""
+        return {"summary": self.summary}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        self.summary = None if state["summary"] is None else dict(state["summary"])
+
+
+class Evaluations:
+    """Begins the evaluations of a run, waits for their results, and reports them."""
+
+    def __init__(
+        self,
+        config: Config,
+        player: Player,
+        learner: LearnerProtocol,
+        checkpointer: Checkpointer,
+        stop: StopCondition,
+        say: Callable[[str], None],
+    ) -> None:
+        """Initialize.
+
+        Args:
+            config: The configuration: how often, and with which delay.
+            player: Who plays the episodes.
+            learner: Knows how its policies act.
+            checkpointer: Keeps a policy until it is known whether it is the best.
+            stop: Knows whether there was a signal, which ends the waiting.
+            say: Called with each result, and with a warning if episodes were cut off.
+        """
+        self.config = config
+        self.player = player
+        self.learner = learner
+        self.checkpointer = checkpointer
+        self.stop = stop
+        self.say = say
+        self.under_way: dict[int, PendingEvaluation] = {}
+        """By iteration, oldest first."""
+        self.num_cut_off = 0
+        """Episodes that were cut off at the step limit."""
+        self.last = LastEvaluation()
+
+    def __call__(self, progress: Progress) -> Evaluation | None:
+        """Begin an evaluation if it is due; return the result of the next iteration, if any.
+
+        It waits for it; None if a signal ends that.
+        """
+        self._begin_if_due(progress)
+        oldest = min(self.under_way, default=None)
+        if oldest is None or oldest + self.config.evaluation_delay > progress.iteration + 1:
+            return None
+        return self._result(oldest)
+
+    def resume(self, candidates: Iterable[Candidate], *, asked: bool) -> None:
+        """Begin again what was under way, or asked for, when a checkpoint was saved."""
+        self.checkpointer.evaluation_asked = asked
+        for candidate in candidates:
+            self.checkpointer.candidates[candidate.iteration] = candidate
+            self._begin(candidate)
+
+    def finish(self, progress: Progress) -> Iterator[Evaluation]:
+        """Yield what is under way or due when a run ends, unless a signal ended it, or comes."""
+        if self.is_stopped():
+            return
+        self._begin_if_due(progress)
+        for iteration in list(self.under_way):
+            evaluation = self._result(iteration)
+            if evaluation is None:
+                return
+            self._take(evaluation)
+            yield evaluation
+
+    def is_stopped(self) -> bool:
+        """Return whether a signal or an error ends the run."""
+        return self.stop.signal is not None or bool(self.stop.error)
+
+    def on_iteration(self, iteration: Iteration) -> None:
+        """Note that a result takes effect."""
+        if iteration.evaluation is not None:
+            self._take(iteration.evaluation)
+
+    def _begin_if_due(self, progress: Progress) -> None:
+        every, iteration = self.config.eval_every, progress.iteration
+        if iteration in self.under_way:
+            # a resumed run has begun it
+            return
+        if every > 0 and iteration > 0 and iteration % every == 0:
+            self.checkpointer.evaluation_asked = True
+        if self.checkpointer.evaluation_asked and not self.under_way:
+            self._begin(self.checkpointer.begin_evaluation(progress))
+
+    def _begin(self, candidate: Candidate) -> None:
+        weights = dataclasses.replace(candidate.checkpoint.learner.policy, acting=self.acting)
+        self.under_way[candidate.iteration] = self.player.evaluate(
+            candidate.iteration, weights, candidate.attributes
+        )
+
+    @functools.cached_property
+    def acting(self) -> ActingPrograms | None:
+        """How the run's policies act without torch, if they do."""
+        return self.learner.fetch(self.learner.weights()).acting
+
+    def _result(self, iteration: int) -> Evaluation | None:
+        """Wait for a result, and say it."""
+        evaluation = self.under_way[iteration].result(lambda: self.stop.signal is not None)
+        if evaluation is None:
+            return None
+        steps = self.checkpointer.candidates[iteration].checkpoint.progress.env_steps
+        best = evaluation.mean_return > self.checkpointer.best_return
+        self.say(
+            f"evaluation after iteration {iteration}, {steps:,} steps: {describe(evaluation)}"
+            f"{', the best so far' * best}"
+        )
+        if warning := evaluation.warning():
+            self.say(f"iteration {iteration}: {warning}")
+        return dataclasses.replace(evaluation, iteration=iteration, env_steps=steps)
+
+    def _take(self, evaluation: Evaluation) -> None:
+        assert evaluation.iteration is not None, "it is of a run"
+        del self.under_way[evaluation.iteration]
+        self.num_cut_off += len(evaluation.cut_off)
+        self.last.summary = to_json(evaluation)
