@@ -164,8 +164,13 @@ def test_what_the_first_env_does_while_the_others_go_on_is_not_shown(tmp_path: P
 def test_ctrl_c_leaves_a_video_up_to_there(suffix: str, tmp_path: Path) -> None:
     run, path = painted(tmp_path, 9, kind="Stopped"), tmp_path / f"video{suffix}"
     Stopped.steps = 0
-    with pytest.raises(KeyboardInterrupt):
-        distpg.evaluate(run, episodes=1, video=path)
+    # a shell has its background jobs ignore the signal
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            distpg.evaluate(run, episodes=1, video=path)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert steps_shown(path) == [0, 1, 2, 3, 4]
     assert {file.name for file in tmp_path.iterdir()} == {"run", path.name}
 
