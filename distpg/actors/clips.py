@@ -1,6 +1,7 @@
 """Clips beside training, by a process of their own."""
 
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.exceptions import RayError
 
-from distpg.actors.wait import FAILURES, reworded
+from distpg.actors.wait import FAILURES, MIN_START_S, reworded
 from distpg.config.config import Config
 from distpg.envs.make import EnvSource
 from distpg.errors import ProcessLostError, RunError
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from distpg.rollout.clip import EncodedClip
 
 NAME = "the process that plays clips"
+FETCH_S = 10.0
+"""What a clip that is played has to arrive."""
 
 
 class ClipActor:
@@ -44,19 +47,21 @@ class RayClip:
 
     clips: "RayClips"
     ref: Any
+    deadline: float
+    """Monotonic time."""
 
     def is_done(self) -> bool:
-        """Return whether `result` has nothing to wait for."""
-        return bool(ray.wait([self.ref], timeout=0)[0])
+        """Return whether it is played, or too late."""
+        return bool(ray.wait([self.ref], timeout=0)[0]) or time.monotonic() > self.deadline
 
-    def result(self, timeout_s: float) -> "EncodedClip":
-        """Wait for it.
+    def result(self) -> "EncodedClip":
+        """Return it once it is done.
 
         Raises:
             RunError: it could not be played, or not in time.
         """
         try:
-            return ray.get(self.ref, timeout=timeout_s)
+            return ray.get(self.ref, timeout=FETCH_S)
         except FAILURES as error:
             found = reworded(error, NAME, "playing a clip")
             self.clips.lost = self.clips.lost or isinstance(found, ProcessLostError)
@@ -72,11 +77,14 @@ class RayClips:
         """Start the process, which nothing waits for."""
         self.lost = False
         """Whether the process died, or hangs."""
+        # a process that starts has more time, as any
+        self.timeout_s = max(MIN_START_S, config.phase_timeout)
         self.actor: Any = ray.remote(num_cpus=1)(ClipActor).remote(config, source)
 
     def begin(self, weights: Weights, attributes: Mapping[str, Any]) -> RayClip:
         """Begin a clip."""
-        return RayClip(self, self.actor.clip.remote(weights, attributes))
+        ref = self.actor.clip.remote(weights, attributes)
+        return RayClip(self, ref, time.monotonic() + self.timeout_s)
 
     def close(self) -> None:
         """End the process; an environment of an unfinished clip ends with it."""

@@ -44,9 +44,7 @@ Phase = str | Callable[[], str]
 
 def find_output(*, quiet: bool, json_lines: bool) -> Output:
     """Return the output that fits the flags, and what standard output is."""
-    if quiet:
-        return Silence()
-    if sys.stdout is None:
+    if quiet or sys.stdout is None:
         return Silence()
     if json_lines:
         return JsonLines()
@@ -207,8 +205,9 @@ class Display:
                     self._draw()
         except Exception as error:
             with self.lock, self._ignoring_output_errors():
-                self.output.close()
-                self.output = Lines(Screen(highlight=False, soft_wrap=True))
+                if self.output.live:
+                    self.output.close()
+                    self.output = Lines(Screen(highlight=False, soft_wrap=True))
             self.say(f"the panel cannot be drawn: {format_error(error)}; training continues")
 
     def _draw(self) -> None:

@@ -75,7 +75,7 @@ class CompletedClip:
         """Return True."""
         return True
 
-    def result(self, timeout_s: float) -> EncodedClip:
+    def result(self) -> EncodedClip:
         """Return it.
 
         Raises:

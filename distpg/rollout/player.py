@@ -20,11 +20,11 @@ class PendingClip(Protocol):
     """A clip that is being played."""
 
     def is_done(self) -> bool:
-        """Return whether `result` has nothing to wait for."""
+        """Return whether it is played, or too late."""
         ...
 
-    def result(self, timeout_s: float) -> EncodedClip:
-        """Wait for it."""
+    def result(self) -> EncodedClip:
+        """Return it once it is done, or raise why it cannot be played."""
         ...
 
 

@@ -1,5 +1,6 @@
 """Clips of the policy in TensorBoard, every few iterations; what goes wrong there is told."""
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,9 @@ from distpg.rollout.player import PendingClip, Player
 
 if TYPE_CHECKING:
     from distpg.report.tensorboard import TensorBoard
+
+POLL_S = 0.1
+"""Interval at which a clip that is waited for is asked for."""
 
 
 class Clips:
@@ -47,20 +51,25 @@ class Clips:
     def on_iteration(self, iteration: Iteration) -> None:
         """Show a clip that is done, and begin one if it is due."""
         if self.pending is not None and self.pending.is_done():
-            self.finish()
+            self._show(self.pending)
         self.is_due = self.is_due or iteration.progress.iteration % self.every == 0
         if self.is_due and self.pending is None:
             self.is_due = False
             self.env_steps = iteration.progress.env_steps
             self.pending = self.player.clip(iteration.weights(), self.attributes.evaluation)
 
-    def finish(self, timeout_s: float = 0.0) -> None:
-        """Show the clip that is being played, if there is one; wait for it."""
-        pending, self.pending = self.pending, None
-        if pending is None:
-            return
+    def finish(self, stopped: Callable[[], bool]) -> None:
+        """Wait for the clip that is being played, if there is one, and show it, unless stopped."""
+        while self.pending is not None and not stopped():
+            if self.pending.is_done():
+                self._show(self.pending)
+            else:
+                time.sleep(POLL_S)
+
+    def _show(self, pending: PendingClip) -> None:
+        self.pending = None
         try:
-            self.tensorboard.add_clip(*pending.result(timeout_s), env_steps=self.env_steps)
+            self.tensorboard.add_clip(*pending.result(), env_steps=self.env_steps)
         except (InputError, RunError) as error:
             if not self.failed:
                 self.say(f"a clip could not be played: {error}")

@@ -192,7 +192,7 @@ def train_and_save(
                 overlap=plan.overlaps(config),
             )
             state = watchers.checkpointer.save(progress)
-            watchers.finish(progress, config.phase_timeout)
+            watchers.finish(progress)
         except RunError as error:
             # what could not be written is told, too
             with suppress(RunError):

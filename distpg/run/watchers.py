@@ -77,7 +77,7 @@ class RunWatchers:
         if self.resumed:
             self.evaluations.resume(self.resumed.candidates, asked=self.resumed.evaluation_asked)
 
-    def finish(self, progress: Progress, timeout_s: float) -> None:
+    def finish(self, progress: Progress) -> None:
         """Wait for the evaluations and the clip that are under way or due when a run ends.
 
         Nothing is waited for after a signal.
@@ -86,8 +86,7 @@ class RunWatchers:
             self.checkpointer.judge(evaluation)
             self.tables.add_evaluation(evaluation)
             self.tensorboard.add_evaluation(evaluation)
-        if not self.evaluations.is_stopped():
-            self.clips.finish(timeout_s)
+        self.clips.finish(self.evaluations.is_stopped)
 
     def summary(self) -> dict[str, Any]:
         """Return what `result.json` says of faults and evaluations."""
