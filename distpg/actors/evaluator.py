@@ -37,8 +37,6 @@ class RayEvaluator:
         """Whether it has not been waited for since it was started."""
         self.lost = False
         """Whether it died or hangs."""
-        self.last_result_at = 0.0
-        """Monotonic time; the evaluation after it has begun then, or later."""
         # a run has reckoned with it, unless only a watcher asked for an evaluation
         self._start(num_cpus=int(config.eval_every > 0))
 
@@ -64,11 +62,9 @@ class RayEvaluator:
             raise RunError(str(error)) from error
         self.starting = False
 
-    def begin(
-        self, iteration: int, weights: Weights, attributes: Mapping[str, Any]
-    ) -> "RayEvaluation":
-        """Begin to evaluate the policy of an iteration."""
-        evaluation = RayEvaluation(self, iteration, ray.put(weights), attributes)
+    def begin(self, weights: Weights, attributes: Mapping[str, Any]) -> "RayEvaluation":
+        """Begin to evaluate a policy; no other evaluation is under way."""
+        evaluation = RayEvaluation(self, ray.put(weights), attributes)
         evaluation.begin()
         return evaluation
 
@@ -85,7 +81,6 @@ class RayEvaluation:
     """An evaluation that is under way."""
 
     evaluator: RayEvaluator
-    iteration: int
     weights: Any
     """A reference to the policy's."""
     attributes: Mapping[str, Any]
@@ -97,7 +92,7 @@ class RayEvaluation:
     def begin(self) -> None:
         """Ask the process to begin."""
         self.actor, self.began = self.evaluator.actor, time.monotonic()
-        self.actor.begin.remote(self.iteration, self.weights, self.attributes)
+        self.actor.begin.remote(self.weights, self.attributes)
 
     def result(self, stopped: Callable[[], bool]) -> Evaluation | None:
         """Wait for the result; return None if stopped."""
@@ -111,17 +106,16 @@ class RayEvaluation:
                 self.begin()
             # it may have been done long ago, and then has to answer only
             answers_since = time.monotonic() - max(0.0, timeout_s - ANSWER_S)
-            began = max(self.began, evaluator.last_result_at, answers_since)
+            began = max(self.began, answers_since)
             while not stopped():
                 (evaluation,) = fetch(
-                    [self.actor.result.remote(self.iteration)],
+                    [self.actor.result.remote()],
                     [evaluator.name],
                     doing=EVALUATING,
                     timeout_s=timeout_s,
                     began=began,
                 )
                 if evaluation is not None:
-                    evaluator.last_result_at = time.monotonic()
                     return evaluation
                 time.sleep(POLL_S)
         except ProcessLostError:

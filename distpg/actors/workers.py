@@ -341,12 +341,10 @@ class RayWorkers:
             return True
         return False
 
-    def evaluate(
-        self, iteration: int, weights: Weights, attributes: Mapping[str, Any]
-    ) -> RayEvaluation:
-        """Begin to evaluate the policy of an iteration, in a process of its own."""
+    def evaluate(self, weights: Weights, attributes: Mapping[str, Any]) -> RayEvaluation:
+        """Begin to evaluate a policy, in a process of its own."""
         self.evaluator = self.evaluator or self._start_evaluator()
-        return self.evaluator.begin(iteration, weights, attributes)
+        return self.evaluator.begin(weights, attributes)
 
     def clip(self, weights: Weights, attributes: Mapping[str, Any]) -> RayClip:
         """Begin to play an episode for a clip, in a process of its own."""

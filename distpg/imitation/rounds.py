@@ -94,9 +94,7 @@ class Rounds:
         """Return rollouts, which are in this process."""
         return rollouts
 
-    def evaluate(
-        self, iteration: int, weights: Weights, attributes: Mapping[str, Any]
-    ) -> LaterEvaluation:
+    def evaluate(self, weights: Weights, attributes: Mapping[str, Any]) -> LaterEvaluation:
         """Plan to evaluate the student, in this process."""
         config = self.context.config
         self.evaluator = self.evaluator or Evaluator(config, self.context.source)

@@ -176,9 +176,7 @@ class InProcessWorkers:
         """Return rollouts, which are in this process."""
         return rollouts
 
-    def evaluate(
-        self, iteration: int, weights: Weights, attributes: Mapping[str, Any]
-    ) -> LaterEvaluation:
+    def evaluate(self, weights: Weights, attributes: Mapping[str, Any]) -> LaterEvaluation:
         """Plan to evaluate a policy."""
         self.evaluator = self.evaluator or Evaluator(self.config, self.source)
         return LaterEvaluation(self.evaluator, weights, attributes, self.timeout_s)

@@ -31,10 +31,8 @@ class PendingClip(Protocol):
 class Player(Protocol):
     """Plays episodes on envs that no slot uses; `attributes` are set in them before."""
 
-    def evaluate(
-        self, iteration: int, weights: Weights, attributes: Mapping[str, Any]
-    ) -> PendingEvaluation:
-        """Begin to evaluate the policy of an iteration."""
+    def evaluate(self, weights: Weights, attributes: Mapping[str, Any]) -> PendingEvaluation:
+        """Begin to evaluate a policy."""
         ...
 
     def clip(self, weights: Weights, attributes: Mapping[str, Any]) -> PendingClip:

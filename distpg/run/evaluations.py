@@ -124,9 +124,8 @@ class Evaluations:
 
     def _begin(self, candidate: Candidate) -> None:
         weights = dataclasses.replace(candidate.checkpoint.learner.policy, acting=self.acting)
-        self.under_way[candidate.iteration] = self.player.evaluate(
-            candidate.iteration, weights, candidate.attributes
-        )
+        pending = self.player.evaluate(weights, candidate.attributes)
+        self.under_way[candidate.iteration] = pending
 
     @functools.cached_property
     def acting(self) -> ActingPrograms | None:
