@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.exceptions import RayError
 
+from distpg.actors.placement import CLIPS, Places
+from distpg.actors.process import Located, Process
 from distpg.actors.wait import FAILURES, MIN_START_S, reworded
 from distpg.config.config import Config
 from distpg.envs.make import EnvSource
@@ -23,7 +25,7 @@ FETCH_S = 10.0
 """What a clip that is played has to arrive."""
 
 
-class ClipActor:
+class ClipActor(Located):
     """The process; what needs torch, or what renders, is imported here alone."""
 
     def __init__(self, config: Config, source: EnvSource) -> None:
@@ -73,19 +75,19 @@ class RayClip:
 class RayClips:
     """Starts clips in a process."""
 
-    def __init__(self, config: Config, source: EnvSource) -> None:
+    def __init__(self, config: Config, source: EnvSource, places: Places) -> None:
         """Start the process, which nothing waits for."""
         self.lost = False
         """Whether the process died, or hangs."""
         # a process that starts has more time, as any
         self.timeout_s = max(MIN_START_S, config.phase_timeout)
-        self.actor: Any = ray.remote(num_cpus=1)(ClipActor).remote(config, source)
+        self.process = Process(ray.remote(ClipActor), places, CLIPS, config, source)
 
     def begin(self, weights: Weights, attributes: Mapping[str, Any]) -> RayClip:
         """Begin a clip."""
-        ref = self.actor.clip.remote(weights, attributes)
+        ref = self.process.actor.clip.remote(weights, attributes)
         return RayClip(self, ref, time.monotonic() + self.timeout_s)
 
     def close(self) -> None:
         """End the process; an environment of an unfinished clip ends with it."""
-        ray.kill(self.actor)
+        self.process.end()

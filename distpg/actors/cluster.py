@@ -29,6 +29,8 @@ NO_TASK_EVENTS = {"RAY_task_events_report_interval_ms": "0"}
 """By default Ray keeps the last 100,000 actor calls, 11 MB more per 1,000 iterations."""
 TOKEN = {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
 """Without a token Ray would write one to the home folder, for later clusters."""
+SPARE_CPUS = 1
+"""For an evaluation that a watcher asks for."""
 PROCESS_BYTES = 150e6
 """Memory of a process that has imported what it needs to act, before it does anything."""
 
@@ -88,7 +90,7 @@ def ray_session(config: Config, say: Callable[[str], None]) -> Generator[None]:
                 f"--address: {config.address}, but this program has already started Ray; omit "
                 "--address to use that instance"
             )
-        check_resources(config)
+        check_gpu(config)
         stack.enter_context(monitoring(ray.get_runtime_context().gcs_address))
         yield
 
@@ -118,7 +120,7 @@ def local_ray(config: Config, say: Callable[[str], None]) -> Generator[None]:
         try:
             # an interrupted start would leave processes behind
             with defer_signals():
-                start_ray(wanted)
+                start_ray(wanted + SPARE_CPUS)
             check_loopback(ray.get_runtime_context().gcs_address)
             yield
         finally:
@@ -187,23 +189,17 @@ def environment(changes: Mapping[str, str]) -> Generator[None]:
             os.environ.pop(name, None)
 
 
-def check_resources(config: Config) -> None:
-    """Check that the cluster has the CPUs and the GPU that the run asks for.
+def check_gpu(config: Config) -> None:
+    """Check that the cluster has the GPU that the run asks for, unless a node may bring it.
 
     Raises:
-        InputError: it has fewer.
+        InputError: it has none.
     """
     import ray
 
-    wanted = config.num_processes
-    total = ray.cluster_resources()
-    cpus = int(total.get("CPU", 0))
-    if cpus < wanted:
-        raise InputError(
-            f"--num-workers: {processes_of(config)} need {wanted} CPUs; the cluster has {cpus}"
-        )
-    if config.device == "cuda" and total.get("GPU", 0) < 1:
-        raise InputError("--device: cuda, but no node of the cluster has a GPU; use --device cpu")
+    if config.device == "cuda" and ray.cluster_resources().get("GPU", 0) < 1:
+        if config.address is None or config.wait_for_resources == 0:
+            raise InputError("--device: cuda, but no node has a GPU; use --device cpu")
 
 
 def processes_of(config: Config) -> str:
@@ -213,21 +209,3 @@ def processes_of(config: Config) -> str:
     others += ["one for clips"] * (config.video_every > 0)
     *first, last = [f"{config.num_workers} workers", *others]
     return f"{', '.join(first)} and {last}"
-
-
-def cpus_left(config: Config) -> int:
-    """Return the number of CPUs that a replacement process asks for.
-
-    It is 0 if the cluster has lost a node and no CPU is free: then processes share CPUs.
-    """
-    import ray
-
-    return int(ray.cluster_resources().get("CPU", 0) >= config.num_processes)
-
-
-def learner_gpus(config: Config) -> int:
-    """Return the number of GPUs that the learner asks for."""
-    import ray
-
-    available = ray.cluster_resources().get("GPU", 0) >= 1
-    return int(config.device == "cuda" or (config.device == "auto" and available))

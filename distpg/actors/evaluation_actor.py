@@ -9,16 +9,24 @@ from typing import Any
 
 import ray
 
+from distpg.actors.process import Located
 from distpg.config.config import Config
 from distpg.envs.make import EnvSource
 from distpg.iteration import Evaluation
 from distpg.records import Weights
 
 
-class EvaluationActor:
+class EvaluationActor(Located):
     """Plays an evaluation in parts, between which it serves other calls."""
 
     def __init__(self, config: Config, source: EnvSource) -> None:
+        """Take what the envs are made of; `make_envs` has to follow."""
+        self.arguments = config, source
+        self.playing = False
+        self.answer: Evaluation | Exception | None = None
+        """Of the last evaluation, once it is done."""
+
+    def make_envs(self) -> None:
         """Make the envs."""
         from distpg.policy.operations import use_one_thread
         from distpg.rollout.evaluation import Evaluator
@@ -26,13 +34,10 @@ class EvaluationActor:
         # for environments that import torch; Ray leaves a value that the user has set
         os.environ["OMP_NUM_THREADS"] = "1"
         use_one_thread()
-        self.evaluator = Evaluator(config, source)
-        self.playing = False
-        self.answer: Evaluation | Exception | None = None
-        """Of the last evaluation, once it is done."""
+        self.evaluator = Evaluator(*self.arguments)
 
     def ready(self) -> bool:
-        """Answer once the constructor has run."""
+        """Answer, if it is not busy."""
         return True
 
     def begin(self, weights: Weights, attributes: Mapping[str, Any]) -> None:

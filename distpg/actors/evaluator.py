@@ -8,8 +8,9 @@ from typing import Any
 import ray
 
 from distpg.actors.closing import ANSWER_S
-from distpg.actors.cluster import cpus_left
 from distpg.actors.evaluation_actor import EvaluationActor
+from distpg.actors.placement import EVALUATOR, Places, Waiting
+from distpg.actors.process import Process
 from distpg.actors.restarts import Restarts
 from distpg.actors.wait import MIN_START_S, fetch
 from distpg.config.config import Config
@@ -18,6 +19,7 @@ from distpg.errors import InputError, ProcessLostError, RunError
 from distpg.iteration import EVALUATING, Evaluation
 from distpg.records import Weights
 
+WAIT_S = 1.0
 POLL_S = 0.02
 """Interval at which a result that is waited for is asked for."""
 
@@ -27,33 +29,41 @@ class RayEvaluator:
 
     name = "the evaluation worker"
 
-    def __init__(self, config: Config, source: EnvSource, restarts: Restarts) -> None:
+    def __init__(
+        self, config: Config, source: EnvSource, places: Places, restarts: Restarts
+    ) -> None:
         """Start the process; nothing waits for it before its first result is due."""
         self.config = config
         self.source = source
+        self.places = places
         self.restarts = restarts
         self.num_restarts = 0
         self.starting = True
         """Whether it has not been waited for since it was started."""
         self.lost = False
         """Whether it died or hangs."""
-        # a run has reckoned with it, unless only a watcher asked for an evaluation
-        self._start(num_cpus=int(config.eval_every > 0))
+        self.remote: Any = ray.remote(EvaluationActor)
+        self._start()
 
-    def _start(self, num_cpus: int) -> None:
-        remote = ray.remote(num_cpus=num_cpus)(EvaluationActor)
-        self.actor: Any = remote.remote(self.config, self.source)
-        self.ready: Any = self.actor.ready.remote()
-        """A reference to its answer once it has started."""
+    def _start(self) -> None:
+        self.process = Process(self.remote, self.places, EVALUATOR, self.config, self.source)
+        self.actor: Any = self.process.actor
+        self.ready: Any = self.actor.make_envs.remote()
+        """A reference to its answer once it has made its envs."""
 
     def wait_until_started(self) -> None:
         """Wait for a new process, so that its start counts against no deadline of its work.
 
         Raises:
-            RunError: the environment cannot be made.
+            RunError: the environment cannot be made, or there is no place for the process.
         """
         if not self.starting:
             return
+        waiting = Waiting(self.places, 1)
+        while not self.process.has_started():
+            ray.wait([self.process.placed], timeout=WAIT_S)
+            if waiting.is_over():
+                raise waiting.fail()
         timeout_s = max(MIN_START_S, self.config.phase_timeout)
         try:
             fetch([self.ready], [self.name], doing="starting", timeout_s=timeout_s)
@@ -70,10 +80,10 @@ class RayEvaluator:
 
     def replace(self) -> None:
         """Start another process."""
-        ray.kill(self.actor)
+        self.process.end()
         self.num_restarts += 1
         self.starting, self.lost = True, False
-        self._start(cpus_left(self.config) if self.config.eval_every else 0)
+        self._start()
 
 
 @dataclass

@@ -4,7 +4,9 @@ from typing import Any
 
 import ray
 
-from distpg.actors.workers import RayRollouts, RayWorkers
+from distpg.actors.collecting import RayRollouts
+from distpg.actors.recovery import Saved
+from distpg.actors.workers import RayWorkers
 from distpg.errors import ObjectLostError
 from distpg.iteration import Collection
 
@@ -15,19 +17,24 @@ class FetchedRollouts(RayRollouts):
     def result(self) -> Collection:
         """Wait for them and fetch them; those that are lost on the way are collected again."""
         collection = super().result()
-        rollouts = collection.rollouts
+        rollouts, workers = collection.rollouts, self.workers
         while True:
             try:
-                return collection._replace(rollouts=self.workers.fetch(rollouts))
+                fetched = workers.fetch(rollouts)
+                break
             except ObjectLostError:
-                rollouts = self.workers.replay(rollouts)
+                rollouts = workers.replay(rollouts)
+        now = Saved(self.iteration + 1, None, workers.slots.points)
+        if saved := now.copied(workers.config.phase_timeout):
+            workers.slots.keep(saved)
+        return collection._replace(rollouts=fetched)
 
 
 class FetchingWorkers(RayWorkers):
     """Takes weights and returns rollouts by value; `RayWorkers` passes references on."""
 
-    def collect(self, weights: Any, iteration: int) -> FetchedRollouts:
+    kind = FetchedRollouts
+
+    def collect(self, weights: Any, iteration: int) -> RayRollouts:
         """Start a rollout of every slot."""
-        ref = ray.put(weights)
-        requests = [self.request(worker, ref, iteration) for worker in range(len(self.actors))]
-        return FetchedRollouts(self, requests, ref, iteration)
+        return super().collect(ray.put(weights), iteration)

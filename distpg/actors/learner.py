@@ -1,14 +1,17 @@
 """The learner as an actor: replaced, and restored from its last state, if it dies or hangs."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import ray
 
-from distpg.actors.cluster import cpus_left, learner_gpus
 from distpg.actors.learner_actor import LearnerActor
+from distpg.actors.placement import LEARNER, Place, Places, Waiting
+from distpg.actors.process import Process
+from distpg.actors.recovery import Copying, Saved
 from distpg.actors.restarts import Restarts
+from distpg.actors.slots import START
 from distpg.actors.wait import MIN_START_S, fetch, wait
 from distpg.actors.workers import RayWorkers
 from distpg.config.config import Config
@@ -17,23 +20,14 @@ from distpg.iteration import COMPILING, Packages, Placement, ProcessFaults, Upda
 from distpg.records import LearnerState, Weights
 from distpg.spaces import ActionSpec, ObsSpec
 
-SAVE_EVERY = 10
-"""Updates after which the state is copied to the driver's node, if no checkpoint did that."""
 LOADING_S = 1.0
 """After which a learner that is not ready is compiling."""
 COMPILE_S = 600.0
 """Deadline of compiling, which takes 10 to 40 s on an idle machine."""
+POLL_S = 1.0
+ROOM_S = 5.0
+"""What a learner has for finding a free place before a worker is ended."""
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Saved:
-    """A learner's state on the driver's node, and the slots' states of the same moment."""
-
-    state: Any
-    """A reference; None stands for the initial state."""
-    snapshots: list[Any]
-    """A reference for each worker."""
 
 
 class RayLearner:
@@ -41,15 +35,22 @@ class RayLearner:
 
     Its state after each update is an object on its node. A process that restores it and repeats the
     update on the same rollouts ends in the same weights, bit for bit. If the node is lost, too, all
-    iterations since the last saved state are repeated.
+    iterations since the last copy of the state are repeated.
     """
 
     def __init__(
-        self, config: Config, obs_spec: ObsSpec, action_spec: ActionSpec, restarts: Restarts
+        self,
+        config: Config,
+        obs_spec: ObsSpec,
+        action_spec: ActionSpec,
+        places: Places,
+        restarts: Restarts,
     ) -> None:
         """Start the process; `placement` waits for it, and `attach` has to follow."""
+        self.config = config
         self.timeout_s = config.phase_timeout
         self.arguments = (config, obs_spec, action_spec)
+        self.places = places
         self.restarts = restarts
         self.num_restarts = 0
         self.last_state: Any = None
@@ -60,31 +61,41 @@ class RayLearner:
         """After a repetition, a reference to the weights that the next batch is collected with."""
         self.next_update = 0
         """The iteration whose rollouts are next."""
-        self.unsaved_updates = 0
+        self.copying: Copying | None = None
+        """The copy that is under way."""
         self.restored = True
         """Whether the process has the last state."""
         self.packages: Packages = {}
         """The compiled update; a replacement gets it, so that its bits are the same."""
+        self.made_room = True
+        """Whether a worker need not be ended for this process."""
+        self.remote: Any = ray.remote(LearnerActor)
         self._start()
 
     def attach(self, workers: RayWorkers) -> None:
         """Take the workers that collect again what was lost with a node."""
         self.workers = workers
-        self.saved = Saved(None, [*workers.snapshots])
+        self.saved = Saved(START, None, workers.slots.points)
 
-    def _start(self, num_cpus: int = 1) -> None:
-        gpus = learner_gpus(self.arguments[0])
-        self.actor: Any = ray.remote(num_cpus=num_cpus, num_gpus=gpus)(LearnerActor).remote(
-            *self.arguments
-        )
-        self.placed = self.actor.placement.remote()
+    def _start(self, place: Place | None = None) -> None:
+        self.process = Process(self.remote, self.places, LEARNER, *self.arguments, place=place)
+        self.actor: Any = self.process.actor
+        self.ready = self.actor.placement.remote()
         self.compiling = self.actor.compile.remote(self.packages)
 
     def _replace(self) -> None:
-        ray.kill(self.actor)
+        self.process.end()
         self.num_restarts += 1
         self.restored = False
-        self._start(cpus_left(self.arguments[0]))
+        self.made_room = False
+        self._start(self._place_of_a_worker())
+
+    def _place_of_a_worker(self) -> Place | None:
+        """Return the place of a worker that is ended for it, if nothing is free."""
+        if self.places.has_room(LEARNER):
+            return None
+        self.made_room = True
+        return self.workers.team.give_up_newest()
 
     def _wait(self, ref: Any, doing: str, timeout_s: float | None = None) -> Any:
         timeout_s = timeout_s or self.timeout_s
@@ -92,7 +103,8 @@ class RayLearner:
 
     def _wait_until_started(self) -> Placement:
         """Wait for the process and its compiled update, which count against no other deadline."""
-        placement = self._wait(self.placed, "starting", max(MIN_START_S, self.timeout_s))
+        self._wait_for_place()
+        placement = self._wait(self.ready, "starting", max(MIN_START_S, self.timeout_s))
         if not ray.wait([self.compiling], timeout=LOADING_S)[0]:
             self.restarts.say(COMPILING)
         self.packages, lines = self._wait(self.compiling, "compiling the update", COMPILE_S)
@@ -100,6 +112,19 @@ class RayLearner:
             if line != COMPILING:
                 self.restarts.say(line)
         return placement
+
+    def _wait_for_place(self) -> None:
+        waiting = Waiting(self.places, 1, self.places.gpus)
+        while not self.process.has_started():
+            ray.wait([self.process.placed], timeout=POLL_S)
+            if waiting.is_over():
+                raise waiting.fail()
+            if waiting.seconds() > ROOM_S and not self.made_room:
+                # what was free may have been taken by another
+                self.made_room = True
+                self.process.end()
+                self._start(self._place_of_a_worker())
+        self.process.node = self._wait(self.process.placed, "starting")
 
     def _retry(self, attempt: Callable[[], Result]) -> Result:
         """Try on this process or on its replacements, which are restored first."""
@@ -115,7 +140,7 @@ class RayLearner:
                 self.restored = True
             return attempt()
 
-        return self.restarts.retry(restored, self._replace)
+        return self.restarts.retry(restored, self._replace, lambda: self.process.node)
 
     def _restore(self) -> None:
         """Load the last state, or repeat the iterations that led to it if it was lost."""
@@ -130,32 +155,53 @@ class RayLearner:
                 raise ProcessLostError(str(error)) from error
 
     def _repeat(self) -> None:
-        """Collect and update again from the saved state on."""
-        iterations = range(self.next_update - self.unsaved_updates, self.next_update)
+        """Collect and update again from the last copy on."""
+        iterations = range(self.saved.iteration, self.next_update)
         self.restarts.say(
             f"the learner's state was lost with its node; repeating {len(iterations)} iterations"
         )
-        if self.saved.state is not None:
-            self._wait(self.actor.load.remote(self.saved.state), "loading its state")
-        self.workers.rewind(self.saved.snapshots)
-        state, weights = self.saved.state, self.actor.weights.remote()
+        if self.saved.learner is not None:
+            self._wait(self.actor.load.remote(self.saved.learner), "loading its state")
+        slots = self.workers.slots
+        slots.move_back(range(self.config.slots), self.saved.points)
+        state, weights = self.saved.learner, self.actor.weights.remote()
         acting = self.actor.acting_weights.remote()
         for iteration in iterations:
             rollouts = self.workers.collect(acting, iteration).result().rollouts
             before = weights
             weights, state, _ = self._update(rollouts)
-            acting = before if self.arguments[0].overlap else weights
+            acting = before if self.config.overlap else weights
         self.last_state, self.current, self.acting = state, weights, acting
 
+    def _now(self) -> Saved:
+        """Return what the run can be restored from after any loss, once it is copied."""
+        slots = self.workers.slots
+        iteration = START if slots.next_iteration == START else self.next_update
+        return Saved(iteration, self.last_state, slots.points)
+
     def _save(self) -> None:
-        """Copy the state to the driver's node, from which it can be restored after any loss."""
-        try:
-            self._wait(self.last_state, "sending its state")
-        except (ObjectLostError, ProcessLostError):
-            # the one before stays; the next update finds out what was lost
-            return
-        self.unsaved_updates = 0
-        self.saved = Saved(self.last_state, [*self.workers.snapshots])
+        """Copy all states to the driver's node."""
+        self.copying = None
+        # if one was lost, the copy before stays, and the next update finds out
+        if copied := self._now().copied(self.timeout_s):
+            self._keep(copied)
+
+    def _save_beside_training(self) -> None:
+        """Begin to copy all states if that is due; take the copy that is done."""
+        if self.copying and self.copying.is_over():
+            if copied := self.copying.result:
+                self._keep(copied)
+            self.copying = None
+        if (
+            not self.copying
+            and self.next_update >= self.saved.iteration + self.config.recovery_every
+        ):
+            self.copying = Copying(self._now(), self.timeout_s)
+
+    def _keep(self, copied: Saved) -> None:
+        if copied.iteration >= self.saved.iteration:
+            self.saved = copied
+            self.workers.slots.keep(copied)
 
     def _call(self, method: str, *arguments: Any, doing: str) -> Any:
         return self._retry(
@@ -182,11 +228,14 @@ class RayLearner:
 
     def update(self, rollouts: Sequence[Any]) -> tuple[Any, Update]:
         """Improve the policy by one batch of references; return one to the new weights."""
-        self.next_update = self.workers.next_iteration - 1
+        slots = self.workers.slots
+        self.next_update = slots.next_iteration - 1
+        if self.saved.iteration == START:
+            self.saved = replace(self.saved, iteration=self.next_update, points=slots.saved)
 
         def attempt() -> tuple[Any, Any, Update]:
             nonlocal rollouts
-            if self.workers.next_iteration == self.next_update:
+            if slots.next_iteration == self.next_update:
                 # the iterations before were repeated, so the slots stand before this one
                 collecting = self.workers.collect(self.acting, self.next_update)
                 rollouts = collecting.result().rollouts
@@ -199,8 +248,10 @@ class RayLearner:
             except ObjectLostError:
                 rollouts = self.workers.replay(rollouts)
         self.next_update += 1
-        self.unsaved_updates += 1
-        if self.unsaved_updates >= SAVE_EVERY or not self.workers.repeatable():
+        if slots.repeatable():
+            self._save_beside_training()
+        else:
+            # nothing could be repeated from an earlier state
             self._save()
         return self.current, update
 
@@ -249,4 +300,4 @@ class RayLearner:
 
     def close(self) -> None:
         """End the process."""
-        ray.kill(self.actor)
+        self.process.end()

@@ -3,23 +3,25 @@
 The driver sees this class too, so what needs torch is imported in the learner's process alone.
 """
 
+from distpg.actors.process import Located
 from distpg.config.config import Config
 from distpg.iteration import Packages, Placement, Update
 from distpg.records import LearnerState, Rollout, Weights
 from distpg.spaces import ActionSpec, ObsSpec
 
 
-class LearnerActor:
+class LearnerActor(Located):
     """Hosts the learner on the device that it was given."""
 
     def __init__(self, config: Config, obs_spec: ObsSpec, action_spec: ActionSpec) -> None:
-        """Build the networks."""
-        from distpg.learner.learner import Learner
-
-        self.learner = Learner(config, obs_spec, action_spec)
+        """Take what the learner is made of; `placement` has to follow."""
+        self.arguments = config, obs_spec, action_spec
 
     def placement(self) -> Placement:
-        """Return how updates are computed."""
+        """Build the networks; return how updates are computed."""
+        from distpg.learner.learner import Learner
+
+        self.learner: Learner = Learner(*self.arguments)
         return self.learner.placement()
 
     def compile(self, packages: Packages) -> tuple[Packages, list[str]]:

@@ -76,13 +76,16 @@ def fetch(
         InputError: an actor refused the user's input.
     """
     wait(refs, names, doing=doing, timeout_s=timeout_s, began=began)
-    results: list[Any] = []
-    for ref, name in zip(refs, names, strict=True):
-        try:
-            results.append(ray.get(ref, timeout=timeout_s))
-        except FAILURES as error:
-            raise reworded(error, name, doing) from None
-    return results
+    pairs = zip(refs, names, strict=True)
+    return [read(ref, name, doing=doing, timeout_s=timeout_s) for ref, name in pairs]
+
+
+def read(ref: Any, name: str, *, doing: str, timeout_s: float) -> Any:
+    """Return a result that is available; raise as `fetch` does."""
+    try:
+        return ray.get(ref, timeout=timeout_s)
+    except FAILURES as error:
+        raise reworded(error, name, doing) from None
 
 
 def reworded(error: RayError, name: str, doing: str) -> InputError | RunError:

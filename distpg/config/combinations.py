@@ -103,6 +103,10 @@ def check_batch(config: DerivedSettings) -> None:
             f"--num-slots: {config.num_slots} is less than --num-workers {config.num_workers}; "
             "every worker needs at least one slot"
         )
+    if config.min_workers is not None and 0 < config.num_workers < config.min_workers:
+        raise InputError(
+            f"--min-workers: {config.min_workers} is more than --num-workers {config.num_workers}"
+        )
     if config.address is not None and config.num_workers == 0:
         raise InputError(
             f"--address: {config.address}, but --num-workers 0 runs without Ray; omit one of them"

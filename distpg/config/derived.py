@@ -65,6 +65,11 @@ class DerivedSettings(
         return self.eval_delay or self.eval_every or 1
 
     @property
+    def num_first_workers(self) -> int:
+        """Workers with which training starts, with the default resolved."""
+        return self.num_workers if self.min_workers is None else self.min_workers
+
+    @property
     def num_processes(self) -> int:
         """Processes of a run on Ray: workers, a learner, one for evaluations, one for clips."""
         return self.num_workers + 1 + (self.eval_every > 0) + (self.video_every > 0)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from distpg.config.names import Importable
-from distpg.config.values import Range
+from distpg.config.values import Pattern, Range
 
 Count = Annotated[int, Range(1, 10**6)]
 BigCount = Annotated[int, Range(1, 10**15)]
@@ -19,6 +19,7 @@ Fraction = Annotated[float, Range(0, 1)]
 Positive = Annotated[float, Range(0, open_low=True)]
 NonNegative = Annotated[float, Range(0)]
 Finite = Annotated[float, Range(-math.inf)]
+Label = Annotated[str, Pattern(r"[^=\s]+=\S+", "of the form key=value")]
 EnvKwargs = dict[str, Any]
 EnvBackend = Literal["gymnasium", "envpool"]
 Schedule = Literal["constant", "linear", "kl_adaptive"]
@@ -144,6 +145,21 @@ class CollectSettings:
     address: str | None = None
     """Ray cluster to join: auto or host:port. Default: RAY_ADDRESS, else start a local Ray
     instance."""
+    min_workers: Count | None = None
+    """Workers with which training starts; the others join when they find a CPU. Default: all. Where
+    the environment does not expose its state, slots that move to another worker restart."""
+    placement: Literal["pack", "spread"] = "pack"
+    """Processes that start together (the learner and --min-workers) are placed on as few nodes as
+    possible, or on as many."""
+    learner_label: Label | None = None
+    """Place the learner on nodes with this Ray label, as key=value."""
+    worker_label: Label | None = None
+    """Place workers on nodes with this Ray label, as key=value."""
+    wait_for_resources: NonNegative = 600.0
+    """Seconds to wait for CPUs and a GPU that are not free; 0 refuses at once."""
+    recovery_every: Count = 10
+    """Iterations between copies of all states to the node of this command. After the loss of a
+    node, what it computed since the last copy is repeated."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -38,6 +39,20 @@ class Range:
         if self.low == -math.inf:
             return "a finite number"
         return f"a finite number {'greater than' if self.open_low else 'at least'} {self.low}"
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Texts that match a regular expression, which `words` describe."""
+
+    expression: str
+    words: str
+
+    def __contains__(self, value: str) -> bool:
+        return re.fullmatch(self.expression, value) is not None
+
+    def __str__(self) -> str:
+        return self.words
 
 
 def flag(name: str) -> str:

@@ -103,12 +103,17 @@ class Imitation(Plan):
         check_travels(self.source, config)
         stack.enter_context(ray_session(config, display.say))
         from distpg.actors.fetching import FetchingWorkers
+        from distpg.actors.placement import Places
         from distpg.actors.restarts import Restarts
 
+        # the learner is in this process
+        places = Places(config, display.say, others=())
+        stack.callback(places.close)
+        places.reserve()
         restarts = Restarts(config.max_restarts, display.faults)
 
         def make(settings: Config) -> FetchingWorkers:
-            workers = FetchingWorkers(settings, self.source, restarts, (), self.attributes)
+            workers = FetchingWorkers(settings, self.source, places, restarts, (), self.attributes)
             display.collected_by(workers)
             display.phase(workers.waiting)
             try:

@@ -128,14 +128,19 @@ def workers_and_learner(
             check_travels(plan.source, config)
             stack.enter_context(ray_session(config, display.say))
             from distpg.actors.learner import RayLearner
+            from distpg.actors.placement import EVALUATOR, LEARNER, Places
             from distpg.actors.restarts import Restarts
             from distpg.actors.workers import RayWorkers
 
+            others = [LEARNER, *[EVALUATOR] * bool(config.eval_every)]
+            places = Places(config, display.say, others)
+            stack.callback(places.close)
+            places.reserve()
             restarts = Restarts(config.max_restarts, display.faults)
             # the learner comes first: when memory runs out, Ray kills the newest process
-            learner = RayLearner(config, *specs, restarts)
+            learner = RayLearner(config, *specs, places, restarts)
             stack.callback(learner.close)
-            workers = RayWorkers(config, plan.source, restarts, states, plan.attributes)
+            workers = RayWorkers(config, plan.source, places, restarts, states, plan.attributes)
             stack.push(closing_workers(workers, display.say))
             learner.attach(workers)
             display.collected_by(workers)

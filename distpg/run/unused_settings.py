@@ -7,6 +7,12 @@ from distpg.config.config import Config
 from distpg.config.values import flag
 from distpg.spaces import ActionSpec, ObsSpec
 
+ON_RAY = (
+    *("max_restarts", "min_workers", "placement", "learner_label", "worker_label"),
+    *("wait_for_resources", "recovery_every"),
+)
+"""Settings of processes on Ray."""
+
 
 def unused_settings(config: Config, obs_spec: ObsSpec, action_spec: ActionSpec) -> list[str]:
     """Return a warning for each setting that differs from its preset but has no effect."""
@@ -75,7 +81,7 @@ def unmet_needs(
         "--episodes-per-env 0": (config.episodes == 0, ("num_steps",)),
         "--eval-every": (config.eval_every > 0, ("eval_episodes", "eval_delay")),
         "--ent-coef": (config.ent_coef > 0, ("ent_schedule",)),
-        "--num-workers": (config.num_workers > 0, ("max_restarts",)),
+        "--num-workers": (config.num_workers > 0, ON_RAY),
     }
     assert {field.name for field in dataclasses.fields(config)}.issuperset(
         name for _, names in needs.values() for name in names

@@ -1,0 +1,44 @@
+"""Which worker hosts which slots. Shares are data: the result of a run does not depend on them."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+
+def share_out(
+    hosts: Mapping[int, int], num_slots: int, num_workers: int, living: Collection[int]
+) -> dict[int, int]:
+    """Return the worker of each slot, by slot; few slots move.
+
+    A slot is at home at worker `slot % num_workers`. It moves if its worker is gone, or if another
+    has it and the one where it is at home is there.
+
+    Args:
+        hosts: The worker of each slot so far.
+        num_slots: Number of slots.
+        num_workers: Number of workers, once all are there.
+        living: The workers that are there; at least one.
+    """
+    found: dict[int, int] = {}
+    for slot in range(num_slots):
+        home = slot % num_workers
+        if home in living:
+            found[slot] = home
+        elif hosts.get(slot) in living:
+            found[slot] = hosts[slot]
+    for slot in range(num_slots):
+        if slot not in found:
+            found[slot] = deal([slot], loads(found, living))[slot]
+    return dict(sorted(found.items()))
+
+
+def loads(hosts: Mapping[int, int], living: Collection[int]) -> dict[int, int]:
+    """Return how many slots each living worker has."""
+    return {worker: sum(host == worker for host in hosts.values()) for worker in sorted(living)}
+
+
+def deal(slots: Sequence[int], loads: Mapping[int, int]) -> dict[int, int]:
+    """Give each slot to the worker that has the fewest then; return the worker of each."""
+    counts, found = dict(loads), dict[int, int]()
+    for slot in slots:
+        found[slot] = min(counts, key=lambda worker: (counts[worker], worker))
+        counts[found[slot]] += 1
+    return found
