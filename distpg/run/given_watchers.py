@@ -16,6 +16,8 @@ from distpg.user_code import format_user_error, import_object
 
 AnyWatcher = Watcher | type[Watcher] | Callable[[Iteration], Any]
 """A watcher, its class, or a function in place of `on_iteration`."""
+OF_SETTINGS = (StopAfter, StopAtEvaluation, WandbLogger, MLflowLogger)
+"""Those that settings make; they ask for no evaluations."""
 
 
 class FunctionWatcher(Watcher):
