@@ -3,7 +3,7 @@
 The policy after iteration k is evaluated while training goes on. Its result is part of iteration
 k + `--eval-delay`, before which the loop waits for it: so the course of a run does not depend on
 how fast evaluations are. One is under way at a time: what is asked for meanwhile begins after it
-has taken effect. It begins again when a run is resumed that was saved before that.
+has taken effect. If the run was saved before that, the resumed run plays it again.
 """
 
 import dataclasses
