@@ -170,15 +170,28 @@ def test_what_is_asked_for_under_an_evaluation_begins_after_it(tmp_path: Path) -
     assert seen == [(4, 1), (7, 4)]
 
 
+def stop_at_4(iteration: Iteration) -> Response:
+    return Response(stop="enough" if iteration.progress.iteration == 4 else "")
+
+
+def test_an_evaluation_is_played_again_from_a_checkpoint_of_format_6(tmp_path: Path) -> None:
+    folder = run(tmp_path / "run", stop_at_4).run_dir
+    file = folder / "checkpoints" / "latest" / "manifest.json"
+    manifest = json.loads(file.read_text())
+    candidate = manifest.pop("candidate")
+    assert candidate["iteration"] == 3
+    file.write_text(json.dumps({**manifest, "format": 6, "candidates": [candidate]}))
+    resume(folder, quiet=True)
+    assert [int(row["iteration"]) for row in rows(folder)] == [3, 6, 9, 12]
+
+
 def test_a_damaged_candidate_costs_its_evaluation_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def stop(iteration: Iteration) -> Response:
-        return Response(stop="enough" if iteration.progress.iteration == 4 else "")
-
-    folder = run(tmp_path / "run", stop).run_dir
+    folder = run(tmp_path / "run", stop_at_4).run_dir
     latest = (folder / "checkpoints" / "latest").resolve()
-    (candidate,) = load_checkpoint(latest, to_resume=True).candidates
+    candidate = load_checkpoint(latest, to_resume=True).candidate
+    assert candidate is not None
     assert candidate.iteration == 3
     (
         folder / "checkpoints" / f"{candidate.checkpoint.progress.env_steps:012d}" / "manifest.json"

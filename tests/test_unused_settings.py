@@ -1,14 +1,17 @@
 """What has no effect is said; what has one is not."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from distpg import Watcher, train
 from distpg.config.config import Config, presets
 from distpg.config.files import read_settings, recipes
 from distpg.run.unused_settings import unused_settings
 from distpg.spaces import ActionSpec, Leaf, ObsSpec
+from tests.test_watchers import tiny
 
 VECTOR = ObsSpec((Leaf("obs", (), (6,), "float32", "vector"),))
 BOX = ActionSpec("continuous", (2,), "float32", low=(-1.0, -1.0), high=(1.0, 1.0))
@@ -102,6 +105,20 @@ def test_what_is_done_decides_what_has_an_effect() -> None:
     assert unused_settings(config, VECTOR, BOX) == [
         "--log-std has no effect without a Gaussian --action-distribution"
     ]
+
+
+def test_a_watcher_may_ask_for_evaluations_but_not_those_of_settings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(name: str, *watchers: Any) -> list[str]:
+        config = tiny(total_steps=1, eval_episodes=3, eval_delay=2, max_seconds=60)
+        train(config, watchers=watchers, run_dir=tmp_path / name)
+        lines = capsys.readouterr().out.splitlines()
+        return [line for line in lines if "no effect" in line and "--eval-" in line]
+
+    need = "has no effect without --eval-every or a watcher that asks for evaluations"
+    assert said("without") == [f"--eval-episodes {need}", f"--eval-delay {need}"]
+    assert said("with", Watcher()) == []
 
 
 @pytest.mark.parametrize("algo", presets())

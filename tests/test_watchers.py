@@ -19,7 +19,7 @@ from distpg.errors import InputError
 from distpg.iteration import Evaluation
 from distpg.progress import Progress
 from distpg.report.stopping import StopAfter, StopAtEvaluation, StopOnPlateau
-from distpg.run.hooks import find_watchers
+from distpg.run.given_watchers import find_watchers
 from tests.environments import Breaks, Counting, Levels
 from tests.iterations import iteration_of
 from tests.settings import config_of

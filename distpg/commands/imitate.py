@@ -17,7 +17,7 @@ from distpg.envs.make import MakeEnv, find_source
 from distpg.errors import InputError
 from distpg.run.directory import RunDir
 from distpg.run.execute import Outcome, execute, exit_code_of, to_caller
-from distpg.run.hooks import AnyWatcher, watchers_of
+from distpg.run.given_watchers import AnyWatcher, watchers_of
 from distpg.run.loading import load_init_from
 
 CLONING_ROUNDS = 10

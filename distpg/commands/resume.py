@@ -16,7 +16,7 @@ from distpg.rollout.attributes import EnvAttributes
 from distpg.run.checkpoint import Checkpoint
 from distpg.run.directory import RunDir
 from distpg.run.execute import Outcome, execute, exit_code_of, to_caller
-from distpg.run.hooks import AnyWatcher, watchers_of
+from distpg.run.given_watchers import AnyWatcher, watchers_of
 from distpg.run.loading import load_newest
 from distpg.run.plan import Plan
 

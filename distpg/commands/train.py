@@ -11,7 +11,7 @@ from distpg.config.flags import RunFlags
 from distpg.envs.make import MakeEnv, find_source
 from distpg.run.directory import RunDir
 from distpg.run.execute import Outcome, execute, exit_code_of, to_caller
-from distpg.run.hooks import AnyWatcher, watchers_of
+from distpg.run.given_watchers import AnyWatcher, watchers_of
 from distpg.run.loading import load_init_from
 from distpg.run.plan import Plan
 

@@ -26,8 +26,10 @@ from distpg.rollout.slot_state import SlotState, slots_from_bytes
 from distpg.run.directory import RunDir
 from distpg.spaces import spaces_to_json
 
-FORMAT = 6
+FORMAT = 7
 """Format of checkpoints; `policy/file.py` has that of policy files."""
+READABLE = (6, FORMAT)
+"""Format 6 has a list of at most one candidate."""
 MANIFEST = "manifest.json"
 POLICY, LEARNER, SLOTS = "policy.safetensors", "learner.safetensors", "slots.safetensors"
 FILES = (POLICY, LEARNER, SLOTS)
@@ -49,8 +51,8 @@ class Checkpoint:
     """States of watchers, by name."""
     attributes: Mapping[str, Any] = field(default_factory=lambda: EnvAttributes().to_json(0))
     """What watchers set in the environments, as `EnvAttributes.to_json` returns it."""
-    candidates: Sequence["Candidate"] = ()
-    """Policies whose evaluations are under way."""
+    candidate: "Candidate | None" = None
+    """The policy whose evaluation is under way, if one is."""
     evaluation_asked: bool = False
     """Whether a watcher asked for an evaluation of this policy."""
     warnings: tuple[str, ...] = field(default=(), compare=False)
@@ -71,6 +73,14 @@ class Candidate:
     attributes: Mapping[str, Any]
     """What is set in the environments of its evaluation."""
 
+    def to_json(self) -> dict[str, Any]:
+        """Return what `read_candidate` reads: its own checkpoint is in another folder."""
+        return {
+            "iteration": self.iteration,
+            "env_steps": self.checkpoint.progress.env_steps,
+            "attributes": dict(self.attributes),
+        }
+
 
 def folder_of(run: RunDir, checkpoint: Checkpoint) -> Path:
     """Return the folder of a checkpoint, named by its env steps."""
@@ -89,7 +99,7 @@ def load_checkpoint(folder: Path, *, to_resume: bool = False) -> Checkpoint:
 
     Args:
         folder: Its folder.
-        to_resume: Load the candidates, too, whose evaluations a resumed run plays again.
+        to_resume: Load the candidate, too, whose evaluation a resumed run plays again.
 
     Raises:
         InputError: a file is missing or damaged, or the format is another one.
@@ -99,10 +109,10 @@ def load_checkpoint(folder: Path, *, to_resume: bool = False) -> Checkpoint:
         version = manifest.get("version", "of unknown version")
         # the key was another up to format 3
         number = manifest["schema" if "schema" in manifest else "format"]
-        if number != FORMAT:
+        if number not in READABLE:
             raise InputError(
                 f"{folder} was written by distpg {version} in checkpoint format {number}; "
-                f"this version reads format {FORMAT}"
+                f"this version reads format {' and '.join(map(str, READABLE))}"
             )
         contents = read_files(folder, manifest["files"])
         policy = read_policy(folder / POLICY)
@@ -136,7 +146,7 @@ def load_checkpoint(folder: Path, *, to_resume: bool = False) -> Checkpoint:
             folder=folder,
             origin=origin,
         )
-        return with_candidates(checkpoint, manifest["candidates"]) if to_resume else checkpoint
+        return with_candidate(checkpoint, manifest) if to_resume else checkpoint
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(f"cannot read the checkpoint {folder}: {error}") from error
     except MALFORMED as error:
@@ -145,16 +155,23 @@ def load_checkpoint(folder: Path, *, to_resume: bool = False) -> Checkpoint:
         raise InputError(f"{folder / MANIFEST} is not a distpg manifest: {error!r}") from error
 
 
-def with_candidates(checkpoint: Checkpoint, candidates: Sequence[Any]) -> Checkpoint:
-    """Return a checkpoint with its candidates, and a warning for each that is damaged."""
-    found: list[Candidate] = []
-    warnings: list[str] = []
-    for values in candidates:
-        try:
-            found.append(read_candidate(values, checkpoint))
-        except InputError as error:
-            warnings.append(f"an evaluation that was under way is left out: {error}")
-    return replace(checkpoint, candidates=found, warnings=tuple(warnings))
+def with_candidate(checkpoint: Checkpoint, manifest: Mapping[str, Any]) -> Checkpoint:
+    """Return a checkpoint with its candidate, or with a warning if that is damaged."""
+    values = candidate_values(manifest)
+    if values is None:
+        return checkpoint
+    try:
+        return replace(checkpoint, candidate=read_candidate(values, checkpoint))
+    except InputError as error:
+        warning = f"an evaluation that was under way is left out: {error}"
+        return replace(checkpoint, warnings=(warning,))
+
+
+def candidate_values(manifest: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return what a manifest says of the candidate, if there is one."""
+    if manifest["format"] == FORMAT:
+        return manifest["candidate"]
+    return next(iter(manifest["candidates"]), None)
 
 
 def read_candidate(values: Mapping[str, Any], later: Checkpoint) -> Candidate:

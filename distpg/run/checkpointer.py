@@ -58,8 +58,8 @@ class Checkpointer:
         """Whether a periodic checkpoint was postponed, or a watcher asked for one."""
         self.evaluation_asked = False
         """Whether a watcher asked for an evaluation, which has not begun."""
-        self.candidates: dict[int, Candidate] = {}
-        """Policies whose evaluations are under way, by iteration."""
+        self.candidate: Candidate | None = None
+        """The policy whose evaluation is under way, if one is."""
         self.saved: Checkpoint | None = None
         """The last snapshot, unless it could not be written."""
         self.thread = ThreadPoolExecutor(1, "checkpoint")
@@ -91,16 +91,16 @@ class Checkpointer:
             progress.iteration, self._snapshot(progress), dict(self.attributes.evaluation)
         )
         self.evaluation_asked = False
-        self.candidates[candidate.iteration] = candidate
+        self.candidate = candidate
         return candidate
 
     def judge(self, evaluation: Evaluation) -> None:
-        """Make the policy of an evaluation the best, if it is.
+        """Make the candidate the best policy, if its evaluation says so.
 
         One that still waits to be written is replaced by a better one.
         """
-        assert evaluation.iteration is not None, "it is of a run"
-        candidate = self.candidates.pop(evaluation.iteration)
+        candidate, self.candidate = self.candidate, None
+        assert candidate is not None, "it was evaluated"
         if evaluation.mean_return <= self.best_return:
             return
         best = replace(candidate.checkpoint, best_return=evaluation.mean_return)
@@ -144,7 +144,7 @@ class Checkpointer:
             self.best_return if is_best else None,
             self.watchers(),
             self.attributes.to_json(progress.iteration),
-            candidates=[*self.candidates.values()],
+            candidate=self.candidate,
             evaluation_asked=self.evaluation_asked,
         )
 

@@ -2,13 +2,13 @@
 
 The policy after iteration k is evaluated while training goes on. Its result is part of iteration
 k + `--eval-delay`, before which the loop waits for it: so the course of a run does not depend on
-how fast evaluations are. One that is under way when a run is saved begins again when it is resumed.
-One is under way at a time: what is asked for meanwhile begins after it has taken effect.
+how fast evaluations are. One is under way at a time: what is asked for meanwhile begins after it
+has taken effect. If the run was saved before that, the resumed run plays it again.
 """
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from distpg.config.config import Config
@@ -67,8 +67,8 @@ class Evaluations:
         self.checkpointer = checkpointer
         self.stop = stop
         self.say = say
-        self.under_way: dict[int, PendingEvaluation] = {}
-        """By iteration, oldest first."""
+        self.under_way: PendingEvaluation | None = None
+        """Of the checkpointer's candidate."""
         self.num_cut_off = 0
         """Episodes that were cut off at the step limit."""
         self.last = LastEvaluation()
@@ -79,29 +79,28 @@ class Evaluations:
         It waits for it; None if a signal ends that.
         """
         self._begin_if_due(progress)
-        oldest = min(self.under_way, default=None)
-        if oldest is None or oldest + self.config.evaluation_delay > progress.iteration + 1:
+        candidate, delay = self.checkpointer.candidate, self.config.evaluation_delay
+        if candidate is None or candidate.iteration + delay > progress.iteration + 1:
             return None
-        return self._result(oldest)
+        return self._result(candidate)
 
-    def resume(self, candidates: Iterable[Candidate], *, asked: bool) -> None:
+    def resume(self, candidate: Candidate | None, *, asked: bool) -> None:
         """Begin again what was under way, or asked for, when a checkpoint was saved."""
         self.checkpointer.evaluation_asked = asked
-        for candidate in candidates:
-            self.checkpointer.candidates[candidate.iteration] = candidate
+        self.checkpointer.candidate = candidate
+        if candidate is not None:
             self._begin(candidate)
 
-    def finish(self, progress: Progress) -> Iterator[Evaluation]:
-        """Yield what is under way or due when a run ends, unless a signal ended it, or comes."""
+    def finish(self, progress: Progress) -> Evaluation | None:
+        """Return what is under way or due when a run ends, unless a signal ended it, or comes."""
         if self.is_stopped():
-            return
+            return None
         self._begin_if_due(progress)
-        for iteration in list(self.under_way):
-            evaluation = self._result(iteration)
-            if evaluation is None:
-                return
+        candidate = self.checkpointer.candidate
+        evaluation = None if candidate is None else self._result(candidate)
+        if evaluation is not None:
             self._take(evaluation)
-            yield evaluation
+        return evaluation
 
     def is_stopped(self) -> bool:
         """Return whether a signal or an error ends the run."""
@@ -114,30 +113,31 @@ class Evaluations:
 
     def _begin_if_due(self, progress: Progress) -> None:
         every, iteration = self.config.eval_every, progress.iteration
-        if iteration in self.under_way:
+        candidate = self.checkpointer.candidate
+        if candidate is not None and candidate.iteration == iteration:
             # a resumed run has begun it
             return
         if every > 0 and iteration > 0 and iteration % every == 0:
             self.checkpointer.evaluation_asked = True
-        if self.checkpointer.evaluation_asked and not self.under_way:
+        if self.checkpointer.evaluation_asked and candidate is None:
             self._begin(self.checkpointer.begin_evaluation(progress))
 
     def _begin(self, candidate: Candidate) -> None:
         weights = dataclasses.replace(candidate.checkpoint.learner.policy, acting=self.acting)
-        pending = self.player.evaluate(weights, candidate.attributes)
-        self.under_way[candidate.iteration] = pending
+        self.under_way = self.player.evaluate(weights, candidate.attributes)
 
     @functools.cached_property
     def acting(self) -> ActingPrograms | None:
         """How the run's policies act without torch, if they do."""
         return self.learner.fetch(self.learner.weights()).acting
 
-    def _result(self, iteration: int) -> Evaluation | None:
-        """Wait for a result, and say it."""
-        evaluation = self.under_way[iteration].result(lambda: self.stop.signal is not None)
+    def _result(self, candidate: Candidate) -> Evaluation | None:
+        """Wait for the result of what is under way, and say it."""
+        assert self.under_way is not None, "it began when there was a candidate"
+        evaluation = self.under_way.result(lambda: self.stop.signal is not None)
         if evaluation is None:
             return None
-        steps = self.checkpointer.candidates[iteration].checkpoint.progress.env_steps
+        iteration, steps = candidate.iteration, candidate.checkpoint.progress.env_steps
         best = evaluation.mean_return > self.checkpointer.best_return
         self.say(
             f"evaluation after iteration {iteration}, {steps:,} steps: {describe(evaluation)}"
@@ -148,7 +148,6 @@ class Evaluations:
         return dataclasses.replace(evaluation, iteration=iteration, env_steps=steps)
 
     def _take(self, evaluation: Evaluation) -> None:
-        assert evaluation.iteration is not None, "it is of a run"
-        del self.under_way[evaluation.iteration]
+        self.under_way = None
         self.num_cut_off += len(evaluation.cut_off)
         self.last.summary = to_json(evaluation)

@@ -162,7 +162,7 @@ def notes(plan: Plan, config: Config, specs: tuple[ObsSpec, ActionSpec]) -> Iter
         yield f"observation {leaf.name}: {describe_leaf(leaf, specs[0], config)}"
     if (far := out_of_reach(specs[1], config)) is not None:
         yield f"warning: actions: {'; '.join(far)}"
-    yield from unused_settings(config, *specs)
+    yield from unused_settings(config, *specs, plan.watchers.values())
     if is_bare_atari(plan.source):
         yield f"{config.env_id} is stepped as gym.make makes it, without ALE's preprocessing"
     if config.baseline != "value":

@@ -3,30 +3,22 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from numbers import Real
 from typing import Any, cast
 
-from distpg.config.calls import read_call
-from distpg.config.config import Config
-from distpg.config.names import Importable, as_name
 from distpg.envs.make import EnvSource, make_vector_env
 from distpg.envs.vector_env import VectorEnv
-from distpg.errors import InputError, LateError, RunError, prefix_errors
+from distpg.errors import LateError, RunError
 from distpg.iteration import Iteration, Response, Scalars
-from distpg.report.loggers import MLflowLogger, WandbLogger
-from distpg.report.stopping import StopAfter, StopAtEvaluation
 from distpg.report.watcher import RunStart, Watcher
 from distpg.rollout.attributes import EnvAttributes
 from distpg.run.checkpointer import Checkpointer
 from distpg.signals import deadline
 from distpg.train import StopCondition
-from distpg.user_code import format_user_error, import_object
+from distpg.user_code import format_user_error
 
 RAISED = (Exception, SystemExit)
 """What a watcher may raise."""
-AnyWatcher = Watcher | type[Watcher] | Callable[[Iteration], Any]
-"""A watcher, its class, or a function in place of `on_iteration`."""
 
 
 class SpareCopy:
@@ -61,18 +53,6 @@ class SpareCopy:
         """Close the copy."""
         if self.envs:
             self.envs.close()
-
-
-class FunctionWatcher(Watcher):
-    """A function that is called with each iteration."""
-
-    def __init__(self, function: Callable[[Iteration], Any]) -> None:
-        """Take the function."""
-        self.function = function
-
-    def on_iteration(self, iteration: Iteration) -> Any:
-        """Call it."""
-        return self.function(iteration)
 
 
 class Hook:
@@ -230,72 +210,6 @@ def check_json(values: Any, what: str) -> Any:
     if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
         raise TypeError(f"{what} is {values!r:.60}, not values by name")
     return json.loads(json.dumps(dict(values), allow_nan=False))
-
-
-def find_watchers(written: Sequence[Importable], given: Sequence[AnyWatcher]) -> dict[str, Watcher]:
-    """Return the watchers of a run by name: those of `--watcher`, then those from Python.
-
-    Raises:
-        InputError: one cannot be made, or is no watcher.
-    """
-    found: dict[str, Watcher] = {}
-    for watcher in (*map(_make, map(as_name, written)), *map(_as_watcher, given)):
-        name = name_of(watcher)
-        same = sum(other.partition(" #")[0] == name for other in found)
-        found[f"{name} #{same + 1}" if same else name] = watcher
-    return found
-
-
-def watchers_of(config: Config, given: Sequence[AnyWatcher]) -> dict[str, Watcher]:
-    """Return all watchers of a run by name: of its settings, then those that are given.
-
-    Raises:
-        InputError: one cannot be made, or is no watcher.
-    """
-    own: list[AnyWatcher] = []
-    if config.max_seconds is not None:
-        own.append(StopAfter(config.max_seconds))
-    if config.stop_at_eval_return is not None:
-        own.append(StopAtEvaluation(config.stop_at_eval_return))
-    found = find_watchers(config.watcher, [*own, *given])
-    if config.log != "none":
-        # it sees the scalars of all others
-        found[config.log] = WandbLogger() if config.log == "wandb" else MLflowLogger()
-    return found
-
-
-def name_of(watcher: Watcher) -> str:
-    """Return module:name of what the user wrote."""
-    written: Any = watcher.function if isinstance(watcher, FunctionWatcher) else type(watcher)
-    named: Any = written if hasattr(written, "__qualname__") else type(written)
-    return f"{named.__module__}:{named.__qualname__}"
-
-
-def _make(written: str) -> Watcher:
-    name, kwargs = read_call(written, "--watcher")
-    with prefix_errors(f"--watcher: {written:.200}"):
-        make: Any = import_object(name)
-        if not callable(make):
-            raise InputError("it is not a class or a function")
-        if not isinstance(make.func if isinstance(make, partial) else make, type):
-            if kwargs:
-                raise InputError("a function is called with the iteration alone; omit arguments")
-            return FunctionWatcher(make)
-        try:
-            return _as_watcher(make(**kwargs))
-        except RAISED as error:
-            raise InputError(f"cannot be made: {format_user_error(error)}") from error
-
-
-def _as_watcher(given: Any) -> Watcher:
-    made = given() if isinstance(given, type) else given
-    if isinstance(made, Watcher):
-        return made
-    if not callable(made):
-        raise InputError(
-            f"watchers: {given!r:.60} is no distpg.Watcher, nor a function of the iteration"
-        )
-    return FunctionWatcher(made)
 
 
 def states_of(hooks: Sequence[Hook]) -> dict[str, dict[str, Any]]:

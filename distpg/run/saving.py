@@ -20,6 +20,7 @@ from distpg.run.checkpoint import (
     POLICY,
     SLOTS,
     Checkpoint,
+    candidate_values,
     folder_of,
     list_checkpoints,
 )
@@ -27,13 +28,13 @@ from distpg.run.directory import RunDir, fsync_directory, remove, write_atomical
 
 
 def save_checkpoint(run: RunDir, checkpoint: Checkpoint, config: Config) -> None:
-    """Write a checkpoint, and before it the candidates that it needs; remove old ones.
+    """Write a checkpoint, and before it the candidate that it needs; remove old ones.
 
-    The newest `keep_checkpoints` stay, the best, and the candidates.
+    The newest `keep_checkpoints` stay, the best, and the candidate.
     """
-    for candidate in checkpoint.candidates:
-        if not folder_of(run, candidate.checkpoint).exists():
-            write_checkpoint(run, candidate.checkpoint, config)
+    candidate = checkpoint.candidate
+    if candidate is not None and not folder_of(run, candidate.checkpoint).exists():
+        write_checkpoint(run, candidate.checkpoint, config)
     target = write_checkpoint(run, checkpoint, config)
     move_link(run, "latest", target)
     if checkpoint.best_return is not None:
@@ -72,7 +73,7 @@ def write_checkpoint(run: RunDir, checkpoint: Checkpoint, config: Config) -> Pat
     if not run.config.exists():
         # the run directory was deleted during the run
         run.write_config(config)
-    learner = checkpoint.learner
+    learner, candidate = checkpoint.learner, checkpoint.candidate
     files = {
         POLICY: policy_bytes(learner.policy, learner.spaces, Architecture.of(config)),
         LEARNER: safetensors.numpy.save(dict(learner.arrays)),
@@ -90,14 +91,7 @@ def write_checkpoint(run: RunDir, checkpoint: Checkpoint, config: Config) -> Pat
         "progress": checkpoint.progress.to_json(),
         "watchers": dict(checkpoint.watchers),
         "attributes": dict(checkpoint.attributes),
-        "candidates": [
-            {
-                "iteration": candidate.iteration,
-                "env_steps": candidate.checkpoint.progress.env_steps,
-                "attributes": dict(candidate.attributes),
-            }
-            for candidate in checkpoint.candidates
-        ],
+        "candidate": None if candidate is None else candidate.to_json(),
         "evaluation_asked": checkpoint.evaluation_asked,
         "files": {
             name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
@@ -131,17 +125,17 @@ def remove_old(run: RunDir, newest: Path, config: Config) -> None:
     # newer ones are damaged: they were skipped when the run was resumed
     folders = [folder for folder in list_checkpoints(run) if newness(folder) <= newness(newest)]
     old, kept = folders[: -config.keep_checkpoints], folders[-config.keep_checkpoints :]
-    needed = {folder for checkpoint in kept for folder in candidates_of(checkpoint)}
+    needed = {candidate_of(folder) for folder in kept}
     best = (run.checkpoints / "best").resolve()
     for stale in old:
         if stale.resolve() != best and stale not in needed:
             shutil.rmtree(stale)
 
 
-def candidates_of(folder: Path) -> list[Path]:
-    """Return the folders of the candidates that a checkpoint needs; none if it is damaged."""
+def candidate_of(folder: Path) -> Path | None:
+    """Return the folder of the candidate that a checkpoint needs; None if it is damaged."""
     try:
-        found = json.loads((folder / MANIFEST).read_text("utf-8"))["candidates"]
-        return [folder.with_name(f"{candidate['env_steps']:012d}") for candidate in found]
+        values = candidate_values(json.loads((folder / MANIFEST).read_text("utf-8")))
+        return None if values is None else folder.with_name(f"{values['env_steps']:012d}")
     except (OSError, *MALFORMED):
-        return []
+        return None

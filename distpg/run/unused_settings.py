@@ -1,10 +1,12 @@
 """Warn about settings that have no effect in combination with the others."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from distpg.config.config import Config
 from distpg.config.values import flag
+from distpg.report.watcher import Watcher
+from distpg.run.given_watchers import OF_SETTINGS
 from distpg.spaces import ActionSpec, ObsSpec
 
 ON_RAY = (
@@ -14,18 +16,30 @@ ON_RAY = (
 """Settings of processes on Ray."""
 
 
-def unused_settings(config: Config, obs_spec: ObsSpec, action_spec: ActionSpec) -> list[str]:
-    """Return a warning for each setting that differs from its preset but has no effect."""
+def unused_settings(
+    config: Config,
+    obs_spec: ObsSpec,
+    action_spec: ActionSpec,
+    watchers: Collection[Watcher] = (),
+) -> list[str]:
+    """Return a warning for each setting that differs from its preset but has no effect.
+
+    Args:
+        config: The settings.
+        obs_spec: What the environment returns.
+        action_spec: What it accepts.
+        watchers: Of the run, which may ask for evaluations.
+    """
     preset = Config(algo=config.algo, num_workers=0, num_envs=2)
     return [
         f"{flag(name)} has no effect without {need}"
-        for name, need in unmet_needs(config, obs_spec, action_spec)
+        for name, need in unmet_needs(config, obs_spec, action_spec, watchers)
         if getattr(config, name) != getattr(preset, name)
     ]
 
 
 def unmet_needs(
-    config: Config, obs_spec: ObsSpec, action_spec: ActionSpec
+    config: Config, obs_spec: ObsSpec, action_spec: ActionSpec, watchers: Collection[Watcher]
 ) -> Iterator[tuple[str, str]]:
     """Yield the name of each setting without effect, and what it needs to have one."""
     schedules = (config.lr_schedule, config.clip_schedule, config.ent_schedule)
@@ -34,6 +48,7 @@ def unmet_needs(
     kinds = {leaf.kind for leaf in obs_spec.inputs}
     # a user-defined encoder may use any setting of the networks
     own_encoder = config.encoder is not None
+    may_ask = any(type(watcher) not in OF_SETTINGS for watcher in watchers)
     needs = {
         "--optimizer sgd": (config.optimizer == "sgd", ("momentum",)),
         "--advantage n_step": (config.advantage == "n_step", ("bootstrap_steps",)),
@@ -79,7 +94,10 @@ def unmet_needs(
             ("target_kl",),
         ),
         "--episodes-per-env 0": (config.episodes == 0, ("num_steps",)),
-        "--eval-every": (config.eval_every > 0, ("eval_episodes", "eval_delay")),
+        "--eval-every or a watcher that asks for evaluations": (
+            config.eval_every > 0 or may_ask,
+            ("eval_episodes", "eval_delay"),
+        ),
         "--ent-coef": (config.ent_coef > 0, ("ent_schedule",)),
         "--num-workers": (config.num_workers > 0, ON_RAY),
     }

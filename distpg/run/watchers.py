@@ -75,14 +75,15 @@ class RunWatchers:
         for name in sorted(states):
             self.display.say(f"warning: {name} watched this run before, and does not now")
         if self.resumed:
-            self.evaluations.resume(self.resumed.candidates, asked=self.resumed.evaluation_asked)
+            self.evaluations.resume(self.resumed.candidate, asked=self.resumed.evaluation_asked)
 
     def finish(self, progress: Progress) -> None:
-        """Wait for the evaluations and the clip that are under way or due when a run ends.
+        """Wait for the evaluation and the clip that are under way or due when a run ends.
 
         Nothing is waited for after a signal.
         """
-        for evaluation in self.evaluations.finish(progress):
+        evaluation = self.evaluations.finish(progress)
+        if evaluation is not None:
             self.checkpointer.judge(evaluation)
             self.tables.add_evaluation(evaluation)
             self.tensorboard.add_evaluation(evaluation)
