@@ -197,9 +197,9 @@ def check_gpu(config: Config) -> None:
     """
     import ray
 
-    if config.device == "cuda" and ray.cluster_resources().get("GPU", 0) < 1:
-        if config.address is None or config.wait_for_resources == 0:
-            raise InputError("--device: cuda, but no node has a GPU; use --device cpu")
+    may_join = config.address is not None and config.wait_for_resources > 0
+    if config.device == "cuda" and not may_join and ray.cluster_resources().get("GPU", 0) < 1:
+        raise InputError("--device: cuda, but no node has a GPU; use --device cpu")
 
 
 def processes_of(config: Config) -> str:

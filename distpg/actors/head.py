@@ -2,21 +2,26 @@
 
 import socket
 import threading
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 
 from distpg.errors import RunError
 
 PING_EVERY_S = 5.0
+POLL_S = 1.0
 MAX_UNANSWERED = 4
 """Pings in a row without an answer after which the head node counts as lost."""
 head_lost = threading.Event()
+addresses: list[str] = []
+"""The head node that is monitored, if one is."""
 
 
 @contextmanager
 def monitoring(address: str) -> Generator[None]:
     """Context manager: ping the head node from a thread."""
     head_lost.clear()
+    addresses.append(address)
     done = threading.Event()
 
     def watch() -> None:
@@ -37,6 +42,7 @@ def monitoring(address: str) -> Generator[None]:
         yield
     finally:
         done.set()
+        addresses.clear()
         head_lost.clear()
 
 
@@ -48,6 +54,21 @@ def check() -> None:
     """
     if head_lost.is_set():
         raise RunError("the Ray head node is unreachable; restart the cluster")
+
+
+def reach() -> None:
+    """Wait until the head node answers: what Ray asks it while it is lost would not return.
+
+    Raises:
+        RunError: the head node is lost.
+    """
+    while addresses:
+        check()
+        try:
+            ping(addresses[0])
+            return
+        except OSError:
+            time.sleep(POLL_S)
 
 
 def ping(address: str) -> None:

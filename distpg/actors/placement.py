@@ -75,12 +75,9 @@ class Places:
         waiting = Waiting(self, len(self.roles), self.gpus)
         while not self.group.wait(POLL_S):
             if self.config.wait_for_resources == 0 and waiting.seconds() > AT_ONCE_S:
-                raise InputError(f"--wait-for-resources: 0, but {waiting.describe()}")
+                raise waiting.refusal()
             if waiting.is_over():
-                raise InputError(
-                    f"--wait-for-resources: {self.config.wait_for_resources:g} s are over; "
-                    f"{waiting.describe()}"
-                )
+                raise waiting.refusal()
 
     def take(self, role: Role) -> Place:
         """Return a place for a process: a bundle of the group, or any free CPU."""
@@ -114,13 +111,14 @@ class Places:
 
     def has_room(self, role: Role) -> bool:
         """Return whether a process would be placed at once."""
+        head.reach()
         free = ray.available_resources()
         wanted = self._resources(role)
         return self.has_free_bundle(role) or all(free.get(x, 0) >= n for x, n in wanted.items())
 
     def close(self) -> None:
         """Give back all places of the group, and end what is there."""
-        if self.group is not None:
+        if self.group is not None and not head.head_lost.is_set():
             remove_placement_group(self.group)
 
     def _free_bundle(self, role: Role) -> int | None:
@@ -137,6 +135,7 @@ class Places:
         return next(iter([*own, *fitting]), None)
 
     def _placed(self) -> Collection[int]:
+        head.reach()
         nodes = placement_group_table(self.group)["bundles_to_node_id"]
         return [bundle for bundle, node in sorted(nodes.items()) if node]
 
@@ -173,10 +172,10 @@ class Waiting:
         Raises:
             RunError: the head node is lost.
         """
-        head.check()
+        head.reach()
         if time.monotonic() - self.said > SAY_EVERY_S:
             self.said = time.monotonic()
-            self.places.say(self.describe())
+            self.places.say(f"waiting for {self.describe()}")
         return self.seconds() > self.places.config.wait_for_resources
 
     def describe(self) -> str:
@@ -189,14 +188,19 @@ class Waiting:
         if self.gpus and available.get("GPU", 0) < self.gpus:
             words += f" and a GPU (free: {available.get('GPU', 0):g})"
         labels = filter(None, (config.learner_label, config.worker_label))
-        return f"waiting for {words}" + "".join(f", label {label}" for label in labels)
+        return words + "".join(f", label {label}" for label in labels)
+
+    def refusal(self) -> InputError:
+        """Return the error of a run that cannot begin."""
+        limit_s = self.places.config.wait_for_resources
+        return InputError(
+            f"--wait-for-resources: within {limit_s:g} s the cluster had no place for "
+            f"{self.describe()}; use fewer --num-workers, or wait longer"
+        )
 
     def fail(self) -> RunError:
-        """Return the error of a run that has waited long enough."""
-        return RunError(
-            f"{self.describe()}, longer than --wait-for-resources "
-            f"{self.places.config.wait_for_resources:g} s"
-        )
+        """Return the error of a run that cannot go on."""
+        return RunError(f"no place for {self.describe()} within --wait-for-resources")
 
 
 def learner_gpus(config: Config) -> int:

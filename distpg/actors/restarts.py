@@ -98,16 +98,17 @@ class Restarts:
                 self.doubtful.remove((node, when))
 
     def _wait_for(self, node: str) -> bool:
-        """Wait for Ray to find out whether a node is lost."""
-        end = time.monotonic() + GRACE_S * bool(node)
+        """Wait for Ray to find out whether a node is lost; that of this process is not."""
+        may_be = bool(node) and node != ray.get_runtime_context().get_node_id()
+        end = time.monotonic() + GRACE_S * may_be
         while not (lost := is_lost(node)) and time.monotonic() < end:
-            head.check()
             time.sleep(POLL_S)
         return lost
 
 
 def lost_nodes() -> set[str]:
     """Return the ids of the nodes that Ray has lost."""
+    head.reach()
     return {node["NodeID"] for node in ray.nodes() if not node["Alive"]}
 
 

@@ -7,7 +7,7 @@ import ray
 
 from distpg.actors.placement import LEARNER, Place, Places, Waiting
 from distpg.actors.process import Process
-from distpg.actors.restarts import Restarts
+from distpg.actors.restarts import Restarts, lost_nodes
 from distpg.actors.rollout_actor import RolloutActor
 from distpg.actors.wait import MIN_START_S, read
 from distpg.config.config import Config
@@ -93,6 +93,15 @@ class Team:
         process, name = self.processes[worker], f"rollout worker {worker}"
         process.node = read(process.placed, name, doing="starting", timeout_s=MIN_START_S)
         self.started.add(worker)
+
+    def lose_with_nodes(self) -> None:
+        """Replace the processes whose nodes are lost, before they are asked."""
+        lost = lost_nodes()
+        for worker in sorted(self.started):
+            if self.processes[worker].node in lost:
+                what = f"rollout worker {worker} died: its node was lost"
+                self.restarts.count(ProcessLostError(what, with_its_node=True), "")
+                self.restart(worker)
 
     def restart(self, worker: int) -> None:
         """Replace a process."""

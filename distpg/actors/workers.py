@@ -171,6 +171,8 @@ class RayWorkers:
             return 0
         failed = self.restarts.count(error, request.process.node)
         self.team.restart(request.worker)
+        if not failed:
+            self.team.lose_with_nodes()
         return failed
 
     def states(self) -> list[SlotState | None]:
@@ -208,6 +210,7 @@ class RayWorkers:
         gone = [slot for slot, ref in enumerate(rollouts) if is_lost(ref, timeout_s)]
         if not gone:
             raise ObjectLostError("what the learner needed was lost with a node")
+        self.team.lose_with_nodes()
         self.slots.move_back(gone, self.last.before)
         self.last.collect_again(gone)
         self.num_reissued += len(gone)

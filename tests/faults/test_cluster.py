@@ -18,6 +18,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from distpg.actors.fetching import FetchingWorkers
+from distpg.actors.placement import Places
 from distpg.actors.restarts import Restarts
 from distpg.actors.workers import RayWorkers
 from distpg.envs.make import find_env
@@ -87,12 +88,14 @@ def test_rollouts_that_were_lost_before_the_learner_had_them_are_played_again(
     cluster: Cluster,
 ) -> None:
     # too large to travel with the call that made them
-    config = config_of({**SHAPE, "num_workers": 2, "num_steps": 2048})
+    config = config_of({**SHAPE, "num_workers": 2, "num_steps": 2048, "placement": "spread"})
     source = find_env(FaultyWithState, {})
     twins = [RolloutWorker(config, source, slot) for slot in range(2)]
     weights = twins[0].agent.policy.weights(0)
     restarts = Restarts(0, FaultEvents(print))
-    workers = RayWorkers(config, source, restarts)
+    places = Places(config, print, others=())
+    places.reserve()
+    workers = RayWorkers(config, source, places, restarts)
     try:
         workers.wait_until_ready()
         workers.collect(ray.put(weights), 0).result()
@@ -110,7 +113,8 @@ def test_rollouts_that_were_lost_before_the_learner_had_them_are_played_again(
         for rollout, twin in zip(workers.fetch(rollouts), twins, strict=True):
             wanted = twin.collect(weights, 2).rollout
             np.testing.assert_array_equal(rollout.obs["obs"], wanted.obs["obs"])
-        assert (restarts.failed, restarts.lost_with_node) == (0, 1)
+        # the process, and the rollouts
+        assert (restarts.failed, restarts.lost_with_node) == (0, 2)
         assert workers.num_reissued == 1
     finally:
         workers.close()
@@ -131,11 +135,13 @@ def test_rollouts_that_were_lost_before_the_driver_had_them_are_played_again(
                 cluster.remove_node(second, allow_graceful=False)
             return super().fetch(rollouts)
 
-    config = config_of({**SHAPE, "num_workers": 2, "num_steps": 2048})
+    config = config_of({**SHAPE, "num_workers": 2, "num_steps": 2048, "placement": "spread"})
     source = find_env(FaultyWithState, {})
     twins = [RolloutWorker(config, source, slot) for slot in range(2)]
     weights = twins[0].agent.policy.weights(0)
-    workers = Bereaved(config, source, Restarts(0, FaultEvents(print)))
+    places = Places(config, print, others=())
+    places.reserve()
+    workers = Bereaved(config, source, places, Restarts(0, FaultEvents(print)))
     try:
         workers.wait_until_ready()
         for iteration in range(3):
@@ -146,7 +152,7 @@ def test_rollouts_that_were_lost_before_the_driver_had_them_are_played_again(
                 np.testing.assert_array_equal(rollout.actions, wanted.actions)
         assert workers.rounds == 4
         assert workers.faults() == ProcessFaults(
-            worker_restarts=1, lost_with_node=1, reissued_slots=1
+            worker_restarts=1, lost_with_node=2, reissued_slots=1
         )
     finally:
         workers.close()
