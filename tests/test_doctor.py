@@ -399,7 +399,11 @@ def test_the_nodes_of_a_cluster_are_checked(capsys: pytest.CaptureFixture[str]) 
         finally:
             cluster.shutdown()
     made = lines(capsys)
-    assert list(made) == [*DRIVER, "address", "nodes", *HERE]
+    assert list(made) == [*DRIVER, "address", "nodes", *HERE, "lost machines"]
+    # Ray's defaults, of a head without RAY_health_check_*
+    assert made["lost machines"][0] == "WARN"
+    assert "known as lost after 65 s" in made["lost machines"][1]
+    assert "RAY_health_check_period_ms=2000" in made["lost machines"][1]
     assert "2 answer" in made["nodes"][1]
     assert made["versions"][0] == "PASS"
     assert "on 2 nodes" in made["versions"][1]

@@ -7,8 +7,9 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from distpg.actors.head import monitoring, ping
-from distpg.actors.ray_internals import check_loopback, on_loopback, patched_ray, running_cluster
+from distpg.actors.head import monitoring
+from distpg.actors.joining import check_joinable, find_cluster
+from distpg.actors.ray_internals import check_loopback, on_loopback, patched_ray
 from distpg.config.config import Config
 from distpg.doctor import facts
 from distpg.envs.make import EnvSource
@@ -150,7 +151,7 @@ def joined_ray(address: str, say: Callable[[str], None]) -> Generator[None]:
     """Context manager: a connection to a cluster.
 
     Raises:
-        InputError: no cluster answers.
+        InputError: there is none, or this process cannot join it.
     """
     import ray
     from ray.exceptions import RayError
@@ -158,15 +159,14 @@ def joined_ray(address: str, say: Callable[[str], None]) -> Generator[None]:
     with patched_ray(say):
         try:
             if address == "auto":
-                address = running_cluster()
-            ping(address)
+                address = find_cluster()
+            check_joinable(address)
             ray.init(address=address, **SILENT)
         except InputError:
             raise
         except (OSError, ValueError, RuntimeError, RayError) as error:
             raise InputError(
-                f"--address: no Ray cluster answers at {address}; start one with `ray start "
-                f"--head`, or omit --address and RAY_ADDRESS to run on this machine only ({error})"
+                f"--address: the cluster at {address} cannot be joined: {format_error(error)}"
             ) from error
         try:
             yield

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from distpg.actors import gcs
 from distpg.actors.cluster import QUIET, environment, joined_ray, local_ray
 from distpg.actors.ray_internals import TESTED, missing, no_op
 from distpg.config.config import Config
@@ -14,8 +15,12 @@ from distpg.doctor.machine import Node, judge, list_hosts
 
 JOIN_S, ANSWER_S = 10.0, 60.0
 """Timeouts for joining a cluster, and for the answers of actors and nodes."""
-DEADLINE_S = JOIN_S + ANSWER_S + 20
+DEADLINE_S = JOIN_S + 2 * ANSWER_S + 20
 """Timeout for starting or joining Ray, and the answers."""
+QUICK_S = 30.0
+"""How soon a run should know of a lost machine, so that others do its work."""
+QUICK = {"period_ms": 2000, "timeout_ms": 3000, "failure_threshold": 3}
+"""Health checks by which that is 15 s."""
 
 
 def local() -> Iterator[Report]:
@@ -62,6 +67,7 @@ def joined(address: str) -> Iterator[Report]:
             )
         if nodes:
             yield from judge(nodes, joined=True)
+        yield loss_of_a_machine()
 
 
 def survey() -> tuple[list[Node], list[str]]:
@@ -99,3 +105,22 @@ def survey() -> tuple[list[Node], list[str]]:
         known["gpus"] = max(known["gpus"], int(counted.get("GPU", 0)))
         nodes.append(Node(**known))
     return nodes, silent
+
+
+def loss_of_a_machine() -> Check:
+    """Check how soon Ray knows that a machine is gone which did not say so."""
+    import ray
+    from ray import cloudpickle
+    from ray.exceptions import RayError
+
+    cloudpickle.register_pickle_by_value(gcs)
+    ask: Any = ray.remote(num_cpus=0, max_retries=0, resources={"node:__internal_head__": 0.001})
+    try:
+        seconds: float = ray.get(ask(gcs.seconds_until_lost).remote(), timeout=ANSWER_S)
+    except RayError:
+        return Check("FAIL", "lost machines", "no answer from the head", "check `ray status`")
+    found = f"known as lost after {seconds:.0f} s without an answer"
+    if seconds <= QUICK_S:
+        return Check("PASS", "lost machines", found)
+    settings = " ".join(f"RAY_health_check_{name}={value}" for name, value in QUICK.items())
+    return Check("WARN", "lost machines", found, f"export {settings} before `ray start --head`")
