@@ -109,6 +109,12 @@ class Places:
         """Return whether a process would be placed in the group."""
         return self._free_bundle(role) is not None
 
+    def would_fit(self, role: Role, other: Role) -> bool:
+        """Return whether a process could use what another one has, and a GPU that is free."""
+        mine, gpus = self._label(role), self._resources(role).get("GPU", 0)
+        head.reach()
+        return mine in ({}, self._label(other)) and ray.available_resources().get("GPU", 0) >= gpus
+
     def has_room(self, role: Role) -> bool:
         """Return whether a process would be placed at once."""
         head.reach()

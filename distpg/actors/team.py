@@ -123,6 +123,8 @@ class Team:
         if len(self.started) < 2:
             return None
         worker = max(self.started)
+        if not self.places.would_fit(LEARNER, worker):
+            return None
         self.restarts.say(f"rollout worker {worker} gives its place to the learner")
         self._end(worker)
         return self.places.hand_over(self.processes[worker].place, LEARNER)
