@@ -14,6 +14,7 @@ from ray.util.placement_group import placement_group, placement_group_table, rem
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from distpg.actors import head
+from distpg.actors.cluster import cluster_address
 from distpg.config.config import Config
 from distpg.errors import InputError, RunError
 
@@ -25,6 +26,9 @@ SAY_EVERY_S = 10.0
 AT_ONCE_S = 3.0
 """What Ray has for placing a group if resources are free."""
 POLL_S = 0.5
+DIRECT = {"env_vars": {"RAY_max_direct_call_object_size": "4096"}}
+"""Of the processes on a cluster: rollouts go from worker to learner. By default Ray would send those
+of up to 100 kB through the driver."""
 
 
 class Place(NamedTuple):
@@ -52,6 +56,8 @@ class Places:
         self.config = config
         self.say = say
         self.gpus = learner_gpus(config) if LEARNER in others else 0
+        self.common = {"runtime_env": DIRECT} if cluster_address(config) else {}
+        """Options of all actors."""
         self.roles = [*others, *range(config.num_first_workers)]
         """Of each bundle."""
         self.group: Any = None
@@ -82,7 +88,7 @@ class Places:
     def take(self, role: Role) -> Place:
         """Return a place for a process: a bundle of the group, or any free CPU."""
         bundle = self._free_bundle(role)
-        resources = {"num_cpus": 1, "num_gpus": self._resources(role).get("GPU", 0)}
+        resources = {"num_cpus": 1, "num_gpus": self._resources(role).get("GPU", 0), **self.common}
         if bundle is not None:
             self.taken[bundle] = role
             strategy = PlacementGroupSchedulingStrategy(self.group, bundle)
