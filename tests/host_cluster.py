@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.hosts import Host, command_line
+from tests.hosts import RAYLET, Host, command_line
 
 PORT = 6379
 NO_TOKENS = {"RAY_AUTH_MODE": "disabled"}
@@ -54,13 +54,11 @@ def start(hosts: list[Host], cpus: list[int], **variables: str) -> str:
 
 
 def restore(hosts: list[Host], cpus: list[int], **variables: str) -> None:
-    """Have the cluster as `start` leaves it; if anything is missing, all hosts boot again."""
-    try:
-        missing = {host.address for host in hosts} - alive(hosts[0], **{**NO_TOKENS, **variables})
-    except AssertionError:
-        missing = {"the head"}
-    if not missing:
-        return
+    """Have the cluster as `start` leaves it; if a node is missing, all hosts boot again."""
+    if all(host.is_on() and host.processes(RAYLET) for host in hosts):
+        variables = {**NO_TOKENS, **variables}
+        if alive(hosts[0], **variables) == {host.address for host in hosts}:
+            return
     for host in hosts:
         if host.is_on():
             host.power_off()
@@ -77,8 +75,10 @@ def start_node(host: Host, cpus: int, *words: str, **variables: str) -> None:
 
 def alive(host: Host, **variables: str) -> set[str]:
     """Return the addresses of the nodes that Ray counts as alive, as a host of it is told."""
-    lines = host.output("python", "-c", NODES, timeout=120, **{**OWN, **variables}).splitlines()
-    return {address for address, is_alive in json.loads(lines[-1]) if is_alive}
+    output = host.output("python", "-c", NODES, timeout=120, **{**OWN, **variables})
+    # Ray may write, too
+    (line,) = [line for line in output.splitlines() if line.startswith("[[")]
+    return {address for address, is_alive in json.loads(line) if is_alive}
 
 
 def wait_until(true: Callable[[], bool], timeout: float = 120.0) -> float:

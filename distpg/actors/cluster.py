@@ -7,9 +7,10 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from distpg.actors.disconnecting import disconnect
 from distpg.actors.head import monitoring
 from distpg.actors.joining import check_joinable, find_cluster
-from distpg.actors.ray_internals import check_loopback, disconnect, on_loopback, patched_ray
+from distpg.actors.ray_internals import check_loopback, on_loopback, patched_ray
 from distpg.config.config import Config
 from distpg.doctor import facts
 from distpg.envs.make import EnvSource
@@ -30,8 +31,6 @@ NO_TASK_EVENTS = {"RAY_task_events_report_interval_ms": "0"}
 """By default Ray keeps the last 100,000 actor calls, 11 MB more per 1,000 iterations."""
 TOKEN = {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
 """Without a token Ray would write one to the home folder, for later clusters."""
-DISCONNECT_S = 10.0
-"""Time for leaving a cluster. If its head has lost its power, Ray would wait for an hour."""
 PROCESS_BYTES = 150e6
 """Memory of a process that has imported what it needs to act, before it does anything."""
 
@@ -171,7 +170,7 @@ def joined_ray(address: str, say: Callable[[str], None]) -> Generator[None]:
         try:
             yield
         finally:
-            disconnect(DISCONNECT_S)
+            disconnect()
 
 
 @contextmanager

@@ -1,9 +1,7 @@
 """Everything of Ray's private modules that distpg replaces or uses; any release may change it."""
 
-import atexit
 import shlex
 import subprocess
-import threading
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -201,18 +199,6 @@ def get_count(actor: Any) -> int:
     """Return the count of an actor, or 0 if it has none."""
     key = actor._actor_id.hex().encode()
     return int(key_value_store().internal_kv_get(key, COUNTS, timeout=COUNT_S) or 0)
-
-
-def disconnect(timeout_s: float) -> None:
-    """Leave a cluster; without the answer of its head, after some seconds all the same."""
-    import ray
-
-    thread = threading.Thread(target=ray.shutdown, name="disconnect", daemon=True)
-    thread.start()
-    thread.join(timeout_s)
-    if thread.is_alive():
-        # at the end of this process, Ray would wait again
-        atexit.unregister(ray.shutdown)
 
 
 def running_cluster() -> str:
