@@ -147,7 +147,7 @@ def test_a_host_without_power_is_soon_known_as_lost(hosts: list[Host]) -> None:
     third.power_off()
     left = {head.address, second.address}
     # 20 s, and what it takes to ask
-    wait_until(lambda: alive(head, **NO_TOKENS) == left, timeout=27)
+    wait_until(lambda: alive(head, **NO_TOKENS) == left, timeout=40)
 
 
 def test_a_lost_head_ends_the_run_with_the_command_that_resumes_it(hosts: list[Host]) -> None:
