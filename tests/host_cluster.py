@@ -5,17 +5,16 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.hosts import Host
+from tests.hosts import RAYLET, Host, command_line
 
 PORT = 6379
 NO_TOKENS = {"RAY_AUTH_MODE": "disabled"}
 QUICK = {
-    "RAY_health_check_initial_delay_ms": "2000",
     "RAY_health_check_period_ms": "2000",
     "RAY_health_check_timeout_ms": "3000",
-    "RAY_health_check_failure_threshold": "3",
+    "RAY_health_check_failure_threshold": "4",
 }
-"""Of the head: a host that is silent for about 15 s is lost."""
+"""Of the head: a host that is silent for 20 s is lost."""
 OWN = {"RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 NODES = """
 import json, logging, ray
@@ -54,6 +53,19 @@ def start(hosts: list[Host], cpus: list[int], **variables: str) -> str:
     return address
 
 
+def restore(hosts: list[Host], cpus: list[int], **variables: str) -> None:
+    """Have the cluster as `start` leaves it; if a node is missing, all hosts boot again."""
+    if all(host.is_on() and host.processes(RAYLET) for host in hosts):
+        variables = {**NO_TOKENS, **variables}
+        if alive(hosts[0], **variables) == {host.address for host in hosts}:
+            return
+    for host in hosts:
+        if host.is_on():
+            host.power_off()
+        host.boot()
+    start(hosts, cpus, **variables)
+
+
 def start_node(host: Host, cpus: int, *words: str, **variables: str) -> None:
     """Run `ray start` on a host, with little memory for objects."""
     own = ["--node-ip-address", host.address, "--object-store-memory", "200000000"]
@@ -63,8 +75,10 @@ def start_node(host: Host, cpus: int, *words: str, **variables: str) -> None:
 
 def alive(host: Host, **variables: str) -> set[str]:
     """Return the addresses of the nodes that Ray counts as alive, as a host of it is told."""
-    lines = host.output("python", "-c", NODES, timeout=120, **{**OWN, **variables}).splitlines()
-    return {address for address, is_alive in json.loads(lines[-1]) if is_alive}
+    output = host.output("python", "-c", NODES, timeout=120, **{**OWN, **variables})
+    # Ray may write, too
+    (line,) = [line for line in output.splitlines() if line.startswith("[[")]
+    return {address for address, is_alive in json.loads(line) if is_alive}
 
 
 def wait_until(true: Callable[[], bool], timeout: float = 120.0) -> float:
@@ -76,6 +90,6 @@ def wait_until(true: Callable[[], bool], timeout: float = 120.0) -> float:
     return time.monotonic() - began
 
 
-def actors(host: Host) -> list[str]:
-    """Return the command lines of the actors on a host."""
-    return [" ".join(process.cmdline()) for process in host.processes("ray::")]
+def actors(host: Host, name: str = "Actor") -> int:
+    """Count the actors on a host, or those whose class has a name."""
+    return sum(name in command_line(process) for process in host.processes("ray::"))

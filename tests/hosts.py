@@ -43,6 +43,8 @@ trap '' CHLD
 exec cat
 """
 """A shell script for number 1. It ends with its standard input, and everything on the host too."""
+RAYLET = "raylet/raylet --"
+"""In the command line of Ray's process that stands for a node."""
 MAY = "ip link add type veth && ip link add type bridge && ip tuntap add mode tap"
 """A shell command that fails where hosts cannot be connected."""
 
@@ -209,7 +211,7 @@ class Host:
 
     def signal_raylet(self, number: int) -> None:
         """Send a signal to Ray's process that stands for the node."""
-        (raylet,) = self.processes("raylet/raylet --")
+        (raylet,) = self.processes(RAYLET)
         raylet.send_signal(number)
 
     def traffic(self) -> tuple[int, int]:

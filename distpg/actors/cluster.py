@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from distpg.actors.disconnecting import disconnect
 from distpg.actors.head import monitoring
 from distpg.actors.joining import check_joinable, find_cluster
 from distpg.actors.ray_internals import check_loopback, on_loopback, patched_ray
@@ -171,7 +172,7 @@ def joined_ray(address: str, say: Callable[[str], None]) -> Generator[None]:
         try:
             yield
         finally:
-            ray.shutdown()
+            disconnect()
 
 
 @contextmanager
