@@ -28,8 +28,7 @@ AT_ONCE_S = 3.0
 POLL_S = 0.5
 DIRECT = {"env_vars": {"RAY_max_direct_call_object_size": "4096"}}
 """Of the processes on a cluster: rollouts go from worker to learner. By default Ray would send
-those
-of up to 100 kB through the driver."""
+those of up to 100 kB through the driver."""
 
 
 class Place(NamedTuple):
