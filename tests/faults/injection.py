@@ -83,6 +83,18 @@ class FaultyWithState(Faulty):
         self.place, self.count, self.steps = state["place"], state["count"], state["steps"]
 
 
+class Slowly(FaultyWithState):
+    """One whose steps take time, so that a run lasts as long on any machine."""
+
+    def __init__(self, pause_s: float = 0.0) -> None:
+        super().__init__()
+        self.pause_s = pause_s
+
+    def step(self, action: Any) -> Stepped:
+        time.sleep(self.pause_s)
+        return super().step(action)
+
+
 class Strict(FaultyWithState):
     """One that forbids an action, another at each step, and raises where it is taken."""
 

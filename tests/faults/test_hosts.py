@@ -63,11 +63,11 @@ def result(host: Host, name: str) -> dict[str, Any]:
     return json.loads((host.path(f"/tmp/{name}") / "result.json").read_text())
 
 
-def undisturbed(host: Host, iterations: int) -> bytes:
+def undisturbed(host: Host, iterations: int, *words: str) -> bytes:
     """Return the policy of a run in one process."""
     name = f"alone-{iterations}"
     if not host.path(f"/tmp/{name}").exists():
-        finish(training(host, name, iterations, "--num-workers", "0"))
+        finish(training(host, name, iterations, "--num-workers", "0", *words))
     return policy(host, name)
 
 
