@@ -213,9 +213,14 @@ class Phases:
         evaluate_s: float = 0.0,
     ) -> Phases:
         """Split the seconds that the loop waited for rollouts, the learner and an evaluation."""
-        busy_s = [sum(slot.collect_s for slot in worker) for worker in by_worker]
-        slowest = max(range(len(busy_s)), key=busy_s.__getitem__)
-        straggles = STRAGGLES * statistics.median_low(busy_s)
+        # one that is being replaced, or has not joined, has collected nothing
+        busy_s = {
+            number: sum(slot.collect_s for slot in worker)
+            for number, worker in enumerate(by_worker)
+            if worker
+        }
+        slowest = max(busy_s, key=busy_s.__getitem__)
+        straggles = STRAGGLES * statistics.median_low(busy_s.values())
         step_s = sum(slot.step_s for slot in by_worker[slowest])
         return cls(
             evaluate_s=evaluate_s,
@@ -223,13 +228,16 @@ class Phases:
             step_s=step_s,
             act_s=busy_s[slowest] - step_s,
             broadcast_s=max(0.0, collect_s - busy_s[slowest]),
-            idle_s=busy_s[slowest] - sum(busy_s) / len(busy_s),
+            idle_s=busy_s[slowest] - sum(busy_s.values()) / len(busy_s),
             update_s=update_s,
             learner_s=update.learner_s,
             prepare_s=update.prepare_s,
             slowest=slowest,
-            stragglers=sum(seconds > straggles for seconds in busy_s),
-            barrier_wait_s=tuple(busy_s[slowest] - seconds for seconds in busy_s),
+            stragglers=sum(seconds > straggles for seconds in busy_s.values()),
+            barrier_wait_s=tuple(
+                busy_s[slowest] - busy_s.get(number, busy_s[slowest])
+                for number in range(len(by_worker))
+            ),
         )
 
     def scalars(self) -> Scalars:

@@ -12,7 +12,7 @@ from distpg.actors.evaluation_actor import EvaluationActor
 from distpg.actors.placement import EVALUATOR, Places, Waiting
 from distpg.actors.process import Process
 from distpg.actors.restarts import Restarts
-from distpg.actors.wait import MIN_START_S, fetch
+from distpg.actors.wait import MIN_START_S, fetch, read
 from distpg.config.config import Config
 from distpg.envs.make import EnvSource
 from distpg.errors import InputError, ProcessLostError, RunError
@@ -64,6 +64,9 @@ class RayEvaluator:
             ray.wait([self.process.placed], timeout=WAIT_S)
             if waiting.is_over():
                 raise waiting.fail()
+        self.process.node = read(
+            self.process.placed, self.name, doing="starting", timeout_s=MIN_START_S
+        )
         timeout_s = max(MIN_START_S, self.config.phase_timeout)
         try:
             fetch([self.ready], [self.name], doing="starting", timeout_s=timeout_s)
@@ -106,7 +109,10 @@ class RayEvaluation:
 
     def result(self, stopped: Callable[[], bool]) -> Evaluation | None:
         """Wait for the result; return None if stopped."""
-        return self.evaluator.restarts.retry(lambda: self._attempt(stopped), self.evaluator.replace)
+        evaluator = self.evaluator
+        return evaluator.restarts.retry(
+            lambda: self._attempt(stopped), evaluator.replace, lambda: evaluator.process.node
+        )
 
     def _attempt(self, stopped: Callable[[], bool]) -> Evaluation | None:
         evaluator, timeout_s = self.evaluator, self.evaluator.config.phase_timeout

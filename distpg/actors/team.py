@@ -1,5 +1,7 @@
 """The processes of rollout workers: which have started, and what replaces those that are lost."""
 
+import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,7 +9,7 @@ import ray
 
 from distpg.actors.placement import LEARNER, Place, Places, Waiting
 from distpg.actors.process import Process
-from distpg.actors.restarts import Restarts, lost_nodes
+from distpg.actors.restarts import IN_A_ROW, Restarts, lost_nodes
 from distpg.actors.rollout_actor import RolloutActor
 from distpg.actors.wait import MIN_START_S, read
 from distpg.config.config import Config
@@ -15,6 +17,8 @@ from distpg.envs.make import EnvSource
 from distpg.errors import ProcessLostError, RunError
 
 POLL_S = 1.0
+LOOK_EVERY_S = 5.0
+"""Interval at which workers that wait look for bundles."""
 
 
 class Team:
@@ -34,6 +38,11 @@ class Team:
         self.remote: Any = ray.remote(RolloutActor)
         self.started: set[int] = set()
         """Workers whose process has started."""
+        self.failed_starts: Counter[int] = Counter()
+        self.given_up: set[int] = set()
+        """Workers whose processes did not start again and again."""
+        self.look_at = 0.0
+        """Monotonic time of the next look at the placement group."""
         self.num_restarts = 0
         self.processes = [self._process(worker) for worker in range(config.num_workers)]
 
@@ -42,7 +51,7 @@ class Team:
 
     def starting(self) -> list[Any]:
         """Return references that are there once further workers have started."""
-        return [x.placed for worker, x in enumerate(self.processes) if worker not in self.started]
+        return [self.processes[worker].placed for worker in self._absent()]
 
     def wait_for(self, worker: int) -> None:
         """Wait until a worker has started.
@@ -73,19 +82,47 @@ class Team:
     def welcome(self) -> None:
         """Note the workers that have started meanwhile."""
         self.restarts.settle()
-        for worker, process in enumerate(self.processes):
-            if worker in self.started:
-                continue
+        for worker in self._absent():
+            process = self.processes[worker]
             if process.ended:
                 self.processes[worker] = self._process(worker)
             elif process.has_started():
                 try:
                     self._note_start(worker)
                 except RunError as error:
-                    self.restarts.count(ProcessLostError(str(error)), process.node)
-                    self.restart(worker)
-            elif process.place.bundle is None and self.places.has_free_bundle(worker):
-                # the group has got back what it had lost
+                    self._fail_to_start(worker, error)
+        if time.monotonic() > self.look_at:
+            self.look_at = time.monotonic() + LOOK_EVERY_S
+            self._move_into_group()
+
+    def _absent(self) -> list[int]:
+        """Return the workers that have not started, and may."""
+        started = self.started | self.given_up
+        return [worker for worker in range(len(self.processes)) if worker not in started]
+
+    def _fail_to_start(self, worker: int, error: RunError) -> None:
+        """Replace a process that did not start; give up on the worker after some tries.
+
+        Raises:
+            RunError: processes were lost too often, or there is no other worker.
+        """
+        self.restarts.count(ProcessLostError(str(error)), self.processes[worker].node)
+        self.failed_starts[worker] += 1
+        if self.failed_starts[worker] < IN_A_ROW:
+            self.restart(worker)
+            return
+        self._end(worker)
+        self.given_up.add(worker)
+        if len(self.given_up) == len(self.processes):
+            raise RunError(f"no worker can start; the last: {error}") from error
+        self.restarts.say(f"rollout worker {worker} cannot start; the run goes on without it")
+
+    def _move_into_group(self) -> None:
+        """Place processes that wait in bundles that the group has got back."""
+        for worker in self._absent():
+            process = self.processes[worker]
+            waits = process.place.bundle is None and not process.has_started()
+            if waits and self.places.has_free_bundle(worker):
                 process.end()
                 self.processes[worker] = self._process(worker)
 
@@ -93,6 +130,7 @@ class Team:
         process, name = self.processes[worker], f"rollout worker {worker}"
         process.node = read(process.placed, name, doing="starting", timeout_s=MIN_START_S)
         self.started.add(worker)
+        self.failed_starts[worker] = 0
 
     def lose_with_nodes(self) -> None:
         """Replace the processes whose nodes are lost, before they are asked."""
