@@ -207,11 +207,11 @@ def test_the_action_that_pays_for_what_is_observed_is_chosen(algo: str) -> None:
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_a_picture_tells_which_action_pays_in_either_precision(precision: str) -> None:
     learned = Learned(
-        "ppo", Pictured, precision=precision, learning_rate=5e-4, total_steps=4000, num_epochs=2
+        "ppo", Pictured, precision=precision, learning_rate=5e-4, total_steps=6000, num_epochs=2
     )
     obs = {"obs": torch.from_numpy(np.stack([picture(sign) for sign in (-1, 1)]))}
     with torch.no_grad():
         chances = learned.learner.policy(obs).log_prob(torch.ones(2, dtype=torch.int64)).exp()
         values = learned.learner.model.values(obs)
     assert chances.tolist() == pytest.approx([0, 1], abs=0.1)
-    assert values.tolist() == pytest.approx([1, 1], abs=0.15)
+    assert values.tolist() == pytest.approx([1, 1], abs=0.25)
