@@ -29,17 +29,8 @@ HEAD = "10.77.0.10:6379"
 WORDS = [
     *("python", "launch.py", "train", "--env-id", "benchmarks.slow_env:Slow-v0", "--quiet"),
     *("--num-envs", "1", "--num-steps", "32", "--hidden-sizes", "64", "--num-epochs", "1"),
-    *(
-        "--minibatch-size",
-        "none",
-        "--device",
-        "cpu",
-        "--compile",
-        "off",
-        "--total-steps",
-        "1000000",
-    ),
-    *("--run-dir", "/tmp/run", "--address", HEAD),
+    *("--minibatch-size", "none", "--device", "cpu", "--compile", "off", "--address", HEAD),
+    *("--total-steps", "1000000", "--run-dir", "/tmp/run", "--overwrite"),
 ]
 BEFORE, AFTER = 25, 10
 """Iterations before the fault, and after the pause."""
@@ -107,7 +98,7 @@ def pause_s(made: Network, fault: Fault) -> dict[str, float]:
     restore(made.hosts, fault.cpus)
     head = made.hosts[0]
     workers = ["--num-workers", str(fault.workers), "--num-slots", str(fault.workers)]
-    process = head.run(*WORDS, *workers, "--overwrite", **NO_TOKENS)
+    process = head.run(*WORDS, *workers, **NO_TOKENS)
     times: list[float] = []
     fault_at, table = 0.0, head.path("/tmp/run") / "progress.csv"
     began = time.monotonic()
