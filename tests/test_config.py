@@ -11,7 +11,7 @@ import pytest
 from distpg import Config, InputError, load_config
 from distpg.config.config import hints, presets
 from distpg.config.files import recipes
-from distpg.config.values import Range
+from distpg.config.values import Pattern, Range
 from tests.settings import config_of
 
 
@@ -143,6 +143,12 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"eval_every": -1}, "--eval-every: -1", "between 0"),
     ({"eval_delay": 0}, "--eval-delay: 0", "between 1"),
     ({"phase_timeout": 0}, "--phase-timeout: 0", "greater than 0"),
+    ({"min_workers": 0}, "--min-workers: 0", "between 1"),
+    ({"placement": "strict_pack"}, "--placement: 'strict_pack'", "pack, spread"),
+    ({"learner_label": "gpu"}, "--learner-label: 'gpu'", "of the form key=value or none"),
+    ({"worker_label": "zone="}, "--worker-label: 'zone='", "of the form key=value or none"),
+    ({"wait_for_resources": -1}, "--wait-for-resources: -1", "at least 0"),
+    ({"recovery_every": 0}, "--recovery-every: 0", "between 1"),
     ({"algo": "dqn"}, "--algo: 'dqn'", ", ".join(ALGOS)),
     ({"algo": ["ppo"]}, "--algo: ['ppo']", ", ".join(ALGOS)),
     ({"algo": {}}, "--algo: {}", ", ".join(ALGOS)),
@@ -205,6 +211,7 @@ ILLEGAL: list[tuple[dict[str, Any], str, str]] = [
     ),
     ({"num_workers": 3, "num_slots": 2}, "--num-slots: 2", "--num-workers"),
     ({"num_workers": 0, "address": "auto"}, "--address: auto", "--num-workers 0"),
+    ({"num_workers": 2, "min_workers": 3}, "--min-workers: 3", "--num-workers 2"),
     (
         {"num_workers": 1, "num_envs": 2, "num_steps": 4, "minibatch_size": 9},
         "--minibatch-size: 9",
@@ -249,6 +256,10 @@ def test_a_wrong_value_or_combination_is_one_message_with_flag_value_and_what_is
         {"optimizer": "sgd", "momentum": 1},
         {"value_clip": 0.2, "value_epochs": 3},
         {"surrogate": "importance", "num_epochs": 4, "importance_clip": 10.0},
+        {"num_workers": 2, "min_workers": 2},
+        {"num_workers": 0, "min_workers": 3},
+        {"wait_for_resources": 0, "recovery_every": 1},
+        {"learner_label": "ray.io/accelerator-type=H100", "worker_label": "k=a=b"},
     ],
 )
 def test_the_edges_of_what_is_allowed_are_allowed(settings: dict[str, Any]) -> None:
@@ -313,3 +324,10 @@ def test_an_open_range_leaves_its_end_out() -> None:
     assert 1 in Range(0, 1)
     assert math.nextafter(1, 2) not in Range(0, 1)
     assert math.inf not in Range(0)
+
+
+def test_a_pattern_is_for_the_whole_text() -> None:
+    label = Pattern(r"[^=\s]+=\S+", "of the form key=value")
+    assert all(text in label for text in ("zone=a", "ray.io/node-group=cpu", "key==", "k=v=w"))
+    refused = ("", "=", "zone", "zone=", "=a", "zone=a b", "zone =a", "zone=a\n", " zone=a")
+    assert not any(text in label for text in refused)

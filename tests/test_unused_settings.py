@@ -9,8 +9,10 @@ import pytest
 from distpg import Watcher, train
 from distpg.config.config import Config, presets
 from distpg.config.files import read_settings, recipes
+from distpg.config.values import flag
 from distpg.run.unused_settings import unused_settings
 from distpg.spaces import ActionSpec, Leaf, ObsSpec
+from tests.settings import config_of
 from tests.test_watchers import tiny
 
 VECTOR = ObsSpec((Leaf("obs", (), (6,), "float32", "vector"),))
@@ -104,6 +106,22 @@ def test_what_is_done_decides_what_has_an_effect() -> None:
     config = Config(action_distribution="beta", log_std="state")
     assert unused_settings(config, VECTOR, BOX) == [
         "--log-std has no effect without a Gaussian --action-distribution"
+    ]
+
+
+def test_what_places_processes_has_no_effect_without_any() -> None:
+    settings: dict[str, Any] = {
+        "max_restarts": 1,
+        "min_workers": 1,
+        "placement": "spread",
+        "learner_label": "gpu=H100",
+        "worker_label": "zone=a",
+        "wait_for_resources": 0.0,
+        "recovery_every": 1,
+    }
+    assert unused_settings(config_of({**settings, "num_workers": 1}), VECTOR, BOX) == []
+    assert unused_settings(config_of({**settings, "num_workers": 0}), VECTOR, BOX) == [
+        f"{flag(name)} has no effect without --num-workers" for name in settings
     ]
 
 
