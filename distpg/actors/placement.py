@@ -15,6 +15,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from distpg.actors import head
 from distpg.actors.cluster import cluster_address
+from distpg.actors.wait import MIN_START_S
 from distpg.config.config import Config
 from distpg.errors import InputError, RunError
 
@@ -80,9 +81,7 @@ class Places:
         )
         waiting = Waiting(self, len(self.roles), self.gpus)
         while not self.group.wait(POLL_S):
-            if self.config.wait_for_resources == 0 and waiting.seconds() > AT_ONCE_S:
-                raise waiting.refusal()
-            if waiting.is_over():
+            if waiting.is_over(AT_ONCE_S):
                 raise waiting.refusal()
 
     def take(self, role: Role) -> Place:
@@ -178,8 +177,11 @@ class Waiting:
         """Return for how long."""
         return time.monotonic() - self.began
 
-    def is_over(self) -> bool:
+    def is_over(self, least_s: float = MIN_START_S) -> bool:
         """Say what is missing, if that is due; return whether `--wait-for-resources` is over.
+
+        Args:
+            least_s: What is needed also where resources are free.
 
         Raises:
             RunError: the head node is lost.
@@ -188,7 +190,7 @@ class Waiting:
         if time.monotonic() - self.said > SAY_EVERY_S:
             self.said = time.monotonic()
             self.places.say(f"waiting for {self.describe()}")
-        return self.seconds() > self.places.config.wait_for_resources
+        return self.seconds() > max(least_s, self.places.config.wait_for_resources)
 
     def describe(self) -> str:
         """Return what is missing, and what is free."""
