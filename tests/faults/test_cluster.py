@@ -7,7 +7,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,15 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
+from distpg import train
 from distpg.actors.fetching import FetchingWorkers
 from distpg.actors.placement import Places
+from distpg.actors.process import Process
 from distpg.actors.restarts import Restarts
+from distpg.actors.slots import Slots
 from distpg.actors.workers import RayWorkers
 from distpg.envs.make import find_env
-from distpg.iteration import ProcessFaults
+from distpg.iteration import Iteration, ProcessFaults
 from distpg.records import Rollout
 from distpg.report.fault_events import FaultEvents
 from distpg.rollout.worker import RolloutWorker
@@ -36,6 +40,8 @@ from tests.settings import config_of
 
 pytestmark = pytest.mark.thorough
 SECOND = "DISTPG_TESTS_SECOND_NODE"
+LONG_UPDATES = {"num_epochs": 60, "learning_rate": 1e-5, "hidden_sizes": (96, 96)}
+"""With them the learner's state is too large to travel with the call that made it."""
 
 
 @pytest.fixture
@@ -61,6 +67,13 @@ class OnTheSecond(FaultyWithState):
         time.sleep(3600)
 
 
+class Heavy(OnTheSecond):
+    """The same, with a state too large to travel with the call that made it."""
+
+    def get_state(self) -> dict[str, Any]:
+        return {**super().get_state(), "ballast": np.zeros(20_000)}
+
+
 class OnTheSecondUntold(OnTheSecond, Faulty):
     """The same, and tells no state."""
 
@@ -82,6 +95,29 @@ def test_the_slots_of_a_lost_machine_go_on_elsewhere_and_the_weights_are_the_sam
     assert policy_content(outcome) == policy_content(expected)
     for key in ("env_steps", "trained_steps", "episodes", "dropped_steps"):
         assert outcome.result[key] == expected.result[key], key
+
+
+def test_slots_whose_states_are_lost_repeat_the_rollouts_since_the_last_copy(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = undisturbed(tmp_path, Heavy, total_steps=500)
+    repeated: list[int] = []
+
+    def bring(slots: Slots, process: Process, which: Sequence[int], iteration: int) -> Any:
+        calls, number = brought(slots, process, which, iteration)
+        repeated.append(number)
+        return calls, number
+
+    brought = Slots.bring
+    monkeypatch.setattr(Slots, "bring", bring)
+    # of iteration 5; the copies are of the moments before iterations 3 and 6
+    fatal = fault(tmp_path, "node", at=5 * 16 + 9)
+    changes = {"total_steps": 500, "recovery_every": 3, "placement": "spread", "max_restarts": 0}
+    outcome = run(tmp_path / "run", Heavy, num_workers=2, env_kwargs=fatal, **changes)
+    assert (tmp_path / "fired").exists()
+    assert [number for number in repeated if number] == [2]
+    assert outcome.result["worker_restarts"] == 1
+    assert policy_content(outcome) == policy_content(expected)
 
 
 def test_rollouts_that_were_lost_before_the_learner_had_them_are_played_again(
@@ -194,46 +230,78 @@ def test_the_heads_death_ends_the_driver_with_the_command_that_resumes(tmp_path:
 
 
 @pytest.fixture
-def headless(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    """A head that takes no actors, and two nodes that do."""
+def cpus() -> list[int]:
+    """Those of the nodes besides the head."""
+    return [2, 2]
+
+
+@pytest.fixture
+def headless(cpus: list[int], monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """A head that takes no actors, and nodes that do."""
     monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "1")
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    for _ in range(2):
-        made.add_node(num_cpus=2)
+    for num_cpus in cpus:
+        made.add_node(num_cpus=num_cpus)
     ray.init(address=made.address, log_to_driver=False, logging_level=logging.CRITICAL)
     yield made
     ray.shutdown()
     made.shutdown()
 
 
-def test_a_learner_lost_with_its_machine_is_replaced_and_the_weights_are_the_same(
-    headless: Cluster, tmp_path: Path
-) -> None:
-    # a state too large to travel with the call that made it
-    changes = {"num_epochs": 60, "learning_rate": 1e-5, "hidden_sizes": (96, 96)}
-    expected = undisturbed(tmp_path, FaultyWithState, **changes)
-    killed: list[int] = []
+@contextmanager
+def the_learners_machine_lost() -> Generator[None]:
+    """Kill the raylet of the learner in one of its first updates."""
+    killed = threading.Event()
 
-    def kill_its_raylet() -> None:
+    def kill_it() -> None:
         updates = 0
-        while not killed:
+        while not killed.is_set():
             for process in psutil.Process().children(recursive=True):
                 try:
                     if "ray::LearnerActor.update" in process.cmdline():
                         updates += 1
                         if updates > 3:
                             os.kill(process.ppid(), signal.SIGKILL)
-                            killed.append(process.ppid())
+                            killed.set()
                             return
                 except psutil.Error:
                     continue
             time.sleep(0.01)
 
-    watcher = threading.Thread(target=kill_its_raylet, daemon=True)
+    watcher = threading.Thread(target=kill_it, daemon=True)
     watcher.start()
-    outcome = run(tmp_path / "run", FaultyWithState, num_workers=1, **changes)
+    yield
     watcher.join(timeout=1)
-    assert killed
+    assert killed.is_set()
+
+
+def test_a_learner_lost_with_its_machine_is_replaced_and_the_weights_are_the_same(
+    headless: Cluster, tmp_path: Path
+) -> None:
+    expected = undisturbed(tmp_path, FaultyWithState, **LONG_UPDATES)
+    with the_learners_machine_lost():
+        outcome = run(tmp_path / "run", FaultyWithState, num_workers=1, **LONG_UPDATES)
     # Ray may place the first that takes its place on the lost machine, too
     assert outcome.result["learner_restarts"] >= 1
+    assert policy_content(outcome) == policy_content(expected)
+
+
+@pytest.mark.parametrize("cpus", [[1, 1, 1]], ids=["a CPU each"])
+def test_a_learner_whose_machine_is_lost_and_that_finds_no_place_takes_the_newest_workers(
+    headless: Cluster, tmp_path: Path
+) -> None:
+    changes = {**LONG_UPDATES, "total_steps": 1000}
+    expected = undisturbed(tmp_path, FaultyWithState, **changes)
+    hosted: list[list[int]] = []
+
+    def note(iteration: Iteration) -> None:
+        hosted.append([len(told) for told in iteration.collection.by_worker])
+
+    config = config_of({**SHAPE, "num_workers": 2, "max_restarts": 0, **changes})
+    with the_learners_machine_lost():
+        outcome = train(config, make_env=FaultyWithState, run_dir=tmp_path / "run", watchers=[note])
+    log = (outcome.run_dir / "log.txt").read_text()
+    assert log.count("rollout worker 1 gives its place to the learner") == 1
+    assert (hosted[0], hosted[-1]) == ([1, 1], [2, 0])
+    assert outcome.result["learner_restarts"] == 1
     assert policy_content(outcome) == policy_content(expected)
