@@ -185,6 +185,15 @@ def test_a_worker_that_finds_a_cpu_later_and_a_replacement_take_their_slots_betw
         workers.places.close()
 
 
+def stop(actor: Any) -> None:
+    """Stop the process of an actor."""
+
+    def pid(itself: Any) -> int:
+        return os.getpid()
+
+    os.kill(ray.get(actor.__ray_call__.remote(pid)), signal.SIGSTOP)
+
+
 @pytest.mark.thorough
 def test_a_worker_that_stands_still_is_named_before_it_is_replaced(
     all_free: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -195,8 +204,7 @@ def test_a_worker_that_stands_still_is_named_before_it_is_replaced(
         elastic = Elastic(workers)
         assert elastic.collect() == [[0, 2], [1]]
         workers.config = dataclasses.replace(workers.config, phase_timeout=6.0)
-        actor = workers.team.processes[1].actor
-        os.kill(ray.get(actor.__ray_call__.remote(lambda _: os.getpid())), signal.SIGSTOP)
+        stop(workers.team.processes[1].actor)
         assert elastic.collect() == [[0, 1, 2], []]
     finally:
         workers.close()
