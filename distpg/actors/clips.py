@@ -43,17 +43,21 @@ class ClipActor(Located):
         return self.clipper.clip(weights, attributes)
 
 
-@dataclass(frozen=True)
+@dataclass
 class RayClip:
     """A clip that is being played."""
 
     clips: "RayClips"
     ref: Any
     deadline: float
-    """Monotonic time."""
+    """Monotonic time: for the process to start, then for the clip."""
+    started: bool = False
 
     def is_done(self) -> bool:
         """Return whether it is played, or too late."""
+        if not self.started and self.clips.process.has_started():
+            self.started = True
+            self.deadline = time.monotonic() + self.clips.timeout_s
         return bool(ray.wait([self.ref], timeout=0)[0]) or time.monotonic() > self.deadline
 
     def result(self) -> "EncodedClip":
@@ -62,6 +66,8 @@ class RayClip:
         Raises:
             RunError: it could not be played, or not in time.
         """
+        if not self.started:
+            raise RunError(f"{NAME} found no free CPU")
         try:
             return ray.get(self.ref, timeout=FETCH_S)
         except FAILURES as error:
@@ -86,7 +92,7 @@ class RayClips:
     def begin(self, weights: Weights, attributes: Mapping[str, Any]) -> RayClip:
         """Begin a clip."""
         ref = self.process.actor.clip.remote(weights, attributes)
-        return RayClip(self, ref, time.monotonic() + self.timeout_s)
+        return RayClip(self, ref, time.monotonic() + MIN_START_S)
 
     def close(self) -> None:
         """End the process; an environment of an unfinished clip ends with it."""

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray.exceptions import RayError
 
 from distpg.actors import head
 from distpg.actors.process import Process
 from distpg.actors.recovery import Point
 from distpg.actors.rollout_actor import Answer
-from distpg.actors.wait import CHECK_EVERY_S, read, wait
+from distpg.actors.wait import CHECK_EVERY_S, fetch, read
 from distpg.errors import InputError, ObjectLostError, ProcessLostError, RunError
 from distpg.iteration import Collection
 from distpg.records import RolloutStats
@@ -66,15 +65,13 @@ class RayRollouts:
         """Slots that have not been collected."""
         self.failures: Counter[int] = Counter()
         """How often a process failed that was collecting a slot."""
+        self.asked_at = time.monotonic()
         self.running = workers.ask(self, slots)
         self.deadlines: dict[Request, float] = {}
 
     def result(self) -> Collection:
         """Wait for them."""
         workers = self.workers
-        # the workers' deadlines begin when they have the weights
-        timeout_s = workers.config.phase_timeout
-        wait([self.weights], ["the learner"], doing="sending its weights", timeout_s=timeout_s)
         self.before = workers.slots.points
         self._gather()
         workers.last, workers.slots.next_iteration = self, self.iteration + 1
@@ -98,12 +95,13 @@ class RayRollouts:
         for told in self.by_worker:
             told[:] = [stats for stats in told if stats.slot not in slots]
         self.missing = [*slots]
+        self.asked_at = time.monotonic()
         self.running = self.workers.ask(self, slots)
         self._gather()
 
     def _gather(self) -> None:
         """Wait for all slots that are missing, also those of workers that are lost."""
-        late = LateWorkers(self.workers, self.iteration)
+        late = LateWorkers(self.workers, self.iteration, self.asked_at)
         while self.missing:
             asked = {slot for request in self.running for slot in request.slots}
             homeless = [slot for slot in self.missing if slot not in asked]
@@ -187,11 +185,11 @@ class RayRollouts:
 class LateWorkers:
     """Names workers that take much longer than the last iteration did, once an iteration."""
 
-    def __init__(self, workers: "RayWorkers", iteration: int) -> None:
-        """Begin an iteration."""
+    def __init__(self, workers: "RayWorkers", iteration: int, began: float) -> None:
+        """Take when the rollouts of an iteration were asked for."""
         self.workers = workers
         self.iteration = iteration
-        self.began = time.monotonic()
+        self.began = began
         self.said = workers.last_s is None
 
     def check(self, running: Sequence[Request]) -> None:
@@ -214,7 +212,7 @@ class LateWorkers:
 def is_lost(ref: Any, timeout_s: float) -> bool:
     """Return whether an object was lost; it is brought to this node to see."""
     try:
-        ray.get(ref, timeout=timeout_s)
-    except RayError:
+        fetch([ref], ["a rollout worker"], doing="sending a rollout", timeout_s=timeout_s)
+    except (ObjectLostError, ProcessLostError):
         return True
     return False

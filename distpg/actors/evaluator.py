@@ -9,9 +9,10 @@ import ray
 
 from distpg.actors.closing import ANSWER_S
 from distpg.actors.evaluation_actor import EvaluationActor
-from distpg.actors.placement import EVALUATOR, Places, Waiting
+from distpg.actors.placement import EVALUATOR, Place, Waiting
 from distpg.actors.process import Process
 from distpg.actors.restarts import Restarts
+from distpg.actors.team import Team
 from distpg.actors.wait import MIN_START_S, fetch, read
 from distpg.config.config import Config
 from distpg.envs.make import EnvSource
@@ -29,13 +30,11 @@ class RayEvaluator:
 
     name = "the evaluation worker"
 
-    def __init__(
-        self, config: Config, source: EnvSource, places: Places, restarts: Restarts
-    ) -> None:
+    def __init__(self, config: Config, source: EnvSource, team: Team, restarts: Restarts) -> None:
         """Start the process; nothing waits for it before its first result is due."""
         self.config = config
         self.source = source
-        self.places = places
+        self.team = team
         self.restarts = restarts
         self.num_restarts = 0
         self.starting = True
@@ -43,10 +42,12 @@ class RayEvaluator:
         self.lost = False
         """Whether it died or hangs."""
         self.remote: Any = ray.remote(EvaluationActor)
-        self._start()
+        # a run has reckoned with it, unless only a watcher asked for an evaluation
+        self._start(None if config.eval_every else team.place_for(EVALUATOR))
 
-    def _start(self) -> None:
-        self.process = Process(self.remote, self.places, EVALUATOR, self.config, self.source)
+    def _start(self, place: Place | None) -> None:
+        arguments = self.config, self.source
+        self.process = Process(self.remote, self.team.places, EVALUATOR, *arguments, place=place)
         self.actor: Any = self.process.actor
         self.ready: Any = self.actor.make_envs.remote()
         """A reference to its answer once it has made its envs."""
@@ -59,7 +60,7 @@ class RayEvaluator:
         """
         if not self.starting:
             return
-        waiting = Waiting(self.places, 1)
+        waiting = Waiting(self.team.places, 1)
         while not self.process.has_started():
             ray.wait([self.process.placed], timeout=WAIT_S)
             if waiting.is_over():
@@ -86,7 +87,7 @@ class RayEvaluator:
         self.process.end()
         self.num_restarts += 1
         self.starting, self.lost = True, False
-        self._start()
+        self._start(self.team.place_for(EVALUATOR))
 
 
 @dataclass

@@ -12,7 +12,7 @@ from distpg.actors.process import Process
 from distpg.actors.recovery import Copying, Saved
 from distpg.actors.restarts import Restarts
 from distpg.actors.slots import START
-from distpg.actors.wait import MIN_START_S, fetch, wait
+from distpg.actors.wait import MIN_START_S, fetch
 from distpg.actors.workers import RayWorkers
 from distpg.config.config import Config
 from distpg.errors import InputError, ObjectLostError, ProcessLostError, RunError
@@ -25,8 +25,12 @@ LOADING_S = 1.0
 COMPILE_S = 600.0
 """Deadline of compiling, which takes 10 to 40 s on an idle machine."""
 POLL_S = 1.0
-ROOM_S = 5.0
-"""What a learner has for finding a free place before a worker is ended."""
+ROOM_S = 20.0
+"""What a replacement has for starting at its place before it looks for another."""
+NOT_COPIED = (
+    "the states of this iteration could not be copied to this node; if a node is lost, more is "
+    "repeated"
+)
 Result = TypeVar("Result")
 
 
@@ -57,6 +61,8 @@ class RayLearner:
         """A reference to the state after the last update, or to the state that was loaded."""
         self.current: Any = None
         """A reference to the current weights."""
+        self.values: dict[Any, Weights] = {}
+        """What references to weights stand for: what is in use stays on the driver's node."""
         self.acting: Any = None
         """After a repetition, a reference to the weights that the next batch is collected with."""
         self.next_update = 0
@@ -67,8 +73,6 @@ class RayLearner:
         """Whether the process has the last state."""
         self.packages: Packages = {}
         """The compiled update; a replacement gets it, so that its bits are the same."""
-        self.made_room = True
-        """Whether a worker need not be ended for this process."""
         self.remote: Any = ray.remote(LearnerActor)
         self._start()
 
@@ -84,18 +88,13 @@ class RayLearner:
         self.compiling = self.actor.compile.remote(self.packages)
 
     def _replace(self) -> None:
-        self.process.end()
         self.num_restarts += 1
         self.restored = False
-        self.made_room = False
-        self._start(self._place_of_a_worker())
+        self._start_again()
 
-    def _place_of_a_worker(self) -> Place | None:
-        """Return the place of a worker that is ended for it, if nothing is free."""
-        if self.places.has_room(LEARNER):
-            return None
-        self.made_room = True
-        return self.workers.team.give_up_newest()
+    def _start_again(self) -> None:
+        self.process.end()
+        self._start(self.workers.team.place_for(LEARNER))
 
     def _wait(self, ref: Any, doing: str, timeout_s: float | None = None) -> Any:
         timeout_s = timeout_s or self.timeout_s
@@ -115,15 +114,15 @@ class RayLearner:
 
     def _wait_for_place(self) -> None:
         waiting = Waiting(self.places, 1, self.places.gpus)
+        look_again_at = ROOM_S
         while not self.process.has_started():
             ray.wait([self.process.placed], timeout=POLL_S)
             if waiting.is_over():
                 raise waiting.fail()
-            if waiting.seconds() > ROOM_S and not self.made_room:
-                # what was free may have been taken by another
-                self.made_room = True
-                self.process.end()
-                self._start(self._place_of_a_worker())
+            if waiting.seconds() > look_again_at and self.num_restarts:
+                # what was free may have been taken by others, or by the group
+                look_again_at += ROOM_S
+                self._start_again()
         self.process.node = self._wait(self.process.placed, "starting")
 
     def _retry(self, attempt: Callable[[], Result]) -> Result:
@@ -164,8 +163,8 @@ class RayLearner:
             self._wait(self.actor.load.remote(self.saved.learner), "loading its state")
         slots = self.workers.slots
         slots.move_back(range(self.config.slots), self.saved.points)
-        state, weights = self.saved.learner, self.actor.weights.remote()
-        acting = self.actor.acting_weights.remote()
+        state, weights = self.saved.learner, self._hold(self.actor.weights.remote())
+        acting = self._hold(self.actor.acting_weights.remote())
         for iteration in iterations:
             rollouts = self.workers.collect(acting, iteration).result().rollouts
             before = weights
@@ -180,17 +179,24 @@ class RayLearner:
         return Saved(iteration, self.last_state, slots.points)
 
     def _save(self) -> None:
-        """Copy all states to the driver's node."""
+        """Copy all states to the driver's node; those of slots that are lost are made again."""
         self.copying = None
-        # if one was lost, the copy before stays, and the next update finds out
-        if copied := self._now().copied(self.timeout_s):
+        copied = self._now().copied(self.timeout_s)
+        if copied is None:
+            self.workers.states()
+            copied = self._now().copied(self.timeout_s)
+        if copied is not None:
             self._keep(copied)
+        else:
+            self.restarts.say(NOT_COPIED)
 
     def _save_beside_training(self) -> None:
         """Begin to copy all states if that is due; take the copy that is done."""
         if self.copying and self.copying.is_over():
             if copied := self.copying.result:
                 self._keep(copied)
+            else:
+                self.restarts.say(NOT_COPIED)
             self.copying = None
         if (
             not self.copying
@@ -201,7 +207,22 @@ class RayLearner:
     def _keep(self, copied: Saved) -> None:
         if copied.iteration >= self.saved.iteration:
             self.saved = copied
-            self.workers.slots.keep(copied)
+            slots = self.workers.slots
+            slots.keep(copied)
+            used = {self.current, *slots.weights.values()}
+            self.values = {ref: value for ref, value in self.values.items() if ref in used}
+
+    def _hold(self, weights: Any) -> Any:
+        """Bring weights to the driver's node, and keep them there; return the reference.
+
+        Raises:
+            ProcessLostError: they were lost with the learner's node.
+        """
+        try:
+            self.values[weights] = self._wait(weights, "sending its weights")
+        except ObjectLostError as error:
+            raise ProcessLostError(str(error), with_its_node=True) from error
+        return weights
 
     def _call(self, method: str, *arguments: Any, doing: str) -> Any:
         return self._retry(
@@ -215,16 +236,16 @@ class RayLearner:
     def weights(self) -> Any:
         """Return a reference to the current weights."""
         if self.current is None:
-            self.current = self.actor.weights.remote()
+            self.current = self._retry(lambda: self._hold(self.actor.weights.remote()))
         return self.current
 
     def acting_weights(self) -> Any:
         """Return a reference to what the next batch is collected with."""
-        return self.actor.acting_weights.remote()
+        return self._retry(lambda: self._hold(self.actor.acting_weights.remote()))
 
     def fetch(self, weights: Any) -> Weights:
         """Bring weights to this process."""
-        return self._wait(weights, "sending its weights")
+        return self.values[weights]
 
     def update(self, rollouts: Sequence[Any]) -> tuple[Any, Update]:
         """Improve the policy by one batch of references; return one to the new weights."""
@@ -260,10 +281,8 @@ class RayLearner:
         call = self.actor.update.options(num_returns=3)
         weights, state, update = call.remote(*rollouts)
         measured = self._wait(update, "updating the policy")
-        # to the driver's node, since the learner's may be lost
-        name, timeout_s = ["the learner"], self.timeout_s
-        wait([weights], name, doing="sending its weights", timeout_s=timeout_s, copy=True)
-        return weights, state, measured
+        # the learner's node may be lost
+        return self._hold(weights), state, measured
 
     def state(self) -> LearnerState:
         """Fetch the learner's state to this process."""
@@ -284,14 +303,17 @@ class RayLearner:
         """Continue from a state."""
         self.last_state = ray.put(state)
         self._call("load", self.last_state, doing="loading a checkpoint")
-        self.current = self.actor.weights.remote()
-        self._save()
+        self._renew()
 
     def start_from(self, state: LearnerState) -> None:
         """Take over another run's networks."""
         self._call("start_from", ray.put(state), doing="loading another run's policy")
         self.last_state = self.actor.state.remote()
-        self.current = self.actor.weights.remote()
+        self._renew()
+
+    def _renew(self) -> None:
+        self.current = None
+        self.weights()
         self._save()
 
     def faults(self) -> ProcessFaults:

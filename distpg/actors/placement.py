@@ -19,7 +19,7 @@ from distpg.actors.wait import MIN_START_S
 from distpg.config.config import Config
 from distpg.errors import InputError, RunError
 
-LEARNER, EVALUATOR, CLIPS = "learner", "evaluator", "clips"
+LEARNER, EVALUATOR, CLIPS = "learner", "evaluation worker", "process of clips"
 Role = str | int
 """One of these, or the number of a worker."""
 SAY_EVERY_S = 10.0

@@ -1,12 +1,13 @@
 """States of slots and learner from which a run can repeat what was lost with a node."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Thread
 from typing import Any, NamedTuple
 
-import ray
-from ray.exceptions import RayError
+from distpg.actors.wait import fetch
+from distpg.errors import ObjectLostError, ProcessLostError, RunError
 
 
 class Point(NamedTuple):
@@ -35,9 +36,10 @@ class Saved:
         """Copy everything to this node; return None if something was lost on the way."""
         states = self.learner, *(point.states for point in self.points)
         refs = dict.fromkeys(ref for ref in states if ref is not None)
+        names = ["a process"] * len(refs)
         try:
-            values = ray.get([*refs], timeout=timeout_s)
-        except RayError:
+            values = fetch([*refs], names, doing="sending its state", timeout_s=timeout_s)
+        except (ObjectLostError, ProcessLostError):
             return None
         return Saved(self.iteration, self.learner, self.points, values)
 
@@ -51,7 +53,9 @@ class Copying:
         """The copy, once it is there."""
 
         def copy() -> None:
-            self.result = saved.copied(timeout_s)
+            # whoever waits for the head node tells that it is lost
+            with suppress(RunError):
+                self.result = saved.copied(timeout_s)
 
         self.thread = Thread(target=copy, name="recovery", daemon=True)
         self.thread.start()

@@ -9,11 +9,14 @@ from distpg.actors.process import Process
 from distpg.actors.recovery import Point, Saved
 from distpg.actors.rollout_actor import Hosted
 from distpg.config.config import Config
+from distpg.errors import RunError
 from distpg.rollout.attributes import EnvAttributes
 from distpg.rollout.slot_state import SlotState
 
 START = -1
 """Stands for the first iteration of a run, which may be resumed, before it is known."""
+NOWHERE = -2
+"""Stands for no iteration."""
 
 
 class Slots:
@@ -126,18 +129,27 @@ class Slots:
             self._put(slot, Point(iteration, states, index))
 
     def fall_back(self, slots: Sequence[int]) -> None:
-        """Have slots whose states are lost go on from the last copy, or with fresh envs."""
+        """Have slots whose states are lost go on from the last copy.
+
+        Raises:
+            RunError: that is lost, too.
+        """
         for slot in slots:
-            self.stands.pop(slot, None)
             if self.points[slot] == self.saved[slot]:
-                self._start_afresh(slot)
-            else:
-                self._put(slot, self.saved[slot])
+                raise RunError(f"what slot {slot} could go on from is lost; resume the run")
+            self._put(slot, self.saved[slot])
+            self._leave(slot)
+
+    def _leave(self, slot: int) -> None:
+        """Note that whoever hosts a slot has it at no moment that is of use."""
+        if slot in self.stands:
+            process, _ = self.stands[slot]
+            self.stands[slot] = process, NOWHERE
 
     def move_back(self, slots: Sequence[int], points: Sequence[Point]) -> None:
         """Have slots go on from an earlier moment, given the points of all."""
         for slot in slots:
-            self.stands.pop(slot, None)
+            self._leave(slot)
             self._put(slot, points[slot])
 
     def keep(self, saved: Saved) -> None:

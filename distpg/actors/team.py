@@ -7,7 +7,7 @@ from typing import Any
 
 import ray
 
-from distpg.actors.placement import LEARNER, Place, Places, Waiting
+from distpg.actors.placement import Place, Places, Role, Waiting
 from distpg.actors.process import Process
 from distpg.actors.restarts import IN_A_ROW, Restarts, lost_nodes
 from distpg.actors.rollout_actor import RolloutActor
@@ -106,7 +106,11 @@ class Team:
         Raises:
             RunError: processes were lost too often, or there is no other worker.
         """
-        self.restarts.count(ProcessLostError(str(error)), self.processes[worker].node)
+        with_its_node = isinstance(error, ProcessLostError) and error.with_its_node
+        loss = ProcessLostError(str(error), with_its_node=with_its_node)
+        if not self.restarts.count(loss, self.processes[worker].node):
+            self.restart(worker)
+            return
         self.failed_starts[worker] += 1
         if self.failed_starts[worker] < IN_A_ROW:
             self.restart(worker)
@@ -151,21 +155,25 @@ class Team:
         self.processes[worker].end()
         self.started.discard(worker)
 
-    def give_up_newest(self) -> Place | None:
-        """End the newest worker, unless there is but one, so that the learner has a CPU.
+    def place_for(self, role: Role) -> Place | None:
+        """Make room for a replacement of another kind, which a run cannot do without.
+
+        Workers that wait for a place are ended, and the newest of the others if nothing is free and
+        there are several. All ask for a place again from the next iteration on.
 
         Returns:
-            Its place, if that is in the placement group. The worker waits for another place from
-            the next iteration on.
+            The place in the placement group that became free, if one did.
         """
-        if len(self.started) < 2:
+        for worker in self._absent():
+            self.processes[worker].end()
+        if self.places.has_room(role) or len(self.started) < 2:
             return None
         worker = max(self.started)
-        if not self.places.would_fit(LEARNER, worker):
+        if not self.places.would_fit(role, worker):
             return None
-        self.restarts.say(f"rollout worker {worker} gives its place to the learner")
+        self.restarts.say(f"rollout worker {worker} gives its place to the {role}")
         self._end(worker)
-        return self.places.hand_over(self.processes[worker].place, LEARNER)
+        return self.places.hand_over(self.processes[worker].place, role)
 
     def end(self) -> None:
         """End all processes."""

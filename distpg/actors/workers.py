@@ -1,6 +1,7 @@
 """Rollout workers as actors. They come and go; slots move between them, and stay what they are."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from distpg.actors.clips import RayClip, RayClips
@@ -9,7 +10,6 @@ from distpg.actors.collecting import RayRollouts, Request, is_lost
 from distpg.actors.counting import Counts
 from distpg.actors.evaluator import RayEvaluation, RayEvaluator
 from distpg.actors.placement import Places
-from distpg.actors.recovery import Point
 from distpg.actors.restarts import Restarts
 from distpg.actors.shares import share_out
 from distpg.actors.slots import START, Slots
@@ -177,18 +177,49 @@ class RayWorkers:
 
     def states(self) -> list[SlotState | None]:
         """Fetch where all slots stood after the last rollouts, in slot order."""
-        return [self._state(slot, point) for slot, point in enumerate(self.slots.points)]
+        points = self.slots.points
+        refs = dict.fromkeys(point.states for point in points if point.states is not None)
+        values: dict[Any, Sequence[SlotState | None]] = {}
+        for ref in refs:
+            with suppress(ObjectLostError, ProcessLostError):
+                values[ref] = self._fetch_states(ref)
+        lost = [
+            slot for slot, x in enumerate(points) if x.states in refs and x.states not in values
+        ]
+        if lost:
+            ref = self._make_again(lost)
+            values[ref] = self._fetch_states(ref)
+        return [
+            None if point.states is None else values[point.states][point.position]
+            for point in self.slots.points
+        ]
 
-    def _state(self, slot: int, point: Point) -> SlotState | None:
-        if point.states is None:
-            return None
-        timeout_s = self.config.phase_timeout
-        name, doing = self.name_of(self.hosts[slot]), "sending its slots' states"
-        try:
-            (states,) = fetch([point.states], [name], doing=doing, timeout_s=timeout_s)
-        except ObjectLostError:
-            return None
-        return states[point.position]
+    def _fetch_states(self, ref: Any) -> Sequence[SlotState | None]:
+        names, timeout_s = ["a rollout worker"], self.config.phase_timeout
+        return fetch([ref], names, doing="sending its slots' states", timeout_s=timeout_s)[0]
+
+    def _make_again(self, slots: Sequence[int]) -> Any:
+        """Have a worker repeat what led to states that are lost; return a reference to them."""
+        iteration = self.slots.next_iteration
+        self.slots.fall_back(slots)
+
+        def attempt() -> Any:
+            self.team.wait_for_one()
+            process = self.team.processes[min(self.team.started)]
+            calls, _ = self.slots.bring(process, slots, iteration)
+            states = process.actor.states.remote(slots)
+            names, doing = ["a rollout worker"] * (len(calls) + 1), "repeating its rollouts"
+            fetch([*calls, states], names, doing=doing, timeout_s=self.config.phase_timeout)
+            return states
+
+        def replace() -> None:
+            self.team.restart(min(self.team.started))
+
+        states = self.restarts.retry(attempt, replace)
+        self.hosts |= dict.fromkeys(slots, min(self.team.started))
+        self.num_reissued += len(slots)
+        self.slots.moved_on(slots, states, iteration)
+        return states
 
     def fetch(self, rollouts: Sequence[Any]) -> list[Rollout]:
         """Fetch rollouts by their references."""
@@ -235,7 +266,7 @@ class RayWorkers:
         return self.clips.begin(weights, attributes)
 
     def _start_evaluator(self) -> RayEvaluator:
-        return RayEvaluator(self.config, self.source, self.places, self.restarts)
+        return RayEvaluator(self.config, self.source, self.team, self.restarts)
 
     def close(self, *, hurry: bool = False) -> list[str]:
         """Close the envs, which may have processes of their own; end the processes.

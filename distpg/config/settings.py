@@ -152,12 +152,14 @@ class CollectSettings:
     """Processes that start together (the learner and --min-workers) are placed on as few nodes as
     possible, or on as many."""
     learner_label: Label | None = None
-    """Place the learner on nodes with this Ray label, as key=value."""
+    """Place the learner on nodes with this Ray label, as key=value. If it is lost, it gets a
+    worker's place only where --worker-label is the same."""
     worker_label: Label | None = None
-    """Place workers on nodes with this Ray label, as key=value."""
+    """Place workers, and what plays evaluations and clips, on nodes with this Ray label, as
+    key=value."""
     wait_for_resources: NonNegative = 600.0
     """Seconds to wait for CPUs and a GPU that are not free; 0 refuses at once."""
-    recovery_every: Count = 10
+    recovery_every: Annotated[int, Range(1, 40)] = 10
     """Iterations between copies of all states to the node of this command. After the loss of a
     node, what it computed since the last copy is repeated."""
 
