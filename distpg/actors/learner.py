@@ -27,6 +27,7 @@ COMPILE_S = 600.0
 POLL_S = 1.0
 ROOM_S = 20.0
 """What a replacement has for starting at its place before it looks for another."""
+SENDING = "sending its weights"
 NOT_COPIED = (
     "the states of this iteration could not be copied to this node; if a node is lost, more is "
     "repeated"
@@ -219,7 +220,7 @@ class RayLearner:
             ProcessLostError: they were lost with the learner's node.
         """
         try:
-            self.values[weights] = self._wait(weights, "sending its weights")
+            self.values[weights] = self._wait(weights, SENDING)
         except ObjectLostError as error:
             raise ProcessLostError(str(error), with_its_node=True) from error
         return weights
@@ -245,7 +246,7 @@ class RayLearner:
 
     def fetch(self, weights: Any) -> Weights:
         """Bring weights to this process."""
-        return self.values[weights]
+        return self.values[weights] if weights in self.values else self._wait(weights, SENDING)
 
     def update(self, rollouts: Sequence[Any]) -> tuple[Any, Update]:
         """Improve the policy by one batch of references; return one to the new weights."""

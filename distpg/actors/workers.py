@@ -183,9 +183,8 @@ class RayWorkers:
         for ref in refs:
             with suppress(ObjectLostError, ProcessLostError):
                 values[ref] = self._fetch_states(ref)
-        lost = [
-            slot for slot, x in enumerate(points) if x.states in refs and x.states not in values
-        ]
+        gone = refs.keys() - values.keys()
+        lost = [slot for slot, point in enumerate(points) if point.states in gone]
         if lost:
             ref = self._make_again(lost)
             values[ref] = self._fetch_states(ref)

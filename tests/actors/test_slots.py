@@ -9,6 +9,7 @@ from distpg.actors import slots as module
 from distpg.actors.process import Process
 from distpg.actors.recovery import Point, Saved
 from distpg.actors.slots import START, Slots
+from distpg.errors import RunError
 from distpg.rollout.attributes import EnvAttributes
 from tests.actors.test_actors import tiny
 
@@ -158,13 +159,14 @@ def test_what_tells_no_state_begins_again_with_the_next_incarnation() -> None:
     assert bring(run, other, [1], 1) == 0
     assert other.taken() == [("host", [(1, 1, -1, 0)])]
     assert said == ["slot 1 restarts with fresh envs: incarnation 1"]
-    # and so does a slot whose last copy is lost, too
-    run.slots.exposes_state = True
+
+
+def test_a_slot_whose_last_copy_is_lost_ends_the_run() -> None:
+    run = Run([])
+    run.collect(0)
     run.slots.keep(Saved(1, "learner", run.slots.points))
-    run.slots.fall_back([2])
-    assert bring(run, other, [2], 1) == 0
-    assert other.taken() == [("host", [(2, 1, -1, 0)])]
-    assert said[1:] == ["slot 2 restarts with fresh envs: incarnation 1"]
+    with pytest.raises(RunError, match="what slot 2 could go on from is lost; resume the run"):
+        run.slots.fall_back([2])
 
 
 def test_a_resumed_run_begins_at_any_iteration_with_the_states_of_its_checkpoint(
