@@ -275,6 +275,25 @@ def the_learners_machine_lost() -> Generator[None]:
     assert killed.is_set()
 
 
+def test_processes_are_placed_where_their_labels_say(headless: Cluster, tmp_path: Path) -> None:
+    headless.add_node(num_cpus=1, labels={"kind": "large"})
+    headless.add_node(num_cpus=3, labels={"kind": "small"})
+    raylets: dict[str, dict[int, int]] = {"Learner": {}, "Rollout": {}}
+
+    def note(iteration: Iteration) -> None:
+        for process in psutil.Process().children(recursive=True):
+            kind, _, _ = " ".join(process.cmdline()).removeprefix("ray::").partition("Actor")
+            if kind in raylets:
+                raylets[kind][process.pid] = process.ppid()
+
+    labels = {"learner_label": "kind=large", "worker_label": "kind=small"}
+    config = config_of({**SHAPE, "num_workers": 2, "min_workers": 1, "total_steps": 2000, **labels})
+    train(config, make_env=FaultyWithState, run_dir=tmp_path, watchers=[note], quiet=True)
+    (large,) = raylets["Learner"].values()
+    small, other = raylets["Rollout"].values()
+    assert small == other != large
+
+
 def test_a_learner_lost_with_its_machine_is_replaced_and_the_weights_are_the_same(
     headless: Cluster, tmp_path: Path
 ) -> None:
