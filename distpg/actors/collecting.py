@@ -8,21 +8,22 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import ray
 
 from distpg.actors import head
 from distpg.actors.process import Process
 from distpg.actors.recovery import Point
+from distpg.actors.restarts import Restarts
 from distpg.actors.rollout_actor import Answer
+from distpg.actors.slots import Slots
+from distpg.actors.team import Team
 from distpg.actors.wait import CHECK_EVERY_S, fetch, read
+from distpg.config.config import Config
 from distpg.errors import InputError, ObjectLostError, ProcessLostError, RunError
 from distpg.iteration import Collection
 from distpg.records import RolloutStats
-
-if TYPE_CHECKING:
-    from distpg.actors.workers import RayWorkers
 
 LATE_S = 10.0
 """Seconds after which workers are named that take longer than the last iteration took."""
@@ -45,11 +46,33 @@ class Request:
     timeout_s: float
 
 
+class Askable(Protocol):
+    """What rollouts need of the workers that collect them; `RayWorkers` describes it."""
+
+    config: Config
+    slots: Slots
+    team: Team
+    restarts: Restarts
+    hosts: dict[int, int]
+    of_episodes: str
+    num_reissued: int
+    last: "RayRollouts | None"
+    last_s: float | None
+
+    def ask(self, rollouts: "RayRollouts", slots: Sequence[int]) -> list[Request]:
+        """Ask the workers that host slots, and have started, for rollouts of these."""
+        ...
+
+    def lose(self, request: Request, error: ProcessLostError) -> int:
+        """Replace the process that was asked; return 1 if it failed, 0 if its node was lost."""
+        ...
+
+
 class RayRollouts:
     """Rollouts that workers are collecting."""
 
     def __init__(
-        self, workers: "RayWorkers", weights: Any, iteration: int, slots: Sequence[int]
+        self, workers: Askable, weights: Any, iteration: int, slots: Sequence[int]
     ) -> None:
         """Ask the workers that host the slots."""
         self.workers = workers
@@ -185,7 +208,7 @@ class RayRollouts:
 class LateWorkers:
     """Names workers that take much longer than the last iteration did, once an iteration."""
 
-    def __init__(self, workers: "RayWorkers", iteration: int, began: float) -> None:
+    def __init__(self, workers: Askable, iteration: int, began: float) -> None:
         """Take when the rollouts of an iteration were asked for."""
         self.workers = workers
         self.iteration = iteration

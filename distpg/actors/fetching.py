@@ -18,6 +18,7 @@ class FetchedRollouts(RayRollouts):
         """Wait for them and fetch them; those that are lost on the way are collected again."""
         collection = super().result()
         rollouts, workers = collection.rollouts, self.workers
+        assert isinstance(workers, RayWorkers), "fetching workers make them"
         while True:
             try:
                 fetched = workers.fetch(rollouts)
