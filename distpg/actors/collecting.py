@@ -19,7 +19,7 @@ from distpg.actors.restarts import Restarts
 from distpg.actors.rollout_actor import Answer
 from distpg.actors.slots import Slots
 from distpg.actors.team import Team
-from distpg.actors.wait import CHECK_EVERY_S, fetch, read
+from distpg.actors.wait import CHECK_EVERY_S, FAILURES, fetch, read
 from distpg.config.config import Config
 from distpg.errors import InputError, ObjectLostError, ProcessLostError, RunError
 from distpg.iteration import Collection
@@ -133,9 +133,9 @@ class RayRollouts:
             if not self.running:
                 self.workers.team.wait_for_one()
                 continue
-            for request in self._done(at_once=bool(homeless)):
+            done = self._done(at_once=bool(homeless))
+            for request, answer in zip(done, self._answers(done), strict=True):
                 self.running.remove(request)
-                answer = self._answer(request)
                 if answer is not None:
                     self._take(request, answer)
             late.check(self.running)
@@ -167,8 +167,17 @@ class RayRollouts:
         late = [x for x in self.running if self.deadlines[x] <= time.monotonic()]
         return [*dict.fromkeys([*(refs[ref] for ref in ready if ref in refs), *late])]
 
+    def _answers(self, done: Sequence[Request]) -> Sequence[Answer | None]:
+        """Return what workers answered; None for those that are lost, or what they needed."""
+        if all(self.deadlines[x] > time.monotonic() and not x.before for x in done):
+            try:
+                return ray.get([request.answer for request in done])
+            except FAILURES:
+                # one or more; the others have answered
+                pass
+        return [self._answer(request) for request in done]
+
     def _answer(self, request: Request) -> Answer | None:
-        """Return what a worker answered; None if it is lost, or what it needed."""
         workers, name = self.workers, request.name
         doing = f"collecting iteration {self.iteration}{workers.of_episodes}"
         try:

@@ -125,8 +125,9 @@ class Slots:
 
     def moved_on(self, slots: Sequence[int], states: Any, iteration: int) -> None:
         """Take a reference to the states of slots before an iteration."""
-        for index, slot in enumerate(slots):
-            self._put(slot, Point(iteration, states, index))
+        self.points = [*self.points]
+        for position, slot in enumerate(slots):
+            self.points[slot] = Point(iteration, states, position)
 
     def fall_back(self, slots: Sequence[int]) -> None:
         """Have slots whose states are lost go on from the last copy.
