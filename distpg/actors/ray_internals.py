@@ -1,4 +1,7 @@
-"""Everything of Ray's private modules that distpg replaces or uses; any release may change it."""
+"""What of Ray's private modules distpg replaces or uses; any release may change it.
+
+`gcs.py` has what it asks a cluster before it joins.
+"""
 
 import shlex
 import subprocess

@@ -1,5 +1,6 @@
 """Which worker hosts which slots. Shares are data: the result of a run does not depend on them."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 
 
@@ -8,8 +9,8 @@ def share_out(
 ) -> dict[int, int]:
     """Return the worker of each slot, by slot; few slots move.
 
-    A slot is at home at worker `slot % num_workers`. It moves if its worker is gone, or if another
-    has it and the one where it is at home is there.
+    A slot is at home at worker `slot % num_workers`, and is there if that worker is. Otherwise it
+    stays where it is, unless that worker is gone or would have more than its share.
 
     Args:
         hosts: The worker of each slot so far.
@@ -17,17 +18,14 @@ def share_out(
         num_workers: Number of workers, once all are there.
         living: The workers that are there; at least one.
     """
-    found: dict[int, int] = {}
+    share = math.ceil(num_slots / len(living))
+    found = {slot: slot % num_workers for slot in range(num_slots) if slot % num_workers in living}
     for slot in range(num_slots):
-        home = slot % num_workers
-        if home in living:
-            found[slot] = home
-        elif hosts.get(slot) in living:
+        may_stay = slot not in found and hosts.get(slot) in living
+        if may_stay and loads(found, living)[hosts[slot]] < share:
             found[slot] = hosts[slot]
-    for slot in range(num_slots):
-        if slot not in found:
-            found[slot] = deal([slot], loads(found, living))[slot]
-    return dict(sorted(found.items()))
+    homeless = [slot for slot in range(num_slots) if slot not in found]
+    return dict(sorted((found | deal(homeless, loads(found, living))).items()))
 
 
 def loads(hosts: Mapping[int, int], living: Collection[int]) -> dict[int, int]:

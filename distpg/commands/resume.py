@@ -36,6 +36,14 @@ class ResumeChanges(TypedDict, total=False):
     """Rollout worker processes; they affect only the speed."""
     address: str | None
     """Ray cluster to join; none runs locally."""
+    min_workers: int | None
+    """Workers with which training starts; none for all."""
+    learner_label: str | None
+    """Place the learner on nodes with this Ray label, as key=value; none for any."""
+    worker_label: str | None
+    """Place workers on nodes with this Ray label, as key=value; none for any."""
+    wait_for_resources: float
+    """Seconds to wait for CPUs and a GPU that are not free; 0 refuses at once."""
     device: Literal["auto", "cpu", "cuda"]
     """Device of the learner; auto uses a GPU if there is one."""
     compile: Literal["on", "off"]
@@ -104,7 +112,8 @@ def resume(
         json_lines: Print JSON, as `--json-lines` does.
         started: Unix time from which the times in the result are counted; by default now.
         changes: Settings to change: `total_steps`, `stop_at_return`, `max_seconds`,
-            `stop_at_eval_return`, `num_workers`, `address`, `device`, `compile`, `on_anomaly` or
+            `stop_at_eval_return`, `num_workers`, `address`, `min_workers`, `learner_label`,
+            `worker_label`, `wait_for_resources`, `device`, `compile`, `on_anomaly` or
             `max_env_faults`.
 
     Returns:

@@ -1,5 +1,6 @@
 """Which worker hosts which slots: by hand, and whatever workers come and go."""
 
+import math
 from collections.abc import Mapping
 
 from hypothesis import given
@@ -42,6 +43,13 @@ def test_a_slot_goes_to_who_has_the_fewest_then_and_of_equals_to_the_first() -> 
     assert loads({0: 5, 1: 1, 2: 5}, {5, 1, 3}) == {1: 1, 3: 0, 5: 2}
 
 
+def test_workers_that_join_one_by_one_have_equal_shares() -> None:
+    hosts = share_out({}, 16, 16, {0})
+    for number in range(1, 8):
+        hosts = share_out(hosts, 16, 16, {*range(number + 1)})
+    assert set(loads(hosts, range(8)).values()) == {2}
+
+
 @st.composite
 def histories(draw: st.DrawFn) -> tuple[int, int, list[set[int]]]:
     """Numbers of workers and of slots, and who is there at each iteration."""
@@ -59,13 +67,15 @@ def test_every_slot_has_a_worker_that_is_there_and_only_what_must_move_does(
     for living in iterations:
         hosts = share_out(before, num_slots, num_workers, living)
         assert list(hosts) == [*range(num_slots)]
+        share = math.ceil(num_slots / len(living))
         for slot, worker in hosts.items():
             home = slot % num_workers
             assert worker in living
             if home in living:
                 assert worker == home
-            elif before.get(slot) in living:
-                assert worker == before[slot]
+            elif before.get(slot) in living and worker != before[slot]:
+                assert loads(hosts, living)[before[slot]] == share
+        assert max(loads(hosts, living).values()) <= share
         before = hosts
 
 

@@ -222,6 +222,10 @@ OF_RESUME = {
     "--device": "tpu cuda",
     "--on-anomaly": "ignore",
     "--max-env-faults": "-1 many",
+    **{
+        name: TRAIN[name]
+        for name in ("--min-workers", "--learner-label", "--worker-label", "--wait-for-resources")
+    },
 }
 OF_EVALUATE = {
     "--checkpoint": "'' best 7 nowhere",
