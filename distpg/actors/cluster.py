@@ -108,6 +108,12 @@ def local_ray(config: Config, say: Callable[[str], None]) -> Generator[None]:
     """
     import ray
 
+    labels = {"--learner-label": config.learner_label, "--worker-label": config.worker_label}
+    for name, label in labels.items():
+        if label is not None:
+            raise InputError(
+                f"{name}: {label} needs a cluster, whose nodes have labels; add --address"
+            )
     wanted, cores = config.num_processes, facts.cores()
     needed, memory = wanted * PROCESS_BYTES / 1e9, facts.memory() / 1e9
     if needed > memory:

@@ -103,19 +103,20 @@ class Places:
             self.taken.pop(place.bundle, None)
 
     def hand_over(self, place: Place, role: Role) -> Place | None:
-        """Return the place of a process that has ended, if it is in the group and fits another."""
-        bundle = place.bundle
-        if bundle is None or self._needs(self.roles[bundle]) != self._needs(role):
+        """Give the place of a process that has ended to another, if it is in the group."""
+        if place.bundle is None:
             return None
-        self.taken[bundle] = role
+        self.taken[place.bundle] = role
         return place
 
     def has_free_bundle(self, role: Role) -> bool:
         """Return whether a process would be placed in the group."""
         return self._free_bundle(role) is not None
 
-    def would_fit(self, role: Role, other: Role) -> bool:
-        """Return whether a process could use what another one has, and a GPU that is free."""
+    def would_fit(self, role: Role, place: Place, other: Role) -> bool:
+        """Return whether a process could use the place of another, and a GPU that is free."""
+        if place.bundle is not None:
+            return self._needs(self.roles[place.bundle]) == self._needs(role)
         mine, gpus = self._label(role), self._resources(role).get("GPU", 0)
         head.reach()
         return mine in ({}, self._label(other)) and ray.available_resources().get("GPU", 0) >= gpus

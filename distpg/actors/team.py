@@ -158,8 +158,8 @@ class Team:
     def place_for(self, role: Role) -> Place | None:
         """Make room for a replacement of another kind, which a run cannot do without.
 
-        Workers that wait for a place are ended, and the newest of the others if nothing is free and
-        there are several. All ask for a place again from the next iteration on.
+        Workers that wait for a place are ended; if nothing is free and there are several others,
+        also the newest whose place can be used. All ask for a place again in the next iteration.
 
         Returns:
             The place in the placement group that became free, if one did.
@@ -168,12 +168,13 @@ class Team:
             self.processes[worker].end()
         if self.places.has_room(role) or len(self.started) < 2:
             return None
-        worker = max(self.started)
-        if not self.places.would_fit(role, worker):
-            return None
-        self.restarts.say(f"rollout worker {worker} gives its place to the {role}")
-        self._end(worker)
-        return self.places.hand_over(self.processes[worker].place, role)
+        for worker in sorted(self.started, reverse=True):
+            place = self.processes[worker].place
+            if self.places.would_fit(role, place, worker):
+                self.restarts.say(f"rollout worker {worker} gives its place to the {role}")
+                self._end(worker)
+                return self.places.hand_over(place, role)
+        return None
 
     def end(self) -> None:
         """End all processes."""

@@ -100,7 +100,7 @@ def test_the_learner_and_a_worker_do_not_take_each_others_bundles(free: Any, nod
     nodes |= {0: "", 2: "alive"}
     places.give_back(worker)
     assert not places.has_free_bundle(LEARNER)
-    assert places.hand_over(worker, LEARNER) is None
+    assert not places.would_fit(LEARNER, worker, 0)
     # but the evaluation process needs what a worker needs
     assert bundles(places, EVALUATOR) == [2]
 
@@ -108,6 +108,7 @@ def test_the_learner_and_a_worker_do_not_take_each_others_bundles(free: Any, nod
 def test_the_learner_takes_a_workers_bundle_where_it_needs_no_more(nodes: Nodes) -> None:
     places = places_of(2)
     worker = places.take(1)
+    assert places.would_fit(LEARNER, worker, 1)
     places.give_back(worker)
     assert places.hand_over(worker, LEARNER) is worker
     # which is free no more
@@ -117,11 +118,12 @@ def test_the_learner_takes_a_workers_bundle_where_it_needs_no_more(nodes: Nodes)
 
 
 def test_a_place_would_do_if_the_label_does_and_a_gpu_is_free(free: dict[str, float]) -> None:
-    assert not places_of(2, LEARNER).would_fit(LEARNER, 1)
+    plain = Place(None, {})
+    assert not places_of(2, LEARNER).would_fit(LEARNER, plain, 1)
     free["GPU"] = 1.0
-    assert places_of(2, LEARNER).would_fit(LEARNER, 1)
-    assert places_of(2, LEARNER, worker_label="a=b").would_fit(LEARNER, 1)
-    assert not places_of(2, LEARNER, learner_label="a=b").would_fit(LEARNER, 1)
+    assert places_of(2, LEARNER).would_fit(LEARNER, plain, 1)
+    assert places_of(2, LEARNER, worker_label="a=b").would_fit(LEARNER, plain, 1)
+    assert not places_of(2, LEARNER, learner_label="a=b").would_fit(LEARNER, plain, 1)
     places = places_of(2, LEARNER)
     assert places.has_room(LEARNER)
     places.take(LEARNER)

@@ -353,6 +353,7 @@ COMBINED: list[tuple[str, list[str]]] = [
     ("train --num-workers 3 --num-slots 2", ["--num-slots", "2", "--num-workers"]),
     ("train --num-workers 10000", ["--num-workers: 10000", "GB"]),
     ("train --num-workers 2 --min-workers 3", ["--min-workers: 3", "--num-workers 2"]),
+    ("train --worker-label zone=a", ["--worker-label: zone=a", "--address"]),
     ("train --num-workers 0 --address auto", ["--address", "auto", "--num-workers 0"]),
     ("train --config cartpole-ppo --algo reinforce", ["--algo", "reinforce", "cartpole-ppo"]),
     ("train --run-dir " + "x" * 300, ["--run-dir", "too long"]),
