@@ -1,6 +1,7 @@
 """Which worker hosts which slots. Shares are data: the result of a run does not depend on them."""
 
 import math
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 
@@ -20,17 +21,19 @@ def share_out(
     """
     share = math.ceil(num_slots / len(living))
     found = {slot: slot % num_workers for slot in range(num_slots) if slot % num_workers in living}
+    counts = loads(found, living)
     for slot in range(num_slots):
-        may_stay = slot not in found and hosts.get(slot) in living
-        if may_stay and loads(found, living)[hosts[slot]] < share:
+        if slot not in found and counts.get(hosts.get(slot, -1), share) < share:
             found[slot] = hosts[slot]
+            counts[hosts[slot]] += 1
     homeless = [slot for slot in range(num_slots) if slot not in found]
-    return dict(sorted((found | deal(homeless, loads(found, living))).items()))
+    return dict(sorted((found | deal(homeless, counts)).items()))
 
 
 def loads(hosts: Mapping[int, int], living: Collection[int]) -> dict[int, int]:
     """Return how many slots each living worker has."""
-    return {worker: sum(host == worker for host in hosts.values()) for worker in sorted(living)}
+    counts = Counter(hosts.values())
+    return {worker: counts[worker] for worker in sorted(living)}
 
 
 def deal(slots: Sequence[int], loads: Mapping[int, int]) -> dict[int, int]:
