@@ -178,7 +178,7 @@ def joined_ray(address: str, say: Callable[[str], None]) -> Generator[None]:
         try:
             yield
         finally:
-            disconnect()
+            disconnect(address)
 
 
 @contextmanager

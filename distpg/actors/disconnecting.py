@@ -5,15 +5,24 @@ import os
 import sys
 import threading
 
+from distpg.actors.head import ping
+
 DISCONNECT_S = 10.0
 """Time to disconnect."""
 stuck = threading.Event()
 
 
-def disconnect() -> None:
-    """Disconnect from the cluster, or leave that to a thread if it takes too long."""
+def disconnect(address: str) -> None:
+    """Disconnect from a cluster; leave that to a thread if its head does not answer."""
     import ray
 
+    try:
+        ping(address)
+    except OSError:
+        pass
+    else:
+        ray.shutdown()
+        return
     thread = threading.Thread(target=ray.shutdown, name="disconnect", daemon=True)
     thread.start()
     thread.join(DISCONNECT_S)
