@@ -103,11 +103,11 @@ class RayRollouts:
     def drop(self) -> Collection:
         """Wait for them to be counted only; the slots stand where they stood before."""
         slots = self.workers.slots
-        stood = slots.points
+        stood = slots.points, slots.next_iteration
         try:
             return self.result()
         finally:
-            slots.points = stood
+            slots.points, slots.next_iteration = stood
 
     def handles(self) -> list[Any]:
         """Return references to the rollouts, in slot order."""
@@ -171,9 +171,10 @@ class RayRollouts:
         """Return what workers answered; None for those that are lost, or what they needed."""
         if all(self.deadlines[x] > time.monotonic() and not x.before for x in done):
             try:
-                return ray.get([request.answer for request in done])
+                timeout_s = self.workers.config.phase_timeout
+                return ray.get([request.answer for request in done], timeout=timeout_s)
             except FAILURES:
-                # one or more; the others have answered
+                # of one or more; the others have answered
                 pass
         return [self._answer(request) for request in done]
 

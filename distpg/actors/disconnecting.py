@@ -5,10 +5,10 @@ import os
 import sys
 import threading
 
-from distpg.actors.head import ping
+from distpg.actors.head import answers
 
 DISCONNECT_S = 10.0
-"""Time to disconnect."""
+"""What a head that does not answer has for answering after all."""
 stuck = threading.Event()
 
 
@@ -16,11 +16,7 @@ def disconnect(address: str) -> None:
     """Disconnect from a cluster; leave that to a thread if its head does not answer."""
     import ray
 
-    try:
-        ping(address)
-    except OSError:
-        pass
-    else:
+    if answers(address):
         ray.shutdown()
         return
     thread = threading.Thread(target=ray.shutdown, name="disconnect", daemon=True)

@@ -27,11 +27,7 @@ def monitoring(address: str) -> Generator[None]:
     def watch() -> None:
         unanswered = 0
         while not done.wait(PING_EVERY_S):
-            try:
-                ping(address)
-                unanswered = 0
-            except OSError:
-                unanswered += 1
+            unanswered = 0 if answers(address) else unanswered + 1
             if unanswered >= MAX_UNANSWERED:
                 head_lost.set()
                 return
@@ -64,11 +60,18 @@ def reach() -> None:
     """
     while addresses:
         check()
-        try:
-            ping(addresses[0])
+        if answers(addresses[0]):
             return
-        except OSError:
-            time.sleep(POLL_S)
+        time.sleep(POLL_S)
+
+
+def answers(address: str) -> bool:
+    """Return whether something listens at host:port, and answers within 5 seconds."""
+    try:
+        ping(address)
+    except OSError:
+        return False
+    return True
 
 
 def ping(address: str) -> None:

@@ -279,7 +279,7 @@ class RayLearner:
 
     def _update(self, rollouts: Sequence[Any]) -> tuple[Any, Any, Update]:
         """Return references to weights and state, and what was measured."""
-        call = self.actor.update.options(num_returns=3)
+        call = self.process.method("update", num_returns=3)
         weights, state, update = call.remote(*rollouts)
         measured = self._wait(update, "updating the policy")
         # the learner's node may be lost

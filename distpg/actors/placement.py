@@ -74,6 +74,7 @@ class Places:
             InputError: they are not free within `--wait-for-resources`.
         """
         labels = [self._label(role) for role in self.roles]
+        # Ray annotates a list of labels, and defaults to None
         self.group = placement_group(
             [self._resources(role) for role in self.roles],
             strategy=self.config.placement.upper(),

@@ -97,7 +97,7 @@ class Slots:
         for slot in slots:
             # what starts from a reset is seeded by its iteration, and comes out the same
             if self.exposes_state is False and not self.config.episodes:
-                self._start_afresh(slot)
+                self._restart(slot)
         points = [self.points[slot] for slot in slots]
         lists = [*dict.fromkeys(point.states for point in points if point.states is not None)]
         hosted = [
@@ -111,7 +111,7 @@ class Slots:
         ]
         return process.actor.host.remote(hosted, *lists)
 
-    def _start_afresh(self, slot: int) -> None:
+    def _restart(self, slot: int) -> None:
         """Have a slot go on with fresh envs."""
         self._put(slot, Point(self.next_iteration, None))
         self.incarnations[slot] += 1

@@ -35,6 +35,7 @@ class RayWorkers:
     """
 
     kind: type[RayRollouts] = RayRollouts
+    """What `collect` returns."""
 
     def __init__(
         self,
@@ -214,7 +215,10 @@ class RayWorkers:
         def replace() -> None:
             self.team.restart(min(self.team.started))
 
-        states = self.restarts.retry(attempt, replace)
+        def node() -> str:
+            return self.team.processes[min(self.team.started)].node
+
+        states = self.restarts.retry(attempt, replace, node)
         self.hosts |= dict.fromkeys(slots, min(self.team.started))
         self.num_reissued += len(slots)
         self.slots.moved_on(slots, states, iteration)
