@@ -6,8 +6,7 @@ The hosts are namespaces of this machine (tests/hosts.py). Each fault comes afte
 a run of its own, in which an env steps for 10 ms; the figure is the longest pause between the ends
 of two iterations from the fault on, and the length of the median iteration stands beside it. That a
 host without power is lost takes Ray about 20 s to know, with the variables of cluster/README.md.
-Keeps
-results/host_recovery.json.
+Keeps results/host_recovery.json.
 """
 
 import argparse
