@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from typing import Any
 import pytest
 
 from distpg import resume, train
+from distpg.run import checkpointer
 from distpg.run.directory import RunDir
+from distpg.run.saving import save_checkpoint
 from tests.actors.test_actors import ROOT, environment
 from tests.faults.injection import FaultyWithState, fault
 from tests.faults.test_processes import SHAPE
@@ -44,7 +47,9 @@ def test_where_nobody_reads_the_output_it_is_said_once_and_the_run_goes_on(
 
 
 class Removes(FaultyWithState):
-    """Removes the run's directory; a file may stand in its place for twenty steps."""
+    """Removes the run's directory; a file may stand in its place until a save has failed."""
+
+    failed = threading.Event()
 
     def fail(self) -> None:
         run = self.marker.parent / "run"
@@ -53,18 +58,32 @@ class Removes(FaultyWithState):
         shutil.rmtree(run.rename(run.with_name("removed")))
         if self.kind == "replace":
             run.touch()
+            self.failed.clear()
 
     def step(self, action: Any) -> Any:
         run = self.marker.parent / "run"
         if self.steps == self.at + 20 and run.is_file():
+            assert self.failed.wait(60)
             run.unlink()
         return super().step(action)
 
 
 @pytest.mark.parametrize(("kind", "failures"), [("remove", 0), ("replace", 1)])
 def test_a_directory_that_vanishes_is_said_once_and_is_there_again_at_the_end(
-    kind: str, failures: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kind: str,
+    failures: int,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    def save(*args: Any) -> None:
+        try:
+            save_checkpoint(*args)
+        except OSError:
+            Removes.failed.set()
+            raise
+
+    monkeypatch.setattr(checkpointer, "save_checkpoint", save)
     settings = {**SHAPE, "num_workers": 0, "checkpoint_every": 2, "total_steps": 600}
     # in the fourth iteration, when nothing is being saved
     config = config_of({**settings, "env_kwargs": fault(tmp_path, kind, 52)})
