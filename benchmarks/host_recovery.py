@@ -10,6 +10,7 @@ Keeps results/host_recovery.json.
 """
 
 import argparse
+import shutil
 import statistics
 import sys
 import tempfile
@@ -30,7 +31,7 @@ WORDS = [
     *("python", "launch.py", "train", "--env-id", "benchmarks.slow_env:Slow-v0", "--quiet"),
     *("--num-envs", "1", "--num-steps", "32", "--hidden-sizes", "64", "--num-epochs", "1"),
     *("--minibatch-size", "none", "--device", "cpu", "--compile", "off", "--address", HEAD),
-    *("--total-steps", "1000000", "--run-dir", "/tmp/run", "--overwrite"),
+    *("--total-steps", "1000000", "--run-dir", "/tmp/run"),
 ]
 BEFORE, AFTER = 25, 10
 """Iterations before the fault, and after the pause."""
@@ -97,6 +98,8 @@ def pause_s(made: Network, fault: Fault) -> dict[str, float]:
             host.power_off()
     restore(made.hosts, fault.cpus)
     head = made.hosts[0]
+    # of the fault before
+    shutil.rmtree(head.path("/tmp/run"), ignore_errors=True)
     workers = ["--num-workers", str(fault.workers), "--num-slots", str(fault.workers)]
     process = head.run(*WORDS, *workers, **NO_TOKENS)
     times: list[float] = []
