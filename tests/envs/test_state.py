@@ -1,18 +1,35 @@
 """An environment's state as a value: saved and restored, it continues as if nothing happened."""
 
+import hashlib
+import multiprocessing
+from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.envs.mujoco import MujocoEnv
+from gymnasium.envs.mujoco.hopper_v5 import HopperEnv
+from gymnasium.envs.registration import registry
 
 from distpg.envs.make import find_env, make_vector_env
 from distpg.envs.vector_env import Step, VectorEnv
+from distpg.errors import InputError
+from distpg.rollout.slot_state import SlotState, slots_from_bytes, slots_to_bytes
 
 NUM_ENVS = 3
+MUJOCO = sorted(
+    env_id
+    for env_id, spec in registry.items()
+    if str(spec.entry_point).startswith("gymnasium.envs.mujoco.") and env_id != "Pusher-v4"
+)
+"""All that gymnasium can make: Pusher-v4 refuses MuJoCo 3."""
+SHORT = {"max_episode_steps": 90}
+"""So that episodes end within the steps of a test."""
 
 
-def make(env_id: str) -> VectorEnv:
-    return make_vector_env(find_env(env_id, {}), NUM_ENVS)
+def make(env_id: str, **kwargs: Any) -> VectorEnv:
+    return make_vector_env(find_env(env_id, kwargs), NUM_ENVS)
 
 
 def random_actions(envs: VectorEnv, steps: int) -> list[np.ndarray]:
@@ -94,9 +111,93 @@ def test_a_pending_reset_is_part_of_the_state(env_id: str) -> None:
     assert_same(expected, play(copy, actions[at + 1 : at + 5]))
 
 
+@pytest.mark.parametrize("env_id", MUJOCO)
+def test_mujoco_goes_on_identically_from_any_step_of_an_episode(env_id: str) -> None:
+    original, copy = make(env_id, **SHORT), make(env_id, **SHORT)
+    actions = random_actions(original, 250)
+    # what the copy did before does not count
+    copy.reset([4, 5, 6])
+    for at in (0, 1, 50):
+        original.reset([1, 2, 3])
+        play(original, actions[:at])
+        state = original.get_state()
+        assert state is not None
+        expected = play(original, actions[at : at + 200])
+        assert any(step.needs_reset.any() for step in expected)
+        copy.set_state(state)
+        assert_same(expected, play(copy, actions[at : at + 200]))
+
+
+def test_mujoco_goes_on_identically_in_another_process(tmp_path: Path) -> None:
+    digests: list[str] = []
+    for env_id in MUJOCO:
+        envs = make(env_id, **SHORT)
+        actions = random_actions(envs, 250)
+        envs.reset([1, 2, 3])
+        last = play(envs, actions[:50])[-1]
+        state = envs.get_state()
+        assert state is not None
+        zeros = np.zeros(NUM_ENVS)
+        slot = SlotState(0, last.obs, last.needs_reset, zeros, zeros.astype(int), zeros, state)
+        (tmp_path / env_id).write_bytes(slots_to_bytes([slot]))
+        digests.append(digest(play(envs, actions[50:])))
+    with multiprocessing.get_context("spawn").Pool(1) as other:
+        assert other.map(digest_from, [tmp_path / env_id for env_id in MUJOCO]) == digests
+
+
+def digest_from(path: Path) -> str:
+    """Hash 200 steps from the state in a file, which is named as the environment is."""
+    (slot,) = slots_from_bytes(path.read_bytes())
+    envs = make(path.name, **SHORT)
+    envs.set_state(slot.envs)
+    return digest(play(envs, random_actions(envs, 250)[50:]))
+
+
+def digest(steps: list[Step]) -> str:
+    content = hashlib.sha256()
+    for step in steps:
+        for array in (step.obs["obs"], step.rewards, step.terminated, step.truncated):
+            content.update(array.tobytes())
+    return content.hexdigest()
+
+
+def test_a_state_of_another_model_is_refused() -> None:
+    hopper, cheetah = make("Hopper-v5"), make("HalfCheetah-v5")
+    cheetah.reset([1, 2, 3])
+    state = cheetah.get_state()
+    assert state is not None
+    with pytest.raises(InputError, match=r"has \d+ numbers; MuJoCo \S+ expects \d+: it is of"):
+        hopper.set_state(state)
+
+
+class Tired(HopperEnv):
+    """Has a state of its own."""
+
+    steps = 0
+
+    def step(self, action: Any) -> Any:
+        self.steps += 1
+        return super().step(action * 0.99**self.steps)
+
+
+def sleeping(**kwargs: Any) -> gym.Env[Any, Any]:
+    """Make one whose model uses an optional feature of MuJoCo's."""
+    env = gym.make("Hopper-v5", **kwargs)
+    inner = env.unwrapped
+    assert isinstance(inner, MujocoEnv)
+    inner.model.opt.enableflags = 1 << 4
+    return env
+
+
 @pytest.mark.parametrize(
     "env_id",
-    ["LunarLander-v3", "HalfCheetah-v5", "ALE/Pong-v5", "tests.environments:Counting-v0"],
+    [
+        "LunarLander-v3",
+        "ALE/Pong-v5",
+        "tests.environments:Counting-v0",
+        f"{__name__}:Tired",
+        f"{__name__}:sleeping",
+    ],
 )
 def test_an_env_that_does_not_offer_its_state_has_none(env_id: str) -> None:
     envs: Any = make(env_id)
