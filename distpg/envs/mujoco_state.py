@@ -4,7 +4,7 @@ A step of MuJoCo depends on `mjSTATE_INTEGRATION` alone: time, positions, veloci
 warm start, controls and forces. The goals of Reacher and Pusher are among the positions.
 
 Ant and Humanoid measure their speed from where bodies were before the step. MuJoCo's positions of
-bodies are one time step behind `qpos`, so no function computes them from it: they are copied.
+bodies are one time step behind `qpos`, so they cannot be computed from it: they are copied.
 Everything else that an environment reads is computed in the step.
 """
 
