@@ -1,7 +1,7 @@
 """The state of gymnasium's MuJoCo environments: what their next step depends on.
 
 A step of MuJoCo depends on `mjSTATE_INTEGRATION` alone: time, positions, velocities, the solver's
-warm start, controls and forces. The goals of Reacher and Pusher are among the positions.
+warm start, controls and forces. Goals that an environment draws are among the positions.
 
 Ant and Humanoid measure their speed from where bodies were before the step. MuJoCo's positions of
 bodies are one time step behind `qpos`, so they cannot be computed from it: they are copied.
