@@ -143,7 +143,7 @@ def resume(
     if not checkpoint.slots and not config.episodes:
         checkpoint = with_fresh_envs(checkpoint)
         notes.append(
-            f"inexact resume: {config.env_id} does not expose its state, so its envs restart from "
+            f"inexact resume: {config.env_id} did not expose its state, so its envs restart from "
             "a reset"
         )
     progress = checkpoint.progress

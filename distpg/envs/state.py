@@ -1,8 +1,8 @@
 """Save and restore environment state as arrays and JSON values.
 
-Supported are gymnasium's vector CartPole, its classic control tasks, and any environment with
-`get_state()`, which returns a dict of arrays and JSON values, and `set_state(state)`. For the last
-two, the elapsed steps of time limits and the state of the RNG are saved as well.
+Supported are gymnasium's vector CartPole, its classic control and MuJoCo tasks, and any environment
+with `get_state()`, which returns a dict of arrays and JSON values, and `set_state(state)`. For all
+but the first, the elapsed steps of time limits and the state of the RNG are saved as well.
 """
 
 import copy
@@ -15,6 +15,7 @@ import numpy as np
 from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 from gymnasium.wrappers import TimeLimit
 
+from distpg.envs.mujoco_state import has_known_physics, read_physics, write_physics
 from distpg.errors import InputError
 
 CLASSIC_CONTROL = ("state", "steps_beyond_terminated", "last_u")
@@ -74,10 +75,12 @@ def write_copy(env: gym.Env[Any, Any], saved: dict[str, Any]) -> None:
     """Restore a state from `read_copy` in a copy that has been reset.
 
     Raises:
-        InputError: the state has an unknown field.
+        InputError: the state has an unknown field, or is of another model.
     """
     inner = env.unwrapped
-    if isinstance(inner, Stateful):
+    if has_known_physics(inner):
+        write_physics(inner, saved["inner"])
+    elif isinstance(inner, Stateful):
         inner.set_state(saved["inner"])
     else:
         for name, value in saved["inner"].items():
@@ -95,7 +98,7 @@ def exposes_state(env: gym.Env[Any, Any]) -> bool:
     if not all(map(_is_transparent, wrappers(env))):
         return False
     classic = type(inner).__module__.startswith("gymnasium.envs.classic_control.")
-    return classic or isinstance(inner, Stateful)
+    return classic or has_known_physics(inner) or isinstance(inner, Stateful)
 
 
 def _is_transparent(wrapper: gym.Wrapper[Any, Any, Any, Any]) -> bool:
@@ -106,6 +109,8 @@ def _is_transparent(wrapper: gym.Wrapper[Any, Any, Any, Any]) -> bool:
 
 
 def _read_inner(inner: gym.Env[Any, Any]) -> dict[str, Any]:
+    if has_known_physics(inner):
+        return read_physics(inner)
     if isinstance(inner, Stateful):
         # the environment may keep writing to the arrays that it returned
         return copy.deepcopy(inner.get_state())

@@ -285,7 +285,7 @@ def test_an_env_without_a_state_resumes_inexactly_and_says_so(
     capsys.readouterr()
     resume(outcome.run_dir, make_env=Faulty, total_steps=400)
     assert (
-        "inexact resume: tests.faults.injection:Faulty does not expose its state"
+        "inexact resume: tests.faults.injection:Faulty did not expose its state"
         in capsys.readouterr().out
     )
 
