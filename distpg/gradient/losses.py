@@ -4,6 +4,7 @@ Each is to be minimized. A policy loss exists for its gradient: its value does n
 the policy is.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -76,6 +77,8 @@ class Coefficients:
     clip: float
     kl: float
     entropy: float
+    value_clip: float = math.inf
+    """Of V; inf if it is not clipped."""
 
 
 @dataclass(frozen=True)
