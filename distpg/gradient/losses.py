@@ -4,7 +4,6 @@ Each is to be minimized. A policy loss exists for its gradient: its value does n
 the policy is.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -77,8 +76,7 @@ class Coefficients:
     clip: float
     kl: float
     entropy: float
-    value_clip: float = math.inf
-    """Of V; inf if it is not clipped."""
+    value_clip: float | None = None
 
 
 @dataclass(frozen=True)

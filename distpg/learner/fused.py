@@ -4,6 +4,7 @@ Each changes the optimizer's state in place. B samples of the batch, M of the mi
 parameters; rows are [M] int64, numbers [7] float64 as `numbers_of` returns them.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -76,14 +77,20 @@ class Fused:
     ) -> tuple[Tensor]:
         """Take one step of the critic, whose state it is; return the norm of the gradient, []."""
         *coefficients, rate, max_norm, _ = numbers.unbind()
-        critic, call = self.model.critic, partial(critic_gradient, self.form)
-        given = samples[rows], targets[rows], coefficients_of(coefficients)
-        flat = with_parameters(call, self.model, "critic.", critic, state.values, *given)
+        critic = self.model.critic
+        given = samples[rows], targets[rows], self._now(coefficients)
+        flat = with_parameters(critic_gradient, self.model, "critic.", critic, state.values, *given)
         with torch.no_grad():
             clipped, norm = clip_norm(flat, max_norm)
             after = optimizer_step(state, clipped, [len(flat)], rate, self.rule)
             _write(state, after, keep=torch.zeros((), dtype=torch.bool))
         return (norm.float(),)
+
+    def _now(self, numbers: Sequence[Tensor]) -> Coefficients:
+        """Return the coefficients of the loss, [] each."""
+        # tensors, since the compiled function takes what schedules change as an input
+        clip, kl, entropy, value_clip = cast("Sequence[float]", numbers)
+        return Coefficients(clip, kl, entropy, value_clip if self.form.clips_values else None)
 
     def _gradient(
         self,
@@ -92,19 +99,11 @@ class Fused:
         targets: Targets,
         coefficients: Sequence[Tensor],
     ) -> Gradient:
-        now = coefficients_of(coefficients)
+        now = self._now(coefficients)
         call = partial(minibatch_gradient, self.form)
         return with_parameters(
             call, self.model, "", self.model, state.values, minibatch, targets, now
         )
-
-
-def coefficients_of(numbers: Sequence[Tensor]) -> Coefficients:
-    """Return the coefficients of the loss from the first of the numbers, [] each.
-
-    They are tensors, since a compiled function takes what schedules change as an input.
-    """
-    return Coefficients(*cast("Sequence[float]", numbers))
 
 
 def numbers_of(now: Coefficients, rate: float, max_norm: float, kl_limit: float) -> Tensor:
@@ -116,7 +115,8 @@ def numbers_of(now: Coefficients, rate: float, max_norm: float, kl_limit: float)
         max_norm: Of the gradient.
         kl_limit: Approximate KL beyond which no step is taken; inf for none.
     """
-    numbers = [now.clip, now.kl, now.entropy, now.value_clip, rate, max_norm, kl_limit]
+    value_clip = math.inf if now.value_clip is None else now.value_clip
+    numbers = [now.clip, now.kl, now.entropy, value_clip, rate, max_norm, kl_limit]
     return torch.tensor(numbers, dtype=torch.float64)
 
 

@@ -91,7 +91,6 @@ class Learner(TrainState):
         self.policy.normalizer.merge(
             {name: leaf[:-1] for name, leaf in batch.obs.items()}, batch.valid
         )
-        self.critic_memory.advance()
         self.version += 1
         self.trained_steps += len(samples)
         return Update(

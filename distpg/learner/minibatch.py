@@ -61,35 +61,19 @@ def minibatch_gradient(
     loss = policy_loss - coefficients.entropy * entropy if form.has_entropy else policy_loss
     parts = [policy_loss, -entropy]
     if values is not None:
-        parts.append(critic_loss(form, values, minibatch, targets, coefficients))
+        parts.append(value_loss(values, targets.returns, minibatch.values, coefficients.value_clip))
         loss = loss + form.vf_coef * parts[-1]
     flat = flat_gradient(loss, model)
     return Gradient(flat, torch.stack([*parts, loss]).detach(), inputs.log_ratio.detach())
 
 
 def critic_gradient(
-    form: LossForm,
-    model: ActorCritic,
-    minibatch: Samples,
-    targets: Targets,
-    coefficients: Coefficients,
+    model: ActorCritic, minibatch: Samples, targets: Targets, coefficients: Coefficients
 ) -> Tensor:
     """Differentiate the value loss of M samples with respect to the critic, [C]."""
     values = model.values(minibatch.obs)
-    loss = critic_loss(form, values, minibatch, targets, coefficients)
+    loss = value_loss(values, targets.returns, minibatch.values, coefficients.value_clip)
     return flat_gradient(loss, model.critic)
-
-
-def critic_loss(
-    form: LossForm,
-    values: Tensor,
-    minibatch: Samples,
-    targets: Targets,
-    coefficients: Coefficients,
-) -> Tensor:
-    """Return the value loss of [M] values, []."""
-    value_clip = coefficients.value_clip if form.clips_values else None
-    return value_loss(values, targets.returns, minibatch.values, value_clip)
 
 
 def flat_gradient(loss: Tensor, module: nn.Module) -> Tensor:
@@ -175,9 +159,7 @@ class TorchSteps:
     def critic_step(self, rows: Tensor) -> None:
         """Step along the gradient of the critic's loss, with the critic alone."""
         with self.optimizer.freezing("policy"):
-            gradient = critic_gradient(
-                self.form, self.model, self.samples[rows], self.targets[rows], self.now
-            )
+            gradient = critic_gradient(self.model, self.samples[rows], self.targets[rows], self.now)
             self.optimizer.add(gradient, 1.0, "critic")
             self.optimizer.step(self.max_norm)
 

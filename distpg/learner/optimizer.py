@@ -21,8 +21,8 @@ from distpg.learner.optimizer_step import NORM_EPSILON, OptimizerState, Rule, op
 class Optimizer:
     """Optimizes a model whose parameters and gradients become views of two flat buffers.
 
-    Its state, such as Adam's moments or SGD's momentum, is flat too: one vector for each direct child
-    of the model.
+    Its state, Adam's moments for example, is flat too: one vector for each direct child of the
+    model.
     """
 
     def __init__(self, model: nn.Module, settings: LearnerSettings) -> None:

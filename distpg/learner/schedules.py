@@ -1,6 +1,5 @@
 """Schedules of learning rate, clip ranges, entropy and KL coefficients."""
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -35,9 +34,8 @@ class Schedules:
             clip=self._scheduled(config.clip_coef, config.clip_schedule, trained_steps),
             kl=self.kl_coef,
             entropy=self._scheduled(config.ent_coef, config.ent_schedule, trained_steps),
-            value_clip=math.inf
-            if config.value_clip is None
-            else self._scheduled(config.value_clip, config.value_clip_schedule, trained_steps),
+            value_clip=config.value_clip
+            and self._scheduled(config.value_clip, config.value_clip_schedule, trained_steps),
         )
         rate = self._scheduled(config.learning_rate, config.lr_schedule, trained_steps)
         return coefficients, rate
@@ -48,6 +46,8 @@ class Schedules:
         scalars = {"train/learning_rate": rate, "train/ent_coef": coefficients.entropy}
         if self.config.surrogate == "clip":
             scalars["train/clip_range"] = coefficients.clip
+        if self.config.baseline == "value" and coefficients.value_clip is not None:
+            scalars["train/value_clip_range"] = coefficients.value_clip
         if self.config.penalizes_kl:
             scalars["train/kl_coef"] = coefficients.kl
         return scalars

@@ -128,6 +128,7 @@ class TrainState(ABC):
             # an environment in this process may have switched gradients off
             with torch.enable_grad():
                 update = self.improve(rollouts)
+            self.critic_memory.advance()
             self.published = self.snapshot()
         except AnomalyError as anomaly:
             self.load(self.published)
