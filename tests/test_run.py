@@ -523,6 +523,7 @@ def test_networks_whose_outputs_mean_something_else_are_refused(tmp_path: Path) 
         "activation": "relu",
         "action_distribution": "squashed_gaussian",
         "action_scale": "bounds",
+        "clip_obs": 5.0,
     }.items():
         config = replace(first, init_from=str(run), **{name: value})
         flag = "--" + name.replace("_", "-")

@@ -26,6 +26,48 @@ IMAGE = ObsSpec((Leaf("obs", (), (84, 84, 3), "uint8", "image"),))
     [
         ({"momentum": 0.1}, ["--momentum has no effect without --optimizer sgd"]),
         ({"momentum": 0.1, "optimizer": "sgd"}, []),
+        ({"adam_betas": (0.5, 0.9)}, []),
+        (
+            {"adam_betas": (0.5, 0.9), "optimizer": "rmsprop", "rmsprop_decay": 0.9},
+            ["--adam-betas has no effect without --optimizer adam"],
+        ),
+        (
+            {"rmsprop_decay": 0.9},
+            ["--rmsprop-decay has no effect without --optimizer rmsprop or rmsprop_tf"],
+        ),
+        (
+            {"optimizer_epsilon": 1e-3, "optimizer": "sgd"},
+            [
+                "--optimizer-epsilon has no effect without --optimizer adam, rmsprop or rmsprop_tf",
+            ],
+        ),
+        (
+            {"value_clip_schedule": "linear"},
+            ["--value-clip-schedule has no effect without --value-clip"],
+        ),
+        ({"value_clip_schedule": "kl_adaptive", "value_clip": 1.0, "kl_target": 1.0}, []),
+        (
+            {"clip_obs": 5.0, "normalize_obs": False},
+            ["--clip-obs has no effect without --normalize-obs"],
+        ),
+        ({"clip_rewards": 5.0}, ["--clip-rewards has no effect without --normalize-rewards"]),
+        ({"clip_rewards": 5.0, "normalize_rewards": True}, []),
+        (
+            {"recurrent_layers": 2, "recurrent_critic": "own"},
+            [
+                "--recurrent-layers has no effect without --recurrent",
+                "--recurrent-critic has no effect without --recurrent",
+            ],
+        ),
+        ({"recurrent": "gru", "recurrent_layers": 2, "recurrent_critic": "none"}, []),
+        (
+            {"algo": "reinforce", "value_hidden_sizes": (8,), "weight_decay": 0.1},
+            ["--value-hidden-sizes has no effect without --baseline value"],
+        ),
+        (
+            {"fisher_subsampling": 2},
+            ["--fisher-subsampling has no effect without --surrogate trust_region"],
+        ),
         ({"bootstrap_steps": 3}, ["--bootstrap-steps has no effect without --advantage n_step"]),
         ({"bootstrap_steps": 3, "advantage": "n_step"}, []),
         (
@@ -76,6 +118,14 @@ def test_what_sees_decides_what_has_an_effect() -> None:
         "--image-encoder has no effect without image observations",
         "--precision has no effect without image observations",
     ]
+    config = replace(config, activation="relu", clip_obs=5.0)
+    assert unused_settings(config, IMAGE, BOX) == [
+        "--hidden-sizes has no effect without observations other than images",
+        "--activation has no effect without observations other than images, or "
+        "--value-hidden-sizes",
+        "--clip-obs has no effect without vector observations",
+    ]
+    config = replace(config, activation="tanh", clip_obs=10.0)
     besides = "--hidden-sizes has no effect without observations other than images"
     assert unused_settings(config, IMAGE, BOX) == [besides]
     assert unused_settings(config, ObsSpec((*VECTOR.leaves, *IMAGE.leaves)), BOX) == []
@@ -88,11 +138,12 @@ def test_an_encoder_of_the_users_may_take_any_setting_of_networks(seen: ObsSpec)
 
 
 def test_what_is_done_decides_what_has_an_effect() -> None:
-    config = Config(action_distribution="squashed_gaussian", log_std="state")
+    config = Config(action_distribution="squashed_gaussian", log_std="state", log_std_init=-1.0)
     assert unused_settings(config, VECTOR, BOX) == []
     assert unused_settings(config, VECTOR, CHOICE) == [
         "--action-distribution has no effect without continuous actions",
         "--log-std has no effect without continuous actions",
+        "--log-std-init has no effect without continuous actions",
     ]
     config = Config(action_scale="unit")
     need = "--action-scale has no effect without finite bounds of actions other than [-1, 1]"

@@ -35,6 +35,11 @@ def check_combinations(config: DerivedSettings) -> None:
             f"--compile: on does not support --recurrent {config.recurrent}, whose sequences vary "
             "in length; omit one of them"
         )
+    if config.log_std == "state" and config.log_std_init in (-5, 2):
+        raise InputError(
+            f"--log-std-init: {config.log_std_init:g} with --log-std state is a limit that no "
+            "output reaches; use a number between -5 and 2, or --log-std free"
+        )
     if config.acting == "numpy":
         check_acting(config)
     check_estimator(config)

@@ -24,6 +24,14 @@ REPEATED = {"env_wrapper", "watcher"}
 """Settings whose flag is given once for each item, after those of --config."""
 
 
+LISTS: dict[Any, tuple[str, str, str]] = {
+    int: ("integers", "64 64", "[INT ...]"),
+    float: ("numbers", "0.9 0.999", "[FLOAT ...]"),
+    str: ("names", "obs", "[NAME ...]"),
+}
+"""By the type of a list's items: what they are called, an example, and how help shows them."""
+
+
 def json_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[EnvKwargs] | None:
     """Parse a dict from a JSON object."""
     if info.type_origin is not dict:
@@ -48,22 +56,24 @@ def json_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[EnvKwargs] | 
 
 
 def list_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[tuple[Any, ...]] | None:
-    """Parse a tuple of integers or of names; an error shows how to write the former."""
+    """Parse a tuple of integers, of numbers or of names; an error shows how to write the first."""
     if info.type_origin is not tuple or tyro.conf.UseAppendAction in info.markers:
         return None
-    of_names = get_args(info.type)[0] is str
+    item = get_args(info.type)[0]
+    kind: Any = get_args(item)[0] if get_origin(item) is Annotated else item
+    kinds, example, metavar = LISTS[kind]
 
-    def parse(words: list[str]) -> tuple[int, ...]:
+    def parse(words: list[str]) -> tuple[Any, ...]:
         try:
-            return tuple(map(int, words))
+            return tuple(map(kind, words))
         except ValueError:
             listed = " ".join(words)
-            raise ValueError(f"{listed!r} is not a list of integers such as 64 64") from None
+            raise ValueError(f"{listed!r} is not a list of {kinds} such as {example}") from None
 
     return PrimitiveConstructorSpec(
         nargs="*",
-        metavar="[NAME ...]" if of_names else "[INT ...]",
-        instance_from_str=tuple if of_names else parse,
+        metavar=metavar,
+        instance_from_str=parse,
         is_instance=lambda value: isinstance(value, tuple),
         str_from_instance=lambda value: [str(number) for number in value],
     )

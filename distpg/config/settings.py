@@ -16,6 +16,7 @@ BigCount = Annotated[int, Range(1, 10**15)]
 CountOrZero = Annotated[int, Range(0, 10**6)]
 Seed = Annotated[int, Range(0, 2**63 - 1)]
 Fraction = Annotated[float, Range(0, 1)]
+Decay = Annotated[float, Range(0, 1, open_high=True)]
 Positive = Annotated[float, Range(0, open_low=True)]
 NonNegative = Annotated[float, Range(0)]
 Finite = Annotated[float, Range(-math.inf)]
@@ -226,6 +227,8 @@ class GradientSettings:
     """Weight of the value loss."""
     value_clip: Positive | None = None
     """Value clipping range, as in PPO; none disables it."""
+    value_clip_schedule: Schedule = "constant"
+    """Schedule of --value-clip; values as for --lr-schedule."""
     value_epochs: CountOrZero = 0
     """Extra critic-only epochs per batch, of the value loss without --vf-coef."""
 
@@ -237,8 +240,15 @@ class PolicySettings:
     hidden_sizes: tuple[Annotated[int, Range(1, 2**14)], ...] = (64, 64)
     """Units of each hidden layer, for actor and critic; empty: linear, or tabular if all
     observations are discrete."""
-    activation: Literal["tanh", "relu", "elu", "silu"] = "tanh"
+    value_hidden_sizes: tuple[Annotated[int, Range(1, 2**14)], ...] | None = None
+    """Units of the critic's hidden layers; where it shares the policy's encoder (images,
+    --recurrent-critic shared), of layers of its own after what it shares. Default: as
+    --hidden-sizes; none after what it shares."""
+    activation: Literal["tanh", "relu", "elu", "silu", "gelu", "leaky_relu"] = "tanh"
     """Nonlinearity of the hidden layers."""
+    orthogonal_init: bool = True
+    """Initialize weights orthogonally and biases with 0; otherwise both as torch does by default.
+    An --encoder initializes itself."""
     encoder: Importable | None = None
     """Custom encoder class as module:Class, replacing the built-in encoder (docs/encoders.md)."""
     image_encoder: Literal["nature", "impala"] = "nature"
@@ -249,6 +259,8 @@ class PolicySettings:
     supports it. Parameters and their updates stay in float32."""
     normalize_obs: bool = True
     """Scale vector observations by their running mean and standard deviation."""
+    clip_obs: Positive = 10.0
+    """Clip scaled observations to this distance from 0."""
     action_distribution: Literal["gaussian", "squashed_gaussian", "beta"] = "gaussian"
     """Distribution of continuous actions: Gaussian clipped to the bounds; tanh-squashed Gaussian;
     or Beta. The last two need finite bounds."""
@@ -258,11 +270,18 @@ class PolicySettings:
     log_std: Literal["free", "state"] = "free"
     """Log standard deviation of the Gaussians: free: a state-independent parameter; state: a
     network output in [-5, 2]."""
+    log_std_init: Annotated[float, Range(-5, 2)] = 0.0
+    """Log standard deviation of the Gaussians that a new policy starts with."""
     recurrent: Literal["none", "gru", "lstm"] = "none"
-    """Recurrent layer after the encoder, shared by policy and critic. Use --normalize-rewards with
-    it, otherwise the value loss dominates the shared layers."""
+    """Recurrent layer after the encoder. If the critic shares it, use --normalize-rewards with it,
+    otherwise the value loss dominates the shared layers."""
     recurrent_size: Annotated[int, Range(1, 2**14)] = 128
     """Units of the recurrent layer."""
+    recurrent_layers: Annotated[int, Range(1, 16)] = 1
+    """Number of recurrent layers, one after the other."""
+    recurrent_critic: Literal["shared", "own", "none"] = "shared"
+    """The critic's recurrent layer: shared with the policy, as its encoder is; one of its own,
+    after an encoder of its own; or none, the encoder alone. Images are encoded once for both."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,10 +296,19 @@ class LearnerSettings:
     memory."""
     sequence_length: Count = 16
     """Truncated-BPTT length with --recurrent; minibatches are made of whole sequences."""
-    optimizer: Literal["adam", "sgd"] = "adam"
-    """Adam (epsilon 1e-5), or stochastic gradient descent with momentum."""
+    optimizer: Literal["adam", "sgd", "rmsprop", "rmsprop_tf"] = "adam"
+    """Adam; stochastic gradient descent with momentum; RMSprop; or RMSprop as in TensorFlow, with
+    epsilon inside the root, and squares that begin at 1."""
+    optimizer_epsilon: Positive | None = None
+    """Epsilon of adam, rmsprop and rmsprop_tf. Default: 1e-5."""
+    adam_betas: tuple[Decay, Decay] = (0.9, 0.999)
+    """Decay of Adam's averages of the gradient and of its square."""
+    rmsprop_decay: Decay = 0.99
+    """Decay of RMSprop's average of the squared gradient (alpha)."""
     momentum: Fraction = 0.9
     """Momentum of sgd."""
+    weight_decay: NonNegative = 0.0
+    """L2 penalty: the parameters, times this, are added to the clipped gradient."""
     learning_rate: Positive = 3e-4
     """Learning rate of the optimizer."""
     lr_schedule: Schedule = "constant"
@@ -299,11 +327,16 @@ class LearnerSettings:
     cg_damping: NonNegative = 0.1
     """Damping added to the Fisher matrix; larger gives shorter steps, closer to the plain
     gradient."""
+    fisher_subsampling: Count = 1
+    """Compute the Fisher matrix from every so many samples of each env: 1 takes all. Of a recurrent
+    policy, from every so many sequences."""
     line_search_steps: CountOrZero = 10
     """Maximum backtracking steps (each halves the step) until the surrogate improves within
     --max-kl; 0 takes the full step (NPG)."""
     normalize_rewards: bool = False
     """Divide rewards by the running standard deviation of the discounted return."""
+    clip_rewards: Positive = 10.0
+    """Clip rewards that are scaled so to this distance from 0."""
     gradient_stats_every: CountOrZero = 10
     """Iterations between gradient diagnostics (gradient/* in TensorBoard); 0 disables them."""
     histogram_every: CountOrZero = 10

@@ -23,17 +23,21 @@ TYPE_NAMES = {
 
 @dataclass(frozen=True)
 class Range:
-    """A range of finite numbers, [low, high]; `open_low` excludes `low` itself."""
+    """A range of finite numbers, [low, high]; `open_low` and `open_high` exclude an end itself."""
 
     low: float
     high: float = math.inf
     open_low: bool = False
+    open_high: bool = False
 
     def __contains__(self, value: float) -> bool:
         above = value > self.low if self.open_low else value >= self.low
-        return above and value <= self.high and math.isfinite(value)
+        below = value < self.high if self.open_high else value <= self.high
+        return above and below and math.isfinite(value)
 
     def __str__(self) -> str:
+        if self.open_high:
+            return f"at least {self.low} and less than {self.high}"
         if self.high < math.inf:
             return f"between {self.low} and {self.high}"
         if self.low == -math.inf:
@@ -120,6 +124,8 @@ def describe_mismatch(value: object, hint: Any) -> str:
         if not isinstance(value, tuple):
             return f"a list of {kind}"
         items = typing.cast("tuple[object, ...]", value)
+        if options[-1] is not Ellipsis and len(items) != len(options):
+            return f"a list of {len(options)} {kind}"
         mismatches = (describe_mismatch(item, options[0]) for item in items)
         return next((f"a list of {kind}, each {allowed}" for allowed in mismatches if allowed), "")
     hint = origin or hint

@@ -76,6 +76,7 @@ class Coefficients:
     clip: float
     kl: float
     entropy: float
+    value_clip: float | None = None
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def find_steps(
         return TorchSteps(config, model, optimizer), {}
     if not is_ahead_of_time(config, state.device, state.policy.obs_spec):
         return TorchSteps(config, model, optimizer, compiled=True), {}
-    fused = Fused(LossForm.of(config), model, config.momentum)
+    fused = Fused(LossForm.of(config), model, optimizer.rule)
     packages = find_packages(fused, optimizer, config, given, say)
     functions = {name: load(package.content) for name, package in packages.items()}
     _, samples, targets, *_ = examples(fused, config, optimizer.whole)
@@ -134,8 +134,7 @@ def structure(fused: Fused, config: Config, name: str) -> dict[str, Any]:
     return {
         "function": name,
         "form": asdict(fused.form),
-        "momentum": fused.momentum,
-        "optimizer": config.optimizer,
+        "optimizer": asdict(fused.rule),
         "architecture": asdict(Architecture.of(config)),
         "parameters": [(list(x.shape), str(x.dtype)) for x in fused.model.parameters()],
         "detached": fused.model.detached,
@@ -164,5 +163,5 @@ def examples(fused: Fused, config: Config, state: OptimizerState) -> tuple[Any, 
         parameters = objective.outputs(config, fused.model, obs)[:, :-1]
     samples = Samples(obs, actions, zeros, zeros.clone(), zeros.long(), parameters.clone())
     targets = Targets(zeros.clone(), zeros.clone(), zeros.clone())
-    numbers = numbers_of(Coefficients(0.2, 0.2, 0.2), 0.2, 0.2, 0.2)
+    numbers = numbers_of(Coefficients(0.2, 0.2, 0.2, 0.2), 0.2, 0.2, 0.2)
     return state, samples, targets, torch.zeros(minibatch, dtype=torch.int64), numbers

@@ -1,9 +1,10 @@
 """Whole minibatches as functions of tensors: what is compiled ahead of time.
 
 Each changes the optimizer's state in place. B samples of the batch, M of the minibatch, P
-parameters; rows are [M] int64, numbers [6] float64 as `numbers_of` returns them.
+parameters; rows are [M] int64, numbers [7] float64 as `numbers_of` returns them.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,17 +19,17 @@ from distpg.gradient.losses import Coefficients
 from distpg.learner.loss_form import LossForm
 from distpg.learner.minibatch import Gradient, critic_gradient, minibatch_gradient
 from distpg.learner.minibatches import Samples, Targets
-from distpg.learner.optimizer_step import OptimizerState, clip_norm, optimizer_step
-from distpg.policy.actor_critic import ActorCritic
+from distpg.learner.optimizer_step import OptimizerState, Rule, clip_norm, optimizer_step
+from distpg.policy.critic import ActorCritic
 
 
 @dataclass(frozen=True)
 class Fused:
-    """The functions of a model, a form of its loss and the momentum of its optimizer."""
+    """The functions of a model, a form of its loss and the rule of its optimizer."""
 
     form: LossForm
     model: ActorCritic
-    momentum: float
+    rule: Rule
 
     def step(
         self,
@@ -50,7 +51,7 @@ class Fused:
             gradient, norm = clip_norm(found.flat, max_norm)
             kl = approx_kl(found.log_ratio)
             sizes = [num_parameters(child) for child in self.model.children()]
-            after = optimizer_step(state, gradient, sizes, rate, self.momentum)
+            after = optimizer_step(state, gradient, sizes, rate, self.rule)
             _write(state, after, keep=kl > kl_limit)
         return torch.cat([found.terms, norm.view(1)]), found.log_ratio, kl
 
@@ -63,7 +64,7 @@ class Fused:
         numbers: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the gradient, [P], the terms of the loss, [K], and the log ratios, [M]."""
-        found = self._gradient(state, samples[rows], targets[rows], numbers.unbind()[:3])
+        found = self._gradient(state, samples[rows], targets[rows], numbers.unbind()[:4])
         return found.flat, found.terms, found.log_ratio
 
     def critic_step(
@@ -75,16 +76,21 @@ class Fused:
         numbers: Tensor,
     ) -> tuple[Tensor]:
         """Take one step of the critic, whose state it is; return the norm of the gradient, []."""
-        *_, rate, max_norm, _ = numbers.unbind()
-        critic, call = self.model.critic, partial(critic_gradient, self.form)
-        flat = with_parameters(
-            call, self.model, "critic.", critic, state.values, samples[rows], targets[rows]
-        )
+        *coefficients, rate, max_norm, _ = numbers.unbind()
+        critic = self.model.critic
+        given = samples[rows], targets[rows], self._now(coefficients)
+        flat = with_parameters(critic_gradient, self.model, "critic.", critic, state.values, *given)
         with torch.no_grad():
             clipped, norm = clip_norm(flat, max_norm)
-            after = optimizer_step(state, clipped, [len(flat)], rate, self.momentum)
+            after = optimizer_step(state, clipped, [len(flat)], rate, self.rule)
             _write(state, after, keep=torch.zeros((), dtype=torch.bool))
         return (norm.float(),)
+
+    def _now(self, numbers: Sequence[Tensor]) -> Coefficients:
+        """Return the coefficients of the loss, [] each."""
+        # tensors, since the compiled function takes what schedules change as an input
+        clip, kl, entropy, value_clip = cast("Sequence[float]", numbers)
+        return Coefficients(clip, kl, entropy, value_clip if self.form.clips_values else None)
 
     def _gradient(
         self,
@@ -93,8 +99,7 @@ class Fused:
         targets: Targets,
         coefficients: Sequence[Tensor],
     ) -> Gradient:
-        # tensors, since the compiled function takes what schedules change as an input
-        now = Coefficients(*cast("Sequence[float]", coefficients))
+        now = self._now(coefficients)
         call = partial(minibatch_gradient, self.form)
         return with_parameters(
             call, self.model, "", self.model, state.values, minibatch, targets, now
@@ -102,7 +107,7 @@ class Fused:
 
 
 def numbers_of(now: Coefficients, rate: float, max_norm: float, kl_limit: float) -> Tensor:
-    """Return what may differ from update to update, [6] float64.
+    """Return what may differ from update to update, [7] float64.
 
     Args:
         now: Coefficients of the loss.
@@ -110,7 +115,8 @@ def numbers_of(now: Coefficients, rate: float, max_norm: float, kl_limit: float)
         max_norm: Of the gradient.
         kl_limit: Approximate KL beyond which no step is taken; inf for none.
     """
-    numbers = [now.clip, now.kl, now.entropy, rate, max_norm, kl_limit]
+    value_clip = math.inf if now.value_clip is None else now.value_clip
+    numbers = [now.clip, now.kl, now.entropy, value_clip, rate, max_norm, kl_limit]
     return torch.tensor(numbers, dtype=torch.float64)
 
 

@@ -102,6 +102,7 @@ class Learner(TrainState):
         """Value every state, and take the valid steps out as samples."""
         config, valid, num_envs = self.config, batch.valid, batch.valid.shape[1]
         seen = network_inputs(self.policy, batch, config.sequence_length)
+        seen |= self.critic_memory.inputs(seen, batch)
         outputs = objective.outputs(config, self.model, seen).unflatten(0, (-1, num_envs))
         parameters, values = outputs[:-1, :, :-1], outputs[..., -1].clone()
         samples = Samples(

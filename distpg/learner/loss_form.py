@@ -14,7 +14,7 @@ class LossForm:
     penalizes_kl: bool
     has_entropy: bool
     vf_coef: float
-    value_clip: float | None
+    clips_values: bool
 
     @classmethod
     def of(cls, config: Config) -> Self:
@@ -24,5 +24,5 @@ class LossForm:
             penalizes_kl=config.penalizes_kl,
             has_entropy=config.ent_coef > 0,
             vf_coef=config.vf_coef,
-            value_clip=config.value_clip,
+            clips_values=config.value_clip is not None,
         )

@@ -18,7 +18,7 @@ from distpg.learner.minibatches import Samples, Targets
 from distpg.learner.objective import surrogate_inputs
 from distpg.learner.optimizer import Optimizer
 from distpg.learner.torch_compile import torch_compile
-from distpg.policy.actor_critic import ActorCritic
+from distpg.policy.critic import ActorCritic
 
 NORM = "gradient/norm"
 """Tag of the norm of the gradient before clipping."""
@@ -61,18 +61,18 @@ def minibatch_gradient(
     loss = policy_loss - coefficients.entropy * entropy if form.has_entropy else policy_loss
     parts = [policy_loss, -entropy]
     if values is not None:
-        parts.append(value_loss(values, targets.returns, minibatch.values, form.value_clip))
+        parts.append(value_loss(values, targets.returns, minibatch.values, coefficients.value_clip))
         loss = loss + form.vf_coef * parts[-1]
     flat = flat_gradient(loss, model)
     return Gradient(flat, torch.stack([*parts, loss]).detach(), inputs.log_ratio.detach())
 
 
 def critic_gradient(
-    form: LossForm, model: ActorCritic, minibatch: Samples, targets: Targets
+    model: ActorCritic, minibatch: Samples, targets: Targets, coefficients: Coefficients
 ) -> Tensor:
     """Differentiate the value loss of M samples with respect to the critic, [C]."""
     values = model.values(minibatch.obs)
-    loss = value_loss(values, targets.returns, minibatch.values, form.value_clip)
+    loss = value_loss(values, targets.returns, minibatch.values, coefficients.value_clip)
     return flat_gradient(loss, model.critic)
 
 
@@ -159,9 +159,7 @@ class TorchSteps:
     def critic_step(self, rows: Tensor) -> None:
         """Step along the gradient of the critic's loss, with the critic alone."""
         with self.optimizer.freezing("policy"):
-            gradient = critic_gradient(
-                self.form, self.model, self.samples[rows], self.targets[rows]
-            )
+            gradient = critic_gradient(self.model, self.samples[rows], self.targets[rows], self.now)
             self.optimizer.add(gradient, 1.0, "critic")
             self.optimizer.step(self.max_norm)
 

@@ -18,7 +18,8 @@ from distpg.gradient.importance import importance_weights
 from distpg.gradient.losses import SurrogateInputs
 from distpg.gradient.trajectories import Trajectories, episode_starts
 from distpg.learner.minibatches import CHUNK, Samples, Targets, in_chunks, rows_at_once
-from distpg.policy.actor_critic import ActorCritic, Policy
+from distpg.policy.actor_critic import Policy
+from distpg.policy.critic import ActorCritic
 from distpg.policy.distributions import Distribution
 
 ACTIONS = "/actions"

@@ -1,7 +1,7 @@
 """The optimizer: parameters and gradients in flat buffers, so that a step is few kernels.
 
-The steps are torch's functional `adam` and `sgd`: importing its optimizer classes loads torch's
-compiler, which takes a second of every start.
+The steps of Adam and SGD are torch's functional `adam` and `sgd`: importing its optimizer classes
+loads torch's compiler, which takes a second of every start. That of RMSprop is `optimizer_step`.
 """
 
 from collections.abc import Generator, Mapping
@@ -15,21 +15,21 @@ from torch.optim.sgd import sgd
 
 from distpg.config.settings import LearnerSettings
 from distpg.errors import InputError
-from distpg.learner.optimizer_step import BETAS, EPSILON, NORM_EPSILON, OptimizerState
+from distpg.learner.optimizer_step import NORM_EPSILON, OptimizerState, Rule, optimizer_step
 
 
 class Optimizer:
     """Optimizes a model whose parameters and gradients become views of two flat buffers.
 
-    Its state, Adam's moments or SGD's momentum, is flat too: one vector for each direct child of
-    the model.
+    Its state, Adam's moments for example, is flat too: one vector for each direct child of the
+    model.
     """
 
     def __init__(self, model: nn.Module, settings: LearnerSettings) -> None:
         """Create the buffers; the device of the parameters must not change afterwards."""
         named = list(model.named_parameters())
         values = torch.cat([parameter.detach().flatten() for _, parameter in named])
-        self.settings = settings
+        self.rule = Rule.of(settings)
         self.rate = settings.learning_rate
         self.gradients = torch.zeros_like(values)
         """[P]"""
@@ -45,7 +45,8 @@ class Optimizer:
         """Parameters and gradients of each child, by name."""
         # step counts are on the parameters' device: the fused kernel reads them there
         steps = torch.zeros(len(places), device=values.device)
-        moments = {kind: torch.zeros_like(values) for kind in moments_of(settings)}
+        starts = self.rule.moments
+        moments = {kind: torch.full_like(values, start) for kind, start in starts.items()}
         self.whole = OptimizerState(values, steps, moments)
         """Parameters and state of all children; `states` has views of it."""
         self.states = {
@@ -82,11 +83,12 @@ class Optimizer:
         """Take a step along the gradients."""
         names = [name for name in self.parts if name not in self.frozen]
         values, gradients = ([self.parts[name][k] for name in names] for k in (0, 1))
+        rule = self.rule
 
         def moment(kind: str) -> list[Tensor]:
             return [self.states[name].moments[kind] for name in names]
 
-        if self.settings.optimizer == "adam":
+        if rule.kind == "adam":
             adam(
                 values,
                 gradients,
@@ -96,27 +98,33 @@ class Optimizer:
                 state_steps=[self.states[name].steps.squeeze(0) for name in names],
                 fused=True,
                 amsgrad=False,
-                beta1=BETAS[0],
-                beta2=BETAS[1],
+                beta1=rule.betas[0],
+                beta2=rule.betas[1],
                 lr=self.rate,
-                weight_decay=0.0,
-                eps=EPSILON,
+                weight_decay=rule.weight_decay,
+                eps=rule.epsilon,
                 maximize=False,
             )
-        else:
+        elif rule.kind == "sgd":
             buffers: list[Tensor | None] = [None] * len(names)
             sgd(
                 values,
                 gradients,
-                [*moment("momentum_buffer")] if self.settings.momentum else buffers,
+                [*moment("momentum_buffer")] if rule.momentum else buffers,
                 fused=True,
-                weight_decay=0.0,
-                momentum=self.settings.momentum,
+                weight_decay=rule.weight_decay,
+                momentum=rule.momentum,
                 lr=self.rate,
                 dampening=0.0,
                 nesterov=False,
                 maximize=False,
             )
+        else:
+            rate = torch.tensor(self.rate, dtype=torch.float64)
+            for name, value, gradient in zip(names, values, gradients, strict=True):
+                after = optimizer_step(self.states[name], gradient, [len(value)], rate, rule)
+                value.copy_(after.values)
+                self.states[name].moments["square_avg"].copy_(after.moments["square_avg"])
 
     def finite(self) -> bool:
         """Return whether all parameters are finite."""
@@ -142,7 +150,7 @@ class Optimizer:
     def _named(self, child: str) -> dict[str, Tensor]:
         """Return views of a child's state by kind, with the count of Adam's steps."""
         state = self.states[child]
-        step = {"step": state.steps.squeeze(0)} if self.settings.optimizer == "adam" else {}
+        step = {"step": state.steps.squeeze(0)} if self.rule.kind == "adam" else {}
         return step | dict(state.moments)
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
@@ -163,10 +171,3 @@ class Optimizer:
         for name in self.states:
             for kind, value in self._named(name).items():
                 value.copy_(torch.tensor(arrays[f"{kind}/{name}"]))
-
-
-def moments_of(settings: LearnerSettings) -> tuple[str, ...]:
-    """Return the kinds of moments that an optimizer keeps."""
-    if settings.optimizer == "adam":
-        return ("exp_avg", "exp_avg_sq")
-    return ("momentum_buffer",) if settings.momentum else ()

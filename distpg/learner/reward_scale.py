@@ -18,22 +18,24 @@ class RewardScale:
     nothing becomes stale.
     """
 
-    def __init__(self, gamma: float, *, carry: bool) -> None:
+    def __init__(self, gamma: float, *, carry: bool, clip: float = 10.0) -> None:
         """Start from no data.
 
         Args:
             gamma: Discount per env step.
             carry: Whether episodes continue from one batch to the next.
+            clip: Scaled rewards are clipped to [-clip, clip].
         """
         self.gamma = gamma
         self.carry = carry
+        self.clip = clip
         self.moments = Moments.of_nothing()
         """Of the discounted returns."""
         self.running = np.zeros(0)
         """[N] returns of the unfinished episodes."""
 
     def scale(self, batch: Batch) -> Tensor:
-        """Add the batch's rewards [T, N] to the statistics; return them scaled, in [-10, 10]."""
+        """Add the batch's rewards [T, N] to the statistics; return them scaled and clipped."""
         num_envs = batch.rewards.shape[1]
         tensors = batch.rewards.double(), batch.valid, batch.done
         rewards, valid, done = (tensor.numpy(force=True) for tensor in tensors)
@@ -46,7 +48,7 @@ class RewardScale:
             returns[t] = np.where(valid[t], ahead, 0.0)
             self.running = returns[t] * ~done[t]
         self.moments = self.moments.merged(torch.from_numpy(returns[valid]))
-        return (batch.rewards / self.unit).clamp(-10, 10)
+        return (batch.rewards / self.unit).clamp(-self.clip, self.clip)
 
     @property
     def unit(self) -> float:

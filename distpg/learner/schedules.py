@@ -1,4 +1,4 @@
-"""Schedules of learning rate, clip range, entropy and KL coefficients."""
+"""Schedules of learning rate, clip ranges, entropy and KL coefficients."""
 
 from collections.abc import Mapping
 
@@ -22,7 +22,9 @@ class Schedules:
         self.config = config
         self.factor = 1.0
         self.kl_coef = config.kl_coef
-        schedules = (config.lr_schedule, config.clip_schedule, config.ent_schedule)
+        schedules = [config.lr_schedule, config.clip_schedule, config.ent_schedule]
+        if config.value_clip is not None:
+            schedules.append(config.value_clip_schedule)
         self.follows_kl = config.surrogate == "kl_adaptive" or "kl_adaptive" in schedules
 
     def now(self, trained_steps: int) -> tuple[Coefficients, float]:
@@ -32,6 +34,8 @@ class Schedules:
             clip=self._scheduled(config.clip_coef, config.clip_schedule, trained_steps),
             kl=self.kl_coef,
             entropy=self._scheduled(config.ent_coef, config.ent_schedule, trained_steps),
+            value_clip=config.value_clip
+            and self._scheduled(config.value_clip, config.value_clip_schedule, trained_steps),
         )
         rate = self._scheduled(config.learning_rate, config.lr_schedule, trained_steps)
         return coefficients, rate
@@ -42,6 +46,8 @@ class Schedules:
         scalars = {"train/learning_rate": rate, "train/ent_coef": coefficients.entropy}
         if self.config.surrogate == "clip":
             scalars["train/clip_range"] = coefficients.clip
+        if self.config.baseline == "value" and coefficients.value_clip is not None:
+            scalars["train/value_clip_range"] = coefficients.value_clip
         if self.config.penalizes_kl:
             scalars["train/kl_coef"] = coefficients.kl
         return scalars

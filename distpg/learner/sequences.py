@@ -3,12 +3,14 @@
 T steps, N envs, S size of the recurrent state.
 """
 
+from collections.abc import Callable, Mapping
+
 import torch
 from torch import Tensor
 
 from distpg.learner.minibatches import in_chunks
 from distpg.policy.actor_critic import Policy
-from distpg.policy.recurrent import RECURRENT_STATE, SEQUENCE
+from distpg.policy.recurrent import RECURRENT_STATE, SEQUENCE, Recurrent
 from distpg.records import Batch
 
 
@@ -22,7 +24,7 @@ def network_inputs(policy: Policy, batch: Batch, sequence_length: int) -> dict[s
     rows = policy.encoder.to_memory_format(leaves)
     if policy.recurrent is None:
         return rows
-    states = unroll(policy, rows, batch.state, batch.valid)
+    states = unroll(policy.encoder, policy.recurrent, rows, batch.state, batch.valid)
     return {
         **rows,
         RECURRENT_STATE: states.flatten(0, 1),
@@ -30,20 +32,32 @@ def network_inputs(policy: Policy, batch: Batch, sequence_length: int) -> dict[s
     }
 
 
-def unroll(policy: Policy, rows: dict[str, Tensor], state: Tensor, valid: Tensor) -> Tensor:
-    """Unroll the recurrent layer over a batch, from the state [N, S] of its first row.
+def unroll(
+    encoder: Callable[[Mapping[str, Tensor]], Tensor],
+    recurrent: Recurrent,
+    rows: Mapping[str, Tensor],
+    state: Tensor,
+    valid: Tensor,
+) -> Tensor:
+    """Unroll a recurrent layer over a batch.
 
     A step that is not valid resets the env, or is followed by one that does, so the state after it
     is zeros.
 
+    Args:
+        encoder: What encodes the layer's inputs.
+        recurrent: The layer.
+        rows: Normalized observations, {leaf: [(T+1) * N, *O]}, time first.
+        state: [N, S] before the first row.
+        valid: [T, N]
+
     Returns:
         [T+1, N, S] the state before each row.
     """
-    assert policy.recurrent is not None, "a feed-forward policy has no recurrent state"
-    features = in_chunks(policy.encoder, rows).unflatten(0, (len(valid) + 1, -1))
+    features = in_chunks(encoder, rows).unflatten(0, (len(valid) + 1, -1))
     states = [state]
     for step, kept in zip(features, valid, strict=False):
-        _, state = policy.recurrent.step(step, states[-1])
+        _, state = recurrent.step(step, states[-1])
         states.append(torch.where(kept.unsqueeze(-1), state, 0.0))
     return torch.stack(states)
 

@@ -16,19 +16,21 @@ from torch import Tensor
 from distpg.config.config import Config
 from distpg.errors import AnomalyError, InputError
 from distpg.iteration import Placement, ProcessFaults, Update
+from distpg.learner.critic_memory import CriticMemory
 from distpg.learner.device import choose_device, default_threads
 from distpg.learner.noise import NoiseAverage
 from distpg.learner.optimizer import Optimizer
 from distpg.learner.reward_scale import RewardScale
 from distpg.learner.schedules import Schedules
-from distpg.policy.actor_critic import ActorCritic, Policy, load_arrays, shape_of, to_arrays
+from distpg.policy.actor_critic import Policy, load_arrays, shape_of, to_arrays
 from distpg.policy.architecture import Architecture
+from distpg.policy.critic import ActorCritic
 from distpg.policy.trace import UntraceableError, acting_programs
 from distpg.records import ActingPrograms, Batch, LearnerState, Rollout, Weights
 from distpg.seeding import RNG, rng_seeds
 from distpg.spaces import ActionSpec, ObsSpec, spaces_to_json
 
-VARYING = ("before/", "reward_scale/running")
+VARYING = ("before/", "critic_memory/", "reward_scale/running")
 """Prefixes of arrays that a state may lack."""
 
 
@@ -81,7 +83,10 @@ class TrainState(ABC):
         # the trust region moves the policy itself
         self.optimizer.frozen = {"policy"} if apart else set()
         self.schedules = Schedules(config)
-        self.reward_scale = RewardScale(config.gamma, carry=config.episodes == 0)
+        self.reward_scale = RewardScale(
+            config.gamma, carry=config.episodes == 0, clip=config.clip_rewards
+        )
+        self.critic_memory = CriticMemory(self.model)
         self.noise = NoiseAverage()
         self.before: Weights | None = None
         """With overlap, the policy before the last update."""
@@ -123,6 +128,7 @@ class TrainState(ABC):
             # an environment in this process may have switched gradients off
             with torch.enable_grad():
                 update = self.improve(rollouts)
+            self.critic_memory.advance()
             self.published = self.snapshot()
         except AnomalyError as anomaly:
             self.load(self.published)
@@ -173,6 +179,7 @@ class TrainState(ABC):
             "reward_scale": self.reward_scale.state(),
             "schedules": self.schedules.state(),
             "noise": self.noise.state(),
+            "critic_memory": self.critic_memory.arrays(),
             "before": self.before.arrays if self.before else {},
         }
         return LearnerState(
@@ -208,6 +215,7 @@ class TrainState(ABC):
         self.reward_scale.load(part(state.arrays, "reward_scale/"))
         self.schedules.load(part(state.arrays, "schedules/"))
         self.noise.load(part(state.arrays, "noise/"))
+        self.critic_memory.load(part(state.arrays, "critic_memory/"))
         self.version = state.counters["policy_version"]
         before = part(state.arrays, "before/")
         self.before = Weights(self.version - 1, before) if before else None

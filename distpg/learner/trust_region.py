@@ -21,6 +21,7 @@ from distpg.learner import objective
 from distpg.learner.minibatches import Samples, Targets, chunks, in_chunks
 from distpg.learner.train_state import TrainState
 from distpg.policy.actor_critic import Policy
+from distpg.policy.recurrent import SEQUENCE
 
 CHUNK_ROWS = 2048
 """Rows that are differentiated twice at once; bounds memory."""
@@ -43,8 +44,10 @@ def step(
     start = values.clone()
     loss = loss_and_kl(state, samples, targets, coefficients)[0]
 
+    some = every_so_many(samples, config.fisher_subsampling)
+
     def product(vector: Tensor) -> Tensor:
-        fisher = fisher_product(state.policy, samples.obs, vector)
+        fisher = fisher_product(state.policy, some, vector)
         return fisher + config.cg_damping * vector
 
     def attempt(step: Tensor) -> Trial:
@@ -71,6 +74,23 @@ def step(
         "gradient/expected_gain": -float(descent @ taken.step),
         "gradient/actual_gain": taken.gain,
     }
+
+
+def every_so_many(samples: Samples, factor: int) -> dict[str, Tensor]:
+    """Return the observations of every so many samples of each env, {leaf: [B', *O]}.
+
+    Steps of an env resemble those before them, so a part says nearly as much of the Fisher matrix.
+    Of a recurrent policy they are every so many sequences, since those are not split. TRPO of
+    SB3-Contrib computes gradient and line search, too, from its `sub_sampling_factor`-th samples.
+    """
+    if factor == 1:
+        return samples.obs
+    if SEQUENCE in samples.obs:
+        numbers = samples.obs[SEQUENCE].unique(return_inverse=True)[1]
+        rows = (numbers % factor == 0).nonzero().squeeze(-1)
+    else:
+        rows = samples.envs.argsort(stable=True)[::factor]
+    return {name: leaf[rows] for name, leaf in samples.obs.items()}
 
 
 def fisher_product(policy: Policy, obs: Mapping[str, Tensor], vector: Tensor) -> Tensor:

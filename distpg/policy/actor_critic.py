@@ -1,4 +1,4 @@
-"""The policy, and the critic, which only the learner needs."""
+"""The policy: from observations to action distributions."""
 
 from collections.abc import Mapping
 from typing import Any, Self
@@ -12,7 +12,7 @@ from distpg.policy.action_units import ActionUnits
 from distpg.policy.architecture import Architecture
 from distpg.policy.bounded import Beta, SquashedGaussian
 from distpg.policy.categories import Lookup
-from distpg.policy.custom import make_encoder
+from distpg.policy.custom import CustomEncoder, make_encoder
 from distpg.policy.distributions import (
     Bernoulli,
     Categorical,
@@ -20,8 +20,9 @@ from distpg.policy.distributions import (
     Distribution,
     MultiCategorical,
     limit_log_std,
+    output_of_log_std,
 )
-from distpg.policy.layers import orthogonal
+from distpg.policy.layers import initialize_by_default, orthogonal
 from distpg.policy.normalizer import Constants, ObsNormalizer
 from distpg.policy.recurrent import Recurrent
 from distpg.records import Weights
@@ -52,12 +53,14 @@ class Policy(nn.Module):
         self.obs_spec = obs_spec
         self.action_spec = action_spec
         self.is_masked = obs_spec.is_masked
-        self.normalizer = ObsNormalizer(obs_spec.leaves, enabled=parts.normalize_obs)
+        self.normalizer = ObsNormalizer(
+            obs_spec.leaves, enabled=parts.normalize_obs, clip=parts.clip_obs
+        )
         self.encoder = make_encoder(obs_spec, parts)
         self.recurrent = None
         if parts.recurrent != "none":
             inputs = self.encoder.num_features
-            self.recurrent = Recurrent(parts.recurrent, inputs, parts.recurrent_size)
+            self.recurrent = make_recurrent(inputs, parts)
         self.recurrent_state_size = parts.recurrent_state_size
         self.num_features = (self.recurrent or self.encoder).num_features
         self.family = CONTINUOUS[parts.action_distribution]
@@ -73,7 +76,22 @@ class Policy(nn.Module):
         linear = Lookup if self.encoder.gives_columns else nn.Linear
         head = linear(self.num_features, self.num_outputs, bias=not self.is_table)
         self.head = orthogonal(head, gain=0.01)
-        self.log_std = nn.Parameter(torch.zeros(self.num_outputs)) if free else None
+        if not parts.orthogonal_init:
+            initialize_own_layers(self)
+        shape = (self.num_outputs,)
+        self.log_std = nn.Parameter(torch.full(shape, float(parts.log_std_init))) if free else None
+        if self.limits_log_std and parts.log_std_init:
+            self._start_log_std(output_of_log_std(parts.log_std_init))
+
+    @torch.no_grad()
+    def _start_log_std(self, output: float) -> None:
+        """Add a number to the head's outputs for the log standard deviation."""
+        rows = slice(self.num_outputs // 2, None)
+        if self.is_table:
+            # without a bias: every observation adds up a column for each of its categories
+            self.head.weight[rows] += output / sum(len(leaf.sizes) for leaf in self.obs_spec.inputs)
+        else:
+            self.head.bias[rows] += output
 
     def forward(self, obs: Mapping[str, Tensor]) -> Distribution:
         """Return the action distribution for normalized {leaf: [*B, *O]}."""
@@ -99,8 +117,11 @@ class Policy(nn.Module):
 
     def features(self, obs: Mapping[str, Tensor]) -> Tensor:
         """Encode normalized {leaf: [*B, *O]} as [*B, F]; [B, F] if the policy is recurrent."""
-        features = self.encoder(obs)
-        return features if self.recurrent is None else self.recurrent(features, obs)
+        return self.unroll(self.encoder(obs), obs)
+
+    def unroll(self, encoded: Tensor, obs: Mapping[str, Tensor]) -> Tensor:
+        """Apply the recurrent layer, if there is one, to what the encoder returned."""
+        return encoded if self.recurrent is None else self.recurrent(encoded, obs)
 
     def outputs(self, features: Tensor, obs: Mapping[str, Tensor]) -> Tensor:
         """Return the head's outputs for [*B, F] features, [*B, num_outputs].
@@ -178,61 +199,16 @@ class Policy(nn.Module):
         load_arrays(self, weights.arrays)
 
 
-class ActorCritic(nn.Module):
-    """A policy and, if the estimator needs one, a critic.
+def make_recurrent(num_inputs: int, parts: Architecture) -> Recurrent:
+    """Make the recurrent layer of a policy, or of a critic."""
+    return Recurrent(parts.recurrent, num_inputs, parts.recurrent_size, parts.recurrent_layers)
 
-    The critic has its own encoder for vectors, and shares the policy's if there are images or a
-    recurrent layer.
-    """
 
-    def __init__(
-        self, policy: Policy, parts: Architecture, *, with_critic: bool, detached: bool = False
-    ) -> None:
-        """Add a critic to the policy; if detached, its loss does not train what they share."""
-        super().__init__()
-        self.policy = policy
-        self.detached = detached
-        images = any(leaf.kind == "image" for leaf in policy.obs_spec.leaves)
-        self.shared = images or policy.recurrent is not None
-        self.critic = nn.ModuleDict()
-        if with_critic:
-            if not self.shared:
-                self.critic["encoder"] = make_encoder(policy.obs_spec, parts)
-            linear = Lookup if policy.encoder.gives_columns else nn.Linear
-            head = linear(policy.num_features, 1, bias=not policy.is_table)
-            self.critic["head"] = orthogonal(head, gain=1.0)
-
-    def forward(self, obs: Mapping[str, Tensor]) -> tuple[Distribution, Tensor | None]:
-        """Return the distribution and, with a critic, V(s) for *normalized* {leaf: [*B, *O]}."""
-        features, critic_features = self._features(obs)
-        distribution = self.policy.distribution_of(self.policy.outputs(features, obs))
-        return distribution, self.critic["head"](critic_features).squeeze(
-            -1
-        ) if self.critic else None
-
-    def outputs(self, obs: Mapping[str, Tensor], *, only_values: bool = False) -> Tensor:
-        """Return the distribution's parameters and V(s), or 0 for it, side by side, [*B, P + 1].
-
-        With `only_values` there are no parameters, [*B, 1].
-        """
-        features, critic_features = self._features(obs)
-        parameters = features[..., :0]
-        if not only_values:
-            parameters = self.policy.parameters_of(self.policy.outputs(features, obs))
-        values = self.critic["head"](critic_features) if self.critic else features.new_zeros(())
-        return torch.cat([parameters, values.expand(*parameters.shape[:-1], 1)], -1)
-
-    def values(self, obs: Mapping[str, Tensor]) -> Tensor:
-        """Return V(s) [*B] for normalized {leaf: [*B, *O]}; there must be a critic."""
-        encoder = self.policy.features if self.shared else self.critic["encoder"]
-        return self.critic["head"](encoder(obs)).squeeze(-1)
-
-    def _features(self, obs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Encode for the policy and for the critic."""
-        features = self.policy.features(obs)
-        if self.critic and not self.shared:
-            return features, self.critic["encoder"](obs)
-        return features, features.detach() if self.detached else features
+def initialize_own_layers(network: nn.Module) -> None:
+    """Initialize all children but a user-defined encoder as torch does by default."""
+    for child in network.children():
+        if not isinstance(child, CustomEncoder):
+            initialize_by_default(child)
 
 
 def to_arrays(module: nn.Module) -> dict[str, np.ndarray]:

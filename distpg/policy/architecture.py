@@ -1,7 +1,7 @@
 """The architecture of a policy: plain values, saved with the weights; needs no torch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -38,6 +38,12 @@ class Architecture:
     log_std: str = "free"
     recurrent: str = "none"
     recurrent_size: int = 128
+    recurrent_layers: int = 1
+    recurrent_critic: str = "shared"
+    value_hidden_sizes: tuple[int, ...] | None = None
+    clip_obs: float = 10.0
+    orthogonal_init: bool = True
+    log_std_init: float = 0.0
     image_encoder: Literal["nature", "impala"] = "nature"
     encoder: Importable | None = None
     """A class, or its name."""
@@ -45,7 +51,18 @@ class Architecture:
     @property
     def recurrent_state_size(self) -> int:
         """Size of the recurrent state of an env; an LSTM has two numbers for each unit."""
-        return self.recurrent_size * {"none": 0, "gru": 1, "lstm": 2}[self.recurrent]
+        units = self.recurrent_size * self.recurrent_layers
+        return units * {"none": 0, "gru": 1, "lstm": 2}[self.recurrent]
+
+    @property
+    def of_critic(self) -> "Architecture":
+        """That of a critic that shares no layer with the policy."""
+        sizes, own = self.value_hidden_sizes, self.recurrent_critic == "own"
+        return replace(
+            self,
+            hidden_sizes=self.hidden_sizes if sizes is None else sizes,
+            recurrent=self.recurrent if own else "none",
+        )
 
     @classmethod
     def of(cls, settings: PolicySettings) -> "Architecture":
@@ -59,7 +76,10 @@ class Architecture:
         Raises:
             InputError: a value that the setting does not allow.
         """
-        fields: dict[str, Any] = {**described, "hidden_sizes": tuple(described["hidden_sizes"])}
+        fields: dict[str, Any] = {
+            **described,
+            **{name: tuple(value) for name, value in described.items() if isinstance(value, list)},
+        }
         check_fields(PolicySettings, fields)
         return cls(**fields)
 

@@ -248,6 +248,12 @@ class DiagonalGaussian:
         return (narrower + 0.5 * ((-2 * narrower).exp() + moved.square() - 1)).sum(-1)
 
 
+def output_of_log_std(log_std: float) -> float:
+    """Return the output that `limit_log_std` maps to a log standard deviation within the limits."""
+    above, below = log_std - LOG_STD_LOW, LOG_STD_HIGH - log_std
+    return math.log(above / below) - math.log(-LOG_STD_LOW / LOG_STD_HIGH)
+
+
 def limit_log_std(outputs: Tensor) -> Tensor:
     """Map [*B, A] outputs to log standard deviations within the limits, 0 to 0.
 

@@ -101,6 +101,8 @@ def check_size(
     # images only have no hidden layers, and a user-defined encoder may have others
     sizes = parts.hidden_sizes if flat and not own else ()
     layers = sum(inputs * outputs for inputs, outputs in pairwise(sizes))
+    if parts.recurrent != "none":
+        layers += parts.recurrent_layers * parts.recurrent_size**2
     widths = [
         sum(space.sizes) or math.prod(space.shape) for space in (*obs_spec.leaves, action_spec)
     ]

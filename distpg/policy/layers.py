@@ -21,6 +21,13 @@ def orthogonal(layer: Layer, gain: float = math.sqrt(2)) -> Layer:
     return layer
 
 
+def initialize_by_default(module: nn.Module) -> None:
+    """Initialize the weights and biases of a module's layers as torch does by default."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.GRU | nn.LSTM):
+            layer.reset_parameters()
+
+
 def tanh(values: Tensor) -> Tensor:
     """Hyperbolic tangent; without gradient on a CPU by NumPy, in place, 6 times as fast."""
     if not torch.is_grad_enabled() and values.device.type == "cpu":
@@ -35,6 +42,8 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
     "elu": functional.elu,
     "silu": functional.silu,
+    "gelu": functional.gelu,
+    "leaky_relu": functional.leaky_relu,
 }
 
 

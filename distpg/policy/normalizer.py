@@ -18,9 +18,10 @@ class LeafNormalizer(nn.Module):
     mean: Tensor
     variance: Tensor
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        """Start from no data, which leaves observations unchanged."""
+    def __init__(self, shape: tuple[int, ...], clip: float = 10.0) -> None:
+        """Start from no data, which leaves observations unchanged, but for the clip."""
         super().__init__()
+        self.clip = clip
         for name, value in vars(Moments.of_nothing(shape)).items():
             self.register_buffer(name, value)
 
@@ -29,9 +30,9 @@ class LeafNormalizer(nn.Module):
         return self.mean.float(), (self.variance + 1e-8).rsqrt().float()
 
     def forward(self, obs: Tensor, constants: Constants | None = None) -> Tensor:
-        """Standardize float32 [*B, *O] and clip it to [-10, 10]."""
+        """Standardize float32 [*B, *O] and clip it to [-clip, clip]."""
         mean, scale = constants or self.constants()
-        return ((obs - mean) * scale).clamp(-10, 10)
+        return ((obs - mean) * scale).clamp(-self.clip, self.clip)
 
     @torch.no_grad()
     def merge(self, obs: Tensor) -> None:
@@ -44,14 +45,14 @@ class LeafNormalizer(nn.Module):
 class ObsNormalizer(nn.Module):
     """A normalizer for each vector leaf; other leaves, and all if disabled, pass through."""
 
-    def __init__(self, leaves: tuple[Leaf, ...], *, enabled: bool) -> None:
-        """Keep statistics of the leaves that are real vectors."""
+    def __init__(self, leaves: tuple[Leaf, ...], *, enabled: bool, clip: float = 10.0) -> None:
+        """Keep statistics of the leaves that are real vectors; clip them to [-clip, clip]."""
         super().__init__()
         scaled = [leaf for leaf in leaves if leaf.kind == "vector" and enabled]
         # module names must not contain dots or slashes, leaf names may
         self.names = {leaf.name: str(number) for number, leaf in enumerate(scaled)}
         self.leaves = nn.ModuleDict(
-            {self.names[leaf.name]: LeafNormalizer(leaf.shape) for leaf in scaled}
+            {self.names[leaf.name]: LeafNormalizer(leaf.shape, clip) for leaf in scaled}
         )
 
     def constants(self) -> dict[str, Constants]:

@@ -3,6 +3,7 @@
 The names and arguments are those of torch's ATen operators, as `policy/trace.py` records them.
 """
 
+import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -15,6 +16,8 @@ from distpg.records import Program, Register, Size
 
 Array = Any
 """A NumPy array or a number."""
+ERFC = (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)
+"""Coefficients of the polynomial in 1 / (1 + 0.3275911 z) that times exp(-z^2) is 1 - erf(z)."""
 
 
 def clamp(x: Array, low: Array = None, high: Array = None) -> Array:
@@ -49,6 +52,25 @@ def silu(x: Array) -> Array:
 def elu(x: Array, alpha: float = 1.0) -> Array:
     """Return x where it is positive, else alpha * (exp(x) - 1)."""
     return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+
+
+def leaky_relu(x: Array, slope: float = 0.01) -> Array:
+    """Return x where it is positive, else slope * x."""
+    return np.where(x > 0, x, slope * x)
+
+
+def gelu(x: Array) -> Array:
+    """Return x * Phi(x), Phi the distribution function of the standard normal, within 1.5e-7.
+
+    NumPy has no erf: this is 7.1.26 of Abramowitz and Stegun 1964.
+    """
+    z = np.abs(x) * math.sqrt(0.5)
+    t = 1 / (1 + 0.3275911 * z)
+    tail = np.zeros_like(x)
+    for coefficient in ERFC:
+        tail = (tail + coefficient) * t
+    tail *= 0.5 * np.exp(-z * z)
+    return x * np.where(x > 0, 1 - tail, tail)
 
 
 def softplus(x: Array) -> Array:
@@ -148,9 +170,11 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
     "eq.Tensor": np.equal,
     "exp": np.exp,
     "gather": gather,
+    "gelu": gelu,
     "getitem": operator.getitem,
     "gt.Scalar": np.greater,
     "index_select": index_select,
+    "leaky_relu": leaky_relu,
     "log": np.log,
     "log_sigmoid_forward": log_sigmoid,
     "lt.Tensor": np.less,

@@ -120,6 +120,11 @@ METRICS = (
         "of the two errors (Stable-Baselines3 takes the clipped one)",
         "value loss",
     ),
+    Metric(
+        "train/value_clip_range",
+        "return",
+        "range to which the change of V is clipped, as scheduled",
+    ),
     Metric("train/loss", "", "of the last minibatch, with the entropy bonus and the value loss"),
     Metric(
         "train/explained_variance",

@@ -104,11 +104,12 @@ def check_meaning(
     Raises:
         InputError: names the setting.
     """
-    _, actions = spaces_from_json(dict(networks.spaces))
+    obs, actions = spaces_from_json(dict(networks.spaces))
     settings = {
         "activation": bool(config.hidden_sizes) and config.encoder is None,
         "action_distribution": actions.kind == "continuous",
         "action_scale": config.action_distribution == "gaussian" and actions.is_scaled,
+        "clip_obs": config.normalize_obs and any(leaf.kind == "vector" for leaf in obs.leaves),
     }
     for setting, matters in settings.items():
         trained, given = getattr(theirs, setting), getattr(config, setting)

@@ -42,15 +42,28 @@ def unmet_needs(
     config: Config, obs_spec: ObsSpec, action_spec: ActionSpec, watchers: Collection[Watcher]
 ) -> Iterator[tuple[str, str]]:
     """Yield the name of each setting without effect, and what it needs to have one."""
-    schedules = (config.lr_schedule, config.clip_schedule, config.ent_schedule)
+    schedules = (
+        *(config.lr_schedule, config.clip_schedule, config.ent_schedule),
+        config.value_clip_schedule,
+    )
     follows_kl = "kl_adaptive" in (config.surrogate, *schedules)
     trust_region = config.surrogate == "trust_region"
     kinds = {leaf.kind for leaf in obs_spec.inputs}
+    critic = config.baseline == "value"
     # a user-defined encoder may use any setting of the networks
     own_encoder = config.encoder is not None
     may_ask = any(type(watcher) not in OF_SETTINGS for watcher in watchers)
     needs = {
         "--optimizer sgd": (config.optimizer == "sgd", ("momentum",)),
+        "--optimizer adam": (config.optimizer == "adam", ("adam_betas",)),
+        "--optimizer rmsprop or rmsprop_tf": (
+            config.optimizer in ("rmsprop", "rmsprop_tf"),
+            ("rmsprop_decay",),
+        ),
+        "--optimizer adam, rmsprop or rmsprop_tf": (
+            config.optimizer != "sgd",
+            ("optimizer_epsilon",),
+        ),
         "--advantage n_step": (config.advantage == "n_step", ("bootstrap_steps",)),
         "--advantage vtrace": (config.advantage == "vtrace", ("rho_bar", "c_bar")),
         "--advantage gae": (config.advantage == "gae", ("gae_lambda",)),
@@ -61,34 +74,54 @@ def unmet_needs(
         "--surrogate clip": (config.surrogate == "clip", ("clip_coef", "clip_schedule")),
         "--surrogate trust_region": (
             trust_region,
-            ("max_kl", "cg_iterations", "cg_damping", "line_search_steps"),
+            (
+                *("max_kl", "cg_iterations", "cg_damping", "line_search_steps"),
+                "fisher_subsampling",
+            ),
         ),
         "--baseline value or another --surrogate": (
-            config.baseline == "value" or not trust_region,
-            ("optimizer", "learning_rate", "lr_schedule", "max_grad_norm"),
+            critic or not trust_region,
+            ("optimizer", "learning_rate", "lr_schedule", "max_grad_norm", "weight_decay"),
         ),
         "image observations": (own_encoder or "image" in kinds, ("image_encoder", "precision")),
         "observations other than images": (
             own_encoder or kinds != {"image"},
-            ("hidden_sizes", "activation"),
+            ("hidden_sizes",),
         ),
+        "observations other than images, or --value-hidden-sizes": (
+            own_encoder or kinds != {"image"} or bool(critic and config.value_hidden_sizes),
+            ("activation",),
+        ),
+        "vector observations": ("vector" in kinds, ("clip_obs",)),
+        "--normalize-obs": (config.normalize_obs, ("clip_obs",)),
+        "--normalize-rewards": (config.normalize_rewards, ("clip_rewards",)),
         "continuous actions": (
             action_spec.kind == "continuous",
-            ("action_distribution", "log_std"),
+            ("action_distribution", "log_std", "log_std_init"),
         ),
         "finite bounds of actions other than [-1, 1]": (action_spec.is_scaled, ("action_scale",)),
         "--action-distribution gaussian": (
             config.action_distribution == "gaussian" or not action_spec.is_scaled,
             ("action_scale",),
         ),
-        "a Gaussian --action-distribution": (config.action_distribution != "beta", ("log_std",)),
-        "--recurrent": (config.recurrent != "none", ("recurrent_size", "sequence_length")),
+        "a Gaussian --action-distribution": (
+            config.action_distribution != "beta",
+            ("log_std", "log_std_init"),
+        ),
+        "--recurrent": (
+            config.recurrent != "none",
+            ("recurrent_size", "recurrent_layers", "recurrent_critic", "sequence_length"),
+        ),
         "--surrogate kl_adaptive or kl_fixed": (config.penalizes_kl, ("kl_coef",)),
         "a kl_adaptive --surrogate or schedule": (follows_kl, ("kl_target",)),
         "--baseline value": (
-            config.baseline == "value",
-            ("vf_coef", "value_clip", "value_epochs"),
+            critic,
+            (
+                *("vf_coef", "value_clip", "value_epochs"),
+                *("value_hidden_sizes", "recurrent_critic"),
+            ),
         ),
+        "--value-clip": (config.value_clip is not None, ("value_clip_schedule",)),
         "several optimizer steps per batch": (
             not config.one_step,
             ("target_kl",),

@@ -170,14 +170,20 @@ TRAIN: dict[str, str] = {
     "--ent-schedule": "none",
     "--vf-coef": "-1 nan",
     "--value-clip": "0 wide",
+    "--value-clip-schedule": "cosine",
     "--value-epochs": "-1 x",
     "--hidden-sizes": "0 -1 64,64 '[64, 64]' 6.4 1000000 16385",
+    "--value-hidden-sizes": "0 -1 64,64 1000000",
     "--activation": "sigmoid",
+    "--clip-obs": "0 -1 inf",
     "--action-distribution": "cauchy",
     "--action-scale": "none range",
     "--log-std": "fixed",
+    "--log-std-init": "-5.1 2.1 nan low",
     "--recurrent": "rnn LSTM",
     "--recurrent-size": "0 -1 16385 x",
+    "--recurrent-layers": "0 -1 17 x",
+    "--recurrent-critic": "both Own",
     "--sequence-length": "0 -1 1.5 x",
     "--precision": "fp16",
     "--image-encoder": "resnet Nature",
@@ -185,7 +191,11 @@ TRAIN: dict[str, str] = {
     "no_such_module:Net ..own:Net a.b.c:Net a:b:c",
     "--num-epochs": "0 -3 ten",
     "--minibatch-size": "0 -1 all",
-    "--optimizer": "rmsprop",
+    "--optimizer": "adagrad RMSprop",
+    "--optimizer-epsilon": "0 -1 nan small",
+    "--adam-betas": "1 0.9 '0.9 1' '-0.1 0.9' 0.9,0.999 x",
+    "--rmsprop-decay": "1 -0.1 nan",
+    "--weight-decay": "-0.1 inf",
     "--momentum": "1.5 -1",
     "--learning-rate": "0 -0.1 nan inf 3,4 ''",
     "--lr-schedule": "cosine",
@@ -193,8 +203,10 @@ TRAIN: dict[str, str] = {
     "--max-kl": "0 -1 nan",
     "--cg-iterations": "0 -1 x",
     "--cg-damping": "-1 nan",
+    "--fisher-subsampling": "0 -1 1.5",
     "--line-search-steps": "-1 x",
     "--target-kl": "0 nan small",
+    "--clip-rewards": "0 -1 nan",
     "--gradient-stats-every": "-1 x",
     "--histogram-every": "-1 x",
     "--compile": "true 1 aot none",
@@ -203,7 +215,9 @@ TRAIN: dict[str, str] = {
     "--learner-threads": "0 -1 x",
     "--config": "'' . cartpol-ppo missing.toml /dev/null/x",
 }
-SWITCHES = shlex.split("--overlap --normalize-advantages --normalize-obs --normalize-rewards")
+SWITCHES = shlex.split(
+    "--overlap --normalize-advantages --normalize-obs --normalize-rewards --orthogonal-init"
+)
 RUN_SWITCHES = ("--overwrite", "--quiet", "--json-lines")
 OF_TRAIN = {"--run-dir": "/proc/run /dev/null /dev/null/below .. /"}
 OF_IMITATE = {

@@ -17,7 +17,15 @@ def same(one: Outcome, other: Outcome) -> bool:
     )
 
 
-@pytest.mark.parametrize("changes", [{}, {"algo": "trpo", "num_epochs": 1}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"algo": "trpo", "num_epochs": 1},
+        {"recurrent_critic": "own", "recurrent_layers": 2, "optimizer": "rmsprop_tf"},
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("recurrent", ["none", "gru", "lstm"])
 def test_half_a_run_and_its_resume_are_the_whole(
     recurrent: str, changes: dict[str, Any], tmp_path: Path

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from distpg.config.settings import LearnerSettings
 from distpg.envs.make import find_env
 from distpg.learner.ahead_of_time import flatten, unflatten
 from distpg.learner.compiled import examples, names_of
@@ -16,7 +17,7 @@ from distpg.learner.compiled_steps import CompiledSteps, state_of
 from distpg.learner.fused import Fused
 from distpg.learner.learner import Learner
 from distpg.learner.loss_form import LossForm
-from distpg.learner.optimizer_step import OptimizerState, optimizer_step
+from distpg.learner.optimizer_step import OptimizerState, Rule, optimizer_step
 from tests.learner.runs import LONG, Run
 
 EVERY_FORM: dict[str, dict[str, Any]] = {
@@ -46,13 +47,39 @@ EVERY_FORM: dict[str, dict[str, Any]] = {
         "optimizer": "sgd",
         "momentum": 0.0,
     },
+    "rmsprop": {
+        "optimizer": "rmsprop",
+        "activation": "leaky_relu",
+        "value_hidden_sizes": (12, 10),
+        "orthogonal_init": False,
+    },
+    "tensorflow": {
+        "env_id": "Pendulum-v1",
+        "optimizer": "rmsprop_tf",
+        "weight_decay": 0.01,
+        "log_std_init": -1.0,
+        "log_std": "state",
+        "value_epochs": 1,
+    },
+    "other adam": {
+        "env_id": "Pendulum-v1",
+        "activation": "gelu",
+        "adam_betas": (0.8, 0.95),
+        "optimizer_epsilon": 1e-3,
+        "weight_decay": 0.01,
+        "value_clip": 0.3,
+        "value_clip_schedule": "linear",
+        "value_epochs": 1,
+        "clip_obs": 1.5,
+        "value_hidden_sizes": (),
+    },
 }
 
 
 def call_by_tensors(learner: Learner) -> None:
     """Have a learner use the functions that would be compiled, as they are."""
     config, optimizer = learner.config, learner.optimizer
-    fused = Fused(LossForm.of(config), learner.model, config.momentum)
+    fused = Fused(LossForm.of(config), learner.model, optimizer.rule)
 
     def by_tensors(name: str) -> Callable[[Sequence[Tensor]], Sequence[Tensor]]:
         like = examples(fused, config, state_of(optimizer, name))
@@ -110,7 +137,8 @@ def test_children_have_their_own_counts_of_steps() -> None:
     moments = {name: torch.zeros(2) for name in ("exp_avg", "exp_avg_sq")}
     state = OptimizerState(torch.zeros(2), torch.tensor([0.0, 9.0]), moments)
     rate = torch.tensor(0.5, dtype=torch.float64)
-    after = optimizer_step(state, torch.tensor([8.0, 8.0]), [1, 1], rate, 0.0)
+    rule = Rule.of(LearnerSettings())
+    after = optimizer_step(state, torch.tensor([8.0, 8.0]), [1, 1], rate, rule)
     # of the second: m = 0.8 / (1 - 0.9^10), v = 0.064 / (1 - 0.999^10)
     second = -0.5 * (0.8 / (1 - 0.9**10)) / (0.064 / (1 - 0.999**10)) ** 0.5
     assert after.values.tolist() == pytest.approx([-0.5, second], rel=1e-5)

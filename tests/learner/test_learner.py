@@ -407,6 +407,19 @@ def test_an_update_does_not_alter_the_rollouts() -> None:
         {"hidden_sizes": (), "optimizer": "sgd", "value_epochs": 1, "loss_average": "per_episode"},
         {"env_id": "Pendulum-v1", "action_distribution": "beta", "ent_coef": 0.01},
         {"env_id": "Pendulum-v1", "action_distribution": "squashed_gaussian", "log_std": "state"},
+        {
+            "optimizer": "rmsprop_tf",
+            "weight_decay": 0.1,
+            "value_clip": 0.5,
+            "value_clip_schedule": "linear",
+        },
+        {
+            "env_id": "benchmarks.partially_observed:HiddenCartPole-v0",
+            "recurrent": "lstm",
+            "recurrent_size": 8,
+            "recurrent_layers": 2,
+            "recurrent_critic": "own",
+        },
     ],
     ids=[
         "ppo",
@@ -424,6 +437,8 @@ def test_an_update_does_not_alter_the_rollouts() -> None:
         "linear",
         "beta",
         "squashed",
+        "rmsprop",
+        "own recurrent layers",
     ],
 )
 def test_a_learner_that_is_loaded_goes_on_bit_for_bit(settings: dict[str, Any]) -> None:

@@ -9,11 +9,15 @@ from torch.testing import assert_close
 from distpg.config.settings import LearnerSettings
 from distpg.errors import InputError
 from distpg.learner.optimizer import Optimizer
+from distpg.learner.optimizer_step import OptimizerState, optimizer_step
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "adam": {"optimizer": "adam", "learning_rate": 0.01},
     "sgd": {"optimizer": "sgd", "momentum": 0.5, "learning_rate": 0.125},
     "plain sgd": {"optimizer": "sgd", "momentum": 0.0, "learning_rate": 0.125},
+    "rmsprop": {"optimizer": "rmsprop", "rmsprop_decay": 0.75, "learning_rate": 0.5},
+    "rmsprop_tf": {"optimizer": "rmsprop_tf", "rmsprop_decay": 0.75, "learning_rate": 0.5},
+    "decaying adam": {"optimizer": "adam", "learning_rate": 0.01, "weight_decay": 0.1},
 }
 every_optimizer = pytest.mark.parametrize("name", SETTINGS)
 
@@ -21,9 +25,9 @@ every_optimizer = pytest.mark.parametrize("name", SETTINGS)
 class Learned:
     """Two parts, a weight of two numbers and a bias, and the optimizer that moves them."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, **changes: Any) -> None:
         self.model = nn.ParameterDict({"weight": torch.tensor([1.0, -2.0]), "bias": torch.zeros(1)})
-        self.optimizer = Optimizer(self.model, LearnerSettings(**SETTINGS[name]))
+        self.optimizer = Optimizer(self.model, LearnerSettings(**SETTINGS[name] | changes))
         self.norm = 0.0
 
     def step(
@@ -72,6 +76,75 @@ def test_the_first_step_of_adam_is_the_learning_rate_whatever_the_gradient() -> 
     assert found[2] == pytest.approx(-0.01 / 2, rel=1e-4)
 
 
+def test_adam_with_other_betas_and_epsilon_by_hand() -> None:
+    learned = Learned("adam", adam_betas=(0.5, 0.75), optimizer_epsilon=2.0)
+    # m = 4 and v = 16, corrected to 8 and 64; then m = 2 and v = 12, divided by 3/4 and 7/16
+    first = 1 - 0.01 * 8 / (8 + 2)
+    second = first - 0.01 * (8 / 3) / ((192 / 7) ** 0.5 + 2)
+    found = [learned.step((gradient, 0.0), 0.0)[0] for gradient in (8.0, 0.0)]
+    assert found == pytest.approx([first, second], rel=1e-6)
+
+
+def test_rmsprop_divides_by_the_root_of_the_mean_square_and_epsilon_by_hand() -> None:
+    learned = Learned("rmsprop", optimizer_epsilon=0.25)
+    # squares: 1/4 * 16 = 4, and 3/4 * 4 + 1/4 * 4 = 4
+    first = 1 - 0.5 * 4 / (2 + 0.25)
+    second = first - 0.5 * 2 / (2 + 0.25)
+    found = [learned.step((gradient, 0.0), 0.0)[0] for gradient in (4.0, 2.0)]
+    assert found == pytest.approx([first, second], rel=1e-6)
+    assert learned.arrays()["square_avg/weight"].tolist() == [4, 0]
+
+
+def test_tensorflows_rmsprop_begins_at_1_with_epsilon_inside_the_root_by_hand() -> None:
+    learned = Learned("rmsprop_tf", optimizer_epsilon=0.25)
+    # squares: 3/4 * 1 + 1/4 * 16 = 4.75, and 3/4 * 4.75 + 1/4 * 4 = 4.5625
+    first = 1 - 0.5 * 4 / (4.75 + 0.25) ** 0.5
+    second = first - 0.5 * 2 / (4.5625 + 0.25) ** 0.5
+    found = [learned.step((gradient, 0.0), 0.0)[0] for gradient in (4.0, 2.0)]
+    assert found == pytest.approx([first, second], rel=1e-6)
+    assert learned.arrays()["square_avg/weight"].tolist() == [4.5625, 0.5625]
+
+
+@pytest.mark.parametrize("name", ["adam", "rmsprop", "rmsprop_tf"])
+def test_epsilon_is_1e_5_unless_it_is_given(name: str) -> None:
+    plain, given, other = (
+        Learned(name, **changes).step((1e-5, 3.0), 0.0)
+        for changes in ({}, {"optimizer_epsilon": 1e-5}, {"optimizer_epsilon": 1e-3})
+    )
+    assert plain == given != other
+
+
+def test_weight_decay_is_added_to_the_gradient_after_it_was_cut() -> None:
+    learned = Learned("plain sgd", weight_decay=0.5)
+    # (8, 0, 6) has norm 10 and is cut to (4, 0, 3); half the parameters (1, -2, 0) come on top
+    found = learned.step((8.0, 0.0), 6.0, max_norm=5.0)
+    assert found == pytest.approx([1 - 4.5 / 8, -2 + 1 / 8, -3 / 8], abs=1e-6)
+    assert learned.norm == pytest.approx(10)
+
+
+@pytest.mark.parametrize("name", ["adam", "rmsprop"])
+def test_weight_decay_is_an_l2_penalty_which_adam_and_rmsprop_scale(name: str) -> None:
+    # were it decoupled, the step would be a tenth of the rate for the first weight
+    learned = Learned(name, weight_decay=0.1, learning_rate=0.01, rmsprop_decay=0.0)
+    assert learned.step((0.0, 0.0), 0.0) == pytest.approx([0.99, -1.99, 0], abs=1e-5)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_step_as_a_function_of_tensors_is_the_step_of_the_kernels(name: str) -> None:
+    learned = Learned(name, weight_decay=0.1)
+    state = learned.optimizer.whole
+    kept = {kind: moment.clone() for kind, moment in state.moments.items()}
+    before = OptimizerState(state.values.clone(), state.steps.clone(), kept)
+    rate, rule = torch.tensor(learned.optimizer.rate).double(), learned.optimizer.rule
+    # a dictionary of parameters is sorted: the bias is first
+    for bias, *weight in ((1.0, 8.0, -4.0), (-3.0, 0.5, 0.0), (0.0, 1e-4, 2.0)):
+        learned.step((weight[0], weight[1]), bias)
+        before = optimizer_step(before, torch.tensor([bias, *weight]), [1, 2], rate, rule)
+        assert_close(before.values, state.values)
+        for kind, moment in before.moments.items():
+            assert_close(moment, state.moments[kind])
+
+
 @every_optimizer
 def test_a_part_that_is_held_stays_while_others_move_and_goes_on_afterwards(name: str) -> None:
     learned = Learned(name)
@@ -109,7 +182,12 @@ def test_an_optimizer_that_is_loaded_goes_on_bit_for_bit(name: str, steps: int) 
 
 
 def test_what_is_kept_is_named_by_kind_and_parameter_and_is_a_copy() -> None:
-    for name, kinds in (("adam", {"step", "exp_avg", "exp_avg_sq"}), ("sgd", {"momentum_buffer"})):
+    kept_by = {
+        "adam": {"step", "exp_avg", "exp_avg_sq"},
+        "sgd": {"momentum_buffer"},
+        "rmsprop": {"square_avg"},
+    }
+    for name, kinds in kept_by.items():
         learned = Learned(name)
         assert not any(array.any() for array in learned.arrays().values())
         learned.step((1.0, 2.0), 3.0)

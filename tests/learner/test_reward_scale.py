@@ -132,6 +132,17 @@ def test_scaled_rewards_are_cut_to_10() -> None:
     assert (float(found.max()), float(found.min())) == (10, -10)
 
 
+def test_the_cut_is_where_it_is_asked_for() -> None:
+    # at gamma 0 the deviation of these returns is 1
+    batch = batch_of(random_trajectories(("." * 4,), 0))
+    rewards = torch.tensor([[2.0], [0.0], [1.0], [1.0]]) * 2**0.5
+    batch = dataclasses.replace(batch, rewards=rewards)
+    found = RewardScale(0.0, carry=True, clip=1.25).scale(batch)
+    assert found.flatten().tolist() == pytest.approx([1.25, 0, 1.25, 1.25])
+    wide = RewardScale(0.0, carry=True, clip=2.0).scale(batch)
+    assert wide.flatten().tolist() == pytest.approx([2, 0, 2**0.5, 2**0.5])
+
+
 def test_what_stands_on_invalid_rows_changes_nothing() -> None:
     batch = batch_of(random_trajectories(LAYOUT, 0))
     changed = dataclasses.replace(batch, rewards=torch.where(batch.valid, batch.rewards, 1e6))

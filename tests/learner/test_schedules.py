@@ -25,6 +25,7 @@ SCHEDULED = [
     ("lr", "lr_schedule", "learning_rate", 0.5),
     ("clip", "clip_schedule", "clip_coef", 0.25),
     ("entropy", "ent_schedule", "ent_coef", 0.125),
+    ("value_clip", "value_clip_schedule", "value_clip", 0.375),
 ]
 everything_scheduled = pytest.mark.parametrize(("name", "schedule", "start", "value"), SCHEDULED)
 
@@ -66,7 +67,8 @@ def test_each_schedule_moves_its_own_value_alone(
     name: str, schedule: str, start: str, value: float
 ) -> None:
     for kind in ("linear", "kl_adaptive"):
-        schedules = make(learning_rate=0.5, clip_coef=0.25, ent_coef=0.125, **{schedule: kind})
+        starts: dict[str, Any] = {start: value for _, _, start, value in SCHEDULED}
+        schedules = make(**starts, **{schedule: kind})
         before = values(schedules, 0)
         schedules.observe(FAR)
         after = values(schedules, 500)
@@ -124,6 +126,8 @@ def test_the_penalty_of_other_surrogates_stays(surrogate: str) -> None:
         ({"lr_schedule": "kl_adaptive"}, True),
         ({"clip_schedule": "kl_adaptive"}, True),
         ({"ent_schedule": "kl_adaptive"}, True),
+        ({"value_clip_schedule": "kl_adaptive", "value_clip": 0.5}, True),
+        ({"value_clip_schedule": "kl_adaptive"}, False),
     ],
     ids=str,
 )
@@ -141,6 +145,8 @@ def test_what_is_reported_is_what_is_in_use() -> None:
         "train/ent_coef": 0.5,
         "train/clip_range": 0.125,
     }
+    value_clip = make(value_clip=0.5, value_clip_schedule="linear")
+    assert value_clip.scalars(250)["train/value_clip_range"] == 0.375
     for surrogate in ("kl_adaptive", "kl_fixed"):
         penalty = make(surrogate=surrogate, kl_coef=3.0)
         assert set(penalty.scalars(0)) == both | {"train/kl_coef"}

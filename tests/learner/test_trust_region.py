@@ -13,7 +13,8 @@ from torch import Tensor
 from distpg.errors import AnomalyError
 from distpg.learner import trust_region
 from distpg.learner.learner import Learner
-from distpg.learner.trust_region import fisher_product
+from distpg.learner.trust_region import every_so_many, fisher_product
+from distpg.policy.recurrent import SEQUENCE
 from tests.learner.runs import (
     LONG,
     Run,
@@ -148,6 +149,36 @@ def test_the_product_is_with_the_fisher_matrix_of_the_networks(
         monkeypatch.setattr(trust_region, "CHUNK_ROWS", rows)
         found = fisher_product(run.learner.policy, samples.obs, vector)
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-6)
+
+
+def test_the_fisher_matrix_may_be_of_every_third_sample_of_each_env() -> None:
+    run = Run(**TRPO)
+    samples, _ = seen(run.learner, run.collect())
+    envs = samples.envs.tolist()
+    by_env = [row for env in sorted(set(envs)) for row in range(len(envs)) if envs[row] == env]
+    found = every_so_many(samples, 3)
+    torch.testing.assert_close(found["obs"], samples.obs["obs"][by_env[::3]], rtol=0, atol=0)
+    assert every_so_many(samples, 1) is samples.obs
+
+
+def test_of_a_recurrent_policy_it_is_of_every_third_sequence() -> None:
+    run = Run(**TRPO, recurrent="gru", recurrent_size=8, sequence_length=5)
+    samples, _ = seen(run.learner, run.collect())
+    numbers = samples.obs[SEQUENCE]
+    found = every_so_many(samples, 3)
+    assert found[SEQUENCE].unique().tolist() == numbers.unique()[::3].tolist()
+    kept = numbers.unsqueeze(-1).eq(found[SEQUENCE].unique()).any(-1)
+    torch.testing.assert_close(found["obs"], samples.obs["obs"][kept], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("settings", [{}, {"recurrent": "gru"}], ids=str)
+def test_a_step_by_a_part_of_the_samples_is_nearly_that_by_all(settings: dict[str, Any]) -> None:
+    one, half = (
+        step_of(Run(**{**TRPO, **settings, "fisher_subsampling": factor, "num_steps": 128}))[0]
+        for factor in (1, 2)
+    )
+    cosine = one @ half / np.linalg.norm(one) / np.linalg.norm(half)
+    assert 0.9 < cosine < 1
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ from torch.testing import assert_close
 
 from distpg.errors import InputError
 from distpg.policy.acting import ActingPolicy
-from distpg.policy.actor_critic import ActorCritic, Policy, load_arrays, to_arrays
+from distpg.policy.actor_critic import Policy, load_arrays, to_arrays
 from distpg.policy.architecture import Architecture
+from distpg.policy.critic import ActorCritic
 from distpg.policy.encoders import flatten_leaf
 from distpg.policy.images import ImageEncoder
 from distpg.policy.layers import orthogonal

@@ -10,9 +10,10 @@ from torch.testing import assert_close
 
 from distpg.config.config import Config
 from distpg.policy import architecture, encoders
-from distpg.policy.actor_critic import ActorCritic, Policy, load_arrays, to_arrays
+from distpg.policy.actor_critic import Policy, load_arrays, to_arrays
 from distpg.policy.architecture import MAX_ONE_HOT, Architecture
 from distpg.policy.categories import MixedLookup
+from distpg.policy.critic import ActorCritic
 from distpg.policy.readings import describe_leaf
 from distpg.spaces import ActionSpec, Leaf, ObsSpec
 

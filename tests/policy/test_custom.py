@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from distpg import InputError, RunError, load_policy
-from distpg.policy.actor_critic import ActorCritic, Policy
+from distpg.policy.actor_critic import Policy
 from distpg.policy.architecture import Architecture
+from distpg.policy.critic import ActorCritic
 from distpg.policy.custom import make_encoder
 from distpg.policy.encoders import ObsEncoder
 from distpg.policy.file import PolicyFile, policy_bytes, read_policy

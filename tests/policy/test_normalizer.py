@@ -86,6 +86,14 @@ def test_normalized_observations_are_cut_to_10() -> None:
     assert found.tolist() == [[10, -10]]
 
 
+def test_the_cut_is_where_it_is_asked_for() -> None:
+    # of 1 and 3 the mean is 2 and the deviation 1
+    normalizer = ObsNormalizer((HEAT,), enabled=True, clip=1.5)
+    normalizer.merge({"heat": torch.tensor([[1.0, 3.0]])}, torch.ones(1, 2, dtype=torch.bool))
+    found = normalizer({"heat": torch.tensor([[2.0, 3.0, 4.0, -9.0]])})
+    assert found["heat"].tolist() == [pytest.approx([0, 1, 1.5, -1.5])]
+
+
 def test_a_feature_that_never_varies_stays_finite() -> None:
     normalizer = LeafNormalizer(())
     normalizer.merge(torch.full((9,), 3.0))

@@ -31,10 +31,10 @@ HIDDEN: dict[str, Any] = {
 }
 
 
-def layer(kind: str) -> Recurrent:
+def layer(kind: str, num_layers: int = 1) -> Recurrent:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return Recurrent(kind, 3, 4)
+        return Recurrent(kind, 3, 4, num_layers)
 
 
 def memory_size(kind: str) -> int:
@@ -60,17 +60,38 @@ def test_a_step_is_torchs_cell() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_several_layers_are_torchs_and_their_state_is_hidden_then_cell_layer_by_layer(
+    kind: str,
+) -> None:
+    own = layer(kind, 2)
+    features = torch.randn(5, 3, 3, generator=torch.Generator().manual_seed(0))
+    outputs, last = own.layer(features)
+    state, found = torch.zeros(3, own.state_size), list[Tensor]()
+    for step in features:
+        output, state = own.step(step, state)
+        found.append(output)
+    assert_close(torch.stack(found), outputs)
+    parts = last if kind == "lstm" else (last,)
+    assert_close(state, torch.cat([part[n] for part in parts for n in range(2)], -1))
+    # from the middle, where every part of the state counts
+    again, _ = own.step(features[0], state)
+    start = last if kind == "lstm" else parts[0]
+    assert_close(again, own.layer(features[:1], start)[0][0])
+
+
+@pytest.mark.parametrize("num_layers", [1, 2])
+@pytest.mark.parametrize("kind", KINDS)
 @given(
     lengths=st.lists(st.integers(1, 6), min_size=1, max_size=5),
     shuffled=st.randoms(use_true_random=False),
 )
 def test_sequences_that_are_mixed_are_unrolled_as_each_alone(
-    kind: str, lengths: list[int], shuffled: Any
+    kind: str, num_layers: int, lengths: list[int], shuffled: Any
 ) -> None:
-    own, count = layer(kind), sum(lengths)
+    own, count = layer(kind, num_layers), sum(lengths)
     generator = torch.Generator().manual_seed(count)
     features = torch.randn(count, 3, generator=generator)
-    recurrent_state = torch.randn(count, memory_size(kind), generator=generator)
+    recurrent_state = torch.randn(count, num_layers * memory_size(kind), generator=generator)
     ids = [10 * number for number, length in enumerate(lengths) for _ in range(length)]
     shuffled.shuffle(ids)
     sequence = torch.tensor(ids)
@@ -109,7 +130,16 @@ def test_a_sequence_is_consecutive_valid_steps_of_an_env_no_more_than_its_length
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("changes", [{}, {"episodes_per_env": 2}, {"normalize_obs": False}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"episodes_per_env": 2},
+        {"normalize_obs": False},
+        {"recurrent_layers": 2, "recurrent_critic": "own"},
+    ],
+    ids=str,
+)
 def test_the_learner_remembers_what_the_worker_did(kind: str, changes: dict[str, Any]) -> None:
     run = Run(**{**HIDDEN, "recurrent": kind, **changes})
     rollouts = run.collect()
