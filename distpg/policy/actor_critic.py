@@ -21,6 +21,7 @@ from distpg.policy.distributions import (
     MultiCategorical,
     limit_log_std,
 )
+from distpg.policy.exploration import StateDependentExploration
 from distpg.policy.layers import orthogonal
 from distpg.policy.normalizer import Constants, ObsNormalizer
 from distpg.policy.recurrent import Recurrent
@@ -31,6 +32,7 @@ CONTINUOUS: dict[str, type[DiagonalGaussian | Beta]] = {
     "gaussian": DiagonalGaussian,
     "squashed_gaussian": SquashedGaussian,
     "beta": Beta,
+    "gsde": StateDependentExploration,
 }
 
 
@@ -39,16 +41,18 @@ class Policy(nn.Module):
 
     recurrent: Recurrent | None
     log_std: nn.Parameter | None
-    """Of a state-independent Gaussian; else None."""
+    """[A] of a state-independent Gaussian, [F, A] of gSDE's exploration matrix; else None."""
+    noise_steps: int
+    """Steps for which an action's noise is held; 0 holds it for a whole rollout."""
 
     def __init__(self, obs_spec: ObsSpec, action_spec: ActionSpec, parts: Architecture) -> None:
         """Build and initialize the networks.
 
         Raises:
-            InputError: the action distribution needs bounds, and the actions have none.
+            InputError: the spaces do not have what the action distribution needs.
         """
         super().__init__()
-        parts.check(action_spec)
+        parts.check(obs_spec, action_spec)
         self.obs_spec = obs_spec
         self.action_spec = action_spec
         self.is_masked = obs_spec.is_masked
@@ -64,7 +68,9 @@ class Policy(nn.Module):
         continuous = action_spec.kind == "continuous"
         self.units = ActionUnits(action_spec, parts.action_distribution, parts.action_scale)
         gaussian = continuous and self.family is not Beta
-        free = gaussian and parts.log_std == "free"
+        self.explores = continuous and self.family is StateDependentExploration
+        self.noise_steps = parts.sde_sample_freq if self.explores else 1
+        free = gaussian and (parts.log_std == "free" or self.explores)
         self.limits_log_std = gaussian and not free
         self.num_outputs = sum(action_spec.sizes) or action_spec.stored_shape[0]
         if continuous and not free:
@@ -73,7 +79,10 @@ class Policy(nn.Module):
         linear = Lookup if self.encoder.gives_columns else nn.Linear
         head = linear(self.num_features, self.num_outputs, bias=not self.is_table)
         self.head = orthogonal(head, gain=0.01)
-        self.log_std = nn.Parameter(torch.zeros(self.num_outputs)) if free else None
+        shape = (self.num_features, self.num_outputs) if self.explores else (self.num_outputs,)
+        self.log_std = nn.Parameter(torch.full(shape, float(parts.log_std_init))) if free else None
+        if self.explores:
+            self.num_outputs += self.num_features
 
     def forward(self, obs: Mapping[str, Tensor]) -> Distribution:
         """Return the action distribution for normalized {leaf: [*B, *O]}."""
@@ -90,7 +99,7 @@ class Policy(nn.Module):
             constants: Of the normalizer, computed once for many steps.
 
         Returns:
-            [N, num_outputs] of the head, and the next recurrent state [N, S].
+            [N, num_outputs] as `outputs` returns them, and the next recurrent state [N, S].
         """
         features = self.encoder(self.normalizer(obs, constants))
         if self.recurrent is not None:
@@ -105,12 +114,15 @@ class Policy(nn.Module):
     def outputs(self, features: Tensor, obs: Mapping[str, Tensor]) -> Tensor:
         """Return the head's outputs for [*B, F] features, [*B, num_outputs].
 
+        Those of gSDE end with the features.
         If `obs` has a mask, actions that are not allowed get the lowest logit: their probability is
         0, and so is its gradient.
         """
         outputs = self.head(features)
         if self.is_masked:
             outputs = outputs.masked_fill(obs[MASK] == 0, torch.finfo(outputs.dtype).min)
+        if self.explores:
+            outputs = torch.cat([outputs, features], -1)
         return outputs
 
     def distribution_of(self, outputs: Tensor) -> Distribution:
@@ -121,16 +133,19 @@ class Policy(nn.Module):
 
     def parameters_of(self, outputs: Tensor) -> Tensor:
         """Return the distribution's parameters, [*B, P], from which `rebuild` makes it again."""
-        if self.log_std is not None:
-            outputs = torch.cat([outputs, self.log_std.expand_as(outputs)], -1)
-        return outputs
+        if self.log_std is None:
+            return outputs
+        distribution = self.distribution_of(outputs)
+        assert isinstance(distribution, DiagonalGaussian)
+        mean, log_std = distribution.mean, distribution.log_std
+        return torch.cat([mean, log_std.expand_as(mean)], -1)
 
     def parameters_at(self, obs: Mapping[str, Tensor]) -> Tensor:
         """Return them for normalized {leaf: [*B, *O]}."""
         return self.parameters_of(self.outputs(self.features(obs), obs))
 
     def rebuild(self, parameters: Tensor) -> Distribution:
-        """Return the distribution of [*B, P] parameters."""
+        """Return the distribution of [*B, P] parameters; of gSDE, the Gaussian of its actions."""
         if self.action_spec.kind == "categorical":
             return Categorical(parameters)
         if self.action_spec.kind == "multi_categorical":
@@ -141,6 +156,8 @@ class Policy(nn.Module):
 
     def _continuous(self, parameters: Tensor) -> DiagonalGaussian | Beta:
         first, second = parameters.chunk(2, -1)
+        if self.explores:
+            return DiagonalGaussian(first, second)
         return self.family(first, limit_log_std(second) if self.limits_log_std else second)
 
     def to_bounds(self, actions: np.ndarray) -> np.ndarray:
@@ -161,8 +178,9 @@ class Policy(nn.Module):
 
         The current one if it is state-independent, else that of the [B, P] parameters.
         """
-        own = self._continuous(parameters).std() if self.log_std is None else self.log_std.exp()
-        return float(own.mean())
+        if self.log_std is None or self.explores:
+            return float(self._continuous(parameters).std().mean())
+        return float(self.log_std.exp().mean())
 
     def for_acting(self) -> Self:
         """Make inference cheaper, if possible; the policy can no longer be trained."""

@@ -231,6 +231,7 @@ def acting_programs(
             log_prob=traced(log_prob, taken),
             noise=distribution.noise,
             num_noise=distribution.num_noise,
+            noise_steps=policy.noise_steps,
         )
 
 

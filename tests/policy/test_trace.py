@@ -42,6 +42,7 @@ CASES: dict[str, tuple[Space[Any], Space[Any], dict[str, Any]]] = {
     "continuous": (MIXED, TORQUES, {"normalize_obs": True}),
     "continuous, state": (VECTOR, TORQUES, {"log_std": "state"}),
     "squashed": (VECTOR, TORQUES, {"action_distribution": "squashed_gaussian"}),
+    "gsde": (VECTOR, TORQUES, {"action_distribution": "gsde"}),
     "categories": (MIXED, spaces.Discrete(2), {"hidden_sizes": ()}),
     "table": (CATEGORIES, spaces.Discrete(3), {"hidden_sizes": ()}),
     "looked up": (spaces.Discrete(5000), spaces.Discrete(3), {"hidden_sizes": (8,)}),
