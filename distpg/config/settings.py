@@ -257,8 +257,8 @@ class PolicySettings:
     """Steps after which gsde draws a new exploration matrix for each env; 0 draws one for each
     rollout."""
     action_scale: Literal["bounds", "unit"] = "bounds"
-    """Unit of the Gaussian and of gsde: half the range of the bounds, around their middle; or 1, around 0, as
-    for actions without finite bounds. Its densities and entropy are those in this unit."""
+    """Unit of the Gaussian and of gsde: half the range of the bounds, around their middle; or 1,
+    around 0, as for actions without finite bounds. Densities and entropy are those in this unit."""
     log_std: Literal["free", "state"] = "free"
     """Log standard deviation of the Gaussians: free: a state-independent parameter; state: a
     network output in [-5, 2]."""

@@ -41,7 +41,9 @@ class ActingPolicy:
             resets = torch.from_numpy(needs_reset).unsqueeze(-1)
             self.recurrent_state = torch.where(resets, 0.0, recurrent_state)
         distribution = self.policy.distribution_of(outputs)
-        actions = distribution.mode() if generator is None else self._sample(distribution, generator)
+        actions = (
+            distribution.mode() if generator is None else self._sample(distribution, generator)
+        )
         return actions.numpy(), outputs.numpy()
 
     def _sample(self, distribution: Distribution, generator: Generator) -> Tensor:

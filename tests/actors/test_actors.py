@@ -118,9 +118,7 @@ GSDE: dict[str, Any] = {
 def test_a_step_is_the_same_for_two_workers(
     callers_ray: None, settings: dict[str, Any], tmp_path: Path
 ) -> None:
-    outcomes = [
-        train(tiny(n, **settings), run_dir=tmp_path / str(n), quiet=True) for n in (0, 2)
-    ]
+    outcomes = [train(tiny(n, **settings), run_dir=tmp_path / str(n), quiet=True) for n in (0, 2)]
     assert len({policy_content(outcome) for outcome in outcomes}) == 1
 
 
