@@ -48,5 +48,6 @@ class StateDependentExploration(DiagonalGaussian):
 
     def sample_from(self, noise: Tensor) -> Tensor:
         """Return [*B, A] float32."""
-        matrix = self.deviations * noise.view(*noise.shape[:-1], *self.deviations.shape)
-        return self.mean + (self.features.unsqueeze(-1) * matrix).sum(-2)
+        transposed = self.deviations.T
+        matrix = transposed * noise.view(*noise.shape[:-1], *transposed.shape)
+        return self.mean + (matrix * self.features.unsqueeze(-2)).sum(-1)

@@ -113,8 +113,14 @@ def test_a_gaussian_learns_the_mean_and_the_deviation_that_it_is_shown() -> None
 def test_a_gaussian_that_is_shown_no_deviation_stays_as_wide_as_float32_can_tell(
     family: str, shape: tuple[int, ...]
 ) -> None:
-    settings = {"hidden_sizes": (1,), "action_distribution": family, "normalize_obs": False}
-    student = cloner("AnyKind-v0", {"kind": "unbounded action"}, **{**GAUSSIAN, **settings})
+    student = cloner(
+        "AnyKind-v0",
+        {"kind": "unbounded action"},
+        hidden_sizes=(1,),
+        action_distribution=family,
+        normalize_obs=False,
+        **GAUSSIAN,
+    )
     actions = np.tile(np.array([0.5, -0.5], np.float32), (4, 1))
     student.update([shown(np.ones((5, 3), np.float32), actions)])
     assert student.policy.log_std is not None

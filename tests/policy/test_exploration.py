@@ -231,7 +231,7 @@ def matrices(policy: Policy, rollout: Rollout) -> np.ndarray:
 
 @pytest.mark.parametrize("settings", [{}, {"precision": "bf16"}], ids=str)
 def test_images_are_learned_from_as_they_were_played(settings: dict[str, Any]) -> None:
-    run = Run(env_id="tests.policy.test_exploration:Watched-v0", **{**GSDE, **settings})
+    run = Run(env_id="tests.policy.test_exploration:Watched", **{**GSDE, **settings})
     assert run.learner.policy.log_std is not None
     assert run.learner.policy.log_std.shape == (512, 1)
     # log pi(a|s) of worker and learner are compared
@@ -256,9 +256,6 @@ class Watched(gym.Env[Any, Any]):
 
     def seen(self) -> np.ndarray:
         return self.np_random.integers(0, 256, (12, 10, 3), np.uint8)
-
-
-gym.register("Watched-v0", Watched)
 
 
 @pytest.fixture(scope="module")

@@ -121,6 +121,21 @@ def test_no_operation_is_there_that_no_policy_uses() -> None:
     assert used == OPERATIONS.keys()
 
 
+def test_acting_computes_no_more_than_it_needs() -> None:
+    parts = Architecture.of(Config(hidden_sizes=(4,), action_distribution="gsde"))
+    programs = acting_programs(*specs(VECTOR, TORQUES), parts, torch.float32)
+    names = [
+        {operation.name for operation in program.operations}
+        for program in (programs.mode, programs.sample, programs.log_prob)
+    ]
+    # the deviations of the matrix, and the variance of the actions
+    assert [("exp" in used, "log" in used) for used in names] == [
+        (False, False),
+        (True, False),
+        (True, True),
+    ]
+
+
 @pytest.mark.parametrize("noise", [0.0, 1e-45, 80.0])
 def test_no_noise_draws_an_action_that_the_mask_forbids(noise: float) -> None:
     class Draws:
