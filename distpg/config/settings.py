@@ -252,18 +252,18 @@ class PolicySettings:
     action_distribution: Literal["gaussian", "squashed_gaussian", "beta", "gsde"] = "gaussian"
     """Distribution of continuous actions: Gaussian clipped to the bounds; tanh-squashed Gaussian or
     Beta, which need finite bounds; or gsde, generalized state-dependent exploration: a Gaussian,
-    clipped, whose noise is a function of the state for --sde-sample-freq steps."""
+    clipped, whose noise is a function of the state."""
     sde_sample_freq: CountOrZero = 0
-    """Steps after which gsde draws a new exploration matrix for each env; 0 draws one for each
-    rollout."""
+    """Steps after which gsde draws a new exploration matrix for each env: the function from state to
+    noise; 0 draws one for each rollout."""
     action_scale: Literal["bounds", "unit"] = "bounds"
     """Unit of the Gaussian and of gsde: half the range of the bounds, around their middle; or 1,
     around 0, as for actions without finite bounds. Densities and entropy are those in this unit."""
     log_std: Literal["free", "state"] = "free"
     """Log standard deviation of the Gaussians: free: a state-independent parameter; state: a
     network output in [-5, 2]."""
-    log_std_init: Finite = 0.0
-    """Initial log standard deviation of the Gaussians; of gsde, of its exploration matrix."""
+    log_std_init: Annotated[float, Range(-5, 2)] = 0.0
+    """Log standard deviation of the Gaussians that a new policy starts with."""
     recurrent: Literal["none", "gru", "lstm"] = "none"
     """Recurrent layer after the encoder, shared by policy and critic. Use --normalize-rewards with
     it, otherwise the value loss dominates the shared layers."""

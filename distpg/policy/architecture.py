@@ -38,9 +38,9 @@ class Architecture:
     """As of policies that are older than the setting."""
     sde_sample_freq: int = 0
     log_std: str = "free"
-    log_std_init: float = 0.0
     recurrent: str = "none"
     recurrent_size: int = 128
+    log_std_init: float = 0.0
     image_encoder: Literal["nature", "impala"] = "nature"
     encoder: Importable | None = None
     """A class, or its name."""

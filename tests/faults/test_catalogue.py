@@ -177,7 +177,7 @@ TRAIN: dict[str, str] = {
     "--sde-sample-freq": "-1 0.5 1000001 x",
     "--action-scale": "none range",
     "--log-std": "fixed",
-    "--log-std-init": "nan inf low",
+    "--log-std-init": "-5.1 2.1 nan low",
     "--recurrent": "rnn LSTM",
     "--recurrent-size": "0 -1 16385 x",
     "--sequence-length": "0 -1 1.5 x",
