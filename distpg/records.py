@@ -74,6 +74,8 @@ class ActingPrograms:
     """Distribution of the noise."""
     num_noise: int
     """Its size for each observation."""
+    noise_steps: int
+    """Steps for which it is held; 0 holds it for a whole rollout."""
 
 
 @dataclass(frozen=True)

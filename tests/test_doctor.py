@@ -163,6 +163,8 @@ def test_bounds_that_a_gaussian_does_not_fit_are_told(low: Any, high: Any, found
     spec = ActionSpec("continuous", (2,), "float32", low=low, high=high)
     check = action_scale(spec, Config())
     assert f"{check.status} {check.found}".startswith(found)
+    other = action_scale(spec, Config(action_distribution="gsde"))
+    assert other.status == check.status
     assert bool(check.advice) == (check.status == "WARN")
 
 

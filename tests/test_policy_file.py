@@ -72,7 +72,7 @@ def test_a_policy_from_before_a_choice_of_its_distribution_is_read_as_what_it_wa
     header = json.loads(CONTENT[8 : 8 + size])
     described = json.loads(header["__metadata__"]["distpg"])
     later = ("action_distribution", "log_std", "precision", "image_encoder", "encoder")
-    for name in (*later, "action_scale"):
+    for name in (*later, "action_scale", "sde_sample_freq", "log_std_init"):
         del described["architecture"][name]
     header["__metadata__"]["distpg"] = json.dumps(described)
     older = json.dumps(header).encode()

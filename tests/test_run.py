@@ -266,6 +266,7 @@ def test_a_resumed_run_ends_as_one_that_was_not_stopped(tmp_path: Path) -> None:
         {"env_id": "Pendulum-v1", "action_distribution": "squashed_gaussian", "log_std": "state"},
         {"env_id": "Pendulum-v1", "action_distribution": "beta"},
         {"env_id": "HalfCheetah-v5", "env_kwargs": {"max_episode_steps": 45}},
+        {"env_id": "Pendulum-v1", "action_distribution": "gsde", "sde_sample_freq": 3},
         {"env_id": "distpg/DiamondHill-v0", "num_slots": 2},
         {"env_id": "CartPole-v1", "algo": "a2c", "num_epochs": 1, "minibatch_size": None},
     ],

@@ -152,7 +152,19 @@ def test_what_is_done_decides_what_has_an_effect() -> None:
     assert unused_settings(config, VECTOR, wide) == []
     config = replace(config, action_distribution="beta")
     assert unused_settings(config, VECTOR, wide) == [
-        "--action-scale has no effect without --action-distribution gaussian"
+        "--action-scale has no effect without --action-distribution gaussian or gsde"
+    ]
+    assert unused_settings(replace(config, action_distribution="gsde"), VECTOR, wide) == []
+    config = Config(action_distribution="gsde", sde_sample_freq=4, log_std="state")
+    assert unused_settings(config, VECTOR, BOX) == [
+        "--log-std has no effect without --action-distribution gaussian or squashed_gaussian"
+    ]
+    assert "--sde-sample-freq has no effect without continuous actions" in unused_settings(
+        config, VECTOR, CHOICE
+    )
+    config = Config(sde_sample_freq=4)
+    assert unused_settings(config, VECTOR, BOX) == [
+        "--sde-sample-freq has no effect without --action-distribution gsde"
     ]
     config = Config(action_distribution="beta", log_std="state")
     assert unused_settings(config, VECTOR, BOX) == [

@@ -261,12 +261,16 @@ class PolicySettings:
     """Scale vector observations by their running mean and standard deviation."""
     clip_obs: Positive = 10.0
     """Clip scaled observations to this distance from 0."""
-    action_distribution: Literal["gaussian", "squashed_gaussian", "beta"] = "gaussian"
-    """Distribution of continuous actions: Gaussian clipped to the bounds; tanh-squashed Gaussian;
-    or Beta. The last two need finite bounds."""
+    action_distribution: Literal["gaussian", "squashed_gaussian", "beta", "gsde"] = "gaussian"
+    """Distribution of continuous actions: Gaussian clipped to the bounds; tanh-squashed Gaussian or
+    Beta, which need finite bounds; or gsde, generalized state-dependent exploration: a Gaussian,
+    clipped, whose noise is a function of the state."""
+    sde_sample_freq: CountOrZero = 0
+    """Steps after which gsde draws a new exploration matrix for each env: the function from state to
+    noise; 0 draws one for each rollout."""
     action_scale: Literal["bounds", "unit"] = "bounds"
-    """Unit of the Gaussian: half the range of the bounds, around their middle; or 1, around 0, as
-    for actions without finite bounds. Its densities and entropy are those in this unit."""
+    """Unit of the Gaussian and of gsde: half the range of the bounds, around their middle; or 1,
+    around 0, as for actions without finite bounds. Densities and entropy are those in this unit."""
     log_std: Literal["free", "state"] = "free"
     """Log standard deviation of the Gaussians: free: a state-independent parameter; state: a
     network output in [-5, 2]."""

@@ -2,6 +2,7 @@
 
 from distpg.config.config import Config
 from distpg.doctor.check import Check
+from distpg.policy.action_units import BOUNDED
 from distpg.policy.reach import out_of_reach
 from distpg.spaces import ActionSpec
 
@@ -12,7 +13,7 @@ def action_scale(spec: ActionSpec, config: Config) -> Check:
     """Compare the bounds of continuous actions with the unit of a Gaussian policy."""
     if spec.kind != "continuous":
         return Check("PASS", NAME, "discrete actions have none")
-    if config.action_distribution != "gaussian":
+    if config.action_distribution in BOUNDED:
         return Check("PASS", NAME, f"{config.action_distribution} covers the bounds")
     if (far := out_of_reach(spec, config)) is not None:
         return Check("WARN", NAME, *far)

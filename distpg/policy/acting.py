@@ -7,6 +7,9 @@ import torch
 from torch import Generator, Tensor
 
 from distpg.policy.actor_critic import Policy
+from distpg.policy.behaviour import HeldNoise
+from distpg.policy.distributions import Distribution
+from distpg.policy.exploration import StateDependentExploration
 
 
 class ActingPolicy:
@@ -17,6 +20,7 @@ class ActingPolicy:
         self.policy = policy
         self.recurrent_state = recurrent_state
         self.constants = policy.normalizer.constants()
+        self.held_noise = HeldNoise[Tensor](policy.noise_steps)
 
     def generator(self, seed: int) -> Generator:
         """Make what `act` draws actions with."""
@@ -37,8 +41,16 @@ class ActingPolicy:
             resets = torch.from_numpy(needs_reset).unsqueeze(-1)
             self.recurrent_state = torch.where(resets, 0.0, recurrent_state)
         distribution = self.policy.distribution_of(outputs)
-        actions = distribution.mode() if generator is None else distribution.sample(generator)
+        actions = (
+            distribution.mode() if generator is None else self._sample(distribution, generator)
+        )
         return actions.numpy(), outputs.numpy()
+
+    def _sample(self, distribution: Distribution, generator: Generator) -> Tensor:
+        if isinstance(distribution, StateDependentExploration):
+            noise = self.held_noise.next(lambda: distribution.draw(generator))
+            return distribution.sample_from(noise)
+        return distribution.sample(generator)
 
     @torch.inference_mode()
     def log_prob(self, actions: np.ndarray, outputs: np.ndarray) -> np.ndarray:

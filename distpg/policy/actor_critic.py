@@ -22,6 +22,7 @@ from distpg.policy.distributions import (
     limit_log_std,
     output_of_log_std,
 )
+from distpg.policy.exploration import StateDependentExploration
 from distpg.policy.layers import initialize_by_default, orthogonal
 from distpg.policy.normalizer import Constants, ObsNormalizer
 from distpg.policy.recurrent import Recurrent
@@ -32,6 +33,7 @@ CONTINUOUS: dict[str, type[DiagonalGaussian | Beta]] = {
     "gaussian": DiagonalGaussian,
     "squashed_gaussian": SquashedGaussian,
     "beta": Beta,
+    "gsde": StateDependentExploration,
 }
 
 
@@ -40,16 +42,18 @@ class Policy(nn.Module):
 
     recurrent: Recurrent | None
     log_std: nn.Parameter | None
-    """Of a state-independent Gaussian; else None."""
+    """[A] of a state-independent Gaussian, [F, A] of gSDE's exploration matrix; else None."""
+    noise_steps: int
+    """Steps for which an action's noise is held; 0 holds it for a whole rollout."""
 
     def __init__(self, obs_spec: ObsSpec, action_spec: ActionSpec, parts: Architecture) -> None:
         """Build and initialize the networks.
 
         Raises:
-            InputError: the action distribution needs bounds, and the actions have none.
+            InputError: the spaces do not have what the action distribution needs.
         """
         super().__init__()
-        parts.check(action_spec)
+        parts.check(obs_spec, action_spec)
         self.obs_spec = obs_spec
         self.action_spec = action_spec
         self.is_masked = obs_spec.is_masked
@@ -67,7 +71,9 @@ class Policy(nn.Module):
         continuous = action_spec.kind == "continuous"
         self.units = ActionUnits(action_spec, parts.action_distribution, parts.action_scale)
         gaussian = continuous and self.family is not Beta
-        free = gaussian and parts.log_std == "free"
+        self.explores = continuous and self.family is StateDependentExploration
+        self.noise_steps = parts.sde_sample_freq if self.explores else 1
+        free = gaussian and (parts.log_std == "free" or self.explores)
         self.limits_log_std = gaussian and not free
         self.num_outputs = sum(action_spec.sizes) or action_spec.stored_shape[0]
         if continuous and not free:
@@ -78,10 +84,12 @@ class Policy(nn.Module):
         self.head = orthogonal(head, gain=0.01)
         if not parts.orthogonal_init:
             initialize_own_layers(self)
-        shape = (self.num_outputs,)
+        shape = (self.num_features, self.num_outputs) if self.explores else (self.num_outputs,)
         self.log_std = nn.Parameter(torch.full(shape, float(parts.log_std_init))) if free else None
         if self.limits_log_std and parts.log_std_init:
             self._start_log_std(output_of_log_std(parts.log_std_init))
+        if self.explores:
+            self.num_outputs += self.num_features
 
     @torch.no_grad()
     def _start_log_std(self, output: float) -> None:
@@ -108,7 +116,7 @@ class Policy(nn.Module):
             constants: Of the normalizer, computed once for many steps.
 
         Returns:
-            [N, num_outputs] of the head, and the next recurrent state [N, S].
+            [N, num_outputs] as `outputs` returns them, and the next recurrent state [N, S].
         """
         features = self.encoder(self.normalizer(obs, constants))
         if self.recurrent is not None:
@@ -126,12 +134,15 @@ class Policy(nn.Module):
     def outputs(self, features: Tensor, obs: Mapping[str, Tensor]) -> Tensor:
         """Return the head's outputs for [*B, F] features, [*B, num_outputs].
 
+        Those of gSDE end with the features.
         If `obs` has a mask, actions that are not allowed get the lowest logit: their probability is
         0, and so is its gradient.
         """
         outputs = self.head(features)
         if self.is_masked:
             outputs = outputs.masked_fill(obs[MASK] == 0, torch.finfo(outputs.dtype).min)
+        if self.explores:
+            outputs = torch.cat([outputs, features], -1)
         return outputs
 
     def distribution_of(self, outputs: Tensor) -> Distribution:
@@ -142,16 +153,19 @@ class Policy(nn.Module):
 
     def parameters_of(self, outputs: Tensor) -> Tensor:
         """Return the distribution's parameters, [*B, P], from which `rebuild` makes it again."""
-        if self.log_std is not None:
-            outputs = torch.cat([outputs, self.log_std.expand_as(outputs)], -1)
-        return outputs
+        if self.log_std is None:
+            return outputs
+        distribution = self.distribution_of(outputs)
+        assert isinstance(distribution, DiagonalGaussian)
+        mean, log_std = distribution.mean, distribution.log_std
+        return torch.cat([mean, log_std.expand_as(mean)], -1)
 
     def parameters_at(self, obs: Mapping[str, Tensor]) -> Tensor:
         """Return them for normalized {leaf: [*B, *O]}."""
         return self.parameters_of(self.outputs(self.features(obs), obs))
 
     def rebuild(self, parameters: Tensor) -> Distribution:
-        """Return the distribution of [*B, P] parameters."""
+        """Return the distribution of [*B, P] parameters; of gSDE, the Gaussian of its actions."""
         if self.action_spec.kind == "categorical":
             return Categorical(parameters)
         if self.action_spec.kind == "multi_categorical":
@@ -162,6 +176,8 @@ class Policy(nn.Module):
 
     def _continuous(self, parameters: Tensor) -> DiagonalGaussian | Beta:
         first, second = parameters.chunk(2, -1)
+        if self.explores:
+            return DiagonalGaussian(first, second)
         return self.family(first, limit_log_std(second) if self.limits_log_std else second)
 
     def to_bounds(self, actions: np.ndarray) -> np.ndarray:
@@ -182,8 +198,9 @@ class Policy(nn.Module):
 
         The current one if it is state-independent, else that of the [B, P] parameters.
         """
-        own = self._continuous(parameters).std() if self.log_std is None else self.log_std.exp()
-        return float(own.mean())
+        if self.log_std is None or self.explores:
+            return float(self._continuous(parameters).std().mean())
+        return float(self.log_std.exp().mean())
 
     def for_acting(self) -> Self:
         """Make inference cheaper, if possible; the policy can no longer be trained."""

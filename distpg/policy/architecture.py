@@ -10,6 +10,7 @@ from distpg.config.names import Importable
 from distpg.config.settings import PolicySettings
 from distpg.config.values import check_fields
 from distpg.errors import InputError
+from distpg.policy.action_units import BOUNDED
 from distpg.spaces import ActionSpec, ObsSpec
 
 IMAGE_FEATURES = {"nature": 512, "impala": 256}
@@ -35,6 +36,7 @@ class Architecture:
     action_distribution: str = "gaussian"
     action_scale: str = "unit"
     """As of policies that are older than the setting."""
+    sde_sample_freq: int = 0
     log_std: str = "free"
     recurrent: str = "none"
     recurrent_size: int = 128
@@ -83,14 +85,17 @@ class Architecture:
         check_fields(PolicySettings, fields)
         return cls(**fields)
 
-    def check(self, actions: ActionSpec) -> None:
-        """Refuse a bounded distribution for continuous actions without finite bounds.
+    def check(self, obs_spec: ObsSpec, actions: ActionSpec) -> None:
+        """Refuse a distribution of continuous actions that the spaces do not allow.
+
+        A bounded one needs finite bounds, and gSDE needs features.
 
         Raises:
             InputError: names the flag and the space.
         """
-        bounded = self.action_distribution != "gaussian" and actions.kind == "continuous"
-        if bounded and not actions.is_bounded.all():
+        if actions.kind != "continuous":
+            return
+        if self.action_distribution in BOUNDED and not actions.is_bounded.all():
             entry = int(np.argmin(actions.is_bounded))
             low, high = (bound[entry] for bound in actions.bounds)
             raise InputError(
@@ -98,3 +103,15 @@ class Architecture:
                 f"than {actions.infinity:.2g}), and action {entry} of {len(actions.low)} has "
                 f"[{low:g}, {high:g}]; use --action-distribution gaussian"
             )
+        if self.action_distribution == "gsde" and self.is_lookup(obs_spec):
+            raise InputError(
+                "--action-distribution: gsde needs the features of a hidden layer, and a table of "
+                f"more than {MAX_ONE_HOT} categories has none; use --hidden-sizes or "
+                "--action-distribution gaussian"
+            )
+
+    def is_lookup(self, obs_spec: ObsSpec) -> bool:
+        """Return whether the heads look up rows of a table, so that there are no features."""
+        categories = all(leaf.kind == "categories" for leaf in obs_spec.inputs)
+        has_layers = bool(self.hidden_sizes) or self.recurrent != "none" or self.encoder is not None
+        return categories and not has_layers and looks_up(obs_spec)

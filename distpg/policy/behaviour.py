@@ -1,8 +1,8 @@
 """What a rollout worker acts with; needs no torch."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,8 @@ LEAST_NOISE = np.float32(2**-24)
 """What stands for exponential noise of 0, which NumPy draws in float32 once in 2^23 times: the
 middle of what it rounds to 0.
 """
+
+Noise = TypeVar("Noise")
 
 
 class HasSpaces(Protocol):
@@ -54,6 +56,23 @@ class BehaviourPolicy(Protocol):
         ...
 
 
+class HeldNoise(Generic[Noise]):
+    """The noise of the actions of a rollout, where several steps share a draw."""
+
+    def __init__(self, steps: int) -> None:
+        """Hold a draw for so many steps; 0 holds the first one."""
+        self.steps = steps
+        self.done = 0
+        self.held: Noise | None = None
+
+    def next(self, draw: Callable[[], Noise]) -> Noise:
+        """Return the noise of the next step, which is drawn if that is due."""
+        if self.held is None or (self.steps and self.done % self.steps == 0):
+            self.held = draw()
+        self.done += 1
+        return self.held
+
+
 class NumpyPolicy:
     """Acts by programs that were traced from a feed-forward policy."""
 
@@ -66,6 +85,7 @@ class NumpyPolicy:
         self.arrays = arrays
         self.num_envs = num_envs
         self.recurrent_state = np.zeros((num_envs, 0), np.float32)
+        self.held_noise = HeldNoise[np.ndarray](programs.noise_steps)
 
     @cached_property
     def _sample(self) -> Calculation:
@@ -89,11 +109,12 @@ class NumpyPolicy:
         if generator is None:
             actions, outputs = self._mode(obs)
         else:
-            actions, outputs = self._sample(obs, self.noise(generator))
+            noise = self.held_noise.next(lambda: self.noise(generator))
+            actions, outputs = self._sample(obs, noise)
         return actions, outputs
 
     def noise(self, generator: np.random.Generator) -> np.ndarray:
-        """Draw the noise of one step, [N, num_noise] float32."""
+        """Draw the noise of a step, [N, num_noise] float32."""
         shape = (self.num_envs, self.programs.num_noise)
         if self.programs.noise == "normal":
             return generator.standard_normal(shape, np.float32)

@@ -7,6 +7,7 @@ import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -111,9 +112,12 @@ def squeeze(x: Array, dim: int) -> Array:
 
 def split(x: Array, sizes: int | Sequence[int], dim: int = 0) -> list[Array]:
     """Split an axis into parts of one size, or of the given sizes."""
-    step = sizes if isinstance(sizes, int) else 0
-    ends = range(step, x.shape[dim], step) if step else np.cumsum(sizes)[:-1]
-    return np.split(x, ends, dim)
+    length = x.shape[dim]
+    if isinstance(sizes, int):
+        sizes = [min(sizes, length - start) for start in range(0, length, sizes)]
+    before = (slice(None),) * (dim % x.ndim)
+    # np.split takes ten times as long
+    return [x[*before, slice(*ends)] for ends in pairwise(accumulate(sizes, initial=0))]
 
 
 def unbind(x: Array, dim: int = 0) -> list[Array]:

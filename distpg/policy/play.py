@@ -58,7 +58,7 @@ class SavedPolicy:
         self.reset()
 
     def reset(self) -> None:
-        """Start an episode: reset the recurrent state, if the policy has one."""
+        """Start an episode: reset the recurrent state, and gSDE's exploration matrix."""
         self.acting: ActingPolicy | None = None
 
     @torch.inference_mode()
@@ -93,15 +93,15 @@ class SavedPolicy:
         num_envs = math.prod(batch_shape)
         if self.policy.action_spec.fully_masked(rows).any():
             raise InputError("an action mask allows no action")
-        if self.acting is None:
-            state = torch.zeros(num_envs, self.policy.recurrent_state_size)
-            self.acting = ActingPolicy(self.policy, state)
-        known = len(self.acting.recurrent_state)
+        known = num_envs if self.acting is None else len(self.acting.recurrent_state)
         if self.policy.recurrent_state_size and known != num_envs:
             raise InputError(
                 f"{num_envs} observations, but the recurrent state is for {known}; call reset() "
                 "when an episode starts"
             )
+        if self.acting is None or known != num_envs:
+            state = torch.zeros(num_envs, self.policy.recurrent_state_size)
+            self.acting = ActingPolicy(self.policy, state)
         resets = np.zeros(num_envs, dtype=bool)
         generator = self.generator if stochastic else None
         sampled, _ = self.acting.act(rows, resets, generator)

@@ -1,6 +1,6 @@
 """Trace what a policy computes to act, so that `policy/operations.py` can repeat it by NumPy."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -130,15 +130,27 @@ def record(function: Function, weights: Tensors, obs: Tensors, *others: Tensor) 
     # without gradients, the policy itself calls NumPy
     with torch.enable_grad(), recorder:
         results = function(obs, *others)
+    registers = tuple(map(recorder.number_of, results))
     return Program(
         inputs=inputs,
         arguments=arguments,
         weights=numbers,
-        results=tuple(map(recorder.number_of, results)),
+        results=registers,
         constants=recorder.constants,
-        operations=tuple(recorder.operations),
+        operations=needed(recorder.operations, registers),
         num_registers=recorder.count,
     )
+
+
+def needed(operations: Sequence[Operation], results: Iterable[int]) -> tuple[Operation, ...]:
+    """Return the operations that registers depend on."""
+    wanted, kept = set(results), list[Operation]()
+    for operation in reversed(operations):
+        if operation.result in wanted:
+            kept.append(operation)
+            arguments = entries(operation.arguments)
+            wanted.update(each.number for each in arguments if isinstance(each, Register))
+    return tuple(reversed(kept))
 
 
 def of_any_size(one: Program, other: Program) -> Program:
@@ -231,6 +243,7 @@ def acting_programs(
             log_prob=traced(log_prob, taken),
             noise=distribution.noise,
             num_noise=distribution.num_noise,
+            noise_steps=policy.noise_steps,
         )
 
 

@@ -138,7 +138,7 @@ def check_plan(plan: Plan) -> tuple[Plan, tuple[ObsSpec, ActionSpec]]:
         with prefix_errors("--video-every"):
             check_frames(source, config.first_other_copy)
     parts = Architecture.of(config)
-    parts.check(action_spec)
+    parts.check(obs_spec, action_spec)
     if parts.encoder is not None:
         # imports torch, which the driver otherwise does not need
         from distpg.policy.custom import make_encoder

@@ -6,6 +6,7 @@ from pathlib import Path
 from distpg.config.config import Config
 from distpg.config.values import flag
 from distpg.errors import InputError, prefix_errors
+from distpg.policy.action_units import BOUNDED
 from distpg.policy.architecture import Architecture
 from distpg.policy.file import PolicyFile, read_policy
 from distpg.records import LearnerState
@@ -108,7 +109,7 @@ def check_meaning(
     settings = {
         "activation": bool(config.hidden_sizes) and config.encoder is None,
         "action_distribution": actions.kind == "continuous",
-        "action_scale": config.action_distribution == "gaussian" and actions.is_scaled,
+        "action_scale": config.action_distribution not in BOUNDED and actions.is_scaled,
         "clip_obs": config.normalize_obs and any(leaf.kind == "vector" for leaf in obs.leaves),
     }
     for setting, matters in settings.items():

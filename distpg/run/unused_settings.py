@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator
 
 from distpg.config.config import Config
 from distpg.config.values import flag
+from distpg.policy.action_units import BOUNDED
 from distpg.report.watcher import Watcher
 from distpg.run.given_watchers import OF_SETTINGS
 from distpg.spaces import ActionSpec, ObsSpec
@@ -97,16 +98,24 @@ def unmet_needs(
         "--normalize-rewards": (config.normalize_rewards, ("clip_rewards",)),
         "continuous actions": (
             action_spec.kind == "continuous",
-            ("action_distribution", "log_std", "log_std_init"),
+            ("action_distribution", "sde_sample_freq", "log_std", "log_std_init"),
         ),
         "finite bounds of actions other than [-1, 1]": (action_spec.is_scaled, ("action_scale",)),
-        "--action-distribution gaussian": (
-            config.action_distribution == "gaussian" or not action_spec.is_scaled,
+        "--action-distribution gaussian or gsde": (
+            config.action_distribution not in BOUNDED or not action_spec.is_scaled,
             ("action_scale",),
+        ),
+        "--action-distribution gsde": (
+            config.action_distribution == "gsde" or action_spec.kind != "continuous",
+            ("sde_sample_freq",),
         ),
         "a Gaussian --action-distribution": (
             config.action_distribution != "beta",
             ("log_std", "log_std_init"),
+        ),
+        "--action-distribution gaussian or squashed_gaussian": (
+            config.action_distribution != "gsde",
+            ("log_std",),
         ),
         "--recurrent": (
             config.recurrent != "none",

@@ -106,14 +106,19 @@ def test_with_overlap_two_workers_play_each_batch_by_the_weights_of_one_process(
         assert len({outcome.result[key] for outcome in outcomes}) == 1, key
 
 
+GSDE: dict[str, Any] = {
+    "env_id": "Pendulum-v1",
+    "action_distribution": "gsde",
+    "sde_sample_freq": 3,
+}
+
+
 @pytest.mark.thorough
-def test_a_natural_gradient_step_is_the_same_for_two_workers(
-    callers_ray: None, tmp_path: Path
+@pytest.mark.parametrize("settings", [{"algo": "trpo", "num_epochs": 1}, GSDE], ids=str)
+def test_a_step_is_the_same_for_two_workers(
+    callers_ray: None, settings: dict[str, Any], tmp_path: Path
 ) -> None:
-    outcomes = [
-        train(tiny(n, algo="trpo", num_epochs=1), run_dir=tmp_path / str(n), quiet=True)
-        for n in (0, 2)
-    ]
+    outcomes = [train(tiny(n, **settings), run_dir=tmp_path / str(n), quiet=True) for n in (0, 2)]
     assert len({policy_content(outcome) for outcome in outcomes}) == 1
 
 

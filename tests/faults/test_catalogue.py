@@ -177,6 +177,7 @@ TRAIN: dict[str, str] = {
     "--activation": "sigmoid",
     "--clip-obs": "0 -1 inf",
     "--action-distribution": "cauchy",
+    "--sde-sample-freq": "-1 0.5 1000001 x",
     "--action-scale": "none range",
     "--log-std": "fixed",
     "--log-std-init": "-5.1 2.1 nan low",

@@ -109,12 +109,22 @@ def test_a_gaussian_learns_the_mean_and_the_deviation_that_it_is_shown() -> None
     assert_close(distribution.std(), torch.tensor([1.0, 0.25]), atol=1e-3, rtol=0)
 
 
-def test_a_gaussian_that_is_shown_no_deviation_stays_as_wide_as_float32_can_tell() -> None:
-    student = cloner("AnyKind-v0", {"kind": "unbounded action"}, **GAUSSIAN)
+@pytest.mark.parametrize(("family", "shape"), [("gaussian", (2,)), ("gsde", (1, 2))])
+def test_a_gaussian_that_is_shown_no_deviation_stays_as_wide_as_float32_can_tell(
+    family: str, shape: tuple[int, ...]
+) -> None:
+    student = cloner(
+        "AnyKind-v0",
+        {"kind": "unbounded action"},
+        hidden_sizes=(1,),
+        action_distribution=family,
+        normalize_obs=False,
+        **GAUSSIAN,
+    )
     actions = np.tile(np.array([0.5, -0.5], np.float32), (4, 1))
-    student.update([shown(np.zeros((5, 3), np.float32), actions)])
+    student.update([shown(np.ones((5, 3), np.float32), actions)])
     assert student.policy.log_std is not None
-    assert_close(student.policy.log_std.detach(), torch.full((2,), LOG_STD_LOW))
+    assert_close(student.policy.log_std.detach(), torch.full(shape, LOG_STD_LOW))
 
 
 def test_labels_gather_from_round_to_round_and_none_that_is_not_valid() -> None:

@@ -35,6 +35,13 @@ EVERY_FORM: dict[str, dict[str, Any]] = {
         "surrogate": "kl_fixed",
         "ent_coef": 0.01,
     },
+    "gsde": {"env_id": "Pendulum-v1", "action_distribution": "gsde", "ent_coef": 0.01},
+    "gsde, kl": {
+        "env_id": "Pendulum-v1",
+        "action_distribution": "gsde",
+        "sde_sample_freq": 4,
+        "surrogate": "kl_fixed",
+    },
     "masks": {
         "source": replace(find_env("Taxi-v4", {}), masks="info"),
         "surrogate": "kl_adaptive",

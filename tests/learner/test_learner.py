@@ -159,6 +159,11 @@ def test_on_the_first_minibatch_of_every_update_the_ratio_is_1(settings: dict[st
         {"action_distribution": "beta", "ent_coef": 0.01},
         {"action_distribution": "beta", "algo": "ppo_kl"},
         {"action_distribution": "beta", "surrogate": "importance", "advantage": "vtrace"},
+        {"action_distribution": "gsde", "ent_coef": 0.01},
+        {"action_distribution": "gsde", "acting": "torch", "sde_sample_freq": 3},
+        {"action_distribution": "gsde", "algo": "ppo_kl"},
+        {"action_distribution": "gsde", "surrogate": "importance", "advantage": "vtrace"},
+        {"action_distribution": "gsde", "recurrent": "lstm", "normalize_rewards": True},
     ],
     ids=str,
 )
@@ -420,6 +425,7 @@ def test_an_update_does_not_alter_the_rollouts() -> None:
             "recurrent_layers": 2,
             "recurrent_critic": "own",
         },
+        {"env_id": "Pendulum-v1", "action_distribution": "gsde", "sde_sample_freq": 3},
     ],
     ids=[
         "ppo",
@@ -439,6 +445,7 @@ def test_an_update_does_not_alter_the_rollouts() -> None:
         "squashed",
         "rmsprop",
         "own recurrent layers",
+        "gsde",
     ],
 )
 def test_a_learner_that_is_loaded_goes_on_bit_for_bit(settings: dict[str, Any]) -> None:

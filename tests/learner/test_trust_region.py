@@ -48,9 +48,17 @@ def step_of(run: Run, **settings: Any) -> tuple[np.ndarray, dict[str, float]]:
     return (learner.optimizer.parts["policy"][0] - before).numpy(), update.scalars
 
 
-@pytest.mark.parametrize("env_id", ["CartPole-v1", "Pendulum-v1"])
-def test_steps_that_are_accepted_gain_and_keep_to_the_kl(env_id: str) -> None:
-    run = Run(**TRPO, env_id=env_id, max_kl=0.02, cg_damping=1e-3)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"env_id": "CartPole-v1"},
+        {"env_id": "Pendulum-v1"},
+        {"env_id": "Pendulum-v1", "action_distribution": "gsde", "sde_sample_freq": 4},
+    ],
+    ids=str,
+)
+def test_steps_that_are_accepted_gain_and_keep_to_the_kl(settings: dict[str, Any]) -> None:
+    run = Run(**TRPO, **settings, max_kl=0.02, cg_damping=1e-3)
     accepted = 0.0
     for _ in range(12):
         before, rollouts = run.learner.weights(), run.collect()

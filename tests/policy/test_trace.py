@@ -47,6 +47,7 @@ CASES: dict[str, tuple[Space[Any], Space[Any], dict[str, Any]]] = {
         TORQUES,
         {"activation": "gelu", "clip_obs": 0.3, "log_std_init": -2.0, "orthogonal_init": False},
     ),
+    "gsde": (VECTOR, TORQUES, {"action_distribution": "gsde"}),
     "categories": (MIXED, spaces.Discrete(2), {"hidden_sizes": ()}),
     "table": (CATEGORIES, spaces.Discrete(3), {"hidden_sizes": ()}),
     "looked up": (spaces.Discrete(5000), spaces.Discrete(3), {"hidden_sizes": (8,)}),
@@ -123,6 +124,21 @@ def test_no_operation_is_there_that_no_policy_uses() -> None:
         for program in (programs.sample, programs.mode, programs.log_prob):
             used |= {operation.name for operation in program.operations}
     assert used == OPERATIONS.keys()
+
+
+def test_acting_computes_no_more_than_it_needs() -> None:
+    parts = Architecture.of(Config(hidden_sizes=(4,), action_distribution="gsde"))
+    programs = acting_programs(*specs(VECTOR, TORQUES), parts, torch.float32)
+    names = [
+        {operation.name for operation in program.operations}
+        for program in (programs.mode, programs.sample, programs.log_prob)
+    ]
+    # the deviations of the matrix, and the variance of the actions
+    assert [("exp" in used, "log" in used) for used in names] == [
+        (False, False),
+        (True, False),
+        (True, True),
+    ]
 
 
 @pytest.mark.parametrize("noise", [0.0, 1e-45, 80.0])
