@@ -20,7 +20,7 @@ def differences(h: Hyperparameters, settings: Mapping[str, Any]) -> tuple[str, .
 
 def of_copies(h: Hyperparameters, settings: Mapping[str, Any]) -> Iterator[str]:
     """Yield what differs in collecting and in normalization."""
-    yield "The step after the end of an episode resets, and is not trained on; there, every step is."
+    yield "The step after an episode's end resets, and is not trained on; there, every step is."
     if settings["normalize_obs"]:
         yield "Statistics of observations are updated after each update; there, in each step."
         if of_images(h):

@@ -117,7 +117,7 @@ def translate(
             h = read(algorithm, given)
             settings = settings_of(h, env_id)
     return Translation(
-        f"{env_id} by {name} of rl-zoo3's {Path(file).name}",
+        f"{env_id} by the entry {name} of rl-zoo3's {Path(file).name}",
         settings,
         {setting: source(h, setting, value) for setting, value in settings.items()},
         differences(h, settings),
@@ -195,7 +195,7 @@ def batch_settings(h: Hyperparameters) -> dict[str, Any]:
 def source(h: Hyperparameters, setting: str, value: Any) -> str:
     """Return the hyperparameter that a setting is from, if it is from one."""
     of_a2c = h.algorithm == "a2c" and "optimizer_class" not in h.given
-    key = (SAME[h.algorithm] | SOURCES | (OF_A2C if of_a2c else {})).get(setting)
+    key = (SAME[h.algorithm] | SOURCES | (OF_A2C if of_a2c else {})).get(setting, "")
     if key not in h.given and key not in h.defaults:
         return ""
     if key == "batch_size" and h[key] is not None and value is None:
