@@ -102,9 +102,8 @@ def origin(config: Config, name: str) -> str:
 
 def recipe(config: Config, found: Translation) -> Iterator[str]:
     """Yield the TOML of a translation, with what other flags changed in it."""
-    yield f"# {found.title}.\n"
-    if found.notes:
-        yield "# What differs from Stable-Baselines3:\n"
+    yield f"# {found.title}, with the defaults of Stable-Baselines3.\n"
+    yield "# What differs from Stable-Baselines3 (there):\n"
     for note in found.notes:
         yield textwrap.fill(note, WIDTH, initial_indent="# - ", subsequent_indent="#   ") + "\n"
     base = vars(DerivedSettings()) | with_preset(found.settings)

@@ -33,7 +33,7 @@ def of_copies(h: Hyperparameters, settings: Mapping[str, Any]) -> Iterator[str]:
     if settings.get("frame_stack", 1) > 1:
         yield "The first frame of an episode fills the stack; there, zeros do."
     if settings["lr_schedule"] == "linear" or settings.get("clip_schedule") == "linear":
-        yield "Linear schedules begin at their full value; there, they are an update further."
+        yield "Linear schedules begin at their full value; there, they are one update ahead."
     if ATARI in dict(wrappers_of(h["env_wrapper"])):
         yield (
             "After a lost life the game goes on at once; there, by a step without action, and by "
@@ -76,10 +76,8 @@ def of_networks(h: Hyperparameters, settings: Mapping[str, Any]) -> Iterator[str
     """Yield what differs in the networks."""
     policy_sizes, value_sizes = hidden_sizes(h)
     if of_images(h) and policy_sizes:
-        yield (
-            f"The policy has no hidden layers after those of images; there, of {policy_sizes} "
-            "units."
-        )
+        units = ", ".join(map(str, policy_sizes))
+        yield f"The policy has no hidden layers after those of images; there, of {units} units."
     if h.algorithm != "ppo_lstm":
         return
     if policy_sizes or value_sizes:

@@ -87,7 +87,7 @@ class Translation:
     title: str
     settings: Mapping[str, Any]
     sources: Mapping[str, str]
-    """By setting: its hyperparameter, or that it is the default of Stable-Baselines3."""
+    """By setting: its hyperparameter, and whether that has its default in Stable-Baselines3."""
     notes: tuple[str, ...]
     """What differs from a run of Stable-Baselines3, a sentence each."""
 
@@ -200,4 +200,7 @@ def source(h: Hyperparameters, setting: str, value: Any) -> str:
         return ""
     if key == "batch_size" and h[key] is not None and value is None:
         return "batch_size is more than the batch"
-    return key if key in h.given else f"{key}, a default of Stable-Baselines3"
+    if setting == "env_kwargs" and key not in h.given:
+        # those of AtariWrapper
+        key = "env_wrapper"
+    return key if key in h.given else f"{key} (default)"
