@@ -7,13 +7,14 @@ file are validated like those from the command line.
 import dataclasses
 import json
 import tomllib
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import tomli_w
 
-from distpg.config.config import Config, check_algo, from_toml, hints
+from distpg.config.config import Config, check_algo, check_names, from_toml, hints
 from distpg.config.derived import DerivedSettings
 from distpg.config.values import check_value, did_you_mean, one_of
 from distpg.errors import InputError, prefix_errors
@@ -52,10 +53,20 @@ def read_settings(source: str) -> dict[str, Any]:
         raise InputError(f"--config: cannot read {source}: {error}") from error
     with prefix_errors(f"--config {source}"):
         settings = from_toml(table)
-        check_algo(settings.get("algo", "ppo"))
-        for name, value in settings.items():
-            check_value(name, value, hints()[name])
+        check_settings(settings)
     return settings
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Check names and values of settings, but not their combinations.
+
+    Raises:
+        InputError: a setting is unknown or out of range.
+    """
+    check_names(settings)
+    check_algo(settings.get("algo", "ppo"))
+    for name, value in settings.items():
+        check_value(name, value, hints()[name])
 
 
 def read_text(source: str) -> str:

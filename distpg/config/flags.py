@@ -49,6 +49,14 @@ class FlagsWithFile:
         """Replace the defaults of some settings, unchecked."""
         return replace(self, **{name: settings[name] for name in vars(self) if name in settings})
 
+    def base(self, arguments: Sequence[str]) -> dict[str, Any]:
+        """Return the settings that the other flags override.
+
+        Raises:
+            InputError: a file is invalid, or conflicts with the other flags.
+        """
+        return base_settings(arguments)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ConfigFlags(FlagsWithFile):
@@ -118,7 +126,7 @@ def read_flags(kind: type[Flags], arguments: Sequence[str], program: str) -> Fla
     """
     default = kind()
     if isinstance(default, FlagsWithFile):
-        default = default.starting_from(with_preset(base_settings(arguments)))
+        default = default.starting_from(with_preset(default.base(arguments)))
     if not isinstance(default, ConfigFlags):
         return call_tyro(kind, arguments, program, default)
     asked = {word.replace("_", "-") for word in arguments} & {"-h", "--help", "--help-all"}

@@ -266,8 +266,8 @@ class PolicySettings:
     Beta, which need finite bounds; or gsde, generalized state-dependent exploration: a Gaussian,
     clipped, whose noise is a function of the state."""
     sde_sample_freq: CountOrZero = 0
-    """Steps after which gsde draws a new exploration matrix for each env: the function from state to
-    noise; 0 draws one for each rollout."""
+    """Steps after which gsde draws a new exploration matrix for each env, the function from state
+    to noise; 0 draws one for each rollout."""
     action_scale: Literal["bounds", "unit"] = "bounds"
     """Unit of the Gaussian and of gsde: half the range of the bounds, around their middle; or 1,
     around 0, as for actions without finite bounds. Densities and entropy are those in this unit."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import gymnasium as gym
 from gymnasium import spaces
-from gymnasium.wrappers import FrameStackObservation
+from gymnasium.wrappers import FrameStackObservation, ResizeObservation
 
 from distpg.config.calls import read_call
 from distpg.config.names import Importable, as_name
@@ -86,3 +86,8 @@ def stack_frames(env: gym.Env[Any, Any], count: int) -> gym.Env[Any, Any]:
     if not isinstance(env.observation_space, (*supported, spaces.Dict, spaces.Tuple)):
         raise InputError(f"--frame-stack: {env.observation_space} cannot be stacked")
     return FrameStackObservation(env, count)
+
+
+def resize_observation(env: gym.Env[Any, Any], shape: Sequence[int]) -> gym.Env[Any, Any]:
+    """Resize pictures to [height, width], which JSON has as a list, and gymnasium as a tuple."""
+    return ResizeObservation(env, (shape[0], shape[1]))

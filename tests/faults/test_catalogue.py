@@ -249,6 +249,10 @@ OF_EVALUATE = {
     "--eval-max-steps": "0 -1 1e3 x",
     "--video": "'' x video.avi .mp4 nowhere/x.mp4 RUN",
 }
+OF_CONFIG = {
+    "--from-zoo": "'' . missing.yml /dev/null/x",
+    "--entry": "'' CartPole-v1",
+}
 OF_BENCH = {"--seconds": "0 -1 nan inf long"}
 OF_DOCTOR = {
     "--compile": "'' nowhere cartpol-ppo",
@@ -270,7 +274,7 @@ ONE_OF_EACH = {name: shlex.quote(shlex.split(values)[0]) for name, values in TRA
 FLAGS: list[Pair] = [
     *pairs("train", TRAIN | OF_TRAIN),
     *pairs("imitate --expert RUN", ONE_OF_EACH | OF_TRAIN | OF_IMITATE),
-    *pairs("config", ONE_OF_EACH),
+    *pairs("config", ONE_OF_EACH | OF_CONFIG),
     *pairs("resume RUN", OF_RESUME),
     *pairs("evaluate RUN", OF_EVALUATE),
     *pairs("bench", ONE_OF_EACH | OF_BENCH),

@@ -1,0 +1,1 @@
+"""Hyperparameter files of rl-zoo3, translated to settings."""
