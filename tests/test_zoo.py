@@ -1,6 +1,5 @@
 """Hyperparameter files of rl-zoo3: each key becomes its setting, or is refused by name."""
 
-import typing
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,6 @@ import gymnasium as gym
 import pytest
 
 from distpg import InputError, load_config
-from distpg.config.config import hints
 from distpg.config.zoo.expressions import DottedName, parse
 from distpg.config.zoo.translation import Translation, translate
 from distpg.envs import wrappers
@@ -18,11 +16,6 @@ NAMES = ("nn.ReLU", "RMSpropTFLike")
 MLP = "n_timesteps: !!float 1e5\npolicy: MlpPolicy\n"
 CNN = "n_timesteps: !!float 1e5\npolicy: CnnPolicy\n"
 LSTM = "n_timesteps: !!float 1e5\npolicy: MlpLstmPolicy\n"
-NEW = {"sde_sample_freq", "value_hidden_sizes", "log_std_init", "optimizer_epsilon", "clip_obs"}
-loads = pytest.mark.skipif(
-    not hints().keys() >= NEW or "gsde" not in typing.get_args(hints()["action_distribution"]),
-    reason="needs settings that are not there yet",
-)
 
 
 def entry_of(
@@ -648,7 +641,6 @@ def test_the_command_refuses_what_it_cannot_translate(
     assert ATARI in refused_by(words, capsys)
 
 
-@loads
 def test_a_setting_out_of_range_names_file_and_flag(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -659,7 +651,6 @@ def test_a_setting_out_of_range_names_file_and_flag(
     assert "--gamma: 7 is not" in said
 
 
-@loads
 def test_a_recipe_reads_back_and_other_flags_change_it(
     zoo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -705,7 +696,6 @@ FORMS = [
 ]
 
 
-@loads
 @pytest.mark.parametrize(("algorithm", "env_id", "text"), FORMS)
 def test_forms_of_the_files_are_recipes(
     algorithm: str, env_id: str, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
