@@ -36,12 +36,14 @@ def draw_curves(table: Table, libraries: Sequence[Results], path: Path) -> None:
         InputError: matplotlib or rliable is not installed.
     """
     measured = [x for x in table.tasks if any(x in library.tasks for library in libraries)]
-    rows = -(-len(measured) // COLUMNS)
-    figure = import_figure().Figure(figsize=(COLUMNS * WIDTH, rows * HEIGHT), layout="constrained")
-    charts = figure.subplots(rows, COLUMNS, squeeze=False).flat
+    columns = min(COLUMNS, len(measured))
+    rows = -(-len(measured) // columns)
+    figure = import_figure().Figure(figsize=(columns * WIDTH, rows * HEIGHT), layout="constrained")
+    charts = figure.subplots(rows, columns, squeeze=False).flat
     grid = list(charts)
     for axes, task in zip(grid, measured, strict=False):
         axes.set_title(task, fontsize=9)
+        axes.set_xlabel("env steps", fontsize=8)
         for library, color in zip(libraries, COLORS, strict=False):
             if task in library.tasks:
                 draw_band(axes, library, task, color)
@@ -52,7 +54,6 @@ def draw_curves(table: Table, libraries: Sequence[Results], path: Path) -> None:
     shown = [axes.get_legend_handles_labels() for axes in grid]
     handles = {label: line for pair in shown for line, label in zip(*pair, strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, fontsize=8)
-    figure.supxlabel("env steps", fontsize=8)
     figure.supylabel("mean return of 100 episodes", fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     # the file depends on nothing but the data and the version of matplotlib

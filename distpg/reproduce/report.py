@@ -1,17 +1,18 @@
 """The report of a table in Markdown: every seed, intervals, and what others report."""
 
+import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tomli_w
 
-from distpg.report.numbers import format_return
+from distpg.report.numbers import format_return, format_returns
 from distpg.report.texts import table as markdown_table
 from distpg.reproduce.measures import GREEDY_EPISODES, WINDOW, Measured
-from distpg.reproduce.results import Results, TaskResults
-from distpg.reproduce.statistics import MeanEstimate, interquartile_mean, mean_and_interval
+from distpg.reproduce.results import Results
+from distpg.reproduce.statistics import MeanEstimate, interquartile_mean
 from distpg.reproduce.table import Measure, Reference, Table
 
 WORDS: Mapping[Measure, str] = {
@@ -19,6 +20,7 @@ WORDS: Mapping[Measure, str] = {
     "final_greedy": f"final policy, {GREEDY_EPISODES} greedy episodes",
     "best_evaluation": "best evaluation",
 }
+VERDICTS = ("above", "within", "below")
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,15 @@ class Source:
 
     results: Results
     path: str
+
+
+class Judgement(NamedTuple):
+    """Where the mean of a task is, seen from a reference."""
+
+    task: str
+    measure: Measure
+    reference: Reference
+    verdict: str
 
 
 @dataclass(frozen=True)
@@ -62,8 +73,8 @@ class Report:
         yield from (*self.how(), "")
         measured = [name for name in self.table.tasks if name in self.ours.tasks]
         if measured:
-            yield from (*self.overview(measured), "")
-            yield from self.scores(measured)
+            yield from (*self.overview(measured), "", *self.tally(measured))
+            yield from (*self.scores(measured), "")
             yield from (f"![Learning curves]({image})", "")
             yield f"Curves: mean return of the last {WINDOW} episodes, mean over seeds, and its 95%"
             yield from ("bootstrap interval at each point.", "")
@@ -75,28 +86,54 @@ class Report:
     def how(self) -> Iterator[str]:
         """Yield how, when and on what it was measured."""
         seeds = ", ".join(map(str, self.table.seeds))
-        yield f"`{self.ours.command}`; {len(self.table.tasks)} tasks, seeds {seeds}."
-        for results in (self.ours, *(source.results for source in self.others)):
+        yield f"- `{self.ours.command}`: {len(self.table.tasks)} tasks, seeds {seeds}"
+        for results in self.libraries():
             runs = [run for task in results.tasks.values() for run in task.runs.values()]
             if runs:
-                yield f"{results.name}: {measured_on(runs)}."
+                yield f"- {results.name}, {measured_on(runs)}"
         missing = [name for name in self.table.tasks if name not in self.ours.tasks]
         if missing:
-            yield f"Not measured yet: {', '.join(missing)}."
+            yield f"- not measured yet: {', '.join(missing)}"
+
+    def libraries(self) -> list[Results]:
+        """Return our results, then those of the others."""
+        return [self.ours, *(source.results for source in self.others)]
+
+    def judgements(self, names: Sequence[str]) -> list[Judgement]:
+        """List where the mean of each task is, by each measure and reference that judges it."""
+        found: list[Judgement] = []
+        for name in names:
+            for measure in self.table.measures():
+                values = list(self.ours.tasks[name].values(measure).values())
+                for reference in self.references(name, measure):
+                    if reference.judged and values:
+                        verdict = reference.verdict(statistics.fmean(values))
+                        found.append(Judgement(name, measure, reference, verdict))
+        return found
+
+    def tally(self, names: Sequence[str]) -> Iterator[str]:
+        """Yield how many tasks are above, within and below what they are judged by."""
+        found = self.judgements(names)
+        for measure in self.table.measures():
+            own = [x for x in found if x.measure == measure]
+            for who in dict.fromkeys(x.reference.name for x in own):
+                verdicts = [x.verdict for x in own if x.reference.name == who]
+                counts = ", ".join(f"{verdicts.count(x)} {x}" for x in VERDICTS)
+                yield f"- judged by {who}, {WORDS[measure]}: {counts}"
 
     def overview(self, names: Sequence[str]) -> list[str]:
         """Return the lines of the table of all tasks: ours, and the verdicts."""
         rows: list[tuple[str, ...]] = []
+        judgements = self.judgements(names)
         for name in names:
             for measure in self.table.measures():
-                values = list(self.ours.tasks[name].values(measure).values())
-                judges = [x for x in self.references(name, measure) if x.judged]
-                if values and (judges or measure == self.table.measures()[0]):
-                    mine = mean_and_interval(values)
-                    shown = [reference_text(x, with_name=True) for x in judges]
-                    verdicts = [x.verdict(mine.mean) for x in judges]
-                    row = (name, WORDS[measure], estimate_text(mine), ", ".join(shown))
-                    rows.append((*row, ", ".join(verdicts)))
+                found = self.ours.tasks[name].mean(measure)
+                own = [x for x in judgements if (x.task, x.measure) == (name, measure)]
+                if found is None or not (own or measure == self.table.measures()[0]):
+                    continue
+                judges = "; ".join(f"{x.reference.name}: {text_of(x.reference)}" for x in own)
+                verdicts = ", ".join(x.verdict for x in own)
+                rows.append((name, WORDS[measure], with_interval(*found), judges, verdicts))
         head = ("task", "measure", "mean (95% interval)", "judged by", "verdict")
         return markdown_table(head, rows)
 
@@ -104,7 +141,7 @@ class Report:
         """Yield the interquartile means over tasks and seeds, if all tasks have a scale."""
         if any(task.scale is None for task in self.table.tasks.values()):
             return
-        for results in (self.ours, *(source.results for source in self.others)):
+        for results in self.libraries():
             own = [name for name in names if name in results.tasks]
             for measure in self.table.measures():
                 matrix = self.score_matrix(results, own, measure)
@@ -112,10 +149,9 @@ class Report:
                     found = interquartile_mean(matrix)
                     yield (
                         f"- {results.name}, {WORDS[measure]}: interquartile mean of scores "
-                        f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f}), "
-                        f"{matrix.shape[1]} tasks x {matrix.shape[0]} seeds"
+                        f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f}; stratified "
+                        f"bootstrap), {matrix.shape[1]} tasks x {matrix.shape[0]} seeds"
                     )
-        yield from ("", "Intervals: 95%, by the stratified bootstrap over tasks and seeds.", "")
 
     def score_matrix(self, results: Results, names: Sequence[str], measure: Measure) -> np.ndarray:
         """Return scores [R, K] of the R seeds that each of K tasks has."""
@@ -129,19 +165,27 @@ class Report:
     def task_section(self, name: str) -> Iterator[str]:
         """Yield a task's seeds, their mean, and each reference by the same measure."""
         task = self.ours.tasks[name]
-        measures = [x for x in self.table.measures() if task.values(x)]
+        means: dict[Measure, MeanEstimate] = {}
+        for measure in self.table.measures():
+            found = task.mean(measure)
+            if found is not None:
+                means[measure] = found
+        measures = list(means)
         yield from (f"### {name}", "")
         head = ("", "env steps", *(WORDS[measure] for measure in measures))
         rows = [seed_row(run, measures) for run in task.runs.values()]
-        rows.append(("**mean** (95% interval)", "", *mean_cells(task, measures)))
-        by_measure = {measure: self.references(name, measure) for measure in measures}
-        for who in dict.fromkeys(x.name for found in by_measure.values() for x in found):
-            own = {m: [x for x in found if x.name == who] for m, found in by_measure.items()}
-            cells = [" ".join(map(reference_text, own[measure])) for measure in measures]
+        texts = [with_interval(*mean) for mean in means.values()]
+        rows.append(("**mean** (95% interval)", "", *texts))
+        references = [x for measure in measures for x in self.references(name, measure)]
+        judgements = self.judgements([name])
+        for who in dict.fromkeys(reference.name for reference in references):
+            own = [x for x in references if x.name == who]
+            cells = [" ".join(text_of(x) for x in own if x.measure == y) for y in measures]
             rows.append((who, "", *cells))
-            verdicts = [verdict_cell(task, measure, own[measure]) for measure in measures]
-            if any(verdicts):
-                rows.append((f"verdict by {who}", "", *verdicts))
+            judged = [x for x in judgements if x.reference.name == who]
+            if judged:
+                cells = [" ".join(x.verdict for x in judged if x.measure == y) for y in measures]
+                rows.append((f"verdict by {who}", "", *cells))
         yield from markdown_table(head, rows)
 
     def settings(self) -> Iterator[str]:
@@ -168,25 +212,18 @@ class Report:
             yield ""
 
 
-def estimate_text(found: MeanEstimate) -> str:
-    """Write a mean with its interval."""
-    return with_interval(found.mean, found.interval)
-
-
 def with_interval(value: float, interval: Sequence[float] | None) -> str:
     """Write a value with its interval, if it has one."""
     if interval is None:
         return format_return(value)
-    low, high = interval
-    return f"{format_return(value)} ({format_return(low)} to {format_return(high)})"
+    center, low, high = format_returns(value, *interval)
+    return f"{center} ({low} to {high})"
 
 
-def reference_text(reference: Reference, *, with_name: bool = False) -> str:
+def text_of(reference: Reference) -> str:
     """Write a reference: its value, interval and number of seeds."""
-    text = with_interval(reference.value, reference.interval)
     seeds = "" if reference.n is None else f", n = {reference.n}"
-    name = f"{reference.name}: " if with_name else ""
-    return f"{name}{text}{seeds}"
+    return f"{with_interval(reference.value, reference.interval)}{seeds}"
 
 
 def seed_row(run: Measured, measures: Iterable[Measure]) -> tuple[str, ...]:
@@ -194,20 +231,6 @@ def seed_row(run: Measured, measures: Iterable[Measure]) -> tuple[str, ...]:
     values = [run.measures.get(measure) for measure in measures]
     cells = ["" if value is None else format_return(value) for value in values]
     return (f"seed {run.seed}", f"{run.env_steps:,}", *cells)
-
-
-def mean_cells(task: TaskResults, measures: Iterable[Measure]) -> list[str]:
-    """Return the mean by each measure."""
-    return [
-        estimate_text(mean_and_interval(list(task.values(measure).values())))
-        for measure in measures
-    ]
-
-
-def verdict_cell(task: TaskResults, measure: Measure, references: Iterable[Reference]) -> str:
-    """Return where the mean is, seen from what it is judged by; empty if by nothing."""
-    mean = mean_and_interval(list(task.values(measure).values())).mean
-    return " ".join(x.verdict(mean) for x in references if x.judged)
 
 
 def measured_on(runs: Sequence[Measured]) -> str:
@@ -223,6 +246,6 @@ def measured_on(runs: Sequence[Measured]) -> str:
     )
     hours = sum(run.train_s for run in runs) / 3600
     return (
-        f"{when}; {'; or '.join(versions)}; {'; or '.join(machines)}; {hours:.1f} hours of "
+        f"{when}: {'; or '.join(versions)}; {'; or '.join(machines)}; {hours:.1f} hours of "
         "training in all runs"
     )

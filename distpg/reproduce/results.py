@@ -14,7 +14,7 @@ from typing import Any
 
 from distpg.errors import InputError
 from distpg.reproduce.measures import Curve, Measured
-from distpg.reproduce.statistics import mean_and_interval
+from distpg.reproduce.statistics import MeanEstimate, mean_and_interval
 from distpg.reproduce.table import Measure, Reference
 from distpg.run.directory import write_atomically
 
@@ -29,6 +29,11 @@ class TaskResults:
     settings: Mapping[str, Any]
     runs: Mapping[int, Measured]
     """By seed."""
+
+    def mean(self, measure: Measure) -> MeanEstimate | None:
+        """Return the mean over seeds by a measure, if any was measured."""
+        values = list(self.values(measure).values())
+        return mean_and_interval(values) if values else None
 
     def values(self, measure: Measure) -> dict[int, float]:
         """Return what each seed reached by a measure, if it was measured."""
@@ -64,12 +69,9 @@ class Results:
 
         It is judged by if there are at least two seeds, which have an interval.
         """
-        if task not in self.tasks:
+        found = self.tasks[task].mean(measure) if task in self.tasks else None
+        if found is None:
             return []
-        values = list(self.tasks[task].values(measure).values())
-        if not values:
-            return []
-        found = mean_and_interval(values)
         return [
             Reference(
                 name=self.name,
@@ -77,7 +79,7 @@ class Results:
                 measure=measure,
                 source=source,
                 interval=found.interval,
-                n=len(values),
+                n=len(self.tasks[task].values(measure)),
                 judged=found.interval is not None,
             )
         ]
@@ -128,7 +130,8 @@ def measured_from_json(values: Mapping[str, Any]) -> Measured:
     """Read one run."""
     curve = Curve(*(tuple(values["curve"][name]) for name in ("env_steps", "returns")))
     greedy = tuple(values["greedy_returns"])
-    return Measured(**{**values, "curve": curve, "greedy_returns": greedy})
+    fields: dict[str, Any] = {**values, "curve": curve, "greedy_returns": greedy}
+    return Measured(**fields)
 
 
 def write_measured(path: Path, found: Measured) -> None:
