@@ -9,10 +9,10 @@ import tyro
 from distpg.config.settings import Count
 from distpg.config.values import check_value
 from distpg.doctor.facts import cores
-from distpg.errors import InputError
+from distpg.errors import prefix_errors
 from distpg.reproduce.curves import draw_curves, import_figure
 from distpg.reproduce.report import Report, Source
-from distpg.reproduce.results import Results, add_to_file, read_results
+from distpg.reproduce.results import Results, add_to_file, read_results_of
 from distpg.reproduce.runs import collect, prepare, runs_of
 from distpg.reproduce.side_by_side import SideBySide
 from distpg.reproduce.statistics import import_rliable
@@ -23,7 +23,7 @@ from distpg.signals import handle_signals, interrupt
 
 @dataclass(frozen=True, kw_only=True)
 class ReproduceFlags:
-    """Train a published table, each task with several seeds, and report what was reached."""
+    """Train a published table, each task with several seeds, and report the results."""
 
     table: tyro.conf.Positional[str] = tyro.MISSING
     """The table: ppo-mujoco, rllib, classic, pong, or a TOML file."""
@@ -36,8 +36,8 @@ class ReproduceFlags:
     folder: Path | None = None
     """Where the runs and the report are. Finished runs that are there are kept, others resumed.
     Default: runs/reproduce/TABLE."""
-    against: tuple[Path, ...] = ()
-    """Results of other libraries to be judged by, as JSON files (benchmarks/results/tables)."""
+    against: tuple[str, ...] = ()
+    """JSON files with results of other libraries, which ours are judged by. Default: none."""
     save: Path | None = None
     """Add the results to this JSON file."""
     report: bool = False
@@ -49,10 +49,12 @@ def main(flags: ReproduceFlags, started: float) -> int:
     table = load_table(flags.table).part(flags.tasks, flags.seeds)
     check_value("parallel", flags.parallel, Count | None)
     folder = Path("runs") / "reproduce" / table.name if flags.folder is None else flags.folder
-    others = [Source(read_results(path), str(path)) for path in flags.against]
-    for source in others:
-        if source.results.table != table.name:
-            raise InputError(f"--against: {source.path} is of table {source.results.table}")
+    with prefix_errors("--against"):
+        files = flags.against
+        others = [Source(read_results_of(table.name, Path(file)), file) for file in files]
+    if flags.save is not None and flags.save.exists():
+        with prefix_errors("--save"):
+            read_results_of(table.name, flags.save)
     # before hours of training
     import_rliable()
     import_figure()
@@ -65,7 +67,7 @@ def main(flags: ReproduceFlags, started: float) -> int:
     if flags.save is not None:
         add_to_file(flags.save, results)
     if not results.tasks:
-        print("no run is finished")
+        print(f"no run of {table.name} is finished")
         return 1
     write_report(table, results, others, folder)
     for name, why in failures.items():

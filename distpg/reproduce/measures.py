@@ -114,12 +114,16 @@ def training_episodes(run_dir: Path) -> Episodes:
     """Return the episodes of a run; each is counted at the end of its iteration.
 
     Raises:
-        InputError: episodes.csv or progress.csv cannot be read.
+        InputError: episodes.csv or progress.csv cannot be read, or a row is missing.
     """
     progress = read_rows(run_dir / "progress.csv")
-    steps = {row["iteration"]: int(row["env_steps"]) for row in progress}
     rows = read_rows(run_dir / "episodes.csv")
-    return Episodes([steps[row["iteration"]] for row in rows], [float(row["r"]) for row in rows])
+    try:
+        steps = {row["iteration"]: int(row["env_steps"]) for row in progress}
+        returns = [float(row["r"]) for row in rows]
+        return Episodes([steps[row["iteration"]] for row in rows], returns)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{run_dir}: progress.csv and episodes.csv do not fit: {error}") from error
 
 
 def last_training_episodes(episodes: Episodes) -> float | None:

@@ -73,8 +73,9 @@ class Report:
         yield from (*self.how(), "")
         measured = [name for name in self.table.tasks if name in self.ours.tasks]
         if measured:
-            yield from (*self.overview(measured), "", *self.tally(measured))
-            yield from (*self.scores(measured), "")
+            yield from (*self.overview(measured), "")
+            counts = [*self.tally(measured), *self.scores(measured)]
+            yield from (*counts, "") if counts else ()
             yield from (f"![Learning curves]({image})", "")
             yield f"Curves: mean return of the last {WINDOW} episodes, mean over seeds, and its 95%"
             yield from ("bootstrap interval at each point.", "")
@@ -86,7 +87,7 @@ class Report:
     def how(self) -> Iterator[str]:
         """Yield how, when and on what it was measured."""
         seeds = ", ".join(map(str, self.table.seeds))
-        yield f"- `{self.ours.command}`: {len(self.table.tasks)} tasks, seeds {seeds}"
+        yield f"- `{self.ours.command}`; tasks: {', '.join(self.table.tasks)}; seeds: {seeds}"
         for results in self.libraries():
             runs = [run for task in results.tasks.values() for run in task.runs.values()]
             if runs:

@@ -163,6 +163,18 @@ def read_results(path: Path) -> Results:
         raise InputError(f"{path}: {error}") from error
 
 
+def read_results_of(table: str, path: Path) -> Results:
+    """Read a file of results of a table.
+
+    Raises:
+        InputError: it is of another table, cannot be read, or is of another form.
+    """
+    found = read_results(path)
+    if found.table != table:
+        raise InputError(f"{path} has the results of table {found.table}, not of {table}")
+    return found
+
+
 def add_to_file(path: Path, results: Results) -> Results:
     """Add results to those of a file, and return all of them.
 
@@ -170,10 +182,7 @@ def add_to_file(path: Path, results: Results) -> Results:
         InputError: the file is of another table or library, or cannot be read or written.
     """
     if path.exists():
-        known = read_results(path)
-        if known.table != results.table:
-            raise InputError(f"{path} has the results of table {known.table}; choose another file")
-        results = known.merged(results)
+        results = read_results_of(results.table, path).merged(results)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, to_json(results).encode())

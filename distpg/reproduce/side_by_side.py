@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from distpg.errors import InputError
 from distpg.report.numbers import format_return
 from distpg.reproduce.measures import measure
 from distpg.reproduce.process import Process
@@ -42,6 +43,7 @@ class SideBySide:
         self.say = say
         self.active: list[Step] = []
         self.failures: dict[str, str] = {}
+        self.told: set[str] = set()
         self.total, self.done = len(runs), 0
 
     def complete(self) -> dict[str, str]:
@@ -68,9 +70,15 @@ class SideBySide:
                 return
             run = self.waiting.popleft()
             if run.being_written():
+                self._tell_waiting(run)
                 self.waiting.append(run)
             else:
                 self._begin(run)
+
+    def _tell_waiting(self, run: Run) -> None:
+        if str(run) not in self.told:
+            self.told.add(str(run))
+            self.say(f"{run}: waiting for the process that writes {run.directory.given}")
 
     def _begin(self, run: Run, *, anew: bool = False) -> None:
         """Start the next command of a run, if there is one."""
@@ -90,12 +98,15 @@ class SideBySide:
             # every checkpoint is damaged, or training had ended and only the result was missing
             self._begin(run, anew=True)
             return
-        if code == 0 and step.command == "evaluate":
-            found = measure(run.directory, json.loads(output)["returns"])
-            write_measured(run.record, found)
-        elif code != 0 or not run.finished():
+        if code != 0 or not run.finished():
             self._fail(run, error or f"{step.command} ended with exit code {code}")
             return
+        if step.command == "evaluate":
+            try:
+                write_measured(run.record, measure(run.directory, json.loads(output)["returns"]))
+            except InputError as problem:
+                self._fail(run, str(problem))
+                return
         self._begin(run)
 
     def _fail(self, run: Run, why: str) -> None:

@@ -31,7 +31,7 @@ def test_a_table_has_its_section_once_it_is_measured(tmp_path: Path) -> None:
     after = tables.text(tmp_path)
     assert "## pong\n" in after
     assert "(results/pong.png)" in after
-    assert "| a peer |  | 1.0, n = 1 | 50.0, n = 1 |" in after
+    assert "| a peer |  | 1.00, n = 1 | 50.0, n = 1 |" in after
 
 
 def test_data_files_are_of_tables_and_tasks_that_exist() -> None:

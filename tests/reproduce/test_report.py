@@ -83,7 +83,7 @@ def test_scores_are_of_the_seeds_that_all_tasks_have() -> None:
 
 def test_what_is_not_measured_is_said() -> None:
     text = "\n".join(Report(TABLE, results_of({"CartPole": [1.0]})).section("x.png"))
-    assert "not measured yet: Acrobot" in text
+    assert "- not measured yet: Acrobot" in text.splitlines()
     assert "### Acrobot" not in text
 
 
@@ -123,5 +123,5 @@ def test_files_that_are_no_results_are_refused(tmp_path: Path) -> None:
         read_results(tmp_path / "none.json")
     other = replace(results_of({"CartPole": [1.0]}), table="another")
     file.write_text(to_json(other))
-    with pytest.raises(InputError, match="results of table another; choose another file"):
+    with pytest.raises(InputError, match="has the results of table another, not of tiny"):
         add_to_file(file, results_of({"CartPole": [1.0]}))

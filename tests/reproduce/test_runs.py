@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,9 +22,11 @@ from tests.actors.test_actors import environment, wait_until_gone
 from tests.reproduce.tables import TINY
 
 LONGER = TINY.replace("steps = 2000", "steps = 12000").replace("steps = 2500", "steps = 12000")
-SHORT = TINY.replace("steps = 2000", "steps = 300").replace("steps = 2500", "steps = 300")
-SHORT = SHORT.replace("settings = { eval_every = 8, eval_episodes = 2 }", "").replace(
-    'measure = "best_evaluation"', 'measure = "final_greedy"'
+SHORT = (
+    TINY.replace("steps = 2000", "steps = 300")
+    .replace("steps = 2500", "steps = 300")
+    .replace("settings = { eval_every = 8, eval_episodes = 2 }", "")
+    .replace('measure = "best_evaluation"', 'measure = "final_greedy"')
 )
 TASKS = ("CartPole", "Acrobot")
 
@@ -47,7 +49,7 @@ def finish(*flags: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def under_way(ready: Callable[[], bool], *flags: str) -> Iterator[subprocess.Popen[str]]:
+def under_way(ready: Callable[[], bool], *flags: str) -> Generator[subprocess.Popen[str]]:
     """Have the command running, at the moment when it is ready."""
     process = subprocess.Popen(
         words(*flags),
