@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from distpg.doctor.facts import cores
+from distpg.doctor.facts import cores, cpu
 
 FOLDER = Path(__file__).parent / "results"
 ROOT = Path(__file__).parents[1]
@@ -31,14 +31,6 @@ def hardware() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": dict(installed()),
     }
-
-
-def cpu() -> str:
-    """Name the type of CPU, which the last bits of a result depend on."""
-    file = Path("/proc/cpuinfo")
-    lines = file.read_text().splitlines() if file.exists() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor())
 
 
 def installed() -> Generator[tuple[str, str]]:

@@ -28,6 +28,7 @@ COMMANDS = {
     "doctor": "check a machine or a cluster, and an environment, before a long run",
     "bench": "measure env, policy and learner, and report what limits a run",
     "imitate": "imitate an expert, by behavioural cloning or DAgger",
+    "reproduce": "train a published table, and compare with what others report",
     "verify": "verify every estimator against its exact expectation",
 }
 

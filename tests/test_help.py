@@ -185,7 +185,7 @@ def test_bash_completes_commands_flags_and_values(
         done = subprocess.run(call, capture_output=True, text=True, timeout=60, check=True)
         return done.stdout.split()
 
-    assert complete("re") == ["recipes", "resume"]
+    assert complete("re") == ["recipes", "reproduce", "resume"]
     assert complete("train", "--learning") == ["--learning-rate"]
     assert complete("train", "--advantage", "v") == ["vtrace"]
     assert run_main("train", "--tyro-print-completion", "csh") == 2

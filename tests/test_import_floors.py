@@ -18,7 +18,7 @@ FLOORS: dict[int, tuple[str, ...]] = {
     4: ("rollout", "learner", "doctor", "report"),
     5: ("actors", "proof", "bench"),
     6: ("run",),
-    7: ("imitation",),
+    7: ("imitation", "reproduce"),
     8: ("commands",),
     9: ("cli", "", "__main__"),
 }
@@ -31,6 +31,8 @@ DOORS = {
     "envpool": ("distpg/envs/envpool.py",),
     "tensorboard": ("distpg/report/tensorboard.py", "distpg/report/summaries.py"),
     "minari": ("distpg/imitation/dataset.py",),
+    "rliable": ("distpg/reproduce/statistics.py",),
+    "matplotlib": ("distpg/reproduce/curves.py",),
     "imageio_ffmpeg": ("distpg/report/video.py",),
     "PIL": ("distpg/report/video.py",),
 }

@@ -146,9 +146,9 @@ def help_text(kind: type, name: str) -> str:
 
 
 def default_text(kind: type, name: str, value: str) -> str:
-    """Describe a default; if it is none, the docstring may say what that means."""
+    """Describe a default; if it is none or empty, the docstring may say what that means."""
     derived = field_docs(kind).get(name, "").partition(" Default: ")[2].removesuffix(".")
-    return f"(default: {derived if derived and value == 'none' else value})"
+    return f"(default: {derived if derived and value in ('', 'none') else value})"
 
 
 @cache

@@ -52,6 +52,14 @@ def version(package: str) -> str | None:
     return None
 
 
+def cpu() -> str:
+    """Name the type of CPU, which the last bits of a result depend on."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text().splitlines() if file.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
+
+
 def cores() -> int:
     """Count the CPUs that this process may use: its affinity, within the container's quota."""
     # macOS has no affinity

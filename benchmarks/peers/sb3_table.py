@@ -1,0 +1,111 @@
+"""Stable-Baselines3's PPO on a task of a table: reads WORK.json, writes what it reached.
+
+.venv-peers/rllib/bin/python -m benchmarks.peers.sb3_table WORK.json OUTPUT.json
+"""
+
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from torch import nn
+
+PACKAGES = ("stable-baselines3", "torch", "numpy", "gymnasium", "mujoco", "box2d")
+ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU, "silu": nn.SiLU}
+
+
+class Episodes(BaseCallback):
+    """Notes the return of each episode that Monitor reports, and the env steps at its end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.env_steps: list[int] = []
+        self.returns: list[float] = []
+
+    def _on_step(self) -> bool:
+        for info in self.locals["infos"]:
+            if "episode" in info:
+                self.env_steps.append(self.num_timesteps)
+                self.returns.append(float(info["episode"]["r"]))
+        return True
+
+
+def make_envs(work: dict, num_envs: int, seed: int, *, train: bool) -> VecEnv:
+    """Make the vector env; one that is not for training reports rewards as they are."""
+    envs = make_vec_env(work["env_id"], num_envs, seed, env_kwargs=work["env_kwargs"])
+    normalizes = {"norm_obs": work["normalize_obs"], "norm_reward": work["normalize_rewards"]}
+    if not any(normalizes.values()):
+        return envs
+    if not train:
+        normalizes["norm_reward"] = False
+    return VecNormalize(envs, training=train, gamma=work["gamma"], **normalizes)
+
+
+def scheduled(work: dict, name: str) -> float | Callable[[float], float]:
+    """Return a number, or a function from the remaining share of the run to it."""
+    value = work[name]
+    linear = work[f"{name}_schedule"] == "linear"
+    return (lambda remaining: value * remaining) if linear else value
+
+
+def main() -> None:
+    """Train once, then play the final policy without noise."""
+    source, output = map(Path, sys.argv[1:])
+    work = json.loads(source.read_text())
+    torch.set_num_threads(1)
+    envs = make_envs(work, work["n_envs"], work["seed"], train=True)
+    sizes = work["hidden_sizes"]
+    model = PPO(
+        "MlpPolicy",
+        envs,
+        learning_rate=scheduled(work, "learning_rate"),
+        clip_range=scheduled(work, "clip_range"),
+        gamma=work["gamma"],
+        policy_kwargs={
+            "net_arch": {"pi": sizes, "vf": sizes},
+            "activation_fn": ACTIVATIONS[work["activation"]],
+        },
+        seed=work["seed"],
+        device="cpu",
+        **work["ppo"],
+    )
+    episodes = Episodes()
+    began = time.monotonic()
+    model.learn(work["steps"], callback=episodes)
+    train_s = time.monotonic() - began
+    judge = make_envs(work, 1, work["seed"] + 10_000, train=False)
+    if isinstance(judge, VecNormalize):
+        judge.obs_rms = envs.obs_rms
+    greedy, _ = evaluate_policy(
+        model, judge, work["greedy_episodes"], deterministic=True, return_episode_rewards=True
+    )
+    found = {
+        "env_steps": model.num_timesteps,
+        "episodes": {"env_steps": episodes.env_steps, "returns": episodes.returns},
+        "greedy_returns": [float(value) for value in greedy],
+        "train_s": round(train_s, 1),
+        "versions": {"python": platform.python_version(), **dict(installed())},
+    }
+    output.write_text(json.dumps(found))
+
+
+def installed() -> Iterator[tuple[str, str]]:
+    """List the versions of the packages that are installed."""
+    for package in PACKAGES:
+        try:
+            yield package, metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""docs/results.md and its curves, from the data in results/tables.
+
+    python -m benchmarks.tables
+
+`distpg reproduce TABLE --save benchmarks/results/tables/TABLE.json` and
+`python -m benchmarks.sb3_reference TABLE` write the data.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from benchmarks.results import FOLDER, ROOT
+from distpg.report.texts import table as markdown_table
+from distpg.reproduce.curves import draw_curves
+from distpg.reproduce.report import Report, Source
+from distpg.reproduce.results import read_results
+from distpg.reproduce.table import load_table
+
+DATA = FOLDER / "tables"
+HEAD = """\
+# Results
+
+Published tables, trained again by `distpg reproduce TABLE`, beside what others report and, where a
+task is judged, beside Stable-Baselines3 with the same settings on the same tasks and machine.
+Intervals are 95%: of a mean over seeds by Student's t distribution. A verdict is where our mean is:
+above, within or below the interval of what it is judged by.
+
+Generated from [benchmarks/results/tables/](../benchmarks/results/tables) by
+`python -m benchmarks.tables`.
+"""
+ORDER = ("ppo-mujoco", "rllib", "classic", "pong")
+
+
+def report_of(name: str, data: Path) -> Report | None:
+    """Return the report of a table, or None if it has not been measured."""
+    ours = data / f"{name}.json"
+    if not ours.exists():
+        return None
+    peer, others = data / f"{name}-sb3.json", list[Source]()
+    if peer.exists():
+        others.append(Source(read_results(peer), f"benchmarks/results/tables/{peer.name}"))
+    return Report(load_table(name), read_results(ours), others)
+
+
+def reports(data: Path = DATA) -> Mapping[str, Report | None]:
+    """Return the reports by the names of the tables, in the order of the page."""
+    return {name: report_of(name, data) for name in ORDER}
+
+
+def page(data: Path = DATA) -> Iterator[str]:
+    """Yield the lines of docs/results.md."""
+    yield HEAD
+    found = reports(data)
+    for name, report in found.items():
+        if report is not None:
+            yield from report.section(f"results/{name}.png")
+    missing = [name for name, report in found.items() if report is None]
+    if missing:
+        rows = [(name, load_table(name).title) for name in missing]
+        yield from ("## Not measured yet", "", *markdown_table(("table", "what"), rows))
+
+
+def text(data: Path = DATA) -> str:
+    """Return docs/results.md."""
+    return "\n".join(page(data)).rstrip() + "\n"
+
+
+def main() -> None:
+    """Write the page and draw the curves."""
+    docs = ROOT / "docs"
+    for name, report in reports().items():
+        if report is not None:
+            libraries = [report.ours, *(source.results for source in report.others)]
+            draw_curves(report.table, libraries, docs / "results" / f"{name}.png")
+    (docs / "results.md").write_text(text())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""`reproduce`: train a published table, and report what it reached beside what others report."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from distpg.config.settings import Count
+from distpg.config.values import check_value
+from distpg.doctor.facts import cores
+from distpg.errors import prefix_errors
+from distpg.reproduce.curves import draw_curves, import_figure
+from distpg.reproduce.report import Report, Source
+from distpg.reproduce.results import Results, add_to_file, read_results_of
+from distpg.reproduce.runs import collect, prepare, runs_of
+from distpg.reproduce.side_by_side import SideBySide
+from distpg.reproduce.statistics import import_rliable
+from distpg.reproduce.table import Table, load_table
+from distpg.run.directory import write_atomically
+from distpg.signals import handle_signals, interrupt
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReproduceFlags:
+    """Train a published table, each task with several seeds, and report the results."""
+
+    table: tyro.conf.Positional[str] = tyro.MISSING
+    """The table: ppo-mujoco, rllib, classic, pong, or a TOML file."""
+    tasks: tuple[str, ...] = ()
+    """Some of its tasks. Default: all."""
+    seeds: int | None = None
+    """Number of its seeds. Default: all."""
+    parallel: int | None = None
+    """Runs at a time, each on a core. Default: one per core."""
+    folder: Path | None = None
+    """Where the runs and the report are. Finished runs that are there are kept, others resumed.
+    Default: runs/reproduce/TABLE."""
+    against: tuple[str, ...] = ()
+    """JSON files with results of other libraries, which ours are judged by. Default: none."""
+    save: Path | None = None
+    """Add the results to this JSON file."""
+    report: bool = False
+    """Train nothing; report the runs that are finished."""
+
+
+def main(flags: ReproduceFlags, started: float) -> int:
+    """Run the sub-command; return its exit code."""
+    table = load_table(flags.table).part(flags.tasks, flags.seeds)
+    check_value("parallel", flags.parallel, Count | None)
+    folder = Path("runs") / "reproduce" / table.name if flags.folder is None else flags.folder
+    with prefix_errors("--against"):
+        files = flags.against
+        others = [Source(read_results_of(table.name, Path(file)), file) for file in files]
+    if flags.save is not None and flags.save.exists():
+        with prefix_errors("--save"):
+            read_results_of(table.name, flags.save)
+    # before hours of training
+    import_rliable()
+    import_figure()
+    command = command_of(flags)
+    failures: dict[str, str] = {}
+    if not flags.report:
+        prepare(table, folder)
+        failures = train(table, folder, flags.parallel or cores())
+    results = collect(table, folder, command)
+    if flags.save is not None:
+        add_to_file(flags.save, results)
+    if not results.tasks:
+        print(f"no run of {table.name} is finished")
+        return 1
+    write_report(table, results, others, folder)
+    for name, why in failures.items():
+        print(f"{name} failed: {why}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def command_of(flags: ReproduceFlags) -> str:
+    """Return the command that trains a table, without what only concerns this machine."""
+    words = ["distpg", "reproduce", flags.table]
+    words += ["--tasks", *flags.tasks] if flags.tasks else []
+    words += ["--seeds", str(flags.seeds)] if flags.seeds is not None else []
+    return " ".join(words)
+
+
+def train(table: Table, folder: Path, parallel: int) -> dict[str, str]:
+    """Train what is not finished; return why runs failed, by their names."""
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+
+    runs = runs_of(table, folder)
+    say(f"{len(runs)} runs, {parallel} at a time, in {folder}")
+    try:
+        with handle_signals(interrupt):
+            return SideBySide(runs, parallel, say).complete()
+    except KeyboardInterrupt:
+        say("the runs are saved; the same command goes on with them")
+        raise
+
+
+def write_report(table: Table, results: Results, others: list[Source], folder: Path) -> None:
+    """Write report.md and curves.png, and print where they are and the overview."""
+    report = Report(table, results, others)
+    draw_curves(table, [results, *(source.results for source in others)], folder / "curves.png")
+    text = "\n".join(report.section("curves.png"))
+    write_atomically(folder / "report.md", text.encode())
+    print("\n".join(report.overview([*results.tasks])))
+    print(f"the report: {folder / 'report.md'}")

@@ -1,0 +1,191 @@
+"""The measured runs of a table, as values and as JSON.
+
+A run is kept with its date, machine and versions, so that a file can grow in parts. The same file
+holds what another library reached with the same settings.
+"""
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distpg.errors import InputError
+from distpg.reproduce.measures import Curve, Measured
+from distpg.reproduce.statistics import MeanEstimate, mean_and_interval
+from distpg.reproduce.table import Measure, Reference
+from distpg.run.directory import write_atomically
+
+MALFORMED = (AttributeError, KeyError, TypeError, ValueError)
+"""What reading a file of another form raises."""
+
+
+@dataclass(frozen=True)
+class TaskResults:
+    """The runs of one task, with the settings that they were trained with."""
+
+    settings: Mapping[str, Any]
+    runs: Mapping[int, Measured]
+    """By seed."""
+
+    def mean(self, measure: Measure) -> MeanEstimate | None:
+        """Return the mean over seeds by a measure, if any was measured."""
+        values = list(self.values(measure).values())
+        return mean_and_interval(values) if values else None
+
+    def values(self, measure: Measure) -> dict[int, float]:
+        """Return what each seed reached by a measure, if it was measured."""
+        found = {seed: self.runs[seed].measures.get(measure) for seed in sorted(self.runs)}
+        return {seed: value for seed, value in found.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a library reached on the tasks of a table."""
+
+    table: str
+    name: str
+    """Of the library, with its version."""
+    command: str
+    tasks: Mapping[str, TaskResults]
+
+    def merged(self, newer: "Results") -> "Results":
+        """Return these results with newer runs added, and put in the place of the same seeds.
+
+        Runs of a task whose settings have changed are left out.
+        """
+        tasks = dict(self.tasks)
+        for name, task in newer.tasks.items():
+            known = tasks.get(name)
+            same = known is not None and known.settings == task.settings
+            runs = {**known.runs, **task.runs} if known is not None and same else task.runs
+            tasks[name] = TaskResults(task.settings, {seed: runs[seed] for seed in sorted(runs)})
+        return dataclasses.replace(newer, tasks=tasks)
+
+    def references(self, task: str, measure: Measure, source: str) -> list[Reference]:
+        """Return what the library reached on a task, to compare with: none, or one result.
+
+        It is judged by if there are at least two seeds, which have an interval.
+        """
+        found = self.tasks[task].mean(measure) if task in self.tasks else None
+        if found is None:
+            return []
+        return [
+            Reference(
+                name=self.name,
+                value=found.mean,
+                measure=measure,
+                source=source,
+                interval=found.interval,
+                n=len(self.tasks[task].values(measure)),
+                judged=found.interval is not None,
+            )
+        ]
+
+
+def to_json(results: Results) -> str:
+    """Return results as JSON text, a list of numbers on one line."""
+    tasks = {
+        name: {
+            "settings": dict(task.settings),
+            "runs": [dataclasses.asdict(run) for run in task.runs.values()],
+        }
+        for name, task in results.tasks.items()
+    }
+    values = {"table": results.table, "name": results.name, "command": results.command}
+    return on_few_lines({**values, "tasks": tasks}) + "\n"
+
+
+def on_few_lines(values: Mapping[str, Any]) -> str:
+    """Return values as JSON text, a list of numbers on one line."""
+    number = r"(?:-?[\d.]+(?:e[+-]?\d+)?|null)"
+    lists = re.compile(rf"\[\s+({number}(?:,\s+{number})*)\s+\]")
+    text = json.dumps(values, indent=1)
+    return lists.sub(lambda found: f"[{' '.join(found[1].split())}]", text)
+
+
+def from_json(text: str) -> Results:
+    """Read results.
+
+    Raises:
+        InputError: the text is not that of `to_json`.
+    """
+    try:
+        values = json.loads(text)
+        tasks = {
+            name: TaskResults(
+                task["settings"],
+                {run.seed: run for run in map(measured_from_json, task["runs"])},
+            )
+            for name, task in values["tasks"].items()
+        }
+        return Results(values["table"], values["name"], values["command"], tasks)
+    except MALFORMED as error:
+        raise InputError(f"it does not hold the results of a table: {error!r:.100}") from error
+
+
+def measured_from_json(values: Mapping[str, Any]) -> Measured:
+    """Read one run."""
+    curve = Curve(*(tuple(values["curve"][name]) for name in ("env_steps", "returns")))
+    greedy = tuple(values["greedy_returns"])
+    fields: dict[str, Any] = {**values, "curve": curve, "greedy_returns": greedy}
+    return Measured(**fields)
+
+
+def write_measured(path: Path, found: Measured) -> None:
+    """Write what one run reached."""
+    write_atomically(path, (on_few_lines(dataclasses.asdict(found)) + "\n").encode())
+
+
+def read_measured(path: Path) -> Measured | None:
+    """Read what one run reached, or None if that is not there, or not whole."""
+    try:
+        return measured_from_json(json.loads(path.read_text("utf-8")))
+    except (OSError, *MALFORMED):
+        return None
+
+
+def read_results(path: Path) -> Results:
+    """Read a file of results.
+
+    Raises:
+        InputError: it cannot be read, or is of another form.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    try:
+        return from_json(text)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def read_results_of(table: str, path: Path) -> Results:
+    """Read a file of results of a table.
+
+    Raises:
+        InputError: it is of another table, cannot be read, or is of another form.
+    """
+    found = read_results(path)
+    if found.table != table:
+        raise InputError(f"{path} has the results of table {found.table}, not of {table}")
+    return found
+
+
+def add_to_file(path: Path, results: Results) -> Results:
+    """Add results to those of a file, and return all of them.
+
+    Raises:
+        InputError: the file is of another table or library, or cannot be read or written.
+    """
+    if path.exists():
+        results = read_results_of(results.table, path).merged(results)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, to_json(results).encode())
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}") from error
+    return results

@@ -1,0 +1,112 @@
+"""Intervals over seeds: of a mean, of the interquartile mean of a table, and of a curve.
+
+Agarwal et al. 2021, Deep reinforcement learning at the edge of the statistical precipice; rliable
+is their implementation.
+"""
+
+import importlib
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from distpg.errors import InputError
+from distpg.report.interval import mean_interval
+
+RESAMPLES = 2_000
+"""Of a bootstrap."""
+LEVEL = 0.95
+"""Probability of an interval."""
+
+
+class Estimate(NamedTuple):
+    """A statistic, and its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class MeanEstimate(NamedTuple):
+    """A mean, and its 95% interval if there are at least two values."""
+
+    mean: float
+    interval: tuple[float, float] | None
+
+
+class Band(NamedTuple):
+    """The mean of curves of K points, and its 95% interval at each of them, all [K]."""
+
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def missing_extra(package: str, error: ImportError) -> InputError:
+    """Return the error that a package is missing that only reports need."""
+    return InputError(
+        f"{package}, which reports need, cannot be imported ({error}); install it with pip install "
+        "'distpg[results]'"
+    )
+
+
+def import_rliable() -> tuple[Any, Any]:
+    """Import rliable's library and metrics.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        library = importlib.import_module("rliable.library")
+        return library, importlib.import_module("rliable.metrics")
+    except ImportError as error:
+        raise missing_extra("rliable", error) from error
+
+
+def mean_and_interval(values: Sequence[float]) -> MeanEstimate:
+    """Return the mean of independent values, and its interval by Student's t distribution."""
+    mean = statistics.fmean(values)
+    half = mean_interval(values, LEVEL)
+    return MeanEstimate(mean, None if half is None else (mean - half, mean + half))
+
+
+def interquartile_mean(scores: np.ndarray) -> Estimate:
+    """Return the mean of the middle half of [R, K] scores, of R runs on each of K tasks.
+
+    The runs of each task are resampled, independently of those of the others.
+    """
+    _, metrics = import_rliable()
+
+    def statistic(scores: np.ndarray) -> np.ndarray:
+        return np.array([metrics.aggregate_iqm(scores)])
+
+    value, low, high = bootstrap(scores, statistic)
+    return Estimate(float(value[0]), float(low[0]), float(high[0]))
+
+
+def band(curves: np.ndarray) -> Band:
+    """Return the mean of [R, K] curves, of R runs at K points; R = 1 has no interval (NaN)."""
+    if len(curves) < 2:
+        nowhere = np.full(curves.shape[1], np.nan)
+        return Band(curves.mean(0), nowhere, nowhere)
+    return bootstrap(curves, lambda curves: curves.mean(0))
+
+
+def bootstrap(scores: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) -> Band:
+    """Return a statistic [N] of [R, K] scores, and its interval by the stratified bootstrap.
+
+    The same scores have the same interval.
+    """
+    library, _ = import_rliable()
+    # rliable 1.2 draws from NumPy's global generator whatever it is given
+    before = np.random.get_state()
+    np.random.seed(0)
+    try:
+        points, intervals = library.get_interval_estimates(
+            {"": scores}, statistic, reps=RESAMPLES, confidence_interval_size=LEVEL
+        )
+    finally:
+        np.random.set_state(before)
+    low, high = intervals[""]
+    return Band(points[""], low, high)

@@ -1,0 +1,103 @@
+"""docs/results.md is what its generator writes, and Stable-Baselines3 gets the same settings."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import sb3_reference, tables
+from benchmarks.results import FOLDER
+from distpg import Config, InputError
+from distpg.reproduce.results import to_json
+from distpg.reproduce.table import load_table
+from distpg.reproduce.table import tables as shipped
+from tests.reproduce.test_report import results_of
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_page_is_what_the_data_says() -> None:
+    assert (ROOT / "docs" / "results.md").read_text("utf-8") == tables.text()
+
+
+def test_a_table_has_its_section_once_it_is_measured(tmp_path: Path) -> None:
+    before = tables.text(tmp_path)
+    assert before.count("\n## ") == 1
+    assert set(shipped()) == set(tables.ORDER)
+    ours = results_of({"Pong-v5": [20.0]})
+    (tmp_path / "pong.json").write_text(to_json(ours))
+    (tmp_path / "pong-sb3.json").write_text(to_json(results_of({"Pong-v5": [1.0]}, "a peer")))
+    after = tables.text(tmp_path)
+    assert "## pong\n" in after
+    assert "(results/pong.png)" in after
+    assert "| a peer |  | 1.00, n = 1 | 50.0, n = 1 |" in after
+
+
+def test_data_files_are_of_tables_and_tasks_that_exist() -> None:
+    for file in (FOLDER / "tables").glob("*.json"):
+        content = json.loads(file.read_text())
+        table = load_table(content["table"])
+        assert file.stem.removesuffix("-sb3") == table.name
+        assert content["tasks"].keys() <= table.tasks.keys()
+
+
+def test_the_peer_gets_the_settings_of_the_table() -> None:
+    work = sb3_reference.work_of(load_table("classic").config("CartPole-v1"))
+    expected = {
+        "n_envs": 8,
+        "steps": 100_000,
+        "learning_rate": 1e-3,
+        "learning_rate_schedule": "linear",
+        "clip_range_schedule": "linear",
+        "normalize_obs": False,
+        "normalize_rewards": False,
+    }
+    assert expected.items() <= work.items()
+    ppo = {"n_steps": 32, "batch_size": 256, "n_epochs": 20, "gae_lambda": 0.8, "vf_coef": 0.5}
+    assert ppo.items() <= work["ppo"].items()
+    whole = sb3_reference.work_of(Config(minibatch_size=None, num_slots=2))
+    assert whole["ppo"]["batch_size"] == 2 * 4 * 256
+
+
+@pytest.mark.parametrize(
+    ("settings", "offender"),
+    [
+        ({"recurrent": "lstm"}, "--recurrent lstm"),
+        ({"stop_at_return": 5.0}, "--stop-at-return 5.0"),
+        ({"value_epochs": 3}, "--value-epochs 3"),
+        ({"algo": "a2c"}, "--algo a2c"),
+    ],
+)
+def test_what_the_peer_does_not_have_is_refused(settings: dict[str, Any], offender: str) -> None:
+    with pytest.raises(InputError, match=f"{offender}: Stable-Baselines3's PPO has no such"):
+        sb3_reference.work_of(Config(**settings))
+
+
+def test_a_seed_of_the_peer_that_is_finished_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "tiny.toml"
+    settings = '[settings]\nnum_slots = 2\n[tasks.a]\nenv_id = "CartPole-v1"\nsteps = 100\n'
+    file.write_text(f'title = "t"\nseeds = [0]\n{settings}')
+    runs, output = tmp_path / "runs", tmp_path / "out.json"
+    # a Python that is none: nothing can be trained
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexit 3\n")
+    python.chmod(0o755)
+    places = {"--python": python, "--folder": runs, "--output": output}
+    words = [str(file), *(str(x) for pair in places.items() for x in pair)]
+    assert sb3_reference.main(words) == 1
+    assert "a, seed 0: failed" in capsys.readouterr().err
+    record = results_of({"a": [7.0]}).tasks["a"].runs[0]
+    found = json.loads(to_json(results_of({"a": [7.0]})))["tasks"]["a"]["runs"][0]
+    found["versions"] = {"stable-baselines3": "1.2"}
+    (runs / "a" / "seed-0.json").write_text(json.dumps(found))
+    assert sb3_reference.main(words) == 0
+    content = json.loads(output.read_text())
+    assert content["name"] == "Stable-Baselines3 1.2"
+    assert content["tasks"]["a"]["runs"][0]["env_steps"] == record.env_steps
+    file.write_text(file.read_text().replace("num_slots = 2", "num_slots = 4"))
+    with pytest.raises(SystemExit):
+        sb3_reference.main(words)
+    assert "had other settings; remove that folder" in capsys.readouterr().err

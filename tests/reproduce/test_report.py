@@ -1,0 +1,127 @@
+"""Reports of results that are made up: what stands in them, and what a file of results keeps."""
+
+import json
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from distpg import InputError
+from distpg.reproduce.measures import POINTS, Curve, Measured
+from distpg.reproduce.report import Report, Source
+from distpg.reproduce.results import Results, TaskResults, add_to_file, read_results, to_json
+from distpg.reproduce.table import Table, table_of
+from tests.reproduce.tables import TINY
+
+TABLE: Table = table_of("tiny", tomllib.loads(TINY))
+
+
+def run_of(seed: int, last: float, greedy: float = 50.0) -> Measured:
+    steps = tuple(20 * part for part in range(1, POINTS + 1))
+    return Measured(
+        seed=seed,
+        measures={"last_100_training_episodes": last, "final_greedy": greedy},
+        greedy_returns=(greedy,),
+        curve=Curve(steps, (None, *[last] * (POINTS - 1))),
+        env_steps=2048,
+        stop_reason="total_steps",
+        train_s=1.5,
+        date="2026-01-02",
+        machine={"cpu": "a CPU", "cores": 2, "system": "a system"},
+        versions={"torch": "2"},
+    )
+
+
+def results_of(
+    last: dict[str, list[float]], name: str = "distpg 1", settings: str = "a"
+) -> Results:
+    tasks = {
+        task: TaskResults(
+            {"name": settings}, {seed: run_of(seed, value) for seed, value in enumerate(values)}
+        )
+        for task, values in last.items()
+    }
+    return Results("tiny", name, "distpg reproduce tiny", tasks)
+
+
+def test_the_report_has_every_seed_the_mean_and_the_verdicts() -> None:
+    ours = results_of({"CartPole": [389.0, 411.0, 415.0], "Acrobot": [-100.0, -90.0, -80.0]})
+    peer = results_of({"CartPole": [300.0, 310.0, 320.0], "Acrobot": [-60.0]}, "a peer 2")
+    lines = [*Report(TABLE, ours, [Source(peer, "peer.json")]).section("curves.png")]
+    text = "\n".join(lines)
+    for line in (
+        "| seed 0 | 2,048 | 389.0 | 50.0 |",
+        "| **mean** (95% interval) |  | 405.0 (370.2 to 439.8) | 50.0 (50.0 to 50.0) |",
+        "| a paper |  | 400.0 (390.0 to 410.0), n = 3 |  |",
+        "| verdict by a paper |  | within |  |",
+        # t of 2 degrees is 4.303, the standard error 10 / sqrt(3)
+        "| a peer 2 |  | 310.0 (285.2 to 334.8), n = 3 | 50.0 (50.0 to 50.0), n = 3 |",
+        "| verdict by a peer 2 |  | above | within |",
+        # one seed has no interval, so nothing is judged by it
+        "| a peer 2 |  | -60.0, n = 1 | 50.0, n = 1 |",
+        "- judged by a paper, last 100 training episodes: 0 above, 1 within, 0 below",
+        "- judged by a peer 2, last 100 training episodes: 1 above, 0 within, 0 below",
+        "| a paper | last 100 training episodes | A. Author 1999, table 1 |",
+        "| a peer 2 | last 100 training episodes | peer.json |",
+        "![Learning curves](curves.png)",
+    ):
+        assert line in lines, text
+    assert "distpg 1, 2026-01-02: torch 2; a CPU, 2 cores, a system; " in text
+    # of six scores, .767 and .977 are left out
+    assert "distpg 1, last 100 training episodes: interquartile mean of scores 0.88 (" in text
+    assert "a page" not in text.partition("### CartPole")[2].partition("###")[0]
+
+
+def test_scores_are_of_the_seeds_that_all_tasks_have() -> None:
+    ours = results_of({"CartPole": [24.0, 500.0, 500.0], "Acrobot": [-70.0, -285.0]})
+    matrix = Report(TABLE, ours).score_matrix(
+        ours, ["CartPole", "Acrobot"], "last_100_training_episodes"
+    )
+    assert matrix.tolist() == [[0, 1], [1, 0.5]]
+
+
+def test_what_is_not_measured_is_said() -> None:
+    text = "\n".join(Report(TABLE, results_of({"CartPole": [1.0]})).section("x.png"))
+    assert "- not measured yet: Acrobot" in text.splitlines()
+    assert "### Acrobot" not in text
+
+
+def test_results_are_read_back_from_a_file_of_few_lines(tmp_path: Path) -> None:
+    ours = results_of({"CartPole": [1.0, 2.5e-7]})
+    text = to_json(ours)
+    assert json.loads(text)["tasks"]["CartPole"]["runs"][1]["seed"] == 1
+    assert len(text.splitlines()) < 100
+    file = tmp_path / "tiny.json"
+    add_to_file(file, ours)
+    assert read_results(file) == ours
+
+
+def test_a_file_grows_by_tasks_and_seeds_and_forgets_runs_of_other_settings(tmp_path: Path) -> None:
+    file = tmp_path / "folder" / "tiny.json"
+    add_to_file(file, results_of({"CartPole": [1.0, 2.0], "Acrobot": [3.0]}))
+    add_to_file(file, results_of({"CartPole": [5.0]}))
+    values = read_results(file).tasks
+    assert values["CartPole"].values("last_100_training_episodes") == {0: 5.0, 1: 2.0}
+    assert values["Acrobot"].values("last_100_training_episodes") == {0: 3.0}
+    add_to_file(file, results_of({"CartPole": [6.0]}, settings="b"))
+    assert [*read_results(file).tasks["CartPole"].runs] == [0]
+
+
+def test_files_that_are_no_results_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "x.json"
+    for text in (
+        "",
+        "[]",
+        '{"table": "tiny"}',
+        '{"table": 1, "name": 2, "command": 3, "tasks": 4}',
+    ):
+        file.write_text(text)
+        with pytest.raises(InputError, match=r"x\.json: it does not hold the results"):
+            read_results(file)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_results(tmp_path / "none.json")
+    other = replace(results_of({"CartPole": [1.0]}), table="another")
+    file.write_text(to_json(other))
+    with pytest.raises(InputError, match="has the results of table another, not of tiny"):
+        add_to_file(file, results_of({"CartPole": [1.0]}))

@@ -1,0 +1,123 @@
+"""Tables: what ships is valid, and what is wrong in a file is named."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from distpg import InputError, load_config
+from distpg.config.config import Config
+from distpg.reproduce.table import Reference, Table, load_table, table_of, tables
+from tests.reproduce.tables import TINY
+
+
+def tiny() -> Table:
+    return table_of("tiny", tomllib.loads(TINY))
+
+
+@pytest.mark.parametrize("name", tables())
+def test_a_table_that_ships_is_valid(name: str) -> None:
+    table = load_table(name)
+    assert table.name == name
+    for task in table.tasks:
+        config = table.config(task, 3)
+        assert (config.seed, config.total_steps) == (3, table.tasks[task].steps)
+        assert table.tasks[task].references
+
+
+def test_the_seven_tasks_have_the_settings_of_the_recipe() -> None:
+    table = load_table("ppo-mujoco")
+    assert len(table.tasks) == 7
+    own = {"env_id", "total_steps", "num_workers", "learner_threads", "eval_every"}
+    recipe = vars(load_config("halfcheetah-ppo"))
+    for name, task in table.tasks.items():
+        assert (task.env_id, task.steps, task.settings) == (name, 1_000_000, {})
+        config = vars(table.config(name))
+        assert {x for x in recipe if config[x] != recipe[x]} <= own
+
+
+def test_a_run_has_a_core_for_itself_unless_the_table_says_otherwise() -> None:
+    config = tiny().config("CartPole", seed=7)
+    assert (config.num_workers, config.learner_threads, config.seed) == (0, 1, 7)
+    assert isinstance(config, Config)
+    pong = load_table("pong").config("Pong-v5")
+    assert (pong.num_workers, pong.learner_threads) == (2, 2)
+
+
+def test_a_verdict_is_where_the_mean_is() -> None:
+    given: dict[str, Any] = {"name": "x", "measure": "final_greedy", "source": "y"}
+    interval = Reference(value=5, interval=(4.0, 6.0), **given)
+    assert [interval.verdict(x) for x in (3.9, 4, 6, 6.1)] == ["below", "within", "within", "above"]
+    value = Reference(value=5, **given)
+    assert [value.verdict(x) for x in (4.9, 5, 5.1)] == ["below", "within", "above"]
+
+
+def test_a_score_is_linear_between_the_ends_of_the_scale() -> None:
+    task = tiny().tasks["Acrobot"]
+    assert [task.score(x) for x in (-500, -285, -70, 145)] == [0, 0.5, 1, 1.5]
+
+
+def test_a_part_has_the_named_tasks_and_the_first_seeds() -> None:
+    part = tiny().part(["Acrobot"], 1)
+    assert ([*part.tasks], part.seeds) == (["Acrobot"], (0,))
+    assert tiny().part([], None) == tiny()
+    for tasks, seeds, offender in (
+        (["Acrobat"], None, "'Acrobat' is no task of tiny; .* did you mean Acrobot"),
+        ([], 3, "--seeds: 3 is not .* which has 2"),
+        ([], 0, "--seeds: 0"),
+    ):
+        with pytest.raises(InputError, match=offender):
+            tiny().part(tasks, seeds)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("seeds = [0, 1]", "seeds = []", "seeds: the list is empty"),
+        ("seeds = [0, 1]", "seeds = [1, 1]", "seeds: .* has one twice"),
+        ("seeds = [0, 1]", "seeds = [-1]", "--seeds: |seeds: .*-1"),
+        ("seeds = [0, 1]", "", "seeds is missing"),
+        ("seeds = [0, 1]", "seeds = [0]\nsede = 1", "sede: no such key; did you mean seeds"),
+        ('title = "Two tiny tasks"', "title = 3", "title: 3 is not text"),
+        ("steps = 2000", "steps = 2000\nstep = 1", "tasks.CartPole: step: no such key; did you"),
+        ("steps = 2000", "", "tasks.CartPole: steps is missing"),
+        ("steps = 2000", "steps = 0", "tasks.CartPole: steps: 0 is not"),
+        ("scale = [24.0, 500.0]", "scale = [5.0, 5.0]", "CartPole: scale: .* is not a low and"),
+        ("num_steps = 32", "num_stops = 32", "settings: num_stops: no such setting; did you"),
+        ("num_steps = 32", "num_steps = 1", "settings: --num-steps: 1 is not between"),
+        ("num_steps = 32", "seed = 1", "settings: seed is set by seeds"),
+        ("num_steps = 32", "total_steps = 1", "settings: total_steps is set by steps"),
+        (
+            'measure = "best_evaluation"',
+            'measure = "best_training"',
+            "CartPole: reference 2: measure: 'best_training' is not one of last_100_training_ep",
+        ),
+        ("value = 400.0", "", "CartPole: reference 1: value is missing"),
+        ("interval = [390.0, 410.0]", "interval = [410.0, 390.0]", "interval: .* is not a lower"),
+        ("interval = [390.0, 410.0]", "interval = [390.0]", "interval: .* is not a lower"),
+        ("judged = true", "judge = true", "reference 1: judge: no such key; did you mean judged"),
+        ("eval_every = 8, ", "", "tasks.CartPole: the measure best_evaluation needs the setting"),
+        ("[tasks.Acrobot]", '[tasks."a/b"]', "tasks.a/b: a task's name has only letters"),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_named(before: str, after: str, message: str) -> None:
+    assert before in TINY
+    with pytest.raises(InputError, match=message):
+        table_of("tiny", tomllib.loads(TINY.replace(before, after, 1)))
+
+
+def test_a_table_without_tasks_is_refused() -> None:
+    with pytest.raises(InputError, match="tasks: there are none"):
+        table_of("x", {"title": "t", "seeds": [1]})
+
+
+def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"neither a file nor a table; .* did you mean ppo-mujoco"):
+        load_table("ppo-mujco")
+    file = tmp_path / "mine.toml"
+    file.write_text("title = ")
+    with pytest.raises(InputError, match=r"mine\.toml: cannot be read"):
+        load_table(str(file))
+    file.write_text(TINY)
+    assert load_table(str(file)).name == "mine"
