@@ -68,7 +68,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [
         run("reports", tiny(eval_every=2, **OFTEN), make_env=Reports),
         run("breaks", tiny(max_env_faults=99), make_env=break_at_11),
-        run("pendulum", pendulum()),
+        run("pendulum", pendulum(value_clip=0.5)),
         run("echo", tiny(total_steps=64, **OFTEN), make_env=Echo),
         run("trpo", pendulum(algo="trpo", num_epochs=1)),
         run("penalty", tiny(algo="ppo_kl", env_id="CartPole-v1", video_every=10)),

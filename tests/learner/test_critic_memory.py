@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from distpg.policy.recurrent import Recurrent
 from distpg.records import Batch
 from tests.learner.runs import Run, assert_same_state, seen
 
@@ -33,9 +34,11 @@ IMAGES: dict[str, Any] = {
 def step_by_step(run: Run, batch: Batch, state: Tensor) -> tuple[Tensor, Tensor]:
     """Return V of each row, [T + 1, N], and the critic's state after the last step."""
     critic, values = run.learner.model.critic, list[Tensor]()
+    layer = critic["recurrent"]
+    assert isinstance(layer, Recurrent)
     for t in range(len(batch.valid) + 1):
         obs = run.learner.policy.normalizer({name: leaf[t] for name, leaf in batch.obs.items()})
-        features, after = critic["recurrent"].step(critic["encoder"](obs), state)
+        features, after = layer.step(critic["encoder"](obs), state)
         values.append(critic["head"](features).squeeze(-1))
         if t < len(batch.valid):
             state = torch.where(batch.valid[t].unsqueeze(-1), after, 0.0)
