@@ -13,6 +13,7 @@ import gymnasium as gym
 import numpy as np
 import psutil
 import pytest
+import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -229,7 +230,8 @@ def test_a_missing_package_is_named_with_what_installs_it(
 
 def clip_of(env_id: str, max_frames: int, **kwargs: Any) -> Clip:
     source = rendering(find_env(env_id, kwargs), "rgb_array")
-    with closing(make_vector_env(source, 1)) as envs:
+    with closing(make_vector_env(source, 1)) as envs, torch.random.fork_rng():
+        torch.manual_seed(0)
         policy = Policy(envs.obs_spec, envs.action_spec, Architecture.of(Config(hidden_sizes=(4,))))
         return play_clip(by_torch(policy.for_acting()), policy.units, envs, max_frames, seed=7)
 
