@@ -116,7 +116,10 @@ def workers_and_learner(
             from distpg.rollout.in_process import InProcessWorkers
 
             learner = Learner(config, *specs)
+            # before compiling, which takes long: the networks may differ
+            take_state(plan, learner)
             learner.compile({}, display.say)
+            placement = learner.placement()
             display.phase("making the environments")
             workers = InProcessWorkers(config, plan.source, states, plan.attributes)
             stack.push(closing_workers(workers, display.say))
@@ -149,11 +152,20 @@ def workers_and_learner(
             importlib.import_module("distpg.report.tensorboard")
             workers.wait_until_ready()
             display.phase("waiting for the learner")
-        placement = learner.placement()
-        if plan.resume:
-            with prefix_errors(plan.resume.origin):
-                learner.load(plan.resume.learner)
-        elif plan.start_from:
-            with prefix_errors(f"--init-from {config.init_from}"):
-                learner.start_from(plan.start_from)
+            placement = learner.placement()
+            take_state(plan, learner)
         yield workers, learner, dataclasses.replace(config, **placement._asdict())
+
+
+def take_state(plan: Plan, learner: LearnerProtocol) -> None:
+    """Have the learner go on from where a run stopped, or from another run's networks.
+
+    Raises:
+        InputError: they are of other networks.
+    """
+    if plan.resume:
+        with prefix_errors(plan.resume.origin):
+            learner.load(plan.resume.learner)
+    elif plan.start_from:
+        with prefix_errors(f"--init-from {plan.config.init_from}"):
+            learner.start_from(plan.start_from)
