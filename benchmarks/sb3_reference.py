@@ -49,9 +49,12 @@ TRANSLATED = {
     *("env_id", "env_kwargs", "num_slots", "num_envs", "num_steps", "total_steps", "seed"),
     *("num_epochs", "minibatch_size", "learning_rate", "lr_schedule", "clip_coef"),
     *("clip_schedule", "gamma", "gae_lambda", "ent_coef", "vf_coef", "max_grad_norm", "target_kl"),
-    *("normalize_advantages", "normalize_obs", "normalize_rewards", "hidden_sizes", "activation"),
+    *("normalize_advantages", "normalize_obs", "normalize_rewards", "clip_obs", "clip_rewards"),
+    *("hidden_sizes", "value_hidden_sizes", "activation", "orthogonal_init", "log_std_init"),
+    *("action_distribution", "sde_sample_freq"),
 }
 """Settings that Stable-Baselines3's PPO has, too."""
+DISTRIBUTIONS = ("gaussian", "gsde")
 ITS_OWN_WAY = {
     *("action_scale", "eval_every", "eval_episodes", "keep_checkpoints", "checkpoint_every"),
     *("compile", "acting", "gradient_stats_every", "histogram_every", *OF_A_RUN),
@@ -70,6 +73,12 @@ def work_of(config: Config) -> dict[str, Any]:
         value = getattr(config, name)
         if name not in TRANSLATED | ITS_OWN_WAY and value != default:
             raise InputError(f"{flag(name)} {value}: Stable-Baselines3's PPO has no such setting")
+    if config.action_distribution not in DISTRIBUTIONS:
+        raise InputError(
+            f"--action-distribution {config.action_distribution}: Stable-Baselines3's PPO has "
+            f"{' and '.join(DISTRIBUTIONS)}"
+        )
+    sizes = config.hidden_sizes
     num_envs = config.slots * config.num_envs
     return {
         "env_id": config.env_id,
@@ -77,25 +86,39 @@ def work_of(config: Config) -> dict[str, Any]:
         "n_envs": num_envs,
         "steps": config.total_steps,
         "greedy_episodes": GREEDY_EPISODES,
-        "normalize_obs": config.normalize_obs,
-        "normalize_rewards": config.normalize_rewards,
-        "gamma": config.gamma,
+        "normalize": {
+            "norm_obs": config.normalize_obs,
+            "norm_reward": config.normalize_rewards,
+            "clip_obs": config.clip_obs,
+            "clip_reward": config.clip_rewards,
+            "gamma": config.gamma,
+        },
         "learning_rate": config.learning_rate,
         "learning_rate_schedule": config.lr_schedule,
         "clip_range": config.clip_coef,
         "clip_range_schedule": config.clip_schedule,
-        "hidden_sizes": config.hidden_sizes,
         "activation": config.activation,
+        "policy": {
+            "net_arch": {
+                "pi": sizes,
+                "vf": sizes if config.value_hidden_sizes is None else config.value_hidden_sizes,
+            },
+            "ortho_init": config.orthogonal_init,
+            "log_std_init": config.log_std_init,
+        },
         "ppo": {
             "n_steps": config.num_steps,
             "batch_size": config.minibatch_size or num_envs * config.num_steps,
             "n_epochs": config.num_epochs,
+            "gamma": config.gamma,
             "gae_lambda": config.gae_lambda,
             "ent_coef": config.ent_coef,
             "vf_coef": config.vf_coef,
             "max_grad_norm": config.max_grad_norm,
             "target_kl": config.target_kl,
             "normalize_advantage": config.normalize_advantages,
+            "use_sde": config.action_distribution == "gsde",
+            "sde_sample_freq": config.sde_sample_freq or -1,
         },
     }
 

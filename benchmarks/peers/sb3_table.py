@@ -20,7 +20,14 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import nn
 
 PACKAGES = ("stable-baselines3", "torch", "numpy", "gymnasium", "mujoco", "box2d")
-ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU, "silu": nn.SiLU}
+ACTIVATIONS = {
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "elu": nn.ELU,
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+    "leaky_relu": nn.LeakyReLU,
+}
 
 
 class Episodes(BaseCallback):
@@ -42,12 +49,12 @@ class Episodes(BaseCallback):
 def make_envs(work: dict, num_envs: int, seed: int, *, train: bool) -> VecEnv:
     """Make the vector env; one that is not for training reports rewards as they are."""
     envs = make_vec_env(work["env_id"], num_envs, seed, env_kwargs=work["env_kwargs"])
-    normalizes = {"norm_obs": work["normalize_obs"], "norm_reward": work["normalize_rewards"]}
-    if not any(normalizes.values()):
+    settings = dict(work["normalize"])
+    if not (settings["norm_obs"] or settings["norm_reward"]):
         return envs
     if not train:
-        normalizes["norm_reward"] = False
-    return VecNormalize(envs, training=train, gamma=work["gamma"], **normalizes)
+        settings["norm_reward"] = False
+    return VecNormalize(envs, training=train, **settings)
 
 
 def scheduled(work: dict, name: str) -> float | Callable[[float], float]:
@@ -63,17 +70,12 @@ def main() -> None:
     work = json.loads(source.read_text())
     torch.set_num_threads(1)
     envs = make_envs(work, work["n_envs"], work["seed"], train=True)
-    sizes = work["hidden_sizes"]
     model = PPO(
         "MlpPolicy",
         envs,
         learning_rate=scheduled(work, "learning_rate"),
         clip_range=scheduled(work, "clip_range"),
-        gamma=work["gamma"],
-        policy_kwargs={
-            "net_arch": {"pi": sizes, "vf": sizes},
-            "activation_fn": ACTIVATIONS[work["activation"]],
-        },
+        policy_kwargs={**work["policy"], "activation_fn": ACTIVATIONS[work["activation"]]},
         seed=work["seed"],
         device="cpu",
         **work["ppo"],

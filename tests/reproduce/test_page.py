@@ -50,12 +50,16 @@ def test_the_peer_gets_the_settings_of_the_table() -> None:
         "learning_rate": 1e-3,
         "learning_rate_schedule": "linear",
         "clip_range_schedule": "linear",
-        "normalize_obs": False,
-        "normalize_rewards": False,
     }
     assert expected.items() <= work.items()
+    assert not work["normalize"]["norm_obs"]
+    assert not work["ppo"]["use_sde"]
     ppo = {"n_steps": 32, "batch_size": 256, "n_epochs": 20, "gae_lambda": 0.8, "vf_coef": 0.5}
     assert ppo.items() <= work["ppo"].items()
+    explores = sb3_reference.work_of(load_table("classic").config("MountainCarContinuous-v0"))
+    assert explores["policy"]["log_std_init"] == -3.29
+    assert explores["ppo"]["use_sde"]
+    assert explores["ppo"]["sde_sample_freq"] == -1
     whole = sb3_reference.work_of(Config(minibatch_size=None, num_slots=2))
     assert whole["ppo"]["batch_size"] == 2 * 4 * 256
 
@@ -67,10 +71,11 @@ def test_the_peer_gets_the_settings_of_the_table() -> None:
         ({"stop_at_return": 5.0}, "--stop-at-return 5.0"),
         ({"value_epochs": 3}, "--value-epochs 3"),
         ({"algo": "a2c"}, "--algo a2c"),
+        ({"action_distribution": "beta"}, "--action-distribution beta"),
     ],
 )
 def test_what_the_peer_does_not_have_is_refused(settings: dict[str, Any], offender: str) -> None:
-    with pytest.raises(InputError, match=f"{offender}: Stable-Baselines3's PPO has no such"):
+    with pytest.raises(InputError, match=f"{offender}: Stable-Baselines3's PPO has "):
         sb3_reference.work_of(Config(**settings))
 
 
