@@ -38,6 +38,7 @@ from distpg.reproduce.results import (
     Results,
     TaskResults,
     add_to_file,
+    check_can_grow,
     read_measured,
     write_measured,
 )
@@ -174,9 +175,7 @@ def prepare(table: Table, folder: Path) -> dict[str, dict[str, Any]]:
 
 def reached(table: Table, task: str, found: Measured) -> Results:
     """Return one run as results of the table."""
-    settings = {**table.settings, **table.tasks[task].settings}
-    settings |= {"env_id": table.tasks[task].env_id, "total_steps": table.tasks[task].steps}
-    tasks = {task: TaskResults(settings, {found.seed: found})}
+    tasks = {task: TaskResults(table.written(task), {found.seed: found})}
     name = f"Stable-Baselines3 {found.versions['stable-baselines3']}"
     return Results(table.name, name, f"python -m benchmarks.sb3_reference {table.name}", tasks)
 
@@ -201,9 +200,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         table = table.part(options.tasks, min(options.seeds, len(table.seeds)))
         folder = options.folder or Path("runs") / "sb3" / table.name
         work = prepare(table, folder)
+        output = options.output or FOLDER / "tables" / f"{table.name}-sb3.json"
+        check_can_grow(output, table)
     except InputError as error:
         parser.error(str(error))
-    output = options.output or FOLDER / "tables" / f"{table.name}-sb3.json"
     failed = False
     with ThreadPoolExecutor(options.parallel) as pool:
         futures = {

@@ -12,7 +12,7 @@ from distpg.doctor.facts import cores
 from distpg.errors import prefix_errors
 from distpg.reproduce.curves import draw_curves, import_figure
 from distpg.reproduce.report import Report, Source
-from distpg.reproduce.results import Results, add_to_file, read_results_of
+from distpg.reproduce.results import Results, add_to_file, check_can_grow, read_results_of
 from distpg.reproduce.runs import collect, prepare, runs_of
 from distpg.reproduce.side_by_side import SideBySide
 from distpg.reproduce.statistics import import_rliable
@@ -52,9 +52,9 @@ def main(flags: ReproduceFlags, started: float) -> int:
     with prefix_errors("--against"):
         files = flags.against
         others = [Source(read_results_of(table.name, Path(file)), file) for file in files]
-    if flags.save is not None and flags.save.exists():
+    if flags.save is not None:
         with prefix_errors("--save"):
-            read_results_of(table.name, flags.save)
+            check_can_grow(flags.save, table)
     # before hours of training
     import_rliable()
     import_figure()

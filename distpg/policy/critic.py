@@ -67,9 +67,9 @@ class ActorCritic(nn.Module):
         """Return the distribution and, with a critic, V(s) for *normalized* {leaf: [*B, *O]}."""
         features, critic_features = self._features(obs)
         distribution = self.policy.distribution_of(self.policy.outputs(features, obs))
-        return distribution, self.critic["head"](critic_features).squeeze(
-            -1
-        ) if self.critic else None
+        if not self.critic:
+            return distribution, None
+        return distribution, self.critic["head"](critic_features).squeeze(-1)
 
     def outputs(self, obs: Mapping[str, Tensor], *, only_values: bool = False) -> Tensor:
         """Return the distribution's parameters and V(s), or 0 for it, side by side, [*B, P + 1].

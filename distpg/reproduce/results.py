@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from distpg.errors import InputError
+from distpg.errors import InputError, prefix_errors
 from distpg.reproduce.measures import Curve, Measured
 from distpg.reproduce.statistics import MeanEstimate, mean_and_interval
-from distpg.reproduce.table import Measure, Reference
+from distpg.reproduce.table import Measure, Reference, Table
 from distpg.run.directory import write_atomically
 
 MALFORMED = (AttributeError, KeyError, TypeError, ValueError)
@@ -54,15 +54,27 @@ class Results:
     def merged(self, newer: "Results") -> "Results":
         """Return these results with newer runs added, and put in the place of the same seeds.
 
-        Runs of a task whose settings have changed are left out.
+        Raises:
+            InputError: those of a task are of other settings.
         """
         tasks = dict(self.tasks)
         for name, task in newer.tasks.items():
-            known = tasks.get(name)
-            same = known is not None and known.settings == task.settings
-            runs = {**known.runs, **task.runs} if known is not None and same else task.runs
+            self.check_settings(name, task.settings)
+            runs = {**self.tasks[name].runs, **task.runs} if name in self.tasks else task.runs
             tasks[name] = TaskResults(task.settings, {seed: runs[seed] for seed in sorted(runs)})
         return dataclasses.replace(newer, tasks=tasks)
+
+    def check_settings(self, task: str, settings: Mapping[str, Any]) -> None:
+        """Refuse settings of a task that its runs do not have.
+
+        Raises:
+            InputError: its runs have others.
+        """
+        if task in self.tasks and self.tasks[task].settings != settings:
+            raise InputError(
+                f"its runs of {task} have other settings than the table; choose another file, or "
+                "remove that one"
+            )
 
     def references(self, task: str, measure: Measure, source: str) -> list[Reference]:
         """Return what the library reached on a task, to compare with: none, or one result.
@@ -175,14 +187,29 @@ def read_results_of(table: str, path: Path) -> Results:
     return found
 
 
+def check_can_grow(path: Path, table: Table) -> None:
+    """Check that results of a table can be added to a file, which need not exist.
+
+    Raises:
+        InputError: the file is of another table or of other settings, or cannot be read.
+    """
+    if path.exists():
+        known = read_results_of(table.name, path)
+        for task in table.tasks:
+            with prefix_errors(str(path)):
+                known.check_settings(task, table.written(task))
+
+
 def add_to_file(path: Path, results: Results) -> Results:
     """Add results to those of a file, and return all of them.
 
     Raises:
-        InputError: the file is of another table or library, or cannot be read or written.
+        InputError: the file is of another table or of other settings, or cannot be read or written.
     """
     if path.exists():
-        results = read_results_of(results.table, path).merged(results)
+        known = read_results_of(results.table, path)
+        with prefix_errors(str(path)):
+            results = known.merged(results)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, to_json(results).encode())

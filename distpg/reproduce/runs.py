@@ -118,13 +118,11 @@ def check_same(before: Config, now: Config, folder: Path) -> None:
 def collect(table: Table, folder: Path, command: str) -> Results:
     """Return what the runs in a folder reached that are finished."""
     tasks: dict[str, TaskResults] = {}
-    for name, task in table.tasks.items():
+    for name in table.tasks:
         runs = {seed: Run(table, name, seed, folder / name).measured() for seed in table.seeds}
         found = {seed: run for seed, run in runs.items() if run is not None}
-        settings = {**table.settings, **task.settings}
-        settings |= {"env_id": task.env_id, "total_steps": task.steps}
         if found:
-            tasks[name] = TaskResults(settings, found)
+            tasks[name] = TaskResults(table.written(name), found)
     return Results(table.name, f"distpg {metadata.version('distpg')}", command, tasks)
 
 

@@ -96,6 +96,7 @@ class SideBySide:
         code, output, error = step.process.close()
         if step.command == "resume" and code == 2:
             # every checkpoint is damaged, or training had ended and only the result was missing
+            self.say(f"{run}: cannot be resumed, and starts from the beginning: {error}")
             self._begin(run, anew=True)
             return
         if code != 0 or not run.finished():

@@ -137,6 +137,12 @@ class Table:
         with prefix_errors("settings"):
             return Config(**{**OF_A_RUN, **from_toml(given), **own})
 
+    def written(self, name: str) -> dict[str, Any]:
+        """Return the settings that the table writes for a task, which its results are kept with."""
+        task = self.tasks[name]
+        own = {"env_id": task.env_id, "total_steps": task.steps}
+        return {**self.settings, **task.settings, **own}
+
     def measures(self) -> list[Measure]:
         """List the measures that runs of the table have."""
         evaluates = any(self.config(name).eval_every for name in self.tasks)

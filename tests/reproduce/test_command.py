@@ -16,6 +16,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny.toml").write_text(TINY)
     (tmp_path / "other.json").write_text(to_json(results_of({})).replace("tiny", "other"))
+    (tmp_path / "before.json").write_text(to_json(results_of({"CartPole": [1.0]})))
     (tmp_path / "wrong.toml").write_text(TINY.replace("steps = 2000", "steps = -1"))
     return tmp_path
 
@@ -31,6 +32,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["tiny.toml", "--against", "other.json"], ["--against: other.json", "table other"]),
         (["tiny.toml", "--against", "none.json"], ["none.json cannot be read"]),
         (["tiny.toml", "--save", "other.json"], ["other.json has the results of table other"]),
+        (["tiny.toml", "--save", "before.json"], ["--save: before.json", "CartPole", "settings"]),
         (["tiny.toml", "--folder", "tiny.toml"], ["--folder: tiny.toml cannot be written"]),
     ],
 )

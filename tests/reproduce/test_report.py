@@ -97,15 +97,17 @@ def test_results_are_read_back_from_a_file_of_few_lines(tmp_path: Path) -> None:
     assert read_results(file) == ours
 
 
-def test_a_file_grows_by_tasks_and_seeds_and_forgets_runs_of_other_settings(tmp_path: Path) -> None:
+def test_a_file_grows_by_tasks_and_seeds_and_keeps_runs_of_other_settings(tmp_path: Path) -> None:
     file = tmp_path / "folder" / "tiny.json"
     add_to_file(file, results_of({"CartPole": [1.0, 2.0], "Acrobot": [3.0]}))
     add_to_file(file, results_of({"CartPole": [5.0]}))
     values = read_results(file).tasks
     assert values["CartPole"].values("last_100_training_episodes") == {0: 5.0, 1: 2.0}
     assert values["Acrobot"].values("last_100_training_episodes") == {0: 3.0}
-    add_to_file(file, results_of({"CartPole": [6.0]}, settings="b"))
-    assert [*read_results(file).tasks["CartPole"].runs] == [0]
+    before = file.read_text()
+    with pytest.raises(InputError, match=r"tiny\.json: its runs of CartPole have other settings"):
+        add_to_file(file, results_of({"CartPole": [6.0]}, settings="b"))
+    assert file.read_text() == before
 
 
 def test_files_that_are_no_results_are_refused(tmp_path: Path) -> None:

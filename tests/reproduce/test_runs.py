@@ -161,6 +161,7 @@ def test_a_run_whose_result_alone_is_missing_is_trained_again() -> None:
     run.result.unlink()
     again = finish(*flags)
     assert again.returncode == 0, again.stderr
+    assert "CartPole, seed 0: cannot be resumed, and starts from the beginning: " in again.stdout
     after = read_measured(record)
     assert before is not None
     assert after is not None
