@@ -3,6 +3,7 @@
 T steps, N envs of all slots side by side, B valid samples of a batch, M of a minibatch.
 """
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -11,15 +12,16 @@ from torch import Tensor
 
 from distpg.config.config import Config
 from distpg.gradient.diagnostics import approx_kl, explained_variance
-from distpg.gradient.trajectories import Trajectories
+from distpg.gradient.losses import Coefficients
+from distpg.gradient.trajectories import Trajectories, without_undefined
 from distpg.iteration import Packages, Update
 from distpg.learner import histograms, objective, on_policy, trust_region
 from distpg.learner.compiled import decide, find_steps
 from distpg.learner.diagnosis import diagnose_step, gradients_of_groups
 from distpg.learner.means import Means
 from distpg.learner.minibatch import NORM, Steps, TorchSteps, term_names
-from distpg.learner.minibatches import Samples, minibatches
-from distpg.learner.objective import compute_targets, log_ratio
+from distpg.learner.minibatches import Samples, Targets, minibatches
+from distpg.learner.objective import compute_targets, log_ratio, with_ratios
 from distpg.learner.sequences import network_inputs
 from distpg.learner.train_state import TrainState
 from distpg.records import Batch, Rollout
@@ -81,7 +83,8 @@ class Learner(TrainState):
         diagnosed = self.is_due(config.gradient_stats_every)
         groups = gradients_of_groups(self, samples, trajectories) if diagnosed else None
         counts = histograms.of_batch(self, samples, trajectories)
-        scalars |= self._run_epochs(samples, trajectories) | {"train/staleness": staleness}
+        scalars |= self._run_epochs(batch, samples, trajectories)
+        scalars["train/staleness"] = staleness
         on_policy.check_update_finite(scalars, self.version, finite=self.optimizer.finite())
         gain = bound = None
         if groups:
@@ -101,10 +104,9 @@ class Learner(TrainState):
     def observe(self, batch: Batch) -> tuple[Samples, Trajectories]:
         """Value every state, and take the valid steps out as samples."""
         config, valid, num_envs = self.config, batch.valid, batch.valid.shape[1]
-        seen = network_inputs(self.policy, batch, config.sequence_length)
-        seen |= self.critic_memory.inputs(seen, batch)
+        seen = self._network_inputs(batch)
         outputs = objective.outputs(config, self.model, seen).unflatten(0, (-1, num_envs))
-        parameters, values = outputs[:-1, :, :-1], outputs[..., -1].clone()
+        parameters, values = outputs[:-1, :, :-1], outputs[..., -1]
         samples = Samples(
             obs={name: leaf[: valid.numel()][valid.flatten()] for name, leaf in seen.items()},
             actions=batch.actions[valid],
@@ -113,9 +115,7 @@ class Learner(TrainState):
             envs=torch.arange(num_envs, device=self.device).expand(valid.shape)[valid],
             parameters=parameters[valid],
         )
-        # a NaN beyond an env's last episode would pass through factors of 0
-        nowhere = torch.zeros_like(valid[:1])
-        values[~(torch.cat([valid, nowhere]) | torch.cat([nowhere, valid]))] = 0
+        values = without_undefined(values, valid)
         trajectories = Trajectories(
             rewards=self.rewards(batch),
             values=values[:-1],
@@ -126,23 +126,38 @@ class Learner(TrainState):
         )
         return samples, trajectories
 
-    def _run_epochs(self, samples: Samples, trajectories: Trajectories) -> dict[str, float]:
+    @torch.no_grad()
+    def value_again(self, batch: Batch, trajectories: Trajectories) -> Trajectories:
+        """Replace V by that of the critic as it is now; all else is as before the update.
+
+        A recurrent state is computed again, too, from that at the batch's first row. Values are
+        still clipped around those of the samples, before the update.
+        """
+        values = objective.values(self.model, self._network_inputs(batch))
+        values = without_undefined(values.unflatten(0, (-1, batch.valid.shape[1])), batch.valid)
+        return dataclasses.replace(trajectories, values=values[:-1], next_values=values[1:])
+
+    def _network_inputs(self, batch: Batch) -> dict[str, Tensor]:
+        """Return what policy and critic see at each row, {leaf: [(T+1) * N, *O]}."""
+        seen = network_inputs(self.policy, batch, self.config.sequence_length)
+        return seen | self.critic_memory.inputs(seen, batch)
+
+    def _run_epochs(
+        self, batch: Batch, samples: Samples, trajectories: Trajectories
+    ) -> dict[str, float]:
         """Run the epochs of minibatches; a surrogate for one step adds their gradients up."""
         config, stopped = self.config, False
         names = term_names(self.model)
         means = Means(names if config.one_step else (*names, NORM))
         coefficients, self.optimizer.rate = self.schedules.now(self.trained_steps)
         stats = self.schedules.scalars(self.trained_steps)
-        targets = compute_targets(config, self.policy, samples, trajectories)
+        trajectories = with_ratios(config, self.policy, samples, trajectories)
+        targets = self._set_targets(samples, trajectories, coefficients)
         if self.model.critic:
             explained = explained_variance(samples.values, targets.returns)
             stats["train/explained_variance"] = explained.item()
         moved, found = list[Tensor](), None
-        self.steps.begin(samples, targets, coefficients)
-        for rows in self._minibatches(samples, range(config.num_epochs)):
-            if config.surrogate == "importance":
-                targets = compute_targets(config, self.policy, samples, trajectories)
-                self.steps.begin(samples, targets, coefficients)
+        for rows in self._epochs(batch, samples, trajectories, coefficients):
             if config.one_step:
                 found = self.steps.gradient(rows)
                 self.optimizer.add(found.flat, len(rows) / len(samples))
@@ -169,6 +184,33 @@ class Learner(TrainState):
         if self.policy.action_spec.kind == "continuous":
             stats["train/std"] = self.policy.mean_std(samples.parameters)
         return means.read() | stats
+
+    def _set_targets(
+        self, samples: Samples, trajectories: Trajectories, coefficients: Coefficients
+    ) -> Targets:
+        """Estimate what the samples are trained on in the next steps."""
+        targets = compute_targets(self.config, self.policy, samples, trajectories)
+        self.steps.begin(samples, targets, coefficients)
+        return targets
+
+    def _epochs(
+        self,
+        batch: Batch,
+        samples: Samples,
+        trajectories: Trajectories,
+        coefficients: Coefficients,
+    ) -> Iterator[Tensor]:
+        """Visit the minibatches of the epochs; set targets again where they follow what moves."""
+        config = self.config
+        recomputes = config.recompute_advantages and bool(self.model.critic)
+        for epoch in range(config.num_epochs):
+            if recomputes and epoch > 0:
+                trajectories = self.value_again(batch, trajectories)
+                self._set_targets(samples, trajectories, coefficients)
+            for rows in self._minibatches(samples, range(epoch, epoch + 1)):
+                if config.surrogate == "importance":
+                    self._set_targets(samples, trajectories, coefficients)
+                yield rows
 
     def _fit_critic(self, samples: Samples) -> None:
         """Run the epochs that move nothing but the critic."""
