@@ -3,26 +3,24 @@
 T steps, N envs of all slots side by side, B valid samples of a batch, M of a minibatch.
 """
 
-import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from distpg.config.config import Config
 from distpg.gradient.diagnostics import approx_kl, explained_variance
-from distpg.gradient.losses import Coefficients
 from distpg.gradient.trajectories import Trajectories, without_undefined
 from distpg.iteration import Packages, Update
 from distpg.learner import histograms, objective, on_policy, trust_region
 from distpg.learner.compiled import decide, find_steps
 from distpg.learner.diagnosis import diagnose_step, gradients_of_groups
+from distpg.learner.epochs import Epochs
 from distpg.learner.means import Means
 from distpg.learner.minibatch import NORM, Steps, TorchSteps, term_names
-from distpg.learner.minibatches import Samples, Targets, minibatches
-from distpg.learner.objective import compute_targets, log_ratio, with_ratios
-from distpg.learner.sequences import network_inputs
+from distpg.learner.minibatches import Samples
+from distpg.learner.objective import log_ratio
 from distpg.learner.train_state import TrainState
 from distpg.records import Batch, Rollout
 from distpg.spaces import ActionSpec, ObsSpec
@@ -104,7 +102,7 @@ class Learner(TrainState):
     def observe(self, batch: Batch) -> tuple[Samples, Trajectories]:
         """Value every state, and take the valid steps out as samples."""
         config, valid, num_envs = self.config, batch.valid, batch.valid.shape[1]
-        seen = self._network_inputs(batch)
+        seen = self.network_inputs(batch)
         outputs = objective.outputs(config, self.model, seen).unflatten(0, (-1, num_envs))
         parameters, values = outputs[:-1, :, :-1], outputs[..., -1]
         samples = Samples(
@@ -126,22 +124,6 @@ class Learner(TrainState):
         )
         return samples, trajectories
 
-    @torch.no_grad()
-    def value_again(self, batch: Batch, trajectories: Trajectories) -> Trajectories:
-        """Replace V by that of the critic as it is now; all else is as before the update.
-
-        A recurrent state is computed again, too, from that at the batch's first row. Values are
-        still clipped around those of the samples, before the update.
-        """
-        values = objective.values(self.model, self._network_inputs(batch))
-        values = without_undefined(values.unflatten(0, (-1, batch.valid.shape[1])), batch.valid)
-        return dataclasses.replace(trajectories, values=values[:-1], next_values=values[1:])
-
-    def _network_inputs(self, batch: Batch) -> dict[str, Tensor]:
-        """Return what policy and critic see at each row, {leaf: [(T+1) * N, *O]}."""
-        seen = network_inputs(self.policy, batch, self.config.sequence_length)
-        return seen | self.critic_memory.inputs(seen, batch)
-
     def _run_epochs(
         self, batch: Batch, samples: Samples, trajectories: Trajectories
     ) -> dict[str, float]:
@@ -151,13 +133,12 @@ class Learner(TrainState):
         means = Means(names if config.one_step else (*names, NORM))
         coefficients, self.optimizer.rate = self.schedules.now(self.trained_steps)
         stats = self.schedules.scalars(self.trained_steps)
-        trajectories = with_ratios(config, self.policy, samples, trajectories)
-        targets = self._set_targets(samples, trajectories, coefficients)
+        epochs = Epochs(self, self.steps, batch, samples, trajectories, coefficients)
         if self.model.critic:
-            explained = explained_variance(samples.values, targets.returns)
+            explained = explained_variance(samples.values, epochs.targets.returns)
             stats["train/explained_variance"] = explained.item()
         moved, found = list[Tensor](), None
-        for rows in self._epochs(batch, samples, trajectories, coefficients):
+        for rows in epochs.minibatches():
             if config.one_step:
                 found = self.steps.gradient(rows)
                 self.optimizer.add(found.flat, len(rows) / len(samples))
@@ -169,11 +150,13 @@ class Learner(TrainState):
             self.num_updates += not config.one_step
             means.add(found.terms, len(rows))
         if config.surrogate == "trust_region":
-            stats |= trust_region.step(self, samples, targets, coefficients)
+            stats |= trust_region.step(self, samples, epochs.targets, coefficients)
         if config.one_step:
             stats["gradient/norm"] = float(self.optimizer.step(config.max_grad_norm))
             self.num_updates += 1
-        self._fit_critic(samples)
+        for rows in epochs.of_critic():
+            self.steps.critic_step(rows)
+            self.num_updates += 1
         if self.schedules.follows_kl:
             self.schedules.observe(float(approx_kl(log_ratio(self.policy, samples))))
         stats |= {"train/optimizer_steps": self.num_updates, "train/early_stop": float(stopped)}
@@ -184,43 +167,3 @@ class Learner(TrainState):
         if self.policy.action_spec.kind == "continuous":
             stats["train/std"] = self.policy.mean_std(samples.parameters)
         return means.read() | stats
-
-    def _set_targets(
-        self, samples: Samples, trajectories: Trajectories, coefficients: Coefficients
-    ) -> Targets:
-        """Estimate what the samples are trained on in the next steps."""
-        targets = compute_targets(self.config, self.policy, samples, trajectories)
-        self.steps.begin(samples, targets, coefficients)
-        return targets
-
-    def _epochs(
-        self,
-        batch: Batch,
-        samples: Samples,
-        trajectories: Trajectories,
-        coefficients: Coefficients,
-    ) -> Iterator[Tensor]:
-        """Visit the minibatches of the epochs; set targets again where they follow what moves."""
-        config = self.config
-        recomputes = config.recompute_advantages and bool(self.model.critic)
-        for epoch in range(config.num_epochs):
-            if recomputes and epoch > 0:
-                trajectories = self.value_again(batch, trajectories)
-                self._set_targets(samples, trajectories, coefficients)
-            for rows in self._minibatches(samples, range(epoch, epoch + 1)):
-                if config.surrogate == "importance":
-                    self._set_targets(samples, trajectories, coefficients)
-                yield rows
-
-    def _fit_critic(self, samples: Samples) -> None:
-        """Run the epochs that move nothing but the critic."""
-        first, count = self.config.num_epochs, self.config.value_epochs
-        epochs = range(first, first + count if self.model.critic else 0)
-        for rows in self._minibatches(samples, epochs):
-            self.steps.critic_step(rows)
-            self.num_updates += 1
-
-    def _minibatches(self, samples: Samples, epochs: range) -> Iterator[Tensor]:
-        keys = {"seed": self.config.seed, "iteration": self.version}
-        for rows in minibatches(samples, self.config.minibatch_size, epochs=epochs, **keys):
-            yield rows.to(self.device)

@@ -10,6 +10,7 @@ import torch
 from torch.testing import assert_close
 
 from distpg.gradient.losses import Coefficients
+from distpg.learner.epochs import value_again
 from distpg.learner.learner import Learner
 from distpg.learner.minibatches import Samples, Targets
 from distpg.records import Batch, Rollout
@@ -149,7 +150,7 @@ def test_a_recurrent_critic_is_unrolled_again_from_the_state_that_the_batch_bega
         for parameter in run.learner.model.parameters():
             parameter.mul_(1.2)
         expected, _ = step_by_step(run, batch, began * batch.state.any(-1, keepdim=True))
-    after = run.learner.value_again(batch, before)
+    after = value_again(run.learner, batch, before)
     valid = batch.valid
     assert_close(after.values[valid], expected[:-1][valid])
     assert_close(after.next_values[valid], expected[1:][valid])
