@@ -72,8 +72,9 @@ class Epochs:
 def value_again(state: TrainState, batch: Batch, trajectories: Trajectories) -> Trajectories:
     """Replace V by that of the critic as it is now; rewards, flags and ratios stay.
 
-    Recurrent layers are unrolled again from their state at the batch's first row. Values are still
-    clipped around those of the samples, before the update; Tianshou clips around the new ones.
+    Recurrent layers are unrolled again from their state at the batch's first row, and what a critic
+    remembers of the batch is from the last time. Values are still clipped around those of the
+    samples, before the update; Tianshou clips around the new ones.
     """
     values = objective.values(state.model, state.network_inputs(batch))
     values = without_undefined(values.unflatten(0, (-1, batch.valid.shape[1])), batch.valid)
