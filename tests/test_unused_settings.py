@@ -103,6 +103,15 @@ IMAGE = ObsSpec((Leaf("obs", (), (84, 84, 3), "uint8", "image"),))
             {"algo": "a2c", "target_kl": 0.1},
             ["--target-kl has no effect without several optimizer steps per batch"],
         ),
+        (
+            {"algo": "trpo", "recompute_advantages": True},
+            ["--recompute-advantages has no effect without several epochs"],
+        ),
+        (
+            {"recompute_advantages": True, "advantage": "reward_to_go", "baseline": "none"},
+            ["--recompute-advantages has no effect without --baseline value"],
+        ),
+        ({"recompute_advantages": True}, []),
     ],
     ids=str,
 )

@@ -101,7 +101,7 @@ class RunFlags(ConfigFlags):
 
     run_dir: Path | None = None
     """Directory of the run. Default: runs/ENV/ALGO-sSEED-TIME, or imitate-sSEED-TIME."""
-    overwrite: bool = False
+    overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
     """Replace the run in --run-dir."""
     quiet: bool = False
     """Print nothing but errors."""

@@ -190,6 +190,9 @@ class GradientSettings:
     """GAE's lambda: 0 is one-step TD, 1 is Monte Carlo."""
     normalize_advantages: bool = True
     """Scale the batch's advantages to mean 0 and standard deviation 1."""
+    recompute_advantages: bool = False
+    """Before each epoch but the first, estimate advantages and value targets again, with the critic
+    of that moment."""
     loss_average: Literal["per_step", "per_episode"] = "per_step"
     """Average the policy loss over steps, or sum over steps and divide by the number of
     episodes."""

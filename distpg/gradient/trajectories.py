@@ -13,9 +13,10 @@ class Trajectories:
     rewards: Tensor
     """As trained on: as returned by the env, scaled, or their sign."""
     values: Tensor
-    """V(s_t) of the critic before the update, or zeros without one."""
+    """V(s_t) of the critic before the update, or before the epoch if they are recomputed; zeros
+    without a critic."""
     next_values: Tensor
-    """V(s_{t+1}) before any reset, or zeros without a critic."""
+    """V(s_{t+1}) of the same critic, before any reset."""
     terminated: Tensor
     truncated: Tensor
     valid: Tensor
@@ -36,6 +37,16 @@ class Trajectories:
     def done(self) -> Tensor:
         """[T, N] bool: the episode ends with this step."""
         return self.terminated | self.truncated
+
+
+def without_undefined(values: Tensor, valid: Tensor) -> Tensor:
+    """Set [T+1, N] values to 0 where no valid step starts or ends.
+
+    A NaN beyond an env's last episode would pass through factors of 0.
+    """
+    nowhere = torch.zeros_like(valid[:1])
+    met = torch.cat([valid, nowhere]) | torch.cat([nowhere, valid])
+    return values.masked_fill(~met, 0)
 
 
 def episode_starts(done: Tensor, valid: Tensor) -> Tensor:

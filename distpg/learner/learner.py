@@ -4,23 +4,23 @@ T steps, N envs of all slots side by side, B valid samples of a batch, M of a mi
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from distpg.config.config import Config
 from distpg.gradient.diagnostics import approx_kl, explained_variance
-from distpg.gradient.trajectories import Trajectories
+from distpg.gradient.trajectories import Trajectories, without_undefined
 from distpg.iteration import Packages, Update
 from distpg.learner import histograms, objective, on_policy, trust_region
 from distpg.learner.compiled import decide, find_steps
 from distpg.learner.diagnosis import diagnose_step, gradients_of_groups
+from distpg.learner.epochs import Epochs
 from distpg.learner.means import Means
 from distpg.learner.minibatch import NORM, Steps, TorchSteps, term_names
-from distpg.learner.minibatches import Samples, minibatches
-from distpg.learner.objective import compute_targets, log_ratio
-from distpg.learner.sequences import network_inputs
+from distpg.learner.minibatches import Samples
+from distpg.learner.objective import log_ratio
 from distpg.learner.train_state import TrainState
 from distpg.records import Batch, Rollout
 from distpg.spaces import ActionSpec, ObsSpec
@@ -81,7 +81,8 @@ class Learner(TrainState):
         diagnosed = self.is_due(config.gradient_stats_every)
         groups = gradients_of_groups(self, samples, trajectories) if diagnosed else None
         counts = histograms.of_batch(self, samples, trajectories)
-        scalars |= self._run_epochs(samples, trajectories) | {"train/staleness": staleness}
+        scalars |= self._run_epochs(batch, samples, trajectories)
+        scalars["train/staleness"] = staleness
         on_policy.check_update_finite(scalars, self.version, finite=self.optimizer.finite())
         gain = bound = None
         if groups:
@@ -101,10 +102,9 @@ class Learner(TrainState):
     def observe(self, batch: Batch) -> tuple[Samples, Trajectories]:
         """Value every state, and take the valid steps out as samples."""
         config, valid, num_envs = self.config, batch.valid, batch.valid.shape[1]
-        seen = network_inputs(self.policy, batch, config.sequence_length)
-        seen |= self.critic_memory.inputs(seen, batch)
+        seen = self.network_inputs(batch)
         outputs = objective.outputs(config, self.model, seen).unflatten(0, (-1, num_envs))
-        parameters, values = outputs[:-1, :, :-1], outputs[..., -1].clone()
+        parameters, values = outputs[:-1, :, :-1], outputs[..., -1]
         samples = Samples(
             obs={name: leaf[: valid.numel()][valid.flatten()] for name, leaf in seen.items()},
             actions=batch.actions[valid],
@@ -113,9 +113,7 @@ class Learner(TrainState):
             envs=torch.arange(num_envs, device=self.device).expand(valid.shape)[valid],
             parameters=parameters[valid],
         )
-        # a NaN beyond an env's last episode would pass through factors of 0
-        nowhere = torch.zeros_like(valid[:1])
-        values[~(torch.cat([valid, nowhere]) | torch.cat([nowhere, valid]))] = 0
+        values = without_undefined(values, valid)
         trajectories = Trajectories(
             rewards=self.rewards(batch),
             values=values[:-1],
@@ -126,23 +124,21 @@ class Learner(TrainState):
         )
         return samples, trajectories
 
-    def _run_epochs(self, samples: Samples, trajectories: Trajectories) -> dict[str, float]:
+    def _run_epochs(
+        self, batch: Batch, samples: Samples, trajectories: Trajectories
+    ) -> dict[str, float]:
         """Run the epochs of minibatches; a surrogate for one step adds their gradients up."""
         config, stopped = self.config, False
         names = term_names(self.model)
         means = Means(names if config.one_step else (*names, NORM))
         coefficients, self.optimizer.rate = self.schedules.now(self.trained_steps)
         stats = self.schedules.scalars(self.trained_steps)
-        targets = compute_targets(config, self.policy, samples, trajectories)
+        epochs = Epochs(self, self.steps, batch, samples, trajectories, coefficients)
         if self.model.critic:
-            explained = explained_variance(samples.values, targets.returns)
+            explained = explained_variance(samples.values, epochs.targets.returns)
             stats["train/explained_variance"] = explained.item()
         moved, found = list[Tensor](), None
-        self.steps.begin(samples, targets, coefficients)
-        for rows in self._minibatches(samples, range(config.num_epochs)):
-            if config.surrogate == "importance":
-                targets = compute_targets(config, self.policy, samples, trajectories)
-                self.steps.begin(samples, targets, coefficients)
+        for rows in epochs.minibatches():
             if config.one_step:
                 found = self.steps.gradient(rows)
                 self.optimizer.add(found.flat, len(rows) / len(samples))
@@ -154,11 +150,13 @@ class Learner(TrainState):
             self.num_updates += not config.one_step
             means.add(found.terms, len(rows))
         if config.surrogate == "trust_region":
-            stats |= trust_region.step(self, samples, targets, coefficients)
+            stats |= trust_region.step(self, samples, epochs.targets, coefficients)
         if config.one_step:
             stats["gradient/norm"] = float(self.optimizer.step(config.max_grad_norm))
             self.num_updates += 1
-        self._fit_critic(samples)
+        for rows in epochs.of_critic():
+            self.steps.critic_step(rows)
+            self.num_updates += 1
         if self.schedules.follows_kl:
             self.schedules.observe(float(approx_kl(log_ratio(self.policy, samples))))
         stats |= {"train/optimizer_steps": self.num_updates, "train/early_stop": float(stopped)}
@@ -169,16 +167,3 @@ class Learner(TrainState):
         if self.policy.action_spec.kind == "continuous":
             stats["train/std"] = self.policy.mean_std(samples.parameters)
         return means.read() | stats
-
-    def _fit_critic(self, samples: Samples) -> None:
-        """Run the epochs that move nothing but the critic."""
-        first, count = self.config.num_epochs, self.config.value_epochs
-        epochs = range(first, first + count if self.model.critic else 0)
-        for rows in self._minibatches(samples, epochs):
-            self.steps.critic_step(rows)
-            self.num_updates += 1
-
-    def _minibatches(self, samples: Samples, epochs: range) -> Iterator[Tensor]:
-        keys = {"seed": self.config.seed, "iteration": self.version}
-        for rows in minibatches(samples, self.config.minibatch_size, epochs=epochs, **keys):
-            yield rows.to(self.device)

@@ -37,24 +37,39 @@ def compute_targets(
     """
     valid = trajectories.valid
     importance = torch.ones_like(samples.logprobs)
-    if config.surrogate == "importance" or config.advantage == "vtrace":
-        log_ratios = torch.zeros_like(trajectories.rewards)
-        log_ratios[valid] = log_ratio(policy, samples)
+    if config.surrogate == "importance":
+        log_ratios = log_ratio_of_steps(policy, samples, trajectories)
+        weights = importance_weights(log_ratios, trajectories.done, valid, config.importance)
+        importance = weights[valid].clamp(max=config.importance_clip or math.inf)
         ratios = log_ratios.exp()
-        if config.surrogate == "importance":
-            weights = importance_weights(log_ratios, trajectories.done, valid, config.importance)
-            importance = weights[valid].clamp(max=config.importance_clip or math.inf)
-            if config.importance == "trajectory":
-                # the weight covers the steps ahead, too
-                ratios = torch.ones_like(ratios)
+        if config.importance == "trajectory":
+            # the weight covers the steps ahead, too
+            ratios = torch.ones_like(ratios)
         if config.importance == "per_decision" or config.advantage == "vtrace":
             trajectories = dataclasses.replace(trajectories, ratios=ratios)
+    elif trajectories.ratios is None:
+        trajectories = with_ratios(config, policy, samples, trajectories)
     advantages, returns = (table[valid] for table in estimate(trajectories, config))
     if config.normalize_advantages:
         advantages = normalize(advantages)
     if config.loss_average == "per_episode":
         advantages = advantages * len(samples) / episode_starts(trajectories.done, valid).sum()
     return Targets(advantages, returns, importance)
+
+
+@torch.no_grad()
+def with_ratios(
+    config: Config, policy: Policy, samples: Samples, trajectories: Trajectories
+) -> Trajectories:
+    """Add the ratios that V-trace corrects by, those of the policy as it is now, if it is used.
+
+    Under the surrogate `importance` ratios follow the policy from step to step instead, so
+    `compute_targets` adds them.
+    """
+    if config.advantage != "vtrace" or config.surrogate == "importance":
+        return trajectories
+    log_ratios = log_ratio_of_steps(policy, samples, trajectories)
+    return dataclasses.replace(trajectories, ratios=log_ratios.exp())
 
 
 def surrogate_inputs(
@@ -85,6 +100,11 @@ def outputs(config: Config, model: ActorCritic, obs: Mapping[str, Tensor]) -> Te
     return in_chunks(partial(model.outputs, only_values=not kept), obs, width)
 
 
+def values(model: ActorCritic, obs: Mapping[str, Tensor]) -> Tensor:
+    """Return V(s) of a batch, [B], to the same bits as `outputs`; there must be a critic."""
+    return in_chunks(model.values, obs, model.policy.num_outputs)
+
+
 def initial_log_ratio(policy: Policy, samples: Samples) -> Tensor:
     """Return `log_ratio` before an update, [B], from the outputs that were kept, if they were."""
     if not samples.parameters.shape[1]:
@@ -101,3 +121,10 @@ def log_ratio(policy: Policy, samples: Samples) -> Tensor:
     rows = {**samples.obs, ACTIONS: samples.actions}
     with torch.no_grad():
         return in_chunks(logprobs, rows, policy.num_outputs) - samples.logprobs
+
+
+def log_ratio_of_steps(policy: Policy, samples: Samples, trajectories: Trajectories) -> Tensor:
+    """Return `log_ratio` at the samples' places, [T, N], and 0 at steps that are not valid."""
+    table = torch.zeros_like(trajectories.rewards)
+    table[trajectories.valid] = log_ratio(policy, samples)
+    return table

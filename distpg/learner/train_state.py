@@ -22,6 +22,7 @@ from distpg.learner.noise import NoiseAverage
 from distpg.learner.optimizer import Optimizer
 from distpg.learner.reward_scale import RewardScale
 from distpg.learner.schedules import Schedules
+from distpg.learner.sequences import network_inputs
 from distpg.policy.actor_critic import Policy, load_arrays, shape_of, to_arrays
 from distpg.policy.architecture import Architecture
 from distpg.policy.critic import ActorCritic
@@ -170,6 +171,11 @@ class TrainState(ABC):
         if self.config.signed:
             return batch.rewards.sign()
         return self.reward_scale.scale(batch) if self.config.normalize_rewards else batch.rewards
+
+    def network_inputs(self, batch: Batch) -> dict[str, Tensor]:
+        """Return what policy and critic see at each row, {leaf: [(T+1) * N, *O]}, time first."""
+        seen = network_inputs(self.policy, batch, self.config.sequence_length)
+        return seen | self.critic_memory.inputs(seen, batch)
 
     def snapshot(self) -> LearnerState:
         """Copy out everything that the next update depends on."""

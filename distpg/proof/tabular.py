@@ -44,14 +44,17 @@ class Tables:
         return self.logits.softmax(1)
 
 
-def credit(scene: Scene, config: Config, episodes: Sequence[Episode]) -> Credit:
-    """Credit the steps of terminated episodes by GAE (eq. 16) or V-trace (eq. 1), as sums."""
+def credit(scene: Scene, config: Config, episodes: Sequence[Episode], critic: Tensor) -> Credit:
+    """Credit the steps of terminated episodes by GAE (eq. 16) or V-trace (eq. 1), as sums.
+
+    `critic` has the values of the decision nodes, [S].
+    """
     ratios = scene.policy / scene.behaviour
     psi: list[Tensor] = []
     targets: list[Tensor] = []
     for episode in episodes:
         length = len(episode.nodes)
-        values = torch.cat([scene.values[episode.nodes], scene.values.new_zeros(1)])
+        values = torch.cat([critic[episode.nodes], critic.new_zeros(1)])
         rewards = values.new_tensor(episode.rewards)
         errors = rewards + config.gamma * values[1:] - values[:-1]
         if config.advantage == "gae":
@@ -112,10 +115,12 @@ def update(scene: Scene, config: Config, episodes: Sequence[Episode]) -> tuple[T
     Returns:
         The tables after it, and the coefficient of the KL penalty for the next update.
     """
-    steps = credit(scene, config, episodes)
+    steps = credit(scene, config, episodes, scene.values)
     now = Tables(scene.policy.log(), scene.values)
     seen: list[Tensor] = []
     for t in range(1, config.num_epochs + 1):
+        if config.recompute_advantages:
+            steps = credit(scene, config, episodes, now.values)
         parts = gradients(scene, config, steps, now)
         flat = torch.cat([part.flatten() for part in parts])
         seen.append(flat * min(1.0, config.max_grad_norm / (float(flat.norm()) + 1e-6)))

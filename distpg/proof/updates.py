@@ -48,7 +48,7 @@ class UpdateReport:
 
 
 def cases() -> Iterator[Case]:
-    """Yield updates in which the clip, the penalty, the entropy and both limits matter."""
+    """Yield updates in which clip, penalty, entropy, both limits and the moving critic matter."""
     gae = {"advantage": "gae", "gae_lambda": 0.9}
     wrong = Scene(wrong_critic=True)
     older = Scene(wrong_critic=True, off_policy=True)
@@ -63,6 +63,8 @@ def cases() -> Iterator[Case]:
     for bars in limits:
         name = f"vtrace rho_bar {bars['rho_bar']:g} c_bar {bars['c_bar']:g}"
         yield Case(name, {**vtrace, **bars, "clip_coef": 10.0}, older)
+    again = {"recompute_advantages": True, "value_clip": 0.15, "clip_coef": 10.0}
+    yield Case("recomputed advantages", {**vtrace, **limits[0], **again}, older)
     everything = {**vtrace, **limits[0], "clip_coef": 0.1, "value_clip": 0.15, "ent_coef": 0.1}
     yield Case("all of them", {**everything, "normalize_advantages": True}, older)
 

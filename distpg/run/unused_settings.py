@@ -127,7 +127,7 @@ def unmet_needs(
             critic,
             (
                 *("vf_coef", "value_clip", "value_epochs"),
-                *("value_hidden_sizes", "recurrent_critic"),
+                *("value_hidden_sizes", "recurrent_critic", "recompute_advantages"),
             ),
         ),
         "--value-clip": (config.value_clip is not None, ("value_clip_schedule",)),
@@ -135,6 +135,7 @@ def unmet_needs(
             not config.one_step,
             ("target_kl",),
         ),
+        "several epochs": (config.num_epochs > 1, ("recompute_advantages",)),
         "--episodes-per-env 0": (config.episodes == 0, ("num_steps",)),
         "--eval-every or a watcher that asks for evaluations": (
             config.eval_every > 0 or may_ask,

@@ -217,7 +217,8 @@ TRAIN: dict[str, str] = {
     "--config": "'' . cartpol-ppo missing.toml /dev/null/x",
 }
 SWITCHES = shlex.split(
-    "--overlap --normalize-advantages --normalize-obs --normalize-rewards --orthogonal-init"
+    "--overlap --normalize-advantages --recompute-advantages --normalize-obs --normalize-rewards "
+    "--orthogonal-init"
 )
 RUN_SWITCHES = ("--overwrite", "--quiet", "--json-lines")
 OF_TRAIN = {"--run-dir": "/proc/run /dev/null /dev/null/below .. /"}

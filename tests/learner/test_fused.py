@@ -28,6 +28,7 @@ EVERY_FORM: dict[str, dict[str, Any]] = {
         "target_kl": 2e-4,
         "learning_rate": 3e-3,
         "value_epochs": 2,
+        "recompute_advantages": True,
     },
     "beta": {
         "env_id": "Pendulum-v1",

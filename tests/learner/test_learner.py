@@ -424,6 +424,7 @@ def test_an_update_does_not_alter_the_rollouts() -> None:
             "recurrent_size": 8,
             "recurrent_layers": 2,
             "recurrent_critic": "own",
+            "recompute_advantages": True,
         },
         {"env_id": "Pendulum-v1", "action_distribution": "gsde", "sde_sample_freq": 3},
     ],

@@ -33,6 +33,7 @@ WITHOUT: Mapping[str, dict[str, Any]] = {
     "value clip": {"value_clip": None},
     "vtrace rho_bar 1.3 c_bar 0.9": {"rho_bar": 0.9, "c_bar": 1.3},
     "vtrace rho_bar 0.9 c_bar 1.3": {"rho_bar": 1.3, "c_bar": 0.9},
+    "recomputed advantages": {"recompute_advantages": False},
     "all of them": {"normalize_advantages": False},
 }
 
@@ -61,7 +62,8 @@ def test_the_tables_gradient_is_autograds_of_the_loss_as_defined() -> None:
     scene = Scene(wrong_critic=True)
     settings = {"baseline": "value", "clip_coef": 0.1, "ent_coef": 0.3, "value_clip": 0.2}
     config = scene.config(**settings, vf_coef=0.7)
-    steps = tabular.credit(scene, config, scene.limited.episodes(scene.behaviour))
+    episodes = scene.limited.episodes(scene.behaviour)
+    steps = tabular.credit(scene, config, episodes, scene.values)
     moved = torch.tensor([[0.1, -0.2], [0.2, 0.0], [-0.3, 0.1]], dtype=torch.float64)
     logits = (scene.policy.log() + moved).requires_grad_()
     values = (scene.values + torch.tensor([0.1, -0.3, 0.5])).requires_grad_()
