@@ -18,7 +18,7 @@ from tests.imitation.test_cloner import table
 from tests.learner.runs import Run
 
 HIDDEN: dict[str, Any] = {
-    "env_id": "benchmarks.partially_observed:HiddenCartPole-v0",
+    "env_id": "distpg/CartPoleNoVel-v1",
     "recurrent": "gru",
     "recurrent_size": 8,
     "num_steps": 24,
