@@ -1,8 +1,8 @@
 """Environments that hide what an action needs, for policies that remember.
 
-Under `benchmarks.partially_observed:`, Cue-v0 shows an arm, lets time pass, and pays for pulling it;
-MaskedCue-v0 shows an order of arms, lets time pass, and pays for the first of them among those that
-its mask then allows.
+Under `benchmarks.partially_observed:`, Cue-v0 shows an arm, lets time pass, and pays for pulling
+it; MaskedCue-v0 shows an order of arms, lets time pass, and pays for the first of them among those
+that its mask then allows.
 """
 
 import math
