@@ -52,6 +52,9 @@ bench: setup  ## measure training speed on this machine
 figures: setup  ## train the short recipes again; compare them and README.md with benchmarks/results
 	$(BIN)/python -m benchmarks.figures
 
+regress: setup  ## train four tasks for up to 20 minutes; compare their curves with benchmarks/results
+	$(BIN)/python -m benchmarks.regress
+
 soak: setup  ## train for minutes while processes are killed at random, beside the same run undisturbed
 	$(BIN)/python -m benchmarks.soak
 
@@ -66,4 +69,4 @@ peers: $(PEERS)  ## create .venv-peers/* with the libraries that `python -m benc
 
 check: lint types test  ## everything that a change must pass
 
-.PHONY: help setup train test thorough slow mutants lint format types bench figures soak peers check
+.PHONY: help setup train test thorough slow mutants lint format types bench figures regress soak peers check

@@ -1,8 +1,8 @@
 """Environments that hide what an action needs, for policies that remember.
 
-Under `benchmarks.partially_observed:`, HiddenCartPole-v0 is CartPole-v1 without its velocities;
-Cue-v0 shows an arm, lets time pass, and pays for pulling it; MaskedCue-v0 shows an order of arms,
-lets time pass, and pays for the first of them among those that its mask then allows.
+Under `benchmarks.partially_observed:`, Cue-v0 shows an arm, lets time pass, and pays for pulling
+it; MaskedCue-v0 shows an order of arms, lets time pass, and pays for the first of them among those
+that its mask then allows.
 """
 
 import math
@@ -11,40 +11,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
 ARMS, DELAY = 3, 8
 Info = dict[str, Any]
-
-
-class HiddenCartPole(CartPoleEnv):
-    """CartPole whose observation is [position, angle]."""
-
-    def __init__(self) -> None:
-        """Describe what is left."""
-        super().__init__()
-        high = np.array([2 * self.x_threshold, 2 * self.theta_threshold_radians], np.float32)
-        self.observation_space = spaces.Box(-high, high, dtype=np.float32)
-
-    def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Any, Info]:
-        """Reset."""
-        obs, info = super().reset(seed=seed, options=options)
-        return obs[[0, 2]], info
-
-    def step(self, action: Any) -> Any:
-        """Step."""
-        obs, *outcome = super().step(action)
-        return obs[[0, 2]], *outcome
-
-    def get_state(self) -> Info:
-        """Return where cart and pole are, and how they move."""
-        fallen = self.steps_beyond_terminated
-        return {"state": np.array(self.state), "beyond": -1 if fallen is None else fallen}
-
-    def set_state(self, state: Info) -> None:
-        """Take it back."""
-        self.state = np.array(state["state"])
-        self.steps_beyond_terminated = None if state["beyond"] < 0 else state["beyond"]
 
 
 class Cue(gym.Env[Any, Any]):
@@ -143,5 +112,5 @@ class MaskedCue(gym.Env[Any, Any]):
         self.order, self.mask, self.time = state["order"], state["mask"], state["time"]
 
 
-for name, limit in (("HiddenCartPole", 500), ("Cue", None), ("MaskedCue", None)):
-    gym.register(f"{name}-v0", f"{__name__}:{name}", max_episode_steps=limit)
+for name in ("Cue", "MaskedCue"):
+    gym.register(f"{name}-v0", f"{__name__}:{name}")

@@ -3,12 +3,14 @@
     python -m benchmarks.tables
 
 `distpg reproduce TABLE --save benchmarks/results/tables/TABLE.json` and
-`python -m benchmarks.sb3_reference TABLE` write the data.
+`python -m benchmarks.sb3_reference TABLE` write the data; `python -m benchmarks.imitation TASK`
+writes that of the section on imitation.
 """
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from benchmarks.imitation_section import imitation_section
 from benchmarks.results import FOLDER, ROOT
 from distpg.report.texts import table as markdown_table
 from distpg.reproduce.curves import draw_curves
@@ -16,7 +18,6 @@ from distpg.reproduce.report import Report, Source
 from distpg.reproduce.results import read_results
 from distpg.reproduce.table import load_table
 
-DATA = FOLDER / "tables"
 HEAD = """\
 # Results
 
@@ -25,10 +26,9 @@ task is judged, beside Stable-Baselines3 with the same settings on the same task
 Intervals are 95%: of a mean over seeds by Student's t distribution. A verdict is where our mean is:
 above, within or below the interval of what it is judged by.
 
-Generated from [benchmarks/results/tables/](../benchmarks/results/tables) by
-`python -m benchmarks.tables`.
+Generated from [benchmarks/results/](../benchmarks/results) by `python -m benchmarks.tables`.
 """
-ORDER = ("ppo-mujoco", "rllib", "classic", "pong")
+ORDER = ("ppo-mujoco", "rllib", "classic", "recurrent", "mujoco-tuned", "rivals", "pong")
 
 
 def report_of(name: str, data: Path) -> Report | None:
@@ -42,25 +42,26 @@ def report_of(name: str, data: Path) -> Report | None:
     return Report(load_table(name), read_results(ours), others)
 
 
-def reports(data: Path = DATA) -> Mapping[str, Report | None]:
+def reports(data: Path = FOLDER) -> Mapping[str, Report | None]:
     """Return the reports by the names of the tables, in the order of the page."""
-    return {name: report_of(name, data) for name in ORDER}
+    return {name: report_of(name, data / "tables") for name in ORDER}
 
 
-def page(data: Path = DATA) -> Iterator[str]:
+def page(data: Path = FOLDER) -> Iterator[str]:
     """Yield the lines of docs/results.md."""
     yield HEAD
     found = reports(data)
     for name, report in found.items():
         if report is not None:
             yield from report.section(f"results/{name}.png")
+    yield from imitation_section(data)
     missing = [name for name, report in found.items() if report is None]
     if missing:
         rows = [(name, load_table(name).title) for name in missing]
         yield from ("## Not measured yet", "", *markdown_table(("table", "what"), rows))
 
 
-def text(data: Path = DATA) -> str:
+def text(data: Path = FOLDER) -> str:
     """Return docs/results.md."""
     return "\n".join(page(data)).rstrip() + "\n"
 

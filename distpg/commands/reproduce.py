@@ -26,7 +26,8 @@ class ReproduceFlags:
     """Train a published table, each task with several seeds, and report the results."""
 
     table: tyro.conf.Positional[str] = tyro.MISSING
-    """The table: ppo-mujoco, rllib, classic, pong, or a TOML file."""
+    """The table: ppo-mujoco, rllib, classic, recurrent, mujoco-tuned, rivals, pong, or a TOML
+    file."""
     tasks: tuple[str, ...] = ()
     """Some of its tasks. Default: all."""
     seeds: int | None = None

@@ -24,7 +24,7 @@ TRANSPARENT = {
     *("TimeLimit", "OrderEnforcing", "PassiveEnvChecker", "ClipAction", "RescaleAction"),
     *("ClipReward", "DtypeObservation", "FilterObservation", "FlattenObservation"),
     *("GrayscaleObservation", "RescaleObservation", "ReshapeObservation", "ResizeObservation"),
-    "MaskedObservation",
+    *("MaskedObservation", "HiddenEntries"),
 }
 """Wrappers without state, or whose state is saved here."""
 # a private attribute of gymnasium, which has no accessor for it

@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from distpg.reproduce.table import Table
 COLUMNS = 3
 WIDTH, HEIGHT = 3.6, 2.7
 """Inches of a task's chart."""
-COLORS = ("tab:blue", "tab:orange", "tab:green", "tab:red")
+COLORS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown")
 
 
 def import_figure() -> Any:
@@ -30,26 +31,35 @@ def import_figure() -> Any:
 
 
 def draw_curves(table: Table, libraries: Sequence[Results], path: Path) -> None:
-    """Draw a chart for each task that has runs: return of the last 100 episodes over env steps.
+    """Draw a chart for each environment that has runs: return of the last 100 episodes.
+
+    A line is of a library, and of a task if the environment is trained on in several ways.
 
     Raises:
         InputError: matplotlib or rliable is not installed.
     """
-    measured = [x for x in table.tasks if any(x in library.tasks for library in libraries)]
-    columns = min(COLUMNS, len(measured))
-    rows = -(-len(measured) // columns)
+    charts = [
+        (env_id if len(names) > 1 else names[0], names)
+        for env_id, names in table.groups().items()
+        if any(name in library.tasks for library in libraries for name in names)
+    ]
+    columns = min(COLUMNS, len(charts))
+    rows = -(-len(charts) // columns)
     figure = import_figure().Figure(figsize=(columns * WIDTH, rows * HEIGHT), layout="constrained")
-    charts = figure.subplots(rows, columns, squeeze=False).flat
-    grid = list(charts)
-    for axes, task in zip(grid, measured, strict=False):
-        axes.set_title(task, fontsize=9)
+    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
+    colors: dict[str, str] = {}
+    for axes, (title, names) in zip(grid, charts, strict=False):
+        axes.set_title(title, fontsize=9)
         axes.set_xlabel("env steps", fontsize=8)
-        for library, color in zip(libraries, COLORS, strict=False):
+        for library, task in product(libraries, names):
             if task in library.tasks:
-                draw_band(axes, library, task, color)
+                way = table.way(task) if len(names) > 1 else ""
+                line = name_line(library, way, alone=len(libraries) == 1)
+                color = colors.setdefault(line, COLORS[len(colors) % len(COLORS)])
+                draw_band(axes, library, task, line, color)
         axes.grid(alpha=0.3)
         axes.tick_params(labelsize=7)
-    for axes in grid[len(measured) :]:
+    for axes in grid[len(charts) :]:
         axes.set_visible(False)
     shown = [axes.get_legend_handles_labels() for axes in grid]
     handles = {label: line for pair in shown for line, label in zip(*pair, strict=True)}
@@ -60,12 +70,19 @@ def draw_curves(table: Table, libraries: Sequence[Results], path: Path) -> None:
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
 
-def draw_band(axes: Any, library: Results, task: str, color: str) -> None:
-    """Draw the curve of a library on a task."""
+def name_line(library: Results, way: str, *, alone: bool) -> str:
+    """Name a line by its library, by its way if the library is alone, or by both."""
+    if not way:
+        return library.name
+    return way if alone else f"{library.name}, {way}"
+
+
+def draw_band(axes: Any, library: Results, task: str, line: str, color: str) -> None:
+    """Draw the curve of a library on a task, with the name of the line."""
     curves = [run.curve for run in library.tasks[task].runs.values()]
     returns = np.array([curve.returns for curve in curves], float)
     # from where all seeds have ended an episode
     known = np.isfinite(returns).all(0)
     steps, found = np.array(curves[0].env_steps)[known], band(returns[:, known])
-    axes.plot(steps, found.mean, color=color, label=f"{library.name}, {len(curves)} seeds")
+    axes.plot(steps, found.mean, color=color, label=f"{line}, {len(curves)} seeds")
     axes.fill_between(steps, found.low, found.high, color=color, alpha=0.2, linewidth=0)

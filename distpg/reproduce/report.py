@@ -76,6 +76,7 @@ class Report:
             yield from (*self.overview(measured), "")
             counts = [*self.tally(measured), *self.scores(measured)]
             yield from (*counts, "") if counts else ()
+            yield from self.order()
             yield from (f"![Learning curves]({image})", "")
             yield f"Curves: mean return of the last {WINDOW} episodes, mean over seeds, and its 95%"
             yield from ("bootstrap interval at each point.", "")
@@ -162,6 +163,33 @@ class Report:
             [self.table.tasks[name].score(found[seed]) for name, found in known] for seed in seeds
         ]
         return np.array(scores)
+
+    def order(self) -> Iterator[str]:
+        """Yield what environments are trained on in several ways, the best way first."""
+        measure = self.table.measures()[0]
+        groups = self.table.groups()
+        rows = [row for env_id in groups for row in self.rankings(env_id, groups[env_id], measure)]
+        if rows:
+            head = ("environment", "", f"the best first, by {WORDS[measure]}")
+            yield from (*markdown_table(head, rows), "")
+
+    def rankings(
+        self, env_id: str, names: Sequence[str], measure: Measure
+    ) -> Iterator[tuple[str, str, str]]:
+        """Yield our order of the tasks of an environment, and that of each reference for them."""
+        found: dict[str, dict[str, MeanEstimate]] = {self.ours.name: {}}
+        for name in names:
+            way = self.table.way(name)
+            own = self.ours.tasks[name].mean(measure) if name in self.ours.tasks else None
+            if own is not None:
+                found[self.ours.name][way] = own
+            for x in self.references(name, measure):
+                ends = None if x.interval is None else (x.interval[0], x.interval[1])
+                found.setdefault(x.name, {})[way] = MeanEstimate(x.value, ends)
+        for who, means in found.items():
+            if len(means) > 1:
+                ways = sorted(means, key=lambda way: -means[way].mean)
+                yield env_id, who, "; ".join(f"{x} {with_interval(*means[x])}" for x in ways)
 
     def task_section(self, name: str) -> Iterator[str]:
         """Yield a task's seeds, their mean, and each reference by the same measure."""

@@ -143,6 +143,17 @@ class Table:
         own = {"env_id": task.env_id, "total_steps": task.steps}
         return {**self.settings, **task.settings, **own}
 
+    def groups(self) -> dict[str, list[str]]:
+        """Group the names of the tasks by environment: what is trained on it in several ways."""
+        found: dict[str, list[str]] = {}
+        for name, task in self.tasks.items():
+            found.setdefault(task.env_id, []).append(name)
+        return found
+
+    def way(self, name: str) -> str:
+        """Return what a task's name adds to that of its environment, as a2c in Hopper-v5-a2c."""
+        return name.removeprefix(self.tasks[name].env_id.rpartition("/")[2]).lstrip("-")
+
     def measures(self) -> list[Measure]:
         """List the measures that runs of the table have."""
         evaluates = any(self.config(name).eval_every for name in self.tasks)

@@ -72,6 +72,8 @@ def assert_same(first: list[Step], second: list[Step]) -> None:
         ("MountainCar-v0", 150, 260),
         ("MountainCarContinuous-v0", 20, 40),
         ("Acrobot-v1", 20, 40),
+        ("distpg/CartPoleNoVel-v1", 37, 80),
+        ("distpg/PendulumNoVel-v1", 150, 260),
         ("tests.environments:Remembers-v0", 8, 30),
     ],
 )

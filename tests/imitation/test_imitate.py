@@ -171,7 +171,7 @@ def test_the_expert_of_a_run_is_its_policy_and_its_labels_are_its_most_likely_ac
 
 
 MEMORY: dict[str, Any] = {
-    "env_id": "benchmarks.partially_observed:HiddenCartPole-v0",
+    "env_id": "distpg/CartPoleNoVel-v1",
     "recurrent": "gru",
     "sequence_length": 8,
 }

@@ -13,7 +13,7 @@ from distpg.records import Batch
 from tests.learner.runs import Run, assert_same_state, seen
 
 HIDDEN: dict[str, Any] = {
-    "env_id": "benchmarks.partially_observed:HiddenCartPole-v0",
+    "env_id": "distpg/CartPoleNoVel-v1",
     "recurrent": "lstm",
     "recurrent_size": 8,
     "recurrent_critic": "own",

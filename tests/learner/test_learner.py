@@ -419,7 +419,7 @@ def test_an_update_does_not_alter_the_rollouts() -> None:
             "value_clip_schedule": "linear",
         },
         {
-            "env_id": "benchmarks.partially_observed:HiddenCartPole-v0",
+            "env_id": "distpg/CartPoleNoVel-v1",
             "recurrent": "lstm",
             "recurrent_size": 8,
             "recurrent_layers": 2,

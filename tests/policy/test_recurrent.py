@@ -24,7 +24,7 @@ from tests.learner.runs import Run
 
 KINDS = ["gru", "lstm"]
 HIDDEN: dict[str, Any] = {
-    "env_id": "benchmarks.partially_observed:HiddenCartPole-v0",
+    "env_id": "distpg/CartPoleNoVel-v1",
     "recurrent_size": 8,
     "sequence_length": 5,
     "num_steps": 40,

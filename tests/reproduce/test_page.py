@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from benchmarks import sb3_reference, tables
+from benchmarks.imitation_section import METHODS
 from benchmarks.results import FOLDER
 from distpg import Config, InputError
 from distpg.reproduce.results import to_json
@@ -25,13 +26,35 @@ def test_a_table_has_its_section_once_it_is_measured(tmp_path: Path) -> None:
     before = tables.text(tmp_path)
     assert before.count("\n## ") == 1
     assert set(shipped()) == set(tables.ORDER)
-    ours = results_of({"Pong-v5": [20.0]})
-    (tmp_path / "pong.json").write_text(to_json(ours))
-    (tmp_path / "pong-sb3.json").write_text(to_json(results_of({"Pong-v5": [1.0]}, "a peer")))
+    ours, data = results_of({"Pong-v5": [20.0]}), tmp_path / "tables"
+    data.mkdir()
+    (data / "pong.json").write_text(to_json(ours))
+    (data / "pong-sb3.json").write_text(to_json(results_of({"Pong-v5": [1.0]}, "a peer")))
     after = tables.text(tmp_path)
     assert "## pong\n" in after
     assert "(results/pong.png)" in after
     assert "| a peer |  | 1.00, n = 1 | 50.0, n = 1 |" in after
+
+
+def test_imitation_has_its_section_once_it_is_measured(tmp_path: Path) -> None:
+    curves = ([[64, 100.0], [128, 190.0]], [[64, 50.0], [128, 170.0]])
+    runs = [{"labels_to_goal": x, "curve": y} for x, y in zip((128, None), curves, strict=True)]
+    found = {"runs": runs, "median_labels_to_goal": None}
+    content = {
+        "date": "2026-01-02",
+        "cores": 2,
+        "versions": {"torch": "2"},
+        "expert": {"recipe": "a-recipe", "return_of_100_episodes": 200.0},
+        "student": {"num_envs": 4, "num_steps": 16},
+        **dict.fromkeys(METHODS, found),
+    }
+    (tmp_path / "imitation-lunarlander.json").write_text(json.dumps(content))
+    lines = tables.text(tmp_path).splitlines()
+    assert "## imitation" in lines
+    assert "- `python -m benchmarks.imitation lunarlander`, 2026-01-02: torch 2, 2 cores" in lines
+    # t of 1 degree is 12.706, the standard error 10
+    row = "| a-recipe, 200.0 | 64 labels | DAgger | never | 128, never | 180.0 (52.9 to 307.1) |"
+    assert row in lines
 
 
 def test_data_files_are_of_tables_and_tasks_that_exist() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from distpg import InputError
+from distpg.reproduce.curves import draw_curves, name_line
 from distpg.reproduce.measures import POINTS, Curve, Measured
 from distpg.reproduce.report import Report, Source
 from distpg.reproduce.results import Results, TaskResults, add_to_file, read_results, to_json
@@ -79,6 +80,46 @@ def test_scores_are_of_the_seeds_that_all_tasks_have() -> None:
         ours, ["CartPole", "Acrobot"], "last_100_training_episodes"
     )
     assert matrix.tolist() == [[0, 1], [1, 0.5]]
+
+
+WAYS = """\
+title = "A task in two ways"
+seeds = [0]
+[tasks.Env-v0-ppo]
+env_id = "lab/Env-v0"
+steps = 100
+[tasks.Env-v0-a2c]
+env_id = "lab/Env-v0"
+steps = 100
+"""
+REFERENCE = """\
+[[tasks.Env-v0-{way}.references]]
+name = "a paper"
+value = {value}
+measure = "last_100_training_episodes"
+source = "figure 3"
+"""
+
+
+def test_an_environment_with_several_tasks_has_them_in_order(tmp_path: Path) -> None:
+    references = [REFERENCE.format(way=x, value=y) for x, y in (("ppo", 5.0), ("a2c", 4.0))]
+    table = table_of("ways", tomllib.loads("".join([WAYS, *references])))
+    ours = results_of({"Env-v0-ppo": [10.0, 20.0], "Env-v0-a2c": [30.0]})
+    lines = [*Report(table, ours).section("x.png")]
+    order = "| lab/Env-v0 | distpg 1 | a2c 30.0; ppo 15.0 (-48.5 to 78.5) |"
+    assert lines[lines.index(order) + 1] == "| lab/Env-v0 | a paper | ppo 5.00; a2c 4.00 |"
+    draw_curves(table, [ours], tmp_path / "x.png")
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+    # one task alone has no order
+    alone = [*Report(table.part(["Env-v0-ppo"], None), ours).section("x.png")]
+    assert not any("the best first" in line for line in alone)
+
+
+def test_a_line_is_named_by_library_and_way() -> None:
+    ours = results_of({})
+    assert name_line(ours, "", alone=True) == "distpg 1"
+    assert name_line(ours, "a2c", alone=True) == "a2c"
+    assert name_line(ours, "a2c", alone=False) == "distpg 1, a2c"
 
 
 def test_what_is_not_measured_is_said() -> None:

@@ -23,7 +23,7 @@ def test_a_table_that_ships_is_valid(name: str) -> None:
     for task in table.tasks:
         config = table.config(task, 3)
         assert (config.seed, config.total_steps) == (3, table.tasks[task].steps)
-        assert table.tasks[task].references
+    assert any(task.references for task in table.tasks.values())
 
 
 def test_the_seven_tasks_have_the_settings_of_the_recipe() -> None:
@@ -35,6 +35,21 @@ def test_the_seven_tasks_have_the_settings_of_the_recipe() -> None:
         assert (task.env_id, task.steps, task.settings) == (name, 1_000_000, {})
         config = vars(table.config(name))
         assert {x for x in recipe if config[x] != recipe[x]} <= own
+
+
+def test_ppo_among_its_rivals_is_that_of_the_seven_tasks() -> None:
+    rivals, seven = load_table("rivals"), load_table("ppo-mujoco")
+    for task in ("HalfCheetah-v5", "Hopper-v5", "Swimmer-v5"):
+        assert rivals.config(f"{task}-ppo", 2) == seven.config(task, 2)
+
+
+def test_tasks_are_grouped_by_environment_in_their_ways() -> None:
+    table = load_table("rivals")
+    groups = table.groups()
+    assert [*groups] == ["HalfCheetah-v5", "Hopper-v5", "Swimmer-v5"]
+    for names in groups.values():
+        assert [*map(table.way, names)] == ["ppo", "ppo_kl", "a2c", "trpo", "reinforce"]
+    assert load_table("recurrent").way("PendulumNoVel-v1-gru") == "gru"
 
 
 def test_a_run_has_a_core_for_itself_unless_the_table_says_otherwise() -> None:
