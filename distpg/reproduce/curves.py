@@ -1,6 +1,5 @@
 """Learning curves of a table as a PNG: the mean over seeds and its bootstrap interval."""
 
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,25 +7,13 @@ from typing import Any
 import numpy as np
 
 from distpg.reproduce.results import Results
-from distpg.reproduce.statistics import band, missing_extra
 from distpg.reproduce.table import Table
+from distpg.results.figure import COLORS, draw_band, import_figure, save
+from distpg.results.statistics import band, mean_of_runs
 
 COLUMNS = 3
 WIDTH, HEIGHT = 3.6, 2.7
 """Inches of a task's chart."""
-COLORS = ("tab:blue", "tab:orange", "tab:green", "tab:red")
-
-
-def import_figure() -> Any:
-    """Import matplotlib's figures.
-
-    Raises:
-        InputError: it is not installed.
-    """
-    try:
-        return importlib.import_module("matplotlib.figure")
-    except ImportError as error:
-        raise missing_extra("matplotlib", error) from error
 
 
 def draw_curves(table: Table, libraries: Sequence[Results], path: Path) -> None:
@@ -46,7 +33,7 @@ def draw_curves(table: Table, libraries: Sequence[Results], path: Path) -> None:
         axes.set_xlabel("env steps", fontsize=8)
         for library, color in zip(libraries, COLORS, strict=False):
             if task in library.tasks:
-                draw_band(axes, library, task, color)
+                draw_task(axes, library, task, color)
         axes.grid(alpha=0.3)
         axes.tick_params(labelsize=7)
     for axes in grid[len(measured) :]:
@@ -56,16 +43,15 @@ def draw_curves(table: Table, libraries: Sequence[Results], path: Path) -> None:
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, fontsize=8)
     figure.supylabel("mean return of 100 episodes", fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # the file depends on nothing but the data and the version of matplotlib
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    save(figure, path, dpi=110)
 
 
-def draw_band(axes: Any, library: Results, task: str, color: str) -> None:
+def draw_task(axes: Any, library: Results, task: str, color: str) -> None:
     """Draw the curve of a library on a task."""
     curves = [run.curve for run in library.tasks[task].runs.values()]
     returns = np.array([curve.returns for curve in curves], float)
     # from where all seeds have ended an episode
     known = np.isfinite(returns).all(0)
-    steps, found = np.array(curves[0].env_steps)[known], band(returns[:, known])
-    axes.plot(steps, found.mean, color=color, label=f"{library.name}, {len(curves)} seeds")
-    axes.fill_between(steps, found.low, found.high, color=color, alpha=0.2, linewidth=0)
+    steps = np.array(curves[0].env_steps)[known]
+    found = band(returns[:, known], mean_of_runs)
+    draw_band(axes, steps, found, color, label=f"{library.name}, {len(curves)} seeds")
