@@ -4,8 +4,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-import tyro
+from tyro.conf import Positional, arg
 
 from distpg.config.values import did_you_mean, one_of
 from distpg.errors import InputError
@@ -22,20 +23,20 @@ KINDS = (".png", ".svg", ".csv")
 
 @dataclass(frozen=True, kw_only=True)
 class PlotFlags:
-    """Draw curves of runs; several seeds are one curve with its 95% bootstrap interval."""
+    """Draw curves of runs; several seeds are one curve with a bootstrap interval."""
 
-    runs: tyro.conf.Positional[tuple[Path, ...]] = ()
+    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN ...")] = (Path("runs"),)
     """Run directories, folders of runs, and folders with event files or monitor files of
     Stable-Baselines3."""
-    by: str | None = None
+    by: Annotated[str | None, arg(metavar="SETTING")] = None
     """Setting, such as algo; runs of the same value are one curve, whatever else differs. Default:
     runs of the same settings."""
     x: X = "steps"
     """Over env steps, or over seconds of training."""
-    y: str = "return"
+    y: Annotated[str, arg(metavar="return|TAG")] = "return"
     """return, which is the mean of the last 100 episodes, or a tag of TensorBoard."""
-    out: Path = Path("curves.png")
-    """File to write: .png, .svg, or .csv with the points."""
+    out: Annotated[Path, arg(metavar="FILE.png|.svg|.csv")] = Path("curves.png")
+    """File to write; a .csv has the points."""
 
 
 def main(flags: PlotFlags, started: float) -> int:
@@ -59,8 +60,6 @@ def curves_of(flags: PlotFlags, by: str | None) -> list[GroupCurve]:
     Raises:
         InputError: there are no runs, or none has the metric.
     """
-    if not flags.runs:
-        raise InputError("RUN: none is given; pass run directories, or folders of runs")
     tag = RETURN if flags.y == "return" else flags.y
     sources, notes = place_unnamed(find_sources(flags.runs))
     groups = group_runs(sources, by)

@@ -14,10 +14,10 @@ from distpg.results.runs import RunFacts, find_runs, read_run
 
 @dataclass(frozen=True, kw_only=True)
 class RunsFlags:
-    """List the runs of a folder: environment, algorithm, steps, returns, age and state."""
+    """List the runs of a folder, with state, steps and returns."""
 
     folder: tyro.conf.Positional[Path] = Path("runs")
-    """The folder; runs are looked for in the folders below it, too."""
+    """The folder; runs in folders below it are listed, too."""
     json: bool = False
     """Print one JSON array."""
 

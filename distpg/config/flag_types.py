@@ -29,7 +29,7 @@ LISTS: dict[Any, tuple[str, str, str]] = {
     int: ("integers", "64 64", "[INT ...]"),
     float: ("numbers", "0.9 0.999", "[FLOAT ...]"),
     str: ("names", "obs", "[NAME ...]"),
-    Path: ("paths", "runs", "[PATH ...]"),
+    Path: ("paths", "runs/a runs/b", "[PATH ...]"),
 }
 """By the type of a list's items: what they are called, an example, and how help shows them."""
 

@@ -32,9 +32,10 @@ def lines(a: RunFacts, b: RunFacts) -> Iterator[str]:
 
 def versions(a: RunFacts, b: RunFacts) -> Iterator[Row]:
     """Yield the versions that differ; those of a run are known once it has a result."""
-    known = ["" if run.result else "not known: no result" for run in (a, b)]
-    if any(known):
-        yield ("versions", *known)
+    unknown = ["" if run.result else "not known: no result" for run in (a, b)]
+    if any(unknown):
+        of_a, of_b = unknown
+        yield ("versions", of_a, of_b)
     else:
         found = [run.result.get("versions", {}) for run in (a, b)]
         yield from section("versions", differences(*found))

@@ -3,8 +3,9 @@
 import importlib
 import textwrap
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,15 +25,19 @@ NAME_WIDTH = 24
 """Characters of a line of a curve's name."""
 LINE_HEIGHT = 0.065
 """Of such a line, as a fraction of a panel's height."""
-SCALES: dict[X, tuple[tuple[float, str], ...]] = {
-    "steps": ((1e6, "env steps (millions)"), (1e3, "env steps (thousands)"), (1, "env steps")),
+SCALES: dict[X, tuple[tuple[float, float, str], ...]] = {
+    "steps": (
+        (1e6, 1e6, "env steps (millions)"),
+        (2e3, 1e3, "env steps (thousands)"),
+        (0, 1, "env steps"),
+    ),
     "time": (
-        (3600, "training time (hours)"),
-        (60, "training time (minutes)"),
-        (1, "training time (seconds)"),
+        (7200, 3600, "training time (hours)"),
+        (120, 60, "training time (minutes)"),
+        (0, 1, "training time (seconds)"),
     ),
 }
-"""What the x axis counts in, and its label; the first of which there are at least two."""
+"""From which end on the x axis counts in how many, and its label."""
 EXPLANATION = "Lines: interquartile mean over runs. Bands: its 95% bootstrap interval."
 
 
@@ -100,7 +105,7 @@ def looks_of(curves: Sequence[GroupCurve]) -> dict[str, Look]:
 
 def scale(end: float, x: X) -> tuple[float, str]:
     """Return what the x axis counts in, and its label."""
-    return next((pair for pair in SCALES[x] if end >= 2 * pair[0]), SCALES[x][-1])
+    return next((unit, label) for least, unit, label in SCALES[x] if end >= least)
 
 
 def style_axes(axes: Any) -> None:
@@ -116,7 +121,8 @@ def draw_band(
     axes: Any, x: np.ndarray, y: Band, color: str, style: str = "-", label: str | None = None
 ) -> None:
     """Draw a line, and the interval around it if it has one."""
-    axes.plot(x, y.center, color=color, linestyle=style, linewidth=1.6, label=label)
+    marker = "o" if len(x) == 1 else ""
+    axes.plot(x, y.center, style, color=color, marker=marker, linewidth=1.6, label=label)
     axes.fill_between(x, y.low, y.high, color=color, alpha=0.2, linewidth=0)
 
 
@@ -145,16 +151,29 @@ def name_of(curve: GroupCurve) -> str:
 
 
 def spread(heights: Sequence[float], sizes: Sequence[float]) -> list[float]:
-    """Move the centers of texts apart, as little as need be, so that none covers another."""
+    """Move the centers of texts apart, as little as need be, so that none covers another.
+
+    Those that touch keep the mean of their heights, unless they would be above 1.
+    """
+    order = sorted(range(len(heights)), key=heights.__getitem__)
+    distances = [(sizes[below] + sizes[above]) / 2 for below, above in pairwise(order)]
+    stacked = list(accumulate(distances, initial=0.0))
+    starts = ascending([heights[i] - offset for i, offset in zip(order, stacked, strict=True)])
     found = list(heights)
-    order = sorted(range(len(found)), key=found.__getitem__)
-    for below, above in pairwise(order):
-        found[above] = max(found[above], found[below] + (sizes[below] + sizes[above]) / 2)
-    # those that were pushed out at the top push the others down
-    found[order[-1]] = min(found[order[-1]], 1.0)
-    for above, below in pairwise(reversed(order)):
-        found[below] = min(found[below], found[above] - (sizes[below] + sizes[above]) / 2)
+    for i, start, offset in zip(order, starts, stacked, strict=True):
+        found[i] = min(start, 1 - stacked[-1]) + offset
     return found
+
+
+def ascending(values: Sequence[float]) -> list[float]:
+    """Return the numbers that do not descend and are nearest to values, by least squares."""
+    blocks: list[list[float]] = []
+    for value in values:
+        blocks.append([value])
+        while len(blocks) > 1 and fmean(blocks[-2]) > fmean(blocks[-1]):
+            last = blocks.pop()
+            blocks[-1] += last
+    return [fmean(block) for block in blocks for _ in block]
 
 
 def save(figure: Any, path: Path, dpi: int) -> None:

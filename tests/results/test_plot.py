@@ -188,7 +188,8 @@ def test_an_svg_and_a_panel_for_each_environment(runs: Path, tmp_path: Path) -> 
 def test_names_are_moved_apart_as_little_as_need_be() -> None:
     assert spread([0.5], [0.1]) == [0.5]
     assert spread([0.2, 0.8], [0.1, 0.1]) == [0.2, 0.8]
-    assert spread([0.5, 0.5], [0.1, 0.3]) == pytest.approx([0.5, 0.7])
+    assert spread([0.5, 0.5], [0.1, 0.3]) == pytest.approx([0.4, 0.6])
+    assert spread([0.55, 0.1, 0.5], [0.1, 0.1, 0.1]) == pytest.approx([0.575, 0.1, 0.475])
     assert spread([1.2, 0.98], [0.1, 0.1]) == pytest.approx([1.0, 0.9])
 
 
@@ -199,7 +200,7 @@ def test_what_cannot_be_drawn_is_refused(
     (tmp_path / "monitor.csv").write_text("r,l,t\n1,2,3\n")
     run = str(runs / "fast")
     for words, offenders in (
-        ([], ["RUN: none is given"]),
+        ([], ["runs does not exist"]),
         (["nowhere"], ["nowhere does not exist"]),
         (["empty"], ["empty is neither a run nor a folder of runs", "Stable-Baselines3"]),
         (["."], ["monitor.csv is not the file of a Monitor"]),
