@@ -11,7 +11,7 @@ from distpg.errors import InputError
 from distpg.report.numbers import format_return, format_returns
 from distpg.results.columns import columns
 from distpg.results.groups import Group
-from distpg.results.series import Series, X
+from distpg.results.series import X
 from distpg.results.statistics import Band, band, middle_of_runs
 
 POINTS = 200
@@ -39,8 +39,7 @@ class GroupCurve:
 def curve_of(group: Group, tag: str, x: X) -> GroupCurve | None:
     """Read a metric of the runs of a group, or None if none has it.
 
-    Of several runs the curve is where all of them have values. A run counts at each point with its
-    last value until then.
+    Of several runs the curve is where all of them have values, between which a run is interpolated.
 
     Raises:
         InputError: a file cannot be read, or there is no such point.
@@ -65,13 +64,8 @@ def curve_of(group: Group, tag: str, x: X) -> GroupCurve | None:
     if end < UNEQUAL * max(ends):
         notes.append(f"{group}: the curve ends where its shortest run ends, {shortest}")
     at = np.linspace(start, end, POINTS)
-    values = np.stack([sample(series, at) for series in runs])
+    values = np.stack([np.interp(at, series.x, series.y) for series in runs])
     return GroupCurve(group, len(runs), at, band(values, middle_of_runs), tuple(notes))
-
-
-def sample(series: Series, at: np.ndarray) -> np.ndarray:
-    """Return the last values until each of [K] points, of which none is before the first."""
-    return series.y[np.searchsorted(series.x, at, side="right") - 1]
 
 
 def to_csv(curves: Sequence[GroupCurve], x: X) -> str:

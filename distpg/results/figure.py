@@ -76,14 +76,15 @@ def draw(curves: Sequence[GroupCurve], x: X, y_label: str, path: Path) -> None:
     figure = import_figure().Figure(figsize=(width, height), layout="constrained")
     grid = list(figure.subplots(rows, columns, squeeze=False).flat)
     looks = looks_of(curves)
-    divisor, x_label = scale(max(float(curve.x[-1]) for curve in curves), x)
     for axes, (env_id, own) in zip(grid, panels.items(), strict=False):
         axes.set_title(env_id or "environment not known", fontsize=10, loc="left")
         style_axes(axes)
-        axes.set_xlabel(x_label, fontsize=9)
+        end = max(float(curve.x[-1]) for curve in own)
+        unit, x_label = scale(end, x)
         for curve in own:
-            draw_band(axes, curve.x / divisor, curve.y, *looks[curve.group.label])
-        axes.set_xlim(left=0, right=max(float(curve.x[-1]) for curve in own) / divisor)
+            draw_band(axes, curve.x / unit, curve.y, *looks[curve.group.label])
+        axes.set_xlim(left=0, right=end / unit)
+        axes.set_xlabel(x_label, fontsize=9)
         name_ends(axes, own, looks)
     for axes in grid[::columns]:
         axes.set_ylabel("\n".join(textwrap.wrap(y_label, 40)), fontsize=9)

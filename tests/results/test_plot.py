@@ -45,9 +45,12 @@ def points(*words: object) -> dict[str, list[dict[str, str]]]:
 
 
 def value_at(run: Path, tag: str, steps: float) -> float:
-    """Return the last value of a run until then."""
-    points = zip(*(column(run, "progress.csv", name) for name in ("env_steps", tag)), strict=True)
-    return [y for x, y in points if x is not None and y is not None and x <= steps][-1]
+    """Return the value of a run there, by hand: on the line between the points around it."""
+    rows = zip(*(column(run, "progress.csv", name) for name in ("env_steps", tag)), strict=True)
+    known = [(x, y) for x, y in rows if x is not None and y is not None]
+    x0, y0 = max(point for point in known if point[0] <= steps)
+    x1, y1 = min(point for point in known if point[0] >= steps)
+    return y0 if x0 == x1 else y0 + (y1 - y0) * (steps - x0) / (x1 - x0)
 
 
 def test_a_curve_is_the_mean_of_the_middle_three_of_five_seeds(runs: Path) -> None:

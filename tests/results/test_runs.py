@@ -87,6 +87,14 @@ def test_a_result_of_before_a_resume_does_not_count(folder: Path, tmp_path: Path
     assert (found.state, found.reason, found.result) == ("stopped", "killed", {})
 
 
+def test_a_run_of_imitate_is_told_from_one_of_its_recipe(folder: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(folder / "CartPole" / "done", tmp_path / "run", symlinks=True)
+    assert read_run(run).algo == "ppo"
+    table = run / "progress.csv"
+    table.write_text(table.read_text().replace("train/loss", "imitation/loss"))
+    assert read_run(run).algo == "imitation"
+
+
 def test_a_run_under_way_is_running_and_then_stopped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
