@@ -8,7 +8,7 @@ from typing import Any
 from distpg.report.numbers import format_return
 from distpg.report.texts import table as markdown_table
 from distpg.reproduce.report import with_interval
-from distpg.reproduce.statistics import mean_and_interval
+from distpg.results.statistics import mean_and_interval
 
 FILES = ("imitation-lunarlander", "imitation-lunarlander-episodes", "imitation-halfcheetah")
 METHODS = ("cloning", "cloning, actions drawn", "DAgger")

@@ -26,14 +26,7 @@ from distpg.config.derived import DerivedSettings
 from distpg.config.values import flag
 from distpg.doctor.facts import cores
 from distpg.errors import InputError
-from distpg.reproduce.measures import (
-    GREEDY_EPISODES,
-    Episodes,
-    Measured,
-    last_training_episodes,
-    learning_curve,
-    machine,
-)
+from distpg.reproduce.measures import GREEDY_EPISODES, Measured, machine
 from distpg.reproduce.results import (
     Results,
     TaskResults,
@@ -43,6 +36,7 @@ from distpg.reproduce.results import (
     write_measured,
 )
 from distpg.reproduce.table import OF_A_RUN, Table, load_table
+from distpg.results.episodes import Episodes, last_training_episodes, learning_curve
 
 PYTHON = Path(".venv-peers/rllib/bin/python")
 SEEDS = 3

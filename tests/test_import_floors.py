@@ -18,7 +18,7 @@ FLOORS: dict[int, tuple[str, ...]] = {
     4: ("rollout", "learner", "doctor", "report"),
     5: ("actors", "proof", "bench"),
     6: ("run",),
-    7: ("imitation", "reproduce"),
+    7: ("imitation", "reproduce", "results"),
     8: ("commands",),
     9: ("cli", "", "__main__"),
 }
@@ -29,10 +29,14 @@ DOORS = {
     "ale_py": ("distpg/envs/",),
     "mujoco": ("distpg/envs/",),
     "envpool": ("distpg/envs/envpool.py",),
-    "tensorboard": ("distpg/report/tensorboard.py", "distpg/report/summaries.py"),
+    "tensorboard": (
+        "distpg/report/tensorboard.py",
+        "distpg/report/summaries.py",
+        "distpg/results/sb3.py",
+    ),
     "minari": ("distpg/imitation/dataset.py",),
-    "rliable": ("distpg/reproduce/statistics.py",),
-    "matplotlib": ("distpg/reproduce/curves.py",),
+    "rliable": ("distpg/results/statistics.py",),
+    "matplotlib": ("distpg/results/figure.py",),
     "imageio_ffmpeg": ("distpg/report/video.py",),
     "PIL": ("distpg/report/video.py",),
 }

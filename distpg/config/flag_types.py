@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Collection
 from dataclasses import fields, is_dataclass
 from functools import cache, partial
+from pathlib import Path
 from typing import Annotated, Any, Union, cast, get_args, get_origin, get_type_hints
 
 import docstring_parser
@@ -28,6 +29,7 @@ LISTS: dict[Any, tuple[str, str, str]] = {
     int: ("integers", "64 64", "[INT ...]"),
     float: ("numbers", "0.9 0.999", "[FLOAT ...]"),
     str: ("names", "obs", "[NAME ...]"),
+    Path: ("paths", "runs/a runs/b", "[PATH ...]"),
 }
 """By the type of a list's items: what they are called, an example, and how help shows them."""
 
@@ -56,7 +58,7 @@ def json_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[EnvKwargs] | 
 
 
 def list_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[tuple[Any, ...]] | None:
-    """Parse a tuple of integers, of numbers or of names; an error shows how to write the first."""
+    """Parse a tuple of integers, numbers, names or paths; an error shows how to write the first."""
     if info.type_origin is not tuple or tyro.conf.UseAppendAction in info.markers:
         return None
     item = get_args(info.type)[0]

@@ -1,6 +1,5 @@
 """Learning curves of a table as a PNG: the mean over seeds and its bootstrap interval."""
 
-import importlib
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
@@ -9,25 +8,13 @@ from typing import Any
 import numpy as np
 
 from distpg.reproduce.results import Results
-from distpg.reproduce.statistics import band, missing_extra
 from distpg.reproduce.table import Table
+from distpg.results.figure import COLORS, draw_band, import_figure, save
+from distpg.results.statistics import band, mean_of_runs
 
 COLUMNS = 3
 WIDTH, HEIGHT = 3.6, 2.7
 """Inches of a task's chart."""
-COLORS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown")
-
-
-def import_figure() -> Any:
-    """Import matplotlib's figures.
-
-    Raises:
-        InputError: it is not installed.
-    """
-    try:
-        return importlib.import_module("matplotlib.figure")
-    except ImportError as error:
-        raise missing_extra("matplotlib", error) from error
 
 
 def draw_curves(table: Table, libraries: Sequence[Results], path: Path) -> None:
@@ -56,7 +43,7 @@ def draw_curves(table: Table, libraries: Sequence[Results], path: Path) -> None:
                 way = table.way(task) if len(names) > 1 else ""
                 line = name_line(library, way, alone=len(libraries) == 1)
                 color = colors.setdefault(line, COLORS[len(colors) % len(COLORS)])
-                draw_band(axes, library, task, line, color)
+                draw_task(axes, library, task, line, color)
         axes.grid(alpha=0.3)
         axes.tick_params(labelsize=7)
     for axes in grid[len(charts) :]:
@@ -66,8 +53,7 @@ def draw_curves(table: Table, libraries: Sequence[Results], path: Path) -> None:
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, fontsize=8)
     figure.supylabel("mean return of 100 episodes", fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # the file depends on nothing but the data and the version of matplotlib
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    save(figure, path, dpi=110)
 
 
 def name_line(library: Results, way: str, *, alone: bool) -> str:
@@ -77,12 +63,12 @@ def name_line(library: Results, way: str, *, alone: bool) -> str:
     return way if alone else f"{library.name}, {way}"
 
 
-def draw_band(axes: Any, library: Results, task: str, line: str, color: str) -> None:
+def draw_task(axes: Any, library: Results, task: str, line: str, color: str) -> None:
     """Draw the curve of a library on a task, with the name of the line."""
     curves = [run.curve for run in library.tasks[task].runs.values()]
     returns = np.array([curve.returns for curve in curves], float)
     # from where all seeds have ended an episode
     known = np.isfinite(returns).all(0)
-    steps, found = np.array(curves[0].env_steps)[known], band(returns[:, known])
-    axes.plot(steps, found.mean, color=color, label=f"{line}, {len(curves)} seeds")
-    axes.fill_between(steps, found.low, found.high, color=color, alpha=0.2, linewidth=0)
+    steps = np.array(curves[0].env_steps)[known]
+    found = band(returns[:, known], mean_of_runs)
+    draw_band(axes, steps, found, color, label=f"{line}, {len(curves)} seeds")

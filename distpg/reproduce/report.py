@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import tomli_w
 
+from distpg.progress import WINDOW
 from distpg.report.numbers import format_return, format_returns
 from distpg.report.texts import table as markdown_table
-from distpg.reproduce.measures import GREEDY_EPISODES, WINDOW, Measured
+from distpg.reproduce.measures import GREEDY_EPISODES, Measured
 from distpg.reproduce.results import Results
-from distpg.reproduce.statistics import MeanEstimate, interquartile_mean
 from distpg.reproduce.table import Measure, Reference, Table
+from distpg.results.statistics import MeanEstimate, interquartile_mean
 
 WORDS: Mapping[Measure, str] = {
     "last_100_training_episodes": f"last {WINDOW} training episodes",

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from distpg.errors import InputError, prefix_errors
-from distpg.reproduce.measures import Curve, Measured
-from distpg.reproduce.statistics import MeanEstimate, mean_and_interval
+from distpg.reproduce.measures import Measured
 from distpg.reproduce.table import Measure, Reference, Table
+from distpg.results.episodes import Curve
+from distpg.results.statistics import MeanEstimate, mean_and_interval
 from distpg.run.directory import write_atomically
 
 MALFORMED = (AttributeError, KeyError, TypeError, ValueError)

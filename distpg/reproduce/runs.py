@@ -6,7 +6,6 @@ FOLDER/TASK/seed-N.json     what it reached
 """
 
 import dataclasses
-import fcntl
 import json
 from dataclasses import dataclass
 from importlib import metadata
@@ -67,14 +66,7 @@ class Run:
 
     def being_written(self) -> bool:
         """Return whether another process writes it: one of before, which is about to end."""
-        try:
-            with (self.directory.path / "lock").open("r+") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except BlockingIOError:
-            return True
-        return False
+        return self.directory.being_written()
 
 
 def runs_of(table: Table, folder: Path) -> list[Run]:

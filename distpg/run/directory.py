@@ -194,6 +194,17 @@ class RunDir:
             path.unlink(missing_ok=True)
             file.close()
 
+    def being_written(self) -> bool:
+        """Return whether a process holds the lock; one that was killed does not."""
+        try:
+            with (self.path / "lock").open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
+
     def undo_claim(self, created: list[Path]) -> None:
         """Remove the folders that `claim` created, because the run did not start."""
         if created:

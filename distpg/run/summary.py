@@ -29,7 +29,7 @@ def summarize(
     After an error the learner's state is unknown.
     """
     solved = progress.reached(config.stop_at_return)
-    packages = ("torch", "ray", "gymnasium")
+    packages = ("distpg", "torch", "numpy", "ray", "gymnasium")
     return {
         "algo": config.algo,
         "env_id": config.env_id,

@@ -16,12 +16,15 @@ import pytest
 
 from distpg import Config, train
 from distpg.commands.bench import BenchFlags
+from distpg.commands.compare import CompareFlags
 from distpg.commands.config import PrintFlags
 from distpg.commands.doctor import DoctorFlags
 from distpg.commands.evaluate import EvaluateFlags
 from distpg.commands.imitate import ImitateFlags
+from distpg.commands.plot import PlotFlags
 from distpg.commands.recipes import RecipesFlags
 from distpg.commands.resume import ResumeChanges, ResumeFlags
+from distpg.commands.runs import RunsFlags
 from distpg.commands.train import TrainFlags
 from distpg.commands.verify import VerifyFlags
 from distpg.config.config import hints
@@ -254,6 +257,12 @@ OF_CONFIG = {
     "--from-zoo": "'' . missing.yml /dev/null/x",
     "--entry": "'' CartPole-v1",
 }
+OF_PLOT = {
+    "--by": "'' algos num-env",
+    "--x": "epochs Steps",
+    "--y": "'' nothing train/approx",
+    "--out": "'' curves curves.pdf RUN",
+}
 OF_BENCH = {"--seconds": "0 -1 nan inf long"}
 OF_DOCTOR = {
     "--compile": "'' nowhere cartpol-ppo",
@@ -276,6 +285,7 @@ FLAGS: list[Pair] = [
     *pairs("train", TRAIN | OF_TRAIN),
     *pairs("imitate --expert RUN", ONE_OF_EACH | OF_TRAIN | OF_IMITATE),
     *pairs("config", ONE_OF_EACH | OF_CONFIG),
+    *pairs("plot RUN", OF_PLOT),
     *pairs("resume RUN", OF_RESUME),
     *pairs("evaluate RUN", OF_EVALUATE),
     *pairs("bench", ONE_OF_EACH | OF_BENCH),
@@ -288,6 +298,7 @@ FLAGS: list[Pair] = [
     *(("resume RUN", name, "yes") for name in ("--quiet", "--json-lines")),
     *(("evaluate RUN", name, "yes") for name in ("--stochastic", "--render", "--json")),
     ("doctor", "--json", "yes"),
+    ("runs RUN", "--json", "yes"),
     *(("verify", name, "yes") for name in ("--quick", "--json")),
 ]
 FIRST = {name: number for number, (_, name, _) in reversed([*enumerate(FLAGS)])}
@@ -323,6 +334,9 @@ KINDS: dict[str, Any] = {
     "imitate": ImitateFlags,
     "resume": ResumeFlags,
     "evaluate": EvaluateFlags,
+    "runs": RunsFlags,
+    "compare": CompareFlags,
+    "plot": PlotFlags,
     "bench": BenchFlags,
     "config": PrintFlags,
     "recipes": RecipesFlags,
@@ -334,14 +348,15 @@ KINDS: dict[str, Any] = {
 @pytest.mark.parametrize("command", KINDS)
 def test_every_flag_is_in_the_catalogue(command: str) -> None:
     of_command = {name for words, name, _ in FLAGS if words.split()[0] == command}
-    # the run is given by its place, in RUNS
+    # runs and folders are given by their place
     kind = KINDS[command]
     names = {field.name for field in dataclasses.fields(kind)}
     if issubclass(kind, ConfigFlags):
         names = names - kind().groups().keys() - {"help_all"} | hints().keys()
     if kind is ResumeFlags:
         names = names - {"changes"} | ResumeChanges.__annotations__.keys()
-    assert {flag(name) for name in names} - {"--run"} <= of_command
+    placed = {"--run", "--runs", "--folder", "--a", "--b"}
+    assert {flag(name) for name in names} - placed <= of_command
 
 
 def test_the_catalogue_has_its_size() -> None:

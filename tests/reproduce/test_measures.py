@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from distpg import Config, InputError, train
-from distpg.reproduce.measures import (
+from distpg.reproduce.measures import measure
+from distpg.results.episodes import (
     Episodes,
     best_evaluation,
     last_training_episodes,
     learning_curve,
-    measure,
     training_episodes,
 )
 from distpg.run.directory import RunDir
@@ -55,7 +55,9 @@ def test_the_last_episodes_of_training_are_those_of_the_result(run: RunDir) -> N
 def test_the_best_evaluation_is_the_highest_of_its_means(run: RunDir) -> None:
     means = column(run, "evaluations.csv", "return_mean")
     assert len(set(means)) > 1
-    assert best_evaluation(run.path) == max(means)
+    best = best_evaluation(run.path)
+    assert best is not None
+    assert best.return_mean == max(means)
 
 
 def test_the_curve_is_what_the_run_reported(run: RunDir) -> None:
@@ -74,7 +76,9 @@ def test_a_run_is_measured_with_its_greedy_episodes(run: RunDir) -> None:
     found = measure(run, [1.0, 2.0, 6.0])
     assert found.seed == 5
     assert found.measures["final_greedy"] == 3
-    assert found.measures["best_evaluation"] == best_evaluation(run.path)
+    best = best_evaluation(run.path)
+    assert best is not None
+    assert found.measures["best_evaluation"] == best.return_mean
     assert (found.env_steps >= STEPS, found.stop_reason) == (True, "total_steps")
     assert {"distpg", "torch"} <= found.versions.keys()
 
@@ -94,5 +98,5 @@ def test_a_curve_by_hand() -> None:
 def test_a_run_without_episodes_has_no_return(tmp_path: Path) -> None:
     assert last_training_episodes(Episodes([], [])) is None
     assert set(learning_curve(Episodes([], []), 100).returns) == {None}
-    with pytest.raises(InputError, match=r"progress\.csv cannot be read"):
+    with pytest.raises(InputError, match=r"episodes\.csv cannot be read"):
         training_episodes(tmp_path)

@@ -9,10 +9,11 @@ import pytest
 
 from distpg import InputError
 from distpg.reproduce.curves import draw_curves, name_line
-from distpg.reproduce.measures import POINTS, Curve, Measured
+from distpg.reproduce.measures import Measured
 from distpg.reproduce.report import Report, Source
 from distpg.reproduce.results import Results, TaskResults, add_to_file, read_results, to_json
 from distpg.reproduce.table import Table, table_of
+from distpg.results.episodes import POINTS, Curve
 from tests.reproduce.tables import TINY
 
 TABLE: Table = table_of("tiny", tomllib.loads(TINY))

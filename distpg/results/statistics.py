@@ -36,18 +36,18 @@ class MeanEstimate(NamedTuple):
 
 
 class Band(NamedTuple):
-    """The mean of curves of K points, and its 95% interval at each of them, all [K]."""
+    """A statistic of curves of K points, and its 95% interval at each of them, all [K]."""
 
-    mean: np.ndarray
+    center: np.ndarray
     low: np.ndarray
     high: np.ndarray
 
 
 def missing_extra(package: str, error: ImportError) -> InputError:
-    """Return the error that a package is missing that only reports need."""
+    """Return the error that a package is missing that only reports and curves need."""
     return InputError(
-        f"{package}, which reports need, cannot be imported ({error}); install it with pip install "
-        "'distpg[results]'"
+        f"{package}, which reports and curves need, cannot be imported ({error}); install it with "
+        "pip install 'distpg[results]'"
     )
 
 
@@ -85,12 +85,31 @@ def interquartile_mean(scores: np.ndarray) -> Estimate:
     return Estimate(float(value[0]), float(low[0]), float(high[0]))
 
 
-def band(curves: np.ndarray) -> Band:
-    """Return the mean of [R, K] curves, of R runs at K points; R = 1 has no interval (NaN)."""
+def band(curves: np.ndarray, center: Callable[[np.ndarray], np.ndarray]) -> Band:
+    """Return a statistic of [R, K] curves, of R runs at K points; R = 1 has no interval (NaN).
+
+    Args:
+        curves: The runs, all at the same points.
+        center: From [R, K] curves to the statistic [K], such as `mean_of_runs`.
+    """
     if len(curves) < 2:
         nowhere = np.full(curves.shape[1], np.nan)
-        return Band(curves.mean(0), nowhere, nowhere)
-    return bootstrap(curves, lambda curves: curves.mean(0))
+        return Band(center(curves), nowhere, nowhere)
+    return bootstrap(curves, center)
+
+
+def mean_of_runs(curves: np.ndarray) -> np.ndarray:
+    """Return the mean [K] of [R, K] curves."""
+    return curves.mean(0)
+
+
+def middle_of_runs(curves: np.ndarray) -> np.ndarray:
+    """Return the interquartile mean [K] of [R, K] curves, rliable's `aggregate_iqm` at each point.
+
+    It leaves out a quarter of the runs at each end, rounded down: none of up to three.
+    """
+    cut = len(curves) // 4
+    return np.sort(curves, axis=0)[cut : len(curves) - cut].mean(0)
 
 
 def bootstrap(scores: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) -> Band:

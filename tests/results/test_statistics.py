@@ -7,7 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from distpg.reproduce.statistics import band, interquartile_mean, mean_and_interval
+from distpg.results.statistics import (
+    band,
+    import_rliable,
+    interquartile_mean,
+    mean_and_interval,
+    mean_of_runs,
+    middle_of_runs,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,7 +57,7 @@ def test_an_interval_is_a_function_of_the_scores_and_leaves_the_generator() -> N
 
 def test_a_band_holds_the_mean_of_the_curves() -> None:
     curves = np.array([[0.0, 1.0, 2.0], [0.0, 3.0, 4.0], [0.0, 2.0, 9.0]])
-    mean, low, high = band(curves)
+    mean, low, high = band(curves, mean_of_runs)
     np.testing.assert_allclose(mean, [0, 2, 5])
     assert (low[0], high[0]) == (0, 0)
     # all three of the same run are in 1 of 27 samples, so more often than in 2.5%
@@ -59,8 +66,16 @@ def test_a_band_holds_the_mean_of_the_curves() -> None:
     assert (mean <= high).all()
 
 
+@pytest.mark.parametrize("runs", [1, 2, 3, 4, 5, 8, 11])
+def test_the_middle_of_the_runs_is_rliables_interquartile_mean_at_each_point(runs: int) -> None:
+    curves = np.random.default_rng(runs).normal(size=(runs, 6))
+    _, metrics = import_rliable()
+    expected = [metrics.aggregate_iqm(point) for point in curves.T]
+    np.testing.assert_allclose(middle_of_runs(curves), expected)
+
+
 def test_one_curve_has_no_interval() -> None:
-    mean, low, high = band(np.array([[1.0, 2.0]]))
+    mean, low, high = band(np.array([[1.0, 2.0]]), mean_of_runs)
     assert mean.tolist() == [1, 2]
     assert np.isnan([low, high]).all()
 
