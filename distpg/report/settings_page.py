@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from distpg.config.config import from_toml, hints, presets
-from distpg.config.derived import DerivedSettings
 from distpg.config.files import spell
 from distpg.config.flag_types import field_docs
 from distpg.config.flags import ConfigFlags
@@ -18,10 +17,10 @@ from distpg.report.texts import code, table
 HEAD = """\
 # Settings
 
-Each setting is a flag of `train`, `imitate`, `bench` and `config`, a key of a TOML file and a keyword
-of `Config`: `--learning-rate`, `learning_rate = 1e-3`, `Config(learning_rate=1e-3)`.
-[How settings combine](cli.md#how-settings-combine) says which source overrides which, and how switches,
-lists and tables are written. The defaults are those without a [preset](#presets).
+Each setting is a flag of `train`, `imitate`, `bench` and `config`, a key of a TOML file and a
+keyword of `Config`: `--learning-rate`, `learning_rate = 1e-3`, `Config(learning_rate=1e-3)`.
+[How settings combine](cli.md#how-settings-combine) says which source overrides which, and how
+switches, lists and tables are written. The defaults are those without a [preset](#presets).
 
 Generated from the docstrings in [distpg/config/settings.py](../distpg/config/settings.py) by
 `python -m distpg.report.settings_page > docs/settings.md`."""

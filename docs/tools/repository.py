@@ -17,6 +17,7 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).parents[2]
 DOCS, OUTSIDE = "docs/", "repository/"
 LINK = re.compile(r"(?<=\]\()[^)\s]+(?=\))")
+CODE = re.compile(r"`[^`]+`")
 FENCE = re.compile(r" *(```|~~~)")
 LANGUAGES = {".py": "python", ".toml": "toml", ".txt": "text", "": "text"}
 """Of files that are shown as code, by the ends of their names."""
@@ -38,7 +39,7 @@ def on_config(config: Any) -> None:
 
 def on_files(files: Files, config: Any) -> Files:
     """Add the files that pages link to, and those that the added ones link to."""
-    waiting = list(PROJECT)
+    waiting: list[str] = [*PROJECT]
     for file in files.documentation_pages():
         waiting += targets(DOCS + file.src_uri, file.content_string)
     added = set[str]()
@@ -57,7 +58,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
-    """Rewrite the links of a page."""
+    """Rewrite the links of a page, and bars in code within its tables."""
     uri = page.file.src_uri
     path = path_of(uri)
 
@@ -70,9 +71,16 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
 
     lines = markdown.splitlines(keepends=True)
     return "".join(
-        line if is_code else LINK.sub(in_site, line)
+        line if is_code else LINK.sub(in_site, with_bars(line))
         for line, is_code in zip(lines, in_code_blocks(lines), strict=True)
     )
+
+
+def with_bars(line: str) -> str:
+    """Write bars in the code of a table's row as MkDocs does: GitHub needs a backslash there."""
+    if not line.startswith("|"):
+        return line
+    return CODE.sub(lambda code: code[0].replace("\\|", "|"), line)
 
 
 def targets(path: str, text: str) -> Iterator[str]:
