@@ -46,7 +46,7 @@ types: setup  ## check the types, on Linux and on macOS
 	$(BIN)/pyright --pythonplatform Darwin --pythonversion 3.13 distpg launch.py
 
 docs: setup  ## build the documentation into site/; a broken link is an error
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: setup  ## measure training speed on this machine
 	$(BIN)/python -m benchmarks.throughput

@@ -20,6 +20,7 @@ from distpg.config.files import spell
 from distpg.config.flags import COMPLETION, ConfigFlags
 from distpg.config.values import flag
 from distpg.config.zoo.hyperparameters import DEFAULTS
+from distpg.report.charts import CHARTS
 from distpg.report.settings_page import page
 
 ROOT = Path(__file__).parents[1]
@@ -138,6 +139,14 @@ def test_defaults_of_stable_baselines3_in_the_table_are_those_that_are_translate
             compared += 1
             assert value.strip("`") == str(defaults[key]), name
     assert compared > 10
+
+
+def test_the_charts_that_are_asked_about_exist() -> None:
+    charts = {chart for titles in CHARTS.values() for chart in titles}
+    named = {row[0].partition(",")[0] for row in rows_of(text_of("troubleshooting.md")) if row[2:]}
+    named -= {"chart", "---"}
+    assert len(named) > 12
+    assert named <= charts
 
 
 def test_quotes_of_the_sources_are_fresh() -> None:
