@@ -45,6 +45,9 @@ types: setup  ## check the types, on Linux and on macOS
 	@# Python 3.12 lies between
 	$(BIN)/pyright --pythonplatform Darwin --pythonversion 3.13 distpg launch.py
 
+docs: setup  ## build the documentation into site/; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 bench: setup  ## measure training speed on this machine
 	$(BIN)/python -m benchmarks.throughput
 	@test ! -e .venv-peers/rllib/ready || $(BIN)/python -m benchmarks.races halfcheetah pong --runs 1 --no-save
@@ -69,4 +72,4 @@ peers: $(PEERS)  ## create .venv-peers/* with the libraries that `python -m benc
 
 check: lint types test  ## everything that a change must pass
 
-.PHONY: help setup train test thorough slow mutants lint format types bench figures regress soak peers check
+.PHONY: help setup train test thorough slow mutants lint format types docs bench figures regress soak peers check
