@@ -156,7 +156,7 @@ def test_quotes_of_the_sources_are_fresh() -> None:
     assert len(quoted) > 10
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize("document", TRIED)
 def test_the_blocks_of_a_page_run(document: str, tmp_path: Path) -> None:
