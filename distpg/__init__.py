@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distpg.commands.evaluate import evaluate
+from distpg.commands.export import Exported, export
 from distpg.commands.imitate import imitate
 from distpg.commands.resume import resume
 from distpg.commands.train import train
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Config",
+    "Exported",
     "InputError",
     "Interrupted",
     "Iteration",
@@ -44,6 +46,7 @@ __all__ = [
     "Watcher",
     "current_copy",
     "evaluate",
+    "export",
     "imitate",
     "load_config",
     "load_policy",

@@ -15,7 +15,7 @@ FLOORS: dict[int, tuple[str, ...]] = {
     1: ("seeding", "spaces", "records", "progress", "iteration"),
     2: ("train", "gradient"),
     3: ("policy", "envs"),
-    4: ("rollout", "learner", "doctor", "report"),
+    4: ("rollout", "learner", "doctor", "report", "onnx"),
     5: ("actors", "proof", "bench"),
     6: ("run",),
     7: ("imitation", "reproduce"),
@@ -33,6 +33,9 @@ DOORS = {
     "minari": ("distpg/imitation/dataset.py",),
     "rliable": ("distpg/reproduce/statistics.py",),
     "matplotlib": ("distpg/reproduce/curves.py",),
+    "onnx": ("distpg/onnx/",),
+    "onnxruntime": ("distpg/onnx/",),
+    "onnxscript": ("distpg/onnx/",),
     "imageio_ffmpeg": ("distpg/report/video.py",),
     "PIL": ("distpg/report/video.py",),
 }

@@ -6,7 +6,7 @@ RUN/events.out.tfevents.*  TensorBoard events
 RUN/log.txt                what the run said, with times
 RUN/progress.csv           a row for each iteration; episodes.csv and faults.csv for each of those
 RUN/checkpoints/STEP/      state from which `resume` continues
-RUN/policy.safetensors     the final policy
+RUN/policy.safetensors     the final policy; policy.onnx if `export` wrote it
 RUN/result.json            the end-of-run summary
 RUN/anomalies/ITERATION/   batch and statistics of an update that was rolled back
 """
@@ -53,6 +53,11 @@ class RunDir:
     def policy(self) -> Path:
         """The final policy."""
         return self.path / "policy.safetensors"
+
+    @property
+    def onnx(self) -> Path:
+        """The policy as `export` writes it."""
+        return self.path / "policy.onnx"
 
     @property
     def checkpoints(self) -> Path:
@@ -151,7 +156,8 @@ class RunDir:
 
     def _own_files(self) -> list[Path]:
         """List the existing files and folders that a run writes."""
-        names = ("config.toml", "policy.safetensors", "checkpoints", "result.json", "anomalies")
+        policies = ("policy.safetensors", "policy.onnx")
+        names = ("config.toml", *policies, "checkpoints", "result.json", "anomalies")
         patterns = (*names, *FILES, "log.txt", "wandb", "lock", "events.out.tfevents.*", "*.tmp")
         return [path for pattern in patterns for path in self.path.glob(pattern)]
 

@@ -19,6 +19,7 @@ from distpg.commands.bench import BenchFlags
 from distpg.commands.config import PrintFlags
 from distpg.commands.doctor import DoctorFlags
 from distpg.commands.evaluate import EvaluateFlags
+from distpg.commands.export import ExportFlags
 from distpg.commands.imitate import ImitateFlags
 from distpg.commands.recipes import RecipesFlags
 from distpg.commands.resume import ResumeChanges, ResumeFlags
@@ -249,6 +250,10 @@ OF_EVALUATE = {
     "--eval-max-steps": "0 -1 1e3 x",
     "--video": "'' x video.avi .mp4 nowhere/x.mp4 RUN",
 }
+OF_EXPORT = {
+    "--checkpoint": "'' best 7 nowhere",
+    "--out": "'' policy policy.onn .onnx nowhere/x.onnx RUN",
+}
 OF_CONFIG = {
     "--from-zoo": "'' . missing.yml /dev/null/x",
     "--entry": "'' CartPole-v1",
@@ -277,6 +282,7 @@ FLAGS: list[Pair] = [
     *pairs("config", ONE_OF_EACH | OF_CONFIG),
     *pairs("resume RUN", OF_RESUME),
     *pairs("evaluate RUN", OF_EVALUATE),
+    *pairs("export RUN", OF_EXPORT),
     *pairs("bench", ONE_OF_EACH | OF_BENCH),
     *pairs("doctor", OF_DOCTOR | {name: ONE_OF_EACH[name] for name in SHARED_WITH_DOCTOR}),
     *(("train", name, "yes") for name in (*SWITCHES, *RUN_SWITCHES)),
@@ -322,6 +328,7 @@ KINDS: dict[str, Any] = {
     "imitate": ImitateFlags,
     "resume": ResumeFlags,
     "evaluate": EvaluateFlags,
+    "export": ExportFlags,
     "bench": BenchFlags,
     "config": PrintFlags,
     "recipes": RecipesFlags,
@@ -406,6 +413,8 @@ COMBINED: list[tuple[str, list[str]]] = [
     ("evaluate RUN --sideways", ["--sideways"]),
     ("evaluate RUN --video x.gif --render", ["--video and --render"]),
     ("evaluate", ["run directory", "required"]),
+    ("export", ["run directory", "required"]),
+    ("export RUN x.onnx", ["x.onnx"]),
     ("resume", ["run directory", "required"]),
     ("verify --quik", ["--quik", "--quick"]),
     ("verify all", ["all"]),
@@ -564,6 +573,9 @@ RUNS: list[tuple[str, Callable[[Path], None] | None, list[str]]] = [
     ),
     ("evaluate RUN", write("config.toml", 'env_wrapper = ["<Own>"]'), ["--env-wrapper: <Own>"]),
     ("evaluate RUN", remove("policy.safetensors", "checkpoints"), ["RUN", "no policy yet"]),
+    ("export RUN", remove("policy.safetensors", "checkpoints"), ["RUN", "no policy yet"]),
+    ("export RUN", cut("policy.safetensors"), ["RUN/policy.safetensors"]),
+    ("export RUN/policy.safetensors", None, ["RUN/policy.safetensors", "not a run directory"]),
     ("imitate --expert RUN --run-dir new", cut("policy.safetensors"), ["RUN/policy.safetensors"]),
     ("imitate --expert RUN --run-dir RUN", None, ["--run-dir", "RUN", "--overwrite"]),
     ("evaluate RUN", take_encoder("no_such_module:Net"), ["trained without --encoder"]),
