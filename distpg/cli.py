@@ -24,6 +24,7 @@ COMMANDS = {
     "resume": "continue a run from its newest checkpoint",
     "evaluate": "run episodes with a trained policy",
     "export": "write a policy as an ONNX file",
+    "push": "publish a policy on the Hugging Face Hub",
     "recipes": "list the recipes of --config, with task and measured result",
     "config": "print all settings as a file for --config",
     "doctor": "check a machine or a cluster, and an environment, before a long run",

@@ -18,7 +18,7 @@ FLOORS: dict[int, tuple[str, ...]] = {
     4: ("rollout", "learner", "doctor", "report", "onnx"),
     5: ("actors", "proof", "bench"),
     6: ("run",),
-    7: ("imitation", "reproduce"),
+    7: ("imitation", "reproduce", "hub"),
     8: ("commands",),
     9: ("cli", "", "__main__"),
 }
@@ -33,6 +33,7 @@ DOORS = {
     "minari": ("distpg/imitation/dataset.py",),
     "rliable": ("distpg/reproduce/statistics.py",),
     "matplotlib": ("distpg/reproduce/curves.py",),
+    "huggingface_hub": ("distpg/hub/",),
     "onnx": ("distpg/onnx/",),
     "onnxruntime": ("distpg/onnx/",),
     "onnxscript": ("distpg/onnx/",),

@@ -21,6 +21,7 @@ from distpg.commands.doctor import DoctorFlags
 from distpg.commands.evaluate import EvaluateFlags
 from distpg.commands.export import ExportFlags
 from distpg.commands.imitate import ImitateFlags
+from distpg.commands.push import PushFlags
 from distpg.commands.recipes import RecipesFlags
 from distpg.commands.resume import ResumeChanges, ResumeFlags
 from distpg.commands.train import TrainFlags
@@ -254,6 +255,7 @@ OF_EXPORT = {
     "--checkpoint": "'' best 7 nowhere",
     "--out": "'' policy policy.onn .onnx nowhere/x.onnx RUN",
 }
+OF_PUSH = {"--checkpoint": "'' best 7 nowhere"}
 OF_CONFIG = {
     "--from-zoo": "'' . missing.yml /dev/null/x",
     "--entry": "'' CartPole-v1",
@@ -283,6 +285,8 @@ FLAGS: list[Pair] = [
     *pairs("resume RUN", OF_RESUME),
     *pairs("evaluate RUN", OF_EVALUATE),
     *pairs("export RUN", OF_EXPORT),
+    *pairs("push RUN me/cartpole", OF_PUSH),
+    ("push RUN me/cartpole", "--private", "yes"),
     *pairs("bench", ONE_OF_EACH | OF_BENCH),
     *pairs("doctor", OF_DOCTOR | {name: ONE_OF_EACH[name] for name in SHARED_WITH_DOCTOR}),
     *(("train", name, "yes") for name in (*SWITCHES, *RUN_SWITCHES)),
@@ -329,6 +333,7 @@ KINDS: dict[str, Any] = {
     "resume": ResumeFlags,
     "evaluate": EvaluateFlags,
     "export": ExportFlags,
+    "push": PushFlags,
     "bench": BenchFlags,
     "config": PrintFlags,
     "recipes": RecipesFlags,
@@ -340,14 +345,14 @@ KINDS: dict[str, Any] = {
 @pytest.mark.parametrize("command", KINDS)
 def test_every_flag_is_in_the_catalogue(command: str) -> None:
     of_command = {name for words, name, _ in FLAGS if words.split()[0] == command}
-    # the run is given by its place, in RUNS
+    # the run and the repository are given by their places, in RUNS and COMBINED
     kind = KINDS[command]
     names = {field.name for field in dataclasses.fields(kind)}
     if issubclass(kind, ConfigFlags):
         names = names - kind().groups().keys() - {"help_all"} | hints().keys()
     if kind is ResumeFlags:
         names = names - {"changes"} | ResumeChanges.__annotations__.keys()
-    assert {flag(name) for name in names} - {"--run"} <= of_command
+    assert {flag(name) for name in names} - {"--run", "--repository"} <= of_command
 
 
 def test_the_catalogue_has_its_size() -> None:
@@ -415,6 +420,9 @@ COMBINED: list[tuple[str, list[str]]] = [
     ("evaluate", ["run directory", "required"]),
     ("export", ["run directory", "required"]),
     ("export RUN x.onnx", ["x.onnx"]),
+    ("push RUN", ["OWNER/NAME", "required"]),
+    ("push RUN cartpole", ["'cartpole'", "OWNER/NAME"]),
+    ("push RUN me/cart/pole", ["'me/cart/pole'", "OWNER/NAME"]),
     ("resume", ["run directory", "required"]),
     ("verify --quik", ["--quik", "--quick"]),
     ("verify all", ["all"]),
