@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from distpg.errors import InputError, RunError
+from distpg.errors import InputError, RunError, format_error
 from distpg.onnx.interface import Interface
 from distpg.onnx.observations import draw_obs
 from distpg.onnx.packages import import_runtime
@@ -64,11 +64,19 @@ def check_parity(content: bytes, policy: Policy, interface: Interface) -> Differ
 
 
 def start_session(content: bytes) -> Any:
-    """Return what runs an ONNX file, on one thread."""
+    """Return what runs an ONNX file, on one thread.
+
+    Raises:
+        RunError: the file has an operation that onnxruntime lacks.
+    """
     runtime = import_runtime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    try:
+        return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    # its errors have no class in common
+    except Exception as error:
+        raise RunError(f"onnxruntime cannot run the ONNX file: {format_error(error)}") from error
 
 
 class Comparison:
