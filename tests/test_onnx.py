@@ -200,6 +200,10 @@ def test_the_script_of_the_docs_plays_the_episode_of_the_loaded_policy(cartpole:
     assert float(done.stdout) == episode_return
 
 
+def test_a_run_with_a_file_may_be_overwritten(cartpole: Exported) -> None:
+    RunDir(cartpole.path.parent).claim(overwrite=True)
+
+
 def test_a_file_says_what_it_is_and_not_where_it_is_from(cartpole: Exported) -> None:
     content = cartpole.path.read_bytes()
     session = start_session(content)

@@ -13,7 +13,7 @@ import tyro
 
 from distpg.config.names import Importable, check_same_names
 from distpg.errors import InputError, RunError, prefix_errors
-from distpg.run.directory import RunDir, write_atomically
+from distpg.run.directory import ONNX, RunDir, write_atomically
 from distpg.run.loading import load_policy_file
 from distpg.spaces import spaces_to_json
 
@@ -90,7 +90,7 @@ def export(
         RunError: the file differs from the policy by 1e-5 or more; it is not written.
     """
     run = RunDir.open(Path(run_dir))
-    path = run.onnx if out is None else Path(out)
+    path = run.given / ONNX if out is None else Path(out)
     with prefix_errors("--out"):
         check_out(path)
     config = run.read_config()

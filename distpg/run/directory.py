@@ -27,6 +27,8 @@ from distpg.config.files import read_settings, to_toml
 from distpg.errors import InputError
 from distpg.report.tables import FILES
 
+ONNX = "policy.onnx"
+"""The policy as `export` writes it."""
 OLDER: dict[str, Any] = {"action_scale": "unit"}
 """Settings of runs that are older than the setting, where they are not today's default."""
 
@@ -53,11 +55,6 @@ class RunDir:
     def policy(self) -> Path:
         """The final policy."""
         return self.path / "policy.safetensors"
-
-    @property
-    def onnx(self) -> Path:
-        """The policy as `export` writes it."""
-        return self.path / "policy.onnx"
 
     @property
     def checkpoints(self) -> Path:
@@ -156,9 +153,9 @@ class RunDir:
 
     def _own_files(self) -> list[Path]:
         """List the existing files and folders that a run writes."""
-        policies = ("policy.safetensors", "policy.onnx")
-        names = ("config.toml", *policies, "checkpoints", "result.json", "anomalies")
-        patterns = (*names, *FILES, "log.txt", "wandb", "lock", "events.out.tfevents.*", "*.tmp")
+        names = ("config.toml", "policy.safetensors", "checkpoints", "result.json", "anomalies")
+        files = (ONNX, *FILES, "log.txt", "wandb", "lock", "events.out.tfevents.*", "*.tmp")
+        patterns = (*names, *files)
         return [path for pattern in patterns for path in self.path.glob(pattern)]
 
     @contextmanager
