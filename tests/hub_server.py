@@ -65,8 +65,8 @@ class Handler(BaseHTTPRequestHandler):
         return self._answer(200, {"commitUrl": url, "commitOid": COMMIT})
 
     def do_GET(self) -> None:
-        owner, name, _, _, file = self.path.strip("/").split("/", 4)
-        content = self.server.files.get(f"{owner}/{name}", {}).get(file)
+        owner, name, *rest = self.path.strip("/").split("/", 4)
+        content = self.server.files.get(f"{owner}/{name}", {}).get(rest[-1] if rest else "")
         if content is None:
             error = {"X-Error-Code": "EntryNotFound"}
             return self._answer(404, {"error": "Entry not found"}, error)

@@ -53,9 +53,9 @@ def run_python(*words: str, address: str, home: Path, token: str = TOKEN) -> tup
 @pytest.mark.thorough
 def test_a_policy_that_is_pushed_is_loaded_again(finished: Path, hub: Hub, tmp_path: Path) -> None:
     push = ("-m", "distpg", "push", str(finished), "me/cartpole")
-    code, said = run_python(*push, "--private", address=hub.address, home=tmp_path)
+    code, said = run_python(*push, address=hub.address, home=tmp_path)
     assert (code, said) == (0, f"{hub.address}/me/cartpole\n")
-    assert hub.private == {"me/cartpole": True}
+    assert hub.private == {"me/cartpole": False}
     files = hub.files["me/cartpole"]
     assert files.keys() == {"README.md", "config.toml", "policy.safetensors"}
     assert files["policy.safetensors"] == (finished / "policy.safetensors").read_bytes()

@@ -26,17 +26,15 @@ class PushFlags:
     run: tyro.conf.Positional[Path] = tyro.MISSING
     """The run directory."""
     repository: tyro.conf.Positional[str] = tyro.MISSING
-    """OWNER/NAME. It is made if it does not exist."""
+    """OWNER/NAME. It is made, for everyone to read, if it does not exist."""
     checkpoint: str | None = None
     """Policy to publish: best, latest, the env steps of a checkpoint, or the path of a policy file
     or a checkpoint. Default: the newest."""
-    private: bool = False
-    """If the repository is made, make it private."""
 
 
 def main(flags: PushFlags, started: float) -> int:
     """Run the sub-command; return its exit code."""
-    print(push(flags.run, flags.repository, checkpoint=flags.checkpoint, private=flags.private))
+    print(push(flags.run, flags.repository, checkpoint=flags.checkpoint))
     return 0
 
 

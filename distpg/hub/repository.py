@@ -102,7 +102,7 @@ def explained(what: str) -> Generator[None]:
     Raises:
         RunError: with the address of the Hub, which HF_ENDPOINT may have set.
     """
-    endpoint = import_hub().constants.ENDPOINT
+    endpoint = import_hub().HfApi().endpoint
     try:
         yield
     # it raises errors of HTTP libraries, of the operating system, and of its own

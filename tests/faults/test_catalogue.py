@@ -286,7 +286,6 @@ FLAGS: list[Pair] = [
     *pairs("evaluate RUN", OF_EVALUATE),
     *pairs("export RUN", OF_EXPORT),
     *pairs("push RUN me/cartpole", OF_PUSH),
-    ("push RUN me/cartpole", "--private", "yes"),
     *pairs("bench", ONE_OF_EACH | OF_BENCH),
     *pairs("doctor", OF_DOCTOR | {name: ONE_OF_EACH[name] for name in SHARED_WITH_DOCTOR}),
     *(("train", name, "yes") for name in (*SWITCHES, *RUN_SWITCHES)),
