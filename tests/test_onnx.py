@@ -34,8 +34,14 @@ from tests.test_cli import ROOT, run_main
 
 PICTURE = spaces.Box(0, 255, (12, 10, 3), np.uint8)
 OUR_NAMES = spaces.Dict(
-    {"action": VECTOR, "recurrent_state": PICTURE, "a/b": spaces.Discrete(3, start=-1)}
+    {
+        "action": VECTOR,
+        "linear": VECTOR,
+        "recurrent_state": PICTURE,
+        "a/b": spaces.Discrete(3, start=-1),
+    }
 )
+"""Names of inputs and outputs, of an operation, and one with a slash."""
 OWN_ENCODER = {"encoder": "tests.test_onnx:Own", "normalize_obs": True}
 Case = tuple[Space[Any], Space[Any], dict[str, Any]]
 POLICIES: dict[str, Case] = {

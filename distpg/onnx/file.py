@@ -3,7 +3,7 @@
 import json
 import logging
 import warnings
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from distpg.errors import InputError, format_error
-from distpg.onnx.interface import Interface, Port, example_inputs
+from distpg.onnx.interface import Interface, Port, example_inputs, unique
 from distpg.policy.custom import CustomEncoder
 from distpg.policy.greedy import GreedyPolicy
 
@@ -37,13 +37,14 @@ def onnx_bytes(greedy: GreedyPolicy, interface: Interface, facts: Mapping[str, s
         raise InputError(f"the policy has {size:,} bytes, and an ONNX file holds 2 GB")
     encoder = greedy.policy.encoder
     try:
-        model = traced(greedy, interface)
+        model = traced(greedy)
     except Exception as error:
         if not isinstance(encoder, CustomEncoder):
             raise
         raise InputError(
             f"--encoder {encoder.name} cannot be exported: {format_error(root_of(error))}"
         ) from error
+    rename(model.graph, interface)
     tidy(model.graph)
     texts = {**facts, "inputs": as_json(interface.inputs), "outputs": as_json(interface.outputs)}
     for name, text in texts.items():
@@ -51,7 +52,7 @@ def onnx_bytes(greedy: GreedyPolicy, interface: Interface, facts: Mapping[str, s
     return model.SerializeToString(deterministic=True)
 
 
-def traced(greedy: GreedyPolicy, interface: Interface) -> Any:
+def traced(greedy: GreedyPolicy) -> Any:
     """Return a policy for any batch size as an `onnx.ModelProto`."""
     batch = torch.export.Dim("batch")
     inputs = example_inputs(greedy)
@@ -59,12 +60,7 @@ def traced(greedy: GreedyPolicy, interface: Interface) -> Any:
     with quiet():
         program = torch.export.export(greedy, inputs, dynamic_shapes=shapes)
         program = program.run_decompositions({torch.ops.aten.softplus.default: softplus})
-        exported = torch.onnx.export(
-            program,
-            input_names=[port.name for port in interface.inputs],
-            output_names=[port.name for port in interface.outputs],
-            verbose=False,
-        )
+        exported = torch.onnx.export(program, verbose=False)
     assert exported is not None, "only the older exporter returns nothing"
     return exported.model_proto
 
@@ -100,13 +96,38 @@ def root_of(error: BaseException) -> BaseException:
     return error
 
 
+def rename(graph: Any, interface: Interface) -> None:
+    """Give inputs and outputs their names, and no other value one of these."""
+    ports = (*interface.inputs, *interface.outputs)
+    ends = [value.name for value in (*graph.input, *graph.output)]
+    names = dict(zip(ends, (port.name for port in ports), strict=True))
+    inner = [tensor.name for tensor in graph.initializer]
+    # an output that is left out has an empty name
+    inner += [name for node in graph.node for name in node.output if name and name not in names]
+    names |= dict(zip(inner, unique(inner, names.values()), strict=True))
+    for value in (*graph.input, *graph.output, *graph.initializer):
+        value.name = names[value.name]
+    for node in nodes_of(graph):
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+
+
+def nodes_of(graph: Any) -> Iterator[Any]:
+    """Yield the nodes of a graph, also those within others."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from nodes_of(attribute.g)
+
+
 def tidy(graph: Any) -> None:
     """Name the batch axis, and remove what the exporter notes of the code, with paths of files."""
     # the sizes of what is between inputs and outputs, in which the axis has another name
     del graph.value_info[:]
     for port in (*graph.input, *graph.output):
         port.type.tensor_type.shape.dim[0].dim_param = "batch"
-    for part in (graph, *graph.node, *graph.input, *graph.output):
+    for part in (graph, *nodes_of(graph), *graph.input, *graph.output):
         del part.metadata_props[:]
         part.doc_string = ""
 
