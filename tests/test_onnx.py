@@ -243,7 +243,6 @@ def test_it_is_replaced_by_the_command_with_the_same_bytes(
     assert not err
 
 
-@pytest.mark.thorough
 def test_a_file_that_acts_otherwise_is_not_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
