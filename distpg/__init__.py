@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distpg.commands.evaluate import evaluate
+from distpg.commands.export import Exported, export
 from distpg.commands.imitate import imitate
+from distpg.commands.push import push
 from distpg.commands.resume import resume
 from distpg.commands.train import train
 from distpg.config.config import Config
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Config",
+    "Exported",
     "InputError",
     "Interrupted",
     "Iteration",
@@ -44,9 +47,11 @@ __all__ = [
     "Watcher",
     "current_copy",
     "evaluate",
+    "export",
     "imitate",
     "load_config",
     "load_policy",
+    "push",
     "resume",
     "train",
 ]
@@ -59,7 +64,8 @@ def load_policy(
 
     Args:
         run: A run directory, whose newest policy is loaded; RUN@best, RUN@latest or RUN@ENV_STEPS,
-            one of its checkpoints; or a policy file.
+            one of its checkpoints; a policy file; or hf://OWNER/NAME[/FILE], a policy file on the
+            Hugging Face Hub, by default policy.safetensors.
         seed: Random seed of actions sampled with `act(obs, stochastic=True)`.
         encoder: The encoder class, or module:Class, of a run with an encoder of its own; loading a
             policy never imports code by itself.
@@ -70,10 +76,13 @@ def load_policy(
     Raises:
         InputError: the run has no policy that can be read, or it was trained with another encoder.
     """
+    from distpg.hub.repository import PREFIX, fetch
     from distpg.policy.file import read_policy
     from distpg.policy.play import SavedPolicy
     from distpg.run.loading import load_policy_file, split_reference
 
+    if str(run).startswith(PREFIX):
+        return SavedPolicy(read_policy(fetch(str(run))), seed, encoder=encoder)
     path, which = split_reference(str(run))
     if path.is_file():
         return SavedPolicy(read_policy(path), seed, encoder=encoder)

@@ -26,6 +26,8 @@ COMMANDS = {
     "runs": "list runs: state, steps, return, best evaluation",
     "compare": "two runs side by side: what differs, what they reached",
     "plot": "draw learning curves, with intervals over seeds",
+    "export": "write a policy as an ONNX file",
+    "push": "publish a policy on the Hugging Face Hub",
     "recipes": "list the recipes of --config, with task and measured result",
     "config": "print all settings as a file for --config",
     "doctor": "check a machine or a cluster, and an environment, before a long run",

@@ -30,7 +30,7 @@ def import_object(name: str) -> object:
     if name.startswith("<"):
         raise InputError(
             "it was given in Python and cannot be imported; give the object again, in Python, to "
-            "distpg.train, resume, evaluate or load_policy"
+            "distpg.train, resume, evaluate, export or load_policy"
         )
     module, _, attribute = name.partition(":")
     if not module or not attribute:

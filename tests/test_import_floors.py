@@ -15,10 +15,10 @@ FLOORS: dict[int, tuple[str, ...]] = {
     1: ("seeding", "spaces", "records", "progress", "iteration"),
     2: ("train", "gradient"),
     3: ("policy", "envs"),
-    4: ("rollout", "learner", "doctor", "report"),
+    4: ("rollout", "learner", "doctor", "report", "onnx"),
     5: ("actors", "proof", "bench"),
     6: ("run",),
-    7: ("imitation", "reproduce", "results"),
+    7: ("imitation", "reproduce", "results", "hub"),
     8: ("commands",),
     9: ("cli", "", "__main__"),
 }
@@ -37,6 +37,10 @@ DOORS = {
     "minari": ("distpg/imitation/dataset.py",),
     "rliable": ("distpg/results/statistics.py",),
     "matplotlib": ("distpg/results/figure.py",),
+    "huggingface_hub": ("distpg/hub/",),
+    "onnx": ("distpg/onnx/",),
+    "onnxruntime": ("distpg/onnx/",),
+    "onnxscript": ("distpg/onnx/",),
     "imageio_ffmpeg": ("distpg/report/video.py",),
     "PIL": ("distpg/report/video.py",),
 }

@@ -6,7 +6,7 @@ RUN/events.out.tfevents.*  TensorBoard events
 RUN/log.txt                what the run said, with times
 RUN/progress.csv           a row for each iteration; episodes.csv and faults.csv for each of those
 RUN/checkpoints/STEP/      state from which `resume` continues
-RUN/policy.safetensors     the final policy
+RUN/policy.safetensors     the final policy; policy.onnx if `export` wrote it
 RUN/result.json            the end-of-run summary
 RUN/anomalies/ITERATION/   batch and statistics of an update that was rolled back
 """
@@ -27,6 +27,8 @@ from distpg.config.files import read_settings, to_toml
 from distpg.errors import InputError
 from distpg.report.tables import FILES
 
+ONNX = "policy.onnx"
+"""The policy as `export` writes it."""
 OLDER: dict[str, Any] = {"action_scale": "unit"}
 """Settings of runs that are older than the setting, where they are not today's default."""
 
@@ -152,7 +154,8 @@ class RunDir:
     def _own_files(self) -> list[Path]:
         """List the existing files and folders that a run writes."""
         names = ("config.toml", "policy.safetensors", "checkpoints", "result.json", "anomalies")
-        patterns = (*names, *FILES, "log.txt", "wandb", "lock", "events.out.tfevents.*", "*.tmp")
+        files = (ONNX, *FILES, "log.txt", "wandb", "lock", "events.out.tfevents.*", "*.tmp")
+        patterns = (*names, *files)
         return [path for pattern in patterns for path in self.path.glob(pattern)]
 
     @contextmanager

@@ -20,8 +20,10 @@ from distpg.commands.compare import CompareFlags
 from distpg.commands.config import PrintFlags
 from distpg.commands.doctor import DoctorFlags
 from distpg.commands.evaluate import EvaluateFlags
+from distpg.commands.export import ExportFlags
 from distpg.commands.imitate import ImitateFlags
 from distpg.commands.plot import PlotFlags
+from distpg.commands.push import PushFlags
 from distpg.commands.recipes import RecipesFlags
 from distpg.commands.resume import ResumeChanges, ResumeFlags
 from distpg.commands.runs import RunsFlags
@@ -253,6 +255,11 @@ OF_EVALUATE = {
     "--eval-max-steps": "0 -1 1e3 x",
     "--video": "'' x video.avi .mp4 nowhere/x.mp4 RUN",
 }
+OF_EXPORT = {
+    "--checkpoint": "'' best 7 nowhere",
+    "--out": "'' policy policy.onn .onnx nowhere/x.onnx RUN",
+}
+OF_PUSH = {"--checkpoint": "'' best 7 nowhere"}
 OF_CONFIG = {
     "--from-zoo": "'' . missing.yml /dev/null/x",
     "--entry": "'' CartPole-v1",
@@ -288,6 +295,8 @@ FLAGS: list[Pair] = [
     *pairs("plot RUN", OF_PLOT),
     *pairs("resume RUN", OF_RESUME),
     *pairs("evaluate RUN", OF_EVALUATE),
+    *pairs("export RUN", OF_EXPORT),
+    *pairs("push RUN me/cartpole", OF_PUSH),
     *pairs("bench", ONE_OF_EACH | OF_BENCH),
     *pairs("doctor", OF_DOCTOR | {name: ONE_OF_EACH[name] for name in SHARED_WITH_DOCTOR}),
     *(("train", name, "yes") for name in (*SWITCHES, *RUN_SWITCHES)),
@@ -337,6 +346,8 @@ KINDS: dict[str, Any] = {
     "runs": RunsFlags,
     "compare": CompareFlags,
     "plot": PlotFlags,
+    "export": ExportFlags,
+    "push": PushFlags,
     "bench": BenchFlags,
     "config": PrintFlags,
     "recipes": RecipesFlags,
@@ -348,14 +359,14 @@ KINDS: dict[str, Any] = {
 @pytest.mark.parametrize("command", KINDS)
 def test_every_flag_is_in_the_catalogue(command: str) -> None:
     of_command = {name for words, name, _ in FLAGS if words.split()[0] == command}
-    # runs and folders are given by their place
+    # these are given by their places
     kind = KINDS[command]
     names = {field.name for field in dataclasses.fields(kind)}
     if issubclass(kind, ConfigFlags):
         names = names - kind().groups().keys() - {"help_all"} | hints().keys()
     if kind is ResumeFlags:
         names = names - {"changes"} | ResumeChanges.__annotations__.keys()
-    placed = {"--run", "--runs", "--folder", "--a", "--b"}
+    placed = {"--run", "--runs", "--repository", "--folder", "--a", "--b"}
     assert {flag(name) for name in names} - placed <= of_command
 
 
@@ -422,6 +433,11 @@ COMBINED: list[tuple[str, list[str]]] = [
     ("evaluate RUN --sideways", ["--sideways"]),
     ("evaluate RUN --video x.gif --render", ["--video and --render"]),
     ("evaluate", ["run directory", "required"]),
+    ("export", ["run directory", "required"]),
+    ("export RUN x.onnx", ["x.onnx"]),
+    ("push RUN", ["OWNER/NAME", "required"]),
+    ("push RUN cartpole", ["'cartpole'", "OWNER/NAME"]),
+    ("push RUN me/cart/pole", ["'me/cart/pole'", "OWNER/NAME"]),
     ("resume", ["run directory", "required"]),
     ("verify --quik", ["--quik", "--quick"]),
     ("verify all", ["all"]),
@@ -580,6 +596,9 @@ RUNS: list[tuple[str, Callable[[Path], None] | None, list[str]]] = [
     ),
     ("evaluate RUN", write("config.toml", 'env_wrapper = ["<Own>"]'), ["--env-wrapper: <Own>"]),
     ("evaluate RUN", remove("policy.safetensors", "checkpoints"), ["RUN", "no policy yet"]),
+    ("export RUN", remove("policy.safetensors", "checkpoints"), ["RUN", "no policy yet"]),
+    ("export RUN", cut("policy.safetensors"), ["RUN/policy.safetensors"]),
+    ("export RUN/policy.safetensors", None, ["RUN/policy.safetensors", "not a run directory"]),
     ("imitate --expert RUN --run-dir new", cut("policy.safetensors"), ["RUN/policy.safetensors"]),
     ("imitate --expert RUN --run-dir RUN", None, ["--run-dir", "RUN", "--overwrite"]),
     ("evaluate RUN", take_encoder("no_such_module:Net"), ["trained without --encoder"]),
