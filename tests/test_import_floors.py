@@ -18,7 +18,7 @@ FLOORS: dict[int, tuple[str, ...]] = {
     4: ("rollout", "learner", "doctor", "report"),
     5: ("actors", "proof", "bench"),
     6: ("run",),
-    7: ("imitation", "reproduce"),
+    7: ("imitation", "many_runs", "reproduce", "tuning"),
     8: ("commands",),
     9: ("cli", "", "__main__"),
 }
@@ -33,6 +33,7 @@ DOORS = {
     "minari": ("distpg/imitation/dataset.py",),
     "rliable": ("distpg/reproduce/statistics.py",),
     "matplotlib": ("distpg/reproduce/curves.py",),
+    "optuna": ("distpg/tuning/study.py",),
     "imageio_ffmpeg": ("distpg/report/video.py",),
     "PIL": ("distpg/report/video.py",),
 }

@@ -1,14 +1,18 @@
 """`train`: train a policy by reinforcement learning."""
 
 import dataclasses
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from distpg.config.config import Config
 from distpg.config.flags import RunFlags
 from distpg.envs.make import MakeEnv, find_source
+from distpg.errors import InputError
+from distpg.many_runs.seeds import seed_table, train_seeds
 from distpg.run.directory import RunDir
 from distpg.run.execute import Outcome, execute, exit_code_of, to_caller
 from distpg.run.given_watchers import AnyWatcher, watchers_of
@@ -20,9 +24,30 @@ from distpg.run.plan import Plan
 class TrainFlags(RunFlags):
     """Train a policy; defaults < preset of --algo < --config < flags."""
 
+    seeds: tuple[int, ...] | None = None
+    """Train a run with each of these seeds, in --run-dir/seed-N. The same command goes on with what
+    is not finished. Default: one run, with --seed."""
+    parallel: int | None = None
+    """Runs of --seeds at a time. Default: 1."""
+
+    def base(self, arguments: Sequence[str]) -> dict[str, Any]:
+        """Return the settings that the other flags override.
+
+        Raises:
+            InputError: a file is invalid, or flags exclude each other.
+        """
+        words = [word.partition("=")[0].replace("_", "-") for word in arguments]
+        if "--seeds" in words and "--seed" in words:
+            raise InputError("--seed: --seeds is given, too; omit one of them")
+        return super().base(arguments)
+
 
 def main(flags: TrainFlags, started: float) -> int:
     """Run the sub-command; return its exit code."""
+    if flags.seeds is not None:
+        return train_each_seed(flags, flags.seeds)
+    if flags.parallel is not None:
+        raise InputError(f"--parallel: {flags.parallel} is the number of runs of --seeds; add it")
     return exit_code_of(
         lambda: train(
             flags.checked(),
@@ -33,6 +58,35 @@ def main(flags: TrainFlags, started: float) -> int:
             started=started,
         )
     )
+
+
+def train_each_seed(flags: TrainFlags, seeds: Sequence[int]) -> int:
+    """Train a run with each seed, and print their table; return the exit code."""
+    if flags.overwrite:
+        raise InputError(
+            "--overwrite: with --seeds the same command goes on with its runs; omit it, or choose "
+            "another --run-dir"
+        )
+    if flags.json_lines:
+        raise InputError("--json-lines: not with --seeds; read the result.json of each run")
+
+    def say(line: str) -> None:
+        if not flags.quiet:
+            print(line, flush=True)
+
+    runs, failures = train_seeds(
+        flags.checked(),
+        seeds,
+        folder=flags.run_dir,
+        parallel=flags.parallel,
+        quiet=flags.quiet,
+        say=say,
+    )
+    for line in seed_table(runs):
+        say(line)
+    for name, why in failures.items():
+        print(f"{name} failed: {why}", file=sys.stderr)
+    return 1 if failures else 0
 
 
 def train(

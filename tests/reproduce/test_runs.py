@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from distpg.many_runs.run_files import is_being_written
 from distpg.reproduce.results import read_measured, read_results
 from distpg.reproduce.runs import Run, prepare, runs_of
 from distpg.reproduce.table import load_table
@@ -192,19 +193,20 @@ def test_runs_begin_with_the_first_seed_of_every_task(folder: Path) -> None:
 def test_a_run_that_another_process_writes_is_waited_for(folder: Path) -> None:
     Path("tiny.toml").write_text(TINY)
     run = Run(load_table("tiny.toml"), "CartPole", 0, folder)
-    assert not run.being_written()
+    assert not is_being_written(run.directory)
     run.directory.path.mkdir()
     with run.directory.locked():
         code = (
             "import sys, pathlib\n"
+            "from distpg.many_runs.run_files import is_being_written\n"
             "from distpg.reproduce.runs import Run\n"
             "from distpg.reproduce.table import load_table\n"
             "run = Run(load_table('tiny.toml'), 'CartPole', 0, pathlib.Path(sys.argv[1]))\n"
-            "print(run.being_written())"
+            "print(is_being_written(run.directory))"
         )
         command = [sys.executable, "-c", code, str(folder)]
         asked = subprocess.run(
             command, env=environment(), capture_output=True, text=True, check=False
         )
         assert asked.stdout.strip() == "True", asked.stderr
-    assert not run.being_written()
+    assert not is_being_written(run.directory)
