@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from distpg.commands.evaluate import evaluate
 from distpg.commands.imitate import imitate
 from distpg.commands.resume import resume
-from distpg.commands.train import train
+from distpg.commands.train import train, train_seeds
 from distpg.config.config import Config
 from distpg.config.files import load_config
 from distpg.config.names import Importable
@@ -49,6 +49,7 @@ __all__ = [
     "load_policy",
     "resume",
     "train",
+    "train_seeds",
 ]
 
 

@@ -11,8 +11,8 @@ from typing import Any
 from distpg.config.config import Config
 from distpg.config.flags import RunFlags
 from distpg.envs.make import MakeEnv, find_source
-from distpg.errors import InputError
-from distpg.many_runs.seeds import seed_table, train_seeds
+from distpg.errors import InputError, RunError
+from distpg.many_runs.seeds import finish_seeds, seed_table
 from distpg.run.directory import RunDir
 from distpg.run.execute import Outcome, execute, exit_code_of, to_caller
 from distpg.run.given_watchers import AnyWatcher, watchers_of
@@ -74,7 +74,7 @@ def train_each_seed(flags: TrainFlags, seeds: Sequence[int]) -> int:
         if not flags.quiet:
             print(line, flush=True)
 
-    runs, failures = train_seeds(
+    runs, failures = finish_seeds(
         flags.checked(),
         seeds,
         folder=flags.run_dir,
@@ -139,3 +139,43 @@ def train(
         started=started or time.time(),
     )
     return to_caller(execute(plan))
+
+
+def train_seeds(
+    config: Config,
+    seeds: Sequence[int],
+    *,
+    run_dir: Path | str | None = None,
+    parallel: int | None = None,
+    quiet: bool = False,
+) -> list[Outcome]:
+    """Train a run with each seed, in processes of their own; called again, go on with the others.
+
+    Args:
+        config: The settings, whose seed does not count. Objects among them must be importable.
+        seeds: The seeds.
+        run_dir: Folder of the runs, seed-N; by default runs/ENV/ALGO-seeds.
+        parallel: Runs at a time; by default one.
+        quiet: Print nothing.
+
+    Returns:
+        Run directory and result of each seed.
+
+    Raises:
+        InputError: a setting or a seed is invalid, the runs in the folder have other settings, or
+            the environment does not work; nothing was started.
+        RunError: a run failed; the others are finished.
+        KeyboardInterrupt: Ctrl-C; the runs under way are saved.
+    """
+
+    def say(line: str) -> None:
+        if not quiet:
+            print(line, flush=True)
+
+    folder = None if run_dir is None else Path(run_dir)
+    runs, failures = finish_seeds(
+        config, seeds, folder=folder, parallel=parallel, quiet=quiet, say=say
+    )
+    if failures:
+        raise RunError("; ".join(f"{name} failed: {why}" for name, why in failures.items()))
+    return [Outcome(run.directory.path, run.result(), None) for run in runs]

@@ -101,7 +101,7 @@ def default_folder(config: Config) -> Path:
     return RunDir.default(config).given.parent / f"{config.algo}-seeds"
 
 
-def train_seeds(
+def finish_seeds(
     config: Config,
     seeds: Sequence[int],
     *,

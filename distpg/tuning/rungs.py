@@ -61,10 +61,6 @@ class TrialRun:
         found = value_in(result_of(self.directory), objective)
         return found if found is not None and math.isfinite(found) else None
 
-    def error(self) -> str:
-        """Return why it failed, if it wrote that."""
-        return str(result_of(self.directory).get("error", "")).partition("\n")[0]
-
 
 def value_in(result: Mapping[str, Any], objective: Objective) -> float | None:
     """Return the objective, of the content of `result.json`."""

@@ -96,7 +96,8 @@ class Search:
         self.say = say
         self.contenders: list[Contender] = []
         self.told: set[Path] = set()
-        self.done = 0
+        self.begun = self.done = 0
+        """Trials that have begun, and that have ended."""
 
     def complete(self) -> None:
         """Run the trials that are left.
@@ -104,7 +105,8 @@ class Search:
         Raises:
             KeyboardInterrupt: Ctrl-C; the runs under way are saved.
         """
-        self.done = sum(record.state != "RUNNING" for record in self.study.records())
+        states = [record.state for record in self.study.records()]
+        self.begun, self.done = len(states), sum(state != "RUNNING" for state in states)
         with self.pool.saving():
             for trial in self.study.under_way():
                 self._begin(trial, "resumed")
@@ -120,8 +122,9 @@ class Search:
         while not self.pool.is_full:
             if any(self._start_run(contender) for contender in self.contenders):
                 continue
-            if len(self.study.records()) >= self.space.trials:
+            if self.begun >= self.space.trials:
                 return
+            self.begun += 1
             self._begin(self.study.ask(), "begins")
 
     def _begin(self, trial: Trial, how: str) -> None:
@@ -160,7 +163,7 @@ class Search:
             # it has failed, and this run was interrupted
             return
         if ended.code != 0 or not run.has_reached(contender.env_steps):
-            why = run.error() or ended.error or f"it ended with exit code {ended.code}"
+            why = ended.error or f"it ended with exit code {ended.code}"
             self.contenders.remove(contender)
             self.pool.interrupt(lambda step: step[0] is contender)
             self._fail(contender.trial, f"{run}: {why.removeprefix('distpg: ')}")
@@ -171,9 +174,8 @@ class Search:
         """Prune, finish or let a trial go on, if all of its runs are at the rung."""
         while contender.is_at_rung:
             returns = contender.returns()
-            mean = statistics.fmean(returns.values()) if returns else None
-            if len(returns) < len(contender.runs):
-                mean = None
+            known = len(returns) == len(contender.runs)
+            mean = statistics.fmean(returns.values()) if known else None
             if contender.is_at_the_end:
                 self._finish(contender, mean)
                 return
@@ -197,7 +199,7 @@ class Search:
     def _finish(self, contender: Contender, mean: float | None) -> None:
         self.contenders.remove(contender)
         if mean is None:
-            self._fail(contender.trial, f"no {self.space.objective} of every seed")
+            self._fail(contender.trial, f"not every seed has a return, {self.space.objective}")
             return
         contender.trial.finish(mean, contender.returns())
         best = self.study.best()

@@ -9,7 +9,7 @@ sampler_seed = 2
 
 [settings]
 env_id = "tests.environments:Counting"
-total_steps = 20_000
+total_steps = 8_000
 num_workers = 0
 num_slots = 2
 num_envs = 2

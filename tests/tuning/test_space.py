@@ -12,7 +12,7 @@ from distpg.tuning.pruners import Halving, Median
 from distpg.tuning.report import RECIPE, write_recipe
 from distpg.tuning.space import Space, load_space
 from distpg.tuning.study import Study
-from tests.test_cli import assert_refused
+from tests.test_cli import ROOT, assert_refused, run_main
 from tests.tuning.spaces import TINY
 
 
@@ -39,10 +39,10 @@ def test_a_space_is_read() -> None:
     assert isinstance(size, Interval)
     assert (rate.is_whole, rate.limits.log) == (False, True)
     assert (size.is_whole, size.limits.log) == (True, False)
-    assert space.stops(20_000) == [10_000, 20_000]
+    assert space.stops(8_000) == [4_000, 8_000]
     assert space.pruner == Median(startup_trials=1)
     assert loaded(TINY.replace('"median", startup_trials = 1', '"halving"')).pruner == Halving()
-    assert loaded(TINY.replace("[0.5]", "[100, 300]")).stops(20_000) == [100, 300, 20_000]
+    assert loaded(TINY.replace("[0.5]", "[100, 300]")).stops(8_000) == [100, 300, 8_000]
 
 
 RATE = "learning_rate = { low = 1e-4, high = 1e-2, log = true }"
@@ -61,8 +61,8 @@ BAD: list[tuple[str, str, list[str]]] = [
     ("[0, 1]", "[-1]", ["seeds: (-1,)"]),
     ("[0.5]", "[0.5, 0.25]", ["rungs: [0.5, 0.25] do not increase"]),
     ("[0.5]", "[1.0]", ["rungs: [1.0]", "below the end"]),
-    ("[0.5]", "[20_000]", ["rungs: [20000]", "20,000"]),
-    ("[0.5]", "[0.25, 10_000]", ["rungs: [0.25, 10000]"]),
+    ("[0.5]", "[8_000]", ["rungs: [8000]", "8,000"]),
+    ("[0.5]", "[0.25, 4_000]", ["rungs: [0.25, 4000]"]),
     ("[0.5]", '["half"]', ["rungs: ('half',)"]),
     ("rungs = [0.5]\n", "", ["pruner", "rungs"]),
     ('kind = "median"', 'kind = "hyperband"', ["pruner: kind: 'hyperband'", "median, halving"]),
@@ -203,3 +203,23 @@ def test_a_trial_behind_the_others_at_a_rung_is_given_up(
     states = [record.state for record in study.records()]
     assert states == ["PRUNED" if x else "COMPLETE" for x in found]
     assert [record.value for record in study.records()] == means
+
+
+def test_the_space_of_the_examples_is_the_one_in_the_docs() -> None:
+    file = ROOT / "examples" / "tune-cartpole.toml"
+    assert load_space(file).stops(15_000) == [7_500, 15_000]
+    assert f"```toml\n{file.read_text()}```\n" in (ROOT / "docs" / "tuning.md").read_text()
+
+
+def test_settings_that_do_not_go_together_fail_their_trial_alone(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = "trials = 1\nsampler_seed = 2\n[settings]\nnum_workers = 0\n[space]\n"
+    Path("tiny.toml").write_text(f"{text}minibatch_size = [9999, 64]\n")
+    assert run_main(["tune", "tiny.toml"]) == 1
+    said = capsys.readouterr().out
+    assert "[1/1] trial 0 failed: --minibatch-size: 9999 is more than the batch of 1024" in said
+    assert "1 failed of 1 trials" in said
+    # it is not tried again
+    assert run_main(["tune", "tiny.toml"]) == 1
+    assert "trial 0 failed: " not in capsys.readouterr().out

@@ -16,7 +16,7 @@ from distpg.run.directory import RunDir
 from tests.actors.test_actors import environment
 from tests.tuning.spaces import TINY
 
-pytestmark = [pytest.mark.thorough, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.thorough, pytest.mark.timeout(900)]
 STUDY = Path("runs", "tune", "tiny")
 
 
@@ -43,10 +43,10 @@ def run_dir(trial: int, seed: int) -> RunDir:
 
 def wait_for_checkpoint(process: subprocess.Popen[str], run: RunDir) -> None:
     """Wait until a run has been saved."""
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 500
     while not (run.config.exists() and list_checkpoints(run)):
         assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline, "no checkpoint within 300 s"
+        assert time.monotonic() < deadline, "no checkpoint within 500 s"
         time.sleep(0.02)
 
 
@@ -65,7 +65,7 @@ def test_a_study_that_is_killed_goes_on_where_it_was() -> None:
     assert "trial 0 begins" not in output, "it was finished"
     assert [file.stat().st_mtime_ns for file in finished] == times
     assert 'trial 1 resumed: env_kwargs = {"lengths": [2]}' in output
-    assert "[2/3] trial 1 pruned at 10,000 env steps, mean return 1" in output
+    assert "[2/3] trial 1 pruned at 4,000 env steps, mean return 1" in output
     assert "[3/3] trial 2 failed: seed 0: --env-id: tests.environments:Counting" in output
     assert "1 finished, 1 pruned, 1 failed of 3 trials" in output
 
@@ -73,7 +73,7 @@ def test_a_study_that_is_killed_goes_on_where_it_was() -> None:
     pruned = run_dir(1, 1)
     result = json.loads(pruned.result.read_text())
     assert result["stop_reason"] == "rung"
-    assert 10_000 <= result["env_steps"] < 11_000
+    assert 4_000 <= result["env_steps"] < 4_200
     assert resume(pruned.path, quiet=True).result["stop_reason"] == "total_steps"
     # all is done
     assert "begins" not in started().communicate(timeout=60)[0]
