@@ -21,7 +21,7 @@ from distpg.tuning.study import Study, import_optuna
 
 @dataclass(frozen=True, kw_only=True)
 class TuneFlags:
-    """Search settings with Optuna, by trials that are ordinary runs with several seeds."""
+    """Search settings with Optuna; a trial is several ordinary runs."""
 
     space: tyro.conf.Positional[Path] = tyro.MISSING
     """A TOML file with the settings, what is searched, trials, seeds and rungs (docs/tuning.md)."""

@@ -408,7 +408,7 @@ COMBINED: list[tuple[str, list[str]]] = [
     ("train --seeds 0 1 --json-lines", ["--json-lines", "--seeds"]),
     ("train --seeds 0 1 --env-id CartPol-v1", ["CartPol-v1", "CartPole-v1"]),
     ("train --seeds 0 1 --run-dir /dev/null", ["--run-dir", "/dev/null"]),
-    ("tune", ["space", "required"]),
+    ("tune", ["TOML file", "required"]),
     ("tune nowhere.toml", ["nowhere.toml", "cannot be read"]),
     ("tune cartpole-ppo", ["cartpole-ppo", "cannot be read"]),
     ("imitate", ["--expert", "required"]),

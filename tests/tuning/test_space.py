@@ -150,8 +150,8 @@ def test_what_a_trial_gets_depends_on_seed_number_and_trials_before_alone(folder
     assert len({str(one) for one in searched}) == 4
     for number in range(4):
         # as after a kill
-        parts = Study(loaded(), folder / "parts.db")
-        assert parts.ask().searched == searched[number]
+        assert Study(loaded(), folder / "parts.db").ask().searched == searched[number]
+    parts = Study(loaded(), folder / "parts.db")
     assert [trial.searched for trial in parts.under_way()] == searched
     assert all(one["target_kl"] in (0.01, None) for one in searched)
 
