@@ -72,6 +72,15 @@ def cluster_address(config: Config) -> str | None:
     return address
 
 
+def spans_machines(config: Config) -> bool:
+    """Return whether the run joins a cluster that may have other machines.
+
+    One that is restricted to loopback is a local instance that several runs share.
+    """
+    is_local = all(os.environ.get(name) == value for name, value in LOOPBACK.items())
+    return cluster_address(config) is not None and not is_local
+
+
 @contextmanager
 def ray_session(config: Config, say: Callable[[str], None]) -> Generator[None]:
     """Context manager: a connection to Ray; afterwards Ray is as it was before.

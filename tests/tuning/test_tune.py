@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,21 +21,30 @@ pytestmark = [pytest.mark.thorough, pytest.mark.timeout(900)]
 STUDY = Path("runs", "tune", "tiny")
 
 
+PROCESSES: list[subprocess.Popen[str]] = []
+
+
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An own folder; what a failing test leaves running is killed."""
     monkeypatch.chdir(tmp_path)
     Path("tiny.toml").write_text(TINY)
+    yield
+    while PROCESSES:
+        PROCESSES.pop().kill()
 
 
 def started(*flags: str) -> subprocess.Popen[str]:
     """Start the command."""
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "distpg", "tune", "tiny.toml", *flags],
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
+    PROCESSES.append(process)
+    return process
 
 
 def run_dir(trial: int, seed: int) -> RunDir:
