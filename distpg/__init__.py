@@ -12,7 +12,7 @@ from distpg.commands.export import Exported, export
 from distpg.commands.imitate import imitate
 from distpg.commands.push import push
 from distpg.commands.resume import resume
-from distpg.commands.train import train
+from distpg.commands.train import train, train_seeds
 from distpg.config.config import Config
 from distpg.config.files import load_config
 from distpg.config.names import Importable
@@ -54,6 +54,7 @@ __all__ = [
     "push",
     "resume",
     "train",
+    "train_seeds",
 ]
 
 

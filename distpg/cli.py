@@ -34,6 +34,7 @@ COMMANDS = {
     "bench": "measure env, policy and learner, and report what limits a run",
     "imitate": "imitate an expert, by behavioural cloning or DAgger",
     "reproduce": "train a published table, and compare with what others report",
+    "tune": "search settings with Optuna, by trials of several seeds",
     "verify": "verify every estimator against its exact expectation",
 }
 

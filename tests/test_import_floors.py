@@ -18,7 +18,7 @@ FLOORS: dict[int, tuple[str, ...]] = {
     4: ("rollout", "learner", "doctor", "report", "onnx"),
     5: ("actors", "proof", "bench"),
     6: ("run",),
-    7: ("imitation", "reproduce", "results", "hub"),
+    7: ("imitation", "many_runs", "reproduce", "tuning", "results", "hub"),
     8: ("commands",),
     9: ("cli", "", "__main__"),
 }
@@ -41,6 +41,7 @@ DOORS = {
     "onnx": ("distpg/onnx/",),
     "onnxruntime": ("distpg/onnx/",),
     "onnxscript": ("distpg/onnx/",),
+    "optuna": ("distpg/tuning/study.py",),
     "imageio_ffmpeg": ("distpg/report/video.py",),
     "PIL": ("distpg/report/video.py",),
 }

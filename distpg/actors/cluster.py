@@ -72,6 +72,15 @@ def cluster_address(config: Config) -> str | None:
     return address
 
 
+def spans_machines(config: Config) -> bool:
+    """Return whether the run joins a cluster that may have other machines.
+
+    One that is restricted to loopback is a local instance that several runs share.
+    """
+    is_local = all(os.environ.get(name) == value for name, value in LOOPBACK.items())
+    return cluster_address(config) is not None and not is_local
+
+
 @contextmanager
 def ray_session(config: Config, say: Callable[[str], None]) -> Generator[None]:
     """Context manager: a connection to Ray; afterwards Ray is as it was before.
@@ -98,8 +107,13 @@ def ray_session(config: Config, say: Callable[[str], None]) -> Generator[None]:
 
 
 @contextmanager
-def local_ray(config: Config, say: Callable[[str], None]) -> Generator[None]:
-    """Context manager: a Ray instance on loopback, with a logical CPU per process of the run.
+def local_ray(config: Config, say: Callable[[str], None], num_runs: int = 1) -> Generator[None]:
+    """Context manager: a Ray instance on loopback, with a logical CPU per process of the runs.
+
+    Args:
+        config: The settings of a run.
+        say: Called with what is worth knowing.
+        num_runs: How many such runs there are at a time.
 
     Raises:
         InputError: this machine has too little memory, or the installed Ray version cannot be
@@ -114,21 +128,22 @@ def local_ray(config: Config, say: Callable[[str], None]) -> Generator[None]:
             raise InputError(
                 f"{name}: {label} needs a cluster, whose nodes have labels; add --address"
             )
-    wanted, cores = config.num_processes, facts.cores()
+    wanted, cores = num_runs * config.num_processes, facts.cores()
+    processes = f"{num_runs} runs of " * (num_runs > 1) + processes_of(config)
     needed, memory = wanted * PROCESS_BYTES / 1e9, facts.memory() / 1e9
     if needed > memory:
         raise InputError(
-            f"--num-workers: {processes_of(config)} need at least "
+            f"--num-workers: {processes} need at least "
             f"{needed:.0f} GB of memory; this machine has {memory:.0f} GB"
         )
     if wanted > cores:
-        say(f"{processes_of(config)} share {cores} cores")
+        say(f"{processes} share {cores} cores")
     variables = environment(LOOPBACK | TOKEN | PRIORITY | NO_TASK_EVENTS)
     with variables, on_loopback(), patched_ray(say):
         try:
             # an interrupted start would leave processes behind
             with defer_signals():
-                start_ray(wanted + SPARE_CPUS)
+                start_ray(wanted + num_runs * SPARE_CPUS)
             check_loopback(ray.get_runtime_context().gcs_address)
             yield
         finally:

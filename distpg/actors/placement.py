@@ -14,7 +14,7 @@ from ray.util.placement_group import placement_group, placement_group_table, rem
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from distpg.actors import head
-from distpg.actors.cluster import cluster_address
+from distpg.actors.cluster import spans_machines
 from distpg.actors.wait import MIN_START_S
 from distpg.config.config import Config
 from distpg.errors import InputError, RunError
@@ -57,7 +57,7 @@ class Places:
         self.config = config
         self.say = say
         self.gpus = learner_gpus(config) if LEARNER in others else 0
-        self.common = {"runtime_env": DIRECT} if cluster_address(config) else {}
+        self.common = {"runtime_env": DIRECT} if spans_machines(config) else {}
         """Options of all actors."""
         self.roles = [*others, *range(config.num_first_workers)]
         """Of each bundle."""

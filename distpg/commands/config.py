@@ -3,15 +3,13 @@
 import argparse
 import textwrap
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import tomli_w
-
 from distpg.config.config import Config, from_toml, hints, presets, with_preset
 from distpg.config.derived import DerivedSettings
-from distpg.config.files import check_settings, spell, to_toml
+from distpg.config.files import check_settings, commented, spell, to_toml
 from distpg.config.flags import ConfigFlags
 from distpg.config.zoo.translation import Translation, translate
 from distpg.errors import InputError, prefix_errors
@@ -80,14 +78,6 @@ def marked_toml(config: Config) -> Iterator[str]:
     """Yield the TOML of each resolved setting, with a comment if it is not at its default."""
     settings = tomllib.loads(to_toml(config.resolved()))
     return commented(settings, lambda name: origin(config, name))
-
-
-def commented(settings: Mapping[str, Any], comment: Callable[[str], str]) -> Iterator[str]:
-    """Yield the TOML of each setting, with its comment, if any, after its first line."""
-    for name, value in settings.items():
-        first, newline, others = tomli_w.dumps({name: value}).partition("\n")
-        text = comment(name)
-        yield f"{first}{text and f'  # {text}'}{newline}{others}"
 
 
 def origin(config: Config, name: str) -> str:

@@ -10,11 +10,11 @@ from distpg.config.settings import Count
 from distpg.config.values import check_value
 from distpg.doctor.facts import cores
 from distpg.errors import prefix_errors
+from distpg.many_runs.side_by_side import SideBySide
 from distpg.reproduce.curves import draw_curves
 from distpg.reproduce.report import Report, Source
 from distpg.reproduce.results import Results, add_to_file, check_can_grow, read_results_of
 from distpg.reproduce.runs import collect, prepare, runs_of
-from distpg.reproduce.side_by_side import SideBySide
 from distpg.reproduce.table import Table, load_table
 from distpg.results.figure import import_figure
 from distpg.results.statistics import import_rliable

@@ -1,14 +1,18 @@
 """`train`: train a policy by reinforcement learning."""
 
 import dataclasses
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from distpg.config.config import Config
 from distpg.config.flags import RunFlags
 from distpg.envs.make import MakeEnv, find_source
+from distpg.errors import InputError, RunError
+from distpg.many_runs.seeds import finish_seeds, seed_table
 from distpg.run.directory import RunDir
 from distpg.run.execute import Outcome, execute, exit_code_of, to_caller
 from distpg.run.given_watchers import AnyWatcher, watchers_of
@@ -20,9 +24,30 @@ from distpg.run.plan import Plan
 class TrainFlags(RunFlags):
     """Train a policy; defaults < preset of --algo < --config < flags."""
 
+    seeds: tuple[int, ...] | None = None
+    """Train a run with each of these seeds, in --run-dir/seed-N. The same command goes on with what
+    is not finished. Default: one run, with --seed."""
+    parallel: int | None = None
+    """Runs of --seeds at a time. Default: 1."""
+
+    def base(self, arguments: Sequence[str]) -> dict[str, Any]:
+        """Return the settings that the other flags override.
+
+        Raises:
+            InputError: a file is invalid, or flags exclude each other.
+        """
+        words = [word.partition("=")[0].replace("_", "-") for word in arguments]
+        if "--seeds" in words and "--seed" in words:
+            raise InputError("--seed: --seeds is given, too; omit one of them")
+        return super().base(arguments)
+
 
 def main(flags: TrainFlags, started: float) -> int:
     """Run the sub-command; return its exit code."""
+    if flags.seeds is not None:
+        return train_each_seed(flags, flags.seeds)
+    if flags.parallel is not None:
+        raise InputError(f"--parallel: {flags.parallel} is the number of runs of --seeds; add it")
     return exit_code_of(
         lambda: train(
             flags.checked(),
@@ -33,6 +58,35 @@ def main(flags: TrainFlags, started: float) -> int:
             started=started,
         )
     )
+
+
+def train_each_seed(flags: TrainFlags, seeds: Sequence[int]) -> int:
+    """Train a run with each seed, and print their table; return the exit code."""
+    if flags.overwrite:
+        raise InputError(
+            "--overwrite: with --seeds the same command goes on with its runs; omit it, or choose "
+            "another --run-dir"
+        )
+    if flags.json_lines:
+        raise InputError("--json-lines: not with --seeds; read the result.json of each run")
+
+    def say(line: str) -> None:
+        if not flags.quiet:
+            print(line, flush=True)
+
+    runs, failures = finish_seeds(
+        flags.checked(),
+        seeds,
+        folder=flags.run_dir,
+        parallel=flags.parallel,
+        quiet=flags.quiet,
+        say=say,
+    )
+    for line in seed_table(runs):
+        say(line)
+    for name, why in failures.items():
+        print(f"{name} failed: {why}", file=sys.stderr)
+    return 1 if failures else 0
 
 
 def train(
@@ -85,3 +139,43 @@ def train(
         started=started or time.time(),
     )
     return to_caller(execute(plan))
+
+
+def train_seeds(
+    config: Config,
+    seeds: Sequence[int],
+    *,
+    run_dir: Path | str | None = None,
+    parallel: int | None = None,
+    quiet: bool = False,
+) -> list[Outcome]:
+    """Train a run with each seed, in processes of their own; called again, go on with the others.
+
+    Args:
+        config: The settings, whose seed does not count. Objects among them must be importable.
+        seeds: The seeds.
+        run_dir: Folder of the runs, seed-N; by default runs/ENV/ALGO-seeds.
+        parallel: Runs at a time; by default one.
+        quiet: Print nothing.
+
+    Returns:
+        Run directory and result of each seed.
+
+    Raises:
+        InputError: a setting or a seed is invalid, the runs in the folder have other settings, or
+            the environment does not work; nothing was started.
+        RunError: a run failed; the others are finished.
+        KeyboardInterrupt: Ctrl-C; the runs under way are saved.
+    """
+
+    def say(line: str) -> None:
+        if not quiet:
+            print(line, flush=True)
+
+    folder = None if run_dir is None else Path(run_dir)
+    runs, failures = finish_seeds(
+        config, seeds, folder=folder, parallel=parallel, quiet=quiet, say=say
+    )
+    if failures:
+        raise RunError("; ".join(f"{name} failed: {why}" for name, why in failures.items()))
+    return [Outcome(run.directory.path, run.result(), None) for run in runs]

@@ -7,7 +7,7 @@ file are validated like those from the command line.
 import dataclasses
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -119,3 +119,14 @@ def to_toml(config: Config) -> str:
         value = getattr(config, setting.name)
         settings[setting.name] = "none" if value is None else value
     return tomli_w.dumps(settings)
+
+
+def commented(settings: Mapping[str, Any], comment: Callable[[str], str]) -> Iterator[str]:
+    """Yield the TOML of each setting, with its comment, if any, after its first line.
+
+    Tables must be the last settings, as in what `tomllib` reads.
+    """
+    for name, value in settings.items():
+        first, newline, others = tomli_w.dumps({name: value}).partition("\n")
+        text = comment(name)
+        yield f"{first}{text and f'  # {text}'}{newline}{others}"

@@ -1,5 +1,6 @@
 """Validation of values against type annotations, and the wording of its error messages."""
 
+import dataclasses
 import difflib
 import math
 import re
@@ -7,10 +8,11 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from distpg.errors import InputError
 
+Kind = TypeVar("Kind")
 TYPE_NAMES = {
     int: "a whole number",
     float: "a number",
@@ -145,3 +147,25 @@ def is_toml(value: object, levels: int = 50) -> bool:
     if isinstance(value, list | tuple):
         return all(is_toml(item, levels - 1) for item in typing.cast("list[object]", value))
     return isinstance(value, str | int | float | bool)
+
+
+def make_from_toml(kind: type[Kind], values: Mapping[str, Any]) -> Kind:
+    """Make a dataclass of TOML values, in which lists become tuples.
+
+    Raises:
+        InputError: a key is unknown, missing, or has a value that is not allowed.
+    """
+    known = {x.name: x for x in dataclasses.fields(typing.cast("Any", kind))}
+    for key in values:
+        if key not in known:
+            raise InputError(f"{key}: no such key{did_you_mean(key, known)}")
+    for key, x in known.items():
+        optional = x.default_factory is not dataclasses.MISSING
+        if key not in values and x.default is dataclasses.MISSING and not optional:
+            raise InputError(f"{key} is missing")
+    found = {
+        key: tuple(typing.cast("list[Any]", value)) if isinstance(value, list) else value
+        for key, value in values.items()
+    }
+    check_fields(kind, found)
+    return kind(**found)

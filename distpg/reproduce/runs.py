@@ -5,23 +5,17 @@ FOLDER/TASK/seed-N/         the run directory of a seed
 FOLDER/TASK/seed-N.json     what it reached
 """
 
-import dataclasses
 import json
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from distpg.config.config import Config
-from distpg.config.files import read_settings, spell, to_toml
-from distpg.errors import InputError
-from distpg.reproduce.measures import GREEDY_EPISODES, Measured
-from distpg.reproduce.results import Results, TaskResults, read_measured
-from distpg.reproduce.table import Table
-from distpg.run.checkpoint import list_checkpoints
-from distpg.run.directory import RunDir, write_atomically
-
-UNFINISHED = ("error", "interrupted")
-"""Stop reasons of a run that is to go on."""
+from distpg.many_runs.run_files import is_finished, training_words, write_settings
+from distpg.report.numbers import format_return
+from distpg.reproduce.measures import GREEDY_EPISODES, Measured, measure
+from distpg.reproduce.results import Results, TaskResults, read_measured, write_measured
+from distpg.reproduce.table import MEASURES, Table
+from distpg.run.directory import RunDir
 
 
 @dataclass(frozen=True)
@@ -56,17 +50,36 @@ class Run:
         """Return what it reached, or None if it has not been measured."""
         return read_measured(self.record)
 
-    def finished(self) -> bool:
-        """Return whether it was trained to its end."""
-        try:
-            reason = json.loads(self.directory.result.read_text("utf-8"))["stop_reason"]
-        except (OSError, KeyError, TypeError, ValueError):
-            return False
-        return reason not in UNFINISHED and self.directory.policy.is_file()
+    def next_words(self, *, anew: bool) -> list[str] | None:
+        """Return the command that brings it further, or None if it is measured.
 
-    def being_written(self) -> bool:
-        """Return whether another process writes it: one of before, which is about to end."""
-        return self.directory.being_written()
+        Args:
+            anew: Whether it cannot be resumed, so that it starts again.
+        """
+        if self.measured() is not None:
+            return None
+        if is_finished(self.directory):
+            episodes = ["--episodes", str(GREEDY_EPISODES), "--seed", str(self.seed), "--json"]
+            return ["evaluate", str(self.directory.given), *episodes]
+        words = training_words(self.directory, self.settings, self.seed, anew=anew)
+        return [*words, "--quiet"]
+
+    def take(self, command: str, output: str) -> None:
+        """Measure it once its final policy was evaluated, which printed JSON.
+
+        Raises:
+            InputError: a file of the run cannot be read.
+        """
+        if command == "evaluate":
+            write_measured(self.record, measure(self.directory, json.loads(output)["returns"]))
+
+    def summary(self) -> str:
+        """Describe what it reached, once it is measured."""
+        found = self.measured()
+        assert found is not None, f"{self} is not measured"
+        values = {name.replace("_", " "): found.measures[name] for name in MEASURES}
+        parts = [f"{x} {format_return(value)}" for x, value in values.items() if value is not None]
+        return ", ".join([*parts, f"{found.env_steps:,} env steps, {found.train_s:.0f} s"])
 
 
 def runs_of(table: Table, folder: Path) -> list[Run]:
@@ -81,30 +94,8 @@ def prepare(table: Table, folder: Path) -> None:
         InputError: they have others, or the folder cannot be written.
     """
     for task in table.tasks:
-        config, file = table.config(task), folder / task / "settings.toml"
-        if file.is_file():
-            check_same(Config(**read_settings(str(file))), config, file.parent)
-            continue
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(file, to_toml(config).encode())
-        except OSError as error:
-            raise InputError(f"--folder: {folder} cannot be written: {error.strerror}") from error
-
-
-def check_same(before: Config, now: Config, folder: Path) -> None:
-    """Refuse to go on with the runs of a task with other settings.
-
-    Raises:
-        InputError: names the first setting that differs.
-    """
-    for x in dataclasses.fields(Config):
-        was, is_now = getattr(before, x.name), getattr(now, x.name)
-        if was != is_now:
-            raise InputError(
-                f"--folder: the runs in {folder} have {x.name} = {spell(was)}, the table has "
-                f"{spell(is_now)}; choose another folder, or remove that one"
-            )
+        file = folder / task / "settings.toml"
+        write_settings(table.config(task), file, ("--folder", folder), "the table")
 
 
 def collect(table: Table, folder: Path, command: str) -> Results:
@@ -116,25 +107,3 @@ def collect(table: Table, folder: Path, command: str) -> Results:
         if found:
             tasks[name] = TaskResults(table.written(name), found)
     return Results(table.name, f"distpg {metadata.version('distpg')}", command, tasks)
-
-
-def next_words(run: Run, *, anew: bool) -> list[str] | None:
-    """Return the command that brings a run further, or None if it is measured.
-
-    Args:
-        run: The run.
-        anew: Whether it cannot be resumed, so that it starts again.
-    """
-    directory = str(run.directory.path)
-    if run.measured() is not None:
-        return None
-    if run.finished():
-        episodes = ["--episodes", str(GREEDY_EPISODES), "--seed", str(run.seed), "--json"]
-        return ["evaluate", directory, *episodes]
-    if list_checkpoints(run.directory) and not anew:
-        return ["resume", directory, "--quiet"]
-    if not run.directory.config.exists():
-        # one that was killed as it started has left this alone
-        (run.directory.path / "lock").unlink(missing_ok=True)
-    given = ["--config", str(run.settings), "--seed", str(run.seed)]
-    return ["train", *given, "--run-dir", directory, "--overwrite", "--quiet"]

@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from distpg.config.config import Config, from_toml
 from distpg.config.settings import BigCount, Count, Finite, Seed
-from distpg.config.values import check_fields, did_you_mean, one_of
+from distpg.config.values import did_you_mean, make_from_toml, one_of
 from distpg.errors import InputError, prefix_errors
 
 Measure = Literal["last_100_training_episodes", "final_greedy", "best_evaluation"]
@@ -27,7 +27,6 @@ OF_A_RUN: dict[str, Any] = {"num_workers": 0, "learner_threads": 1}
 """Settings of a run that has a core for itself; a table may have others."""
 OWN_KEYS = {"env_id": "env_id", "total_steps": "steps", "seed": "seeds"}
 """Settings that a table has keys for."""
-Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,7 +223,7 @@ def table_of(name: str, values: Mapping[str, Any]) -> Table:
     if isinstance(tasks, dict):
         given = cast("dict[str, Any]", tasks)
         tasks = {key: task_of(f"tasks.{key}", value) for key, value in given.items()}
-    return make(Table, {**values, "tasks": tasks, "name": name})
+    return make_from_toml(Table, {**values, "tasks": tasks, "name": name})
 
 
 def task_of(where: str, values: Any) -> Task:
@@ -236,7 +235,7 @@ def task_of(where: str, values: Any) -> Task:
         references = found.get("references", [])
         if isinstance(references, list):
             found = {**found, "references": references_of(cast("list[Any]", references))}
-        return make(Task, found)
+        return make_from_toml(Task, found)
 
 
 def references_of(rows: Sequence[Any]) -> tuple[Reference, ...]:
@@ -246,27 +245,5 @@ def references_of(rows: Sequence[Any]) -> tuple[Reference, ...]:
         with prefix_errors(f"reference {number}"):
             if not isinstance(row, dict):
                 raise InputError("it is not a table")
-            found.append(make(Reference, cast("dict[str, Any]", row)))
+            found.append(make_from_toml(Reference, cast("dict[str, Any]", row)))
     return tuple(found)
-
-
-def make(kind: type[Kind], values: Mapping[str, Any]) -> Kind:
-    """Make a dataclass of TOML values, in which lists become tuples.
-
-    Raises:
-        InputError: a key is unknown, missing, or has a value that is not allowed.
-    """
-    known = {x.name: x for x in dataclasses.fields(cast("Any", kind))}
-    for key in values:
-        if key not in known:
-            raise InputError(f"{key}: no such key{did_you_mean(key, known)}")
-    for key, x in known.items():
-        optional = x.default_factory is not dataclasses.MISSING
-        if key not in values and x.default is dataclasses.MISSING and not optional:
-            raise InputError(f"{key} is missing")
-    found = {
-        key: tuple(cast("list[Any]", value)) if isinstance(value, list) else value
-        for key, value in values.items()
-    }
-    check_fields(kind, found)
-    return kind(**found)

@@ -165,37 +165,8 @@ class RunDir:
         Raises:
             InputError: another process holds the lock, or the file cannot be written.
         """
-        path = self.path / "lock"
-        while True:
-            try:
-                number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-            except OSError as error:
-                raise InputError(
-                    f"--run-dir: {self.given} cannot be written: {error.strerror}"
-                ) from error
-            file = os.fdopen(number, "r+")
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                pid = file.read().strip()
-                file.close()
-                owner = f"process {pid}" if pid else "another process"
-                raise InputError(
-                    f"--run-dir: {self.given} is being written by {owner}; wait for it, or stop it"
-                ) from None
-            # the previous owner may have removed the file since it was opened
-            if path.exists() and os.fstat(file.fileno()).st_ino == path.stat().st_ino:
-                break
-            file.close()
-        try:
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+        with locked(self.path, f"--run-dir: {self.given}"):
             yield
-        finally:
-            path.unlink(missing_ok=True)
-            file.close()
 
     def being_written(self) -> bool:
         """Return whether a process holds the lock; one that was killed does not."""
@@ -234,6 +205,48 @@ class RunDir:
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write the end-of-run summary."""
         write_atomically(self.result, (json.dumps(result, indent=2) + "\n").encode())
+
+
+@contextmanager
+def locked(folder: Path, given: str) -> Generator[None]:
+    """Context manager: an exclusive lock on a folder, released if this process dies.
+
+    Args:
+        folder: The folder.
+        given: Flag and value that name it, for messages.
+
+    Raises:
+        InputError: another process holds the lock, or the file cannot be written.
+    """
+    path = folder / "lock"
+    while True:
+        try:
+            number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        except OSError as error:
+            raise InputError(f"{given} cannot be written: {error.strerror}") from error
+        file = os.fdopen(number, "r+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            pid = file.read().strip()
+            file.close()
+            owner = f"process {pid}" if pid else "another process"
+            raise InputError(
+                f"{given} is being written by {owner}; wait for it, or stop it"
+            ) from None
+        # the previous owner may have removed the file since it was opened
+        if path.exists() and os.fstat(file.fileno()).st_ino == path.stat().st_ino:
+            break
+        file.close()
+    try:
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        file.close()
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -28,6 +28,7 @@ from distpg.commands.recipes import RecipesFlags
 from distpg.commands.resume import ResumeChanges, ResumeFlags
 from distpg.commands.runs import RunsFlags
 from distpg.commands.train import TrainFlags
+from distpg.commands.tune import TuneFlags
 from distpg.commands.verify import VerifyFlags
 from distpg.config.config import hints
 from distpg.config.flags import ConfigFlags
@@ -36,6 +37,7 @@ from distpg.run.checkpoint import FORMAT
 from tests.faults.encoders import WRONG
 from tests.faults.misbehaving import ACTIONS_REFUSED, OBS_REFUSED, RETURNED, SPACES, STATES
 from tests.test_cli import ROOT, run_main
+from tests.tuning.spaces import TINY
 
 THOROUGH = pytest.mark.thorough
 LONGEST_MESSAGE, LONGEST_BOX = 6, 22
@@ -227,6 +229,10 @@ SWITCHES = shlex.split(
 )
 RUN_SWITCHES = ("--overwrite", "--quiet", "--json-lines")
 OF_TRAIN = {"--run-dir": "/proc/run /dev/null /dev/null/below .. /"}
+OF_SEEDS = {
+    "--seeds": "-1 1.5 x '' 9223372036854775808",
+    "--parallel": "0 -1 1.5 many 2",
+}
 OF_IMITATE = {
     "--expert": "'' nowhere . no_such_module:act os:sep os:no_such_function : dreams/of-v0",
     "--dagger-rounds": "-1 0.5 1000001 x",
@@ -270,6 +276,10 @@ OF_PLOT = {
     "--y": "'' nothing train/approx",
     "--out": "'' curves curves.pdf RUN",
 }
+OF_TUNE = {
+    "--parallel": "0 -1 1.5 many 1000001",
+    "--folder": "a?b /dev/null /dev/null/below /proc/study",
+}
 OF_BENCH = {"--seconds": "0 -1 nan inf long"}
 OF_DOCTOR = {
     "--compile": "'' nowhere cartpol-ppo",
@@ -289,7 +299,7 @@ def pairs(command: str, faults: dict[str, str]) -> Iterator[Pair]:
 # the settings are read by the same code in each command: every value for one, one for the others
 ONE_OF_EACH = {name: shlex.quote(shlex.split(values)[0]) for name, values in TRAIN.items()}
 FLAGS: list[Pair] = [
-    *pairs("train", TRAIN | OF_TRAIN),
+    *pairs("train", TRAIN | OF_TRAIN | OF_SEEDS),
     *pairs("imitate --expert RUN", ONE_OF_EACH | OF_TRAIN | OF_IMITATE),
     *pairs("config", ONE_OF_EACH | OF_CONFIG),
     *pairs("plot RUN", OF_PLOT),
@@ -297,6 +307,7 @@ FLAGS: list[Pair] = [
     *pairs("evaluate RUN", OF_EVALUATE),
     *pairs("export RUN", OF_EXPORT),
     *pairs("push RUN me/cartpole", OF_PUSH),
+    *pairs("tune SPACE", OF_TUNE),
     *pairs("bench", ONE_OF_EACH | OF_BENCH),
     *pairs("doctor", OF_DOCTOR | {name: ONE_OF_EACH[name] for name in SHARED_WITH_DOCTOR}),
     *(("train", name, "yes") for name in (*SWITCHES, *RUN_SWITCHES)),
@@ -331,6 +342,8 @@ def test_a_flag_with_a_value_that_it_does_not_take(
         words += ["--num-workers", "0"] if words[0] != "resume" else ["--total-steps", "1000"]
     if words[0] == "resume" and name in ("--num-workers", "--address"):
         words += ["--total-steps", "1000"]
+    if "SPACE" in words:
+        Path("SPACE").write_text(TINY)
     switch = value == "yes" and name != "--sign-rewards"
     named = "Unrecognized" if switch else name
     if name in ("--init-from", "--config") and value:
@@ -353,6 +366,7 @@ KINDS: dict[str, Any] = {
     "recipes": RecipesFlags,
     "verify": VerifyFlags,
     "doctor": DoctorFlags,
+    "tune": TuneFlags,
 }
 
 
@@ -366,7 +380,9 @@ def test_every_flag_is_in_the_catalogue(command: str) -> None:
         names = names - kind().groups().keys() - {"help_all"} | hints().keys()
     if kind is ResumeFlags:
         names = names - {"changes"} | ResumeChanges.__annotations__.keys()
-    placed = {"--run", "--runs", "--repository", "--folder", "--a", "--b"}
+    placed = {"--run", "--runs", "--repository", "--folder", "--a", "--b", "--space"}
+    if command == "tune":
+        placed.remove("--folder")
     assert {flag(name) for name in names} - placed <= of_command
 
 
@@ -413,6 +429,17 @@ COMBINED: list[tuple[str, list[str]]] = [
     ("""train --env-id FrozenLake-v1 --env-kwargs '{"map_name": "9x9"}'""", ["9x9"]),
     ("""train --env-id Pendulum-v1 --env-kwargs '{"g": "much"}'""", ["Pendulum-v1", "TypeError"]),
     ("""train --env-id HalfCheetah-v5 --env-kwargs '{"xml_file": "n.xml"}'""", ["n.xml"]),
+    ("train --seeds", ["--seeds", "empty"]),
+    ("train --seeds 0 0", ["--seeds: 0 0", "twice"]),
+    ("train --seeds 0 1 --seed 3", ["--seed", "--seeds"]),
+    ("train --seeds 0 1 --parallel 0", ["--parallel: 0"]),
+    ("train --seeds 0 1 --overwrite", ["--overwrite", "--seeds", "--run-dir"]),
+    ("train --seeds 0 1 --json-lines", ["--json-lines", "--seeds"]),
+    ("train --seeds 0 1 --env-id CartPol-v1", ["CartPol-v1", "CartPole-v1"]),
+    ("train --seeds 0 1 --run-dir /dev/null", ["--run-dir", "/dev/null"]),
+    ("tune", ["TOML file", "required"]),
+    ("tune nowhere.toml", ["nowhere.toml", "cannot be read"]),
+    ("tune cartpole-ppo", ["cartpole-ppo", "cannot be read"]),
     ("imitate", ["--expert", "required"]),
     ("imitate --env-id CartPole-v1", ["--expert", "required"]),
     (

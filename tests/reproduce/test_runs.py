@@ -192,7 +192,7 @@ def test_runs_begin_with_the_first_seed_of_every_task(folder: Path) -> None:
 def test_a_run_that_another_process_writes_is_waited_for(folder: Path) -> None:
     Path("tiny.toml").write_text(TINY)
     run = Run(load_table("tiny.toml"), "CartPole", 0, folder)
-    assert not run.being_written()
+    assert not run.directory.being_written()
     run.directory.path.mkdir()
     with run.directory.locked():
         code = (
@@ -200,11 +200,11 @@ def test_a_run_that_another_process_writes_is_waited_for(folder: Path) -> None:
             "from distpg.reproduce.runs import Run\n"
             "from distpg.reproduce.table import load_table\n"
             "run = Run(load_table('tiny.toml'), 'CartPole', 0, pathlib.Path(sys.argv[1]))\n"
-            "print(run.being_written())"
+            "print(run.directory.being_written())"
         )
         command = [sys.executable, "-c", code, str(folder)]
         asked = subprocess.run(
             command, env=environment(), capture_output=True, text=True, check=False
         )
         assert asked.stdout.strip() == "True", asked.stderr
-    assert not run.being_written()
+    assert not run.directory.being_written()

@@ -1,0 +1,83 @@
+"""The folder of a study, which goes on only with the space that it began with.
+
+FOLDER/lock        id of the process that runs the study
+FOLDER/space.toml  the space, with the settings of its base
+FOLDER/study.db    Optuna's study, in SQLite
+FOLDER/trial-N/    settings and runs of a trial
+FOLDER/best.toml   the settings of the best trial, a file for `distpg train --config`
+"""
+
+import tomllib
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from distpg.config.files import spell
+from distpg.errors import InputError
+from distpg.run.directory import locked, write_atomically
+from distpg.tuning.space import Space
+
+
+@contextmanager
+def study_folder(space: Space, folder: Path) -> Generator[None]:
+    """Context manager: the folder of a study, which no other process uses.
+
+    Raises:
+        InputError: another process does, the study has another space, or the folder cannot be
+            written.
+    """
+    if "?" in str(folder.absolute()):
+        raise InputError(f"--folder: {folder}: a path with '?' cannot hold a SQLite file")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--folder: {folder} cannot be written: {error.strerror}") from error
+    with locked(folder.absolute(), f"--folder: {folder}"):
+        keep_space(space, folder)
+        yield
+
+
+def keep_space(space: Space, folder: Path) -> None:
+    """Write the space of a study, or check that the study has the same; `trials` may differ.
+
+    Raises:
+        InputError: it has another, or the folder cannot be written.
+    """
+    file = folder / "space.toml"
+    try:
+        if file.is_file():
+            check_same(tomllib.loads(file.read_text("utf-8")), space.record, folder)
+        write_atomically(file, tomli_w.dumps(space.record).encode())
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"--folder: {file} cannot be read or written: {error}") from error
+
+
+def check_same(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
+    """Refuse to go on with a study of another space.
+
+    Raises:
+        InputError: names the first key that differs.
+    """
+    was, is_now = flat(before), flat(now)
+    for key in sorted(was.keys() | is_now.keys()):
+        if key != "trials" and was.get(key) != is_now.get(key):
+            raise InputError(
+                f"--folder: the study in {folder} has {key} = {spell(was.get(key))}, the file has "
+                f"{spell(is_now.get(key))}; choose another folder, or remove that one"
+            )
+
+
+def flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a table and of the tables in it, by their dotted names."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            found |= {f"{key}.{name}": x for name, x in value.items()}
+        else:
+            found[key] = value
+    return found
