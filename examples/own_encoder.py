@@ -22,7 +22,7 @@ NUM_FLOWERS, STRIDE, MAX_STEPS = 8, 0.1, 40
 MOVES = STRIDE * np.array([[1, 0], [0, 1], [-1, 0], [0, -1]])
 
 
-class Meadow(gym.Env[np.ndarray, int]):
+class Meadow(gym.Env[Any, Any]):
     """A bee on a square of side 1. Each flower that it reaches pays 1, once."""
 
     def __init__(self) -> None:

@@ -21,7 +21,7 @@ GRAVITY, ENGINE = 1.6, 2.4
 STEP_S, MAX_STEPS = 0.2, 100
 
 
-class Lander(gym.Env[np.ndarray, int]):
+class Lander(gym.Env[Any, Any]):
     """Falls from 5 to 15 m; an engine slows it down. Pays minus the speed at which it lands."""
 
     def __init__(self, gravity: float = GRAVITY) -> None:

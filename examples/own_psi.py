@@ -47,9 +47,9 @@ def upgo(
 
 def psi(trajectories: Trajectories, settings: GradientSettings) -> tuple[Tensor, Tensor]:
     """Return the advantages [T, N], and the critic's targets [T, N], which are to be unbiased."""
-    decays = {"gamma": settings.gamma, "gae_lambda": settings.gae_lambda}
-    targets = trajectories.values + gae(*trajectories.valued, **decays)
-    return upgo(*trajectories.valued, gamma=settings.gamma), targets
+    gamma, gae_lambda = settings.gamma, settings.gae_lambda
+    by_gae = gae(*trajectories.valued, gamma=gamma, gae_lambda=gae_lambda)
+    return upgo(*trajectories.valued, gamma=gamma), trajectories.values + by_gae
 
 
 def bias(of: Psi) -> float:

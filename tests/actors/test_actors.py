@@ -75,6 +75,7 @@ def test_two_workers_end_in_the_weights_of_one_process(
     assert not actors_alive()
 
 
+@pytest.mark.thorough
 def test_the_first_rollouts_of_busy_workers_are_counted(
     callers_ray: None,
     tmp_path: Path,
