@@ -97,7 +97,7 @@ def test_workers_close_theirs_before_they_end(signals: int, tmp_path: Path) -> N
     log = tmp_path / "log"
     words = [
         *("train", "--env-id", f"{__name__}:Noted", "--num-workers", "2", "--num-envs", "2"),
-        *("--env-kwargs", f'{{"log": "{log}", "close_s": 2}}', "--eval-every", "1"),
+        *("--env-kwargs", f'{{"log": "{log}", "close_s": 1}}', "--eval-every", "1"),
         *("--num-steps", "8", "--minibatch-size", "8", "--run-dir", str(tmp_path / "run")),
         *("--compile", "off"),
         *("--total-steps", "1000000000" if signals else "40"),

@@ -222,6 +222,7 @@ def test_the_deadline_grows_with_the_step(
 
 
 @pytest.mark.usefixtures("no_machine")
+@pytest.mark.thorough
 def test_a_recipe_names_the_environment(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["doctor", "--config", "pendulum-ppo", "--env-id", "CartPole-v1", "--json"]
     assert run_main(words) == 0

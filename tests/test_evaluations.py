@@ -76,6 +76,7 @@ def test_a_result_is_part_of_the_iteration_that_is_its_delay_later(
     assert outcome.result["evaluation"]["iteration"] == 12
 
 
+@pytest.mark.thorough
 def test_results_depend_neither_on_the_delay_nor_on_the_workers(
     callers_ray: None, tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -51,9 +52,13 @@ def sources() -> list[Path]:
     return sorted((ROOT / "distpg").rglob("*.py"))
 
 
-def imported(file: Path) -> Iterator[tuple[str, int]]:
+@cache
+def imported(file: Path) -> tuple[tuple[str, int], ...]:
     """Every name that a file imports, also within functions and for annotations, with its line."""
-    tree = ast.parse(file.read_text("utf-8"))
+    return tuple(imports_in(ast.parse(file.read_text("utf-8")), file))
+
+
+def imports_in(tree: ast.AST, file: Path) -> Iterator[tuple[str, int]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
@@ -239,7 +244,7 @@ def run_python(code: str) -> str:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,13 @@ def test_each_fault_has_its_place_and_its_tests() -> None:
         assert mutant.tests
         for test in mutant.tests:
             file, _, function = test.partition("::")
-            tree = ast.parse((ROOT / file).read_text("utf-8"))
-            functions = [x.name for x in ast.walk(tree) if isinstance(x, ast.FunctionDef)]
-            assert not function or function in functions, test
+            assert not function or function in functions_of(file), test
+
+
+@cache
+def functions_of(file: str) -> set[str]:
+    tree = ast.parse((ROOT / file).read_text("utf-8"))
+    return {x.name for x in ast.walk(tree) if isinstance(x, ast.FunctionDef)}
 
 
 @pytest.mark.parametrize("source", ["x - y", "x + y + x + y"])

@@ -184,6 +184,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.thorough
 def test_objects_of_a_script_travel_to_workers_and_back_into_a_resumed_run(folder: Path) -> None:
     whole, parted = folder / "whole", folder / "parted"
     assert (whole / "policy.safetensors").read_bytes() == (
@@ -196,6 +197,7 @@ def test_objects_of_a_script_travel_to_workers_and_back_into_a_resumed_run(folde
     assert settings["watcher"] == ("<Marks>",)
 
 
+@pytest.mark.thorough
 def test_another_process_says_what_is_to_be_given_again(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,7 +7,9 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import tomllib
 import venv
+from email import message_from_bytes
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -19,11 +21,13 @@ from distpg.config.derived import DerivedSettings
 from tests.settings import config_of
 
 ROOT = Path(__file__).parents[1]
+SOURCES = ("pyproject.toml", "setup.py", "README.md", "LICENSE")
 BUILD = (
     "from setuptools import build_meta\n"
     "build_meta.build_wheel('dist')\n"
     "build_meta.build_sdist('dist')"
 )
+SHORT = ("--num-workers", "0", "--total-steps", "500")
 USER = """\
 # pyright: strict
 from collections.abc import Mapping
@@ -103,7 +107,7 @@ follow_imports_for_stubs = true
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with wheel and sdist, built from a copy: setuptools writes beside the source."""
     source = tmp_path_factory.mktemp("source")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in SOURCES:
         shutil.copy(ROOT / name, source)
     skip = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "distpg", source / "distpg", ignore=skip)
@@ -120,9 +124,11 @@ def user(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     folder = tmp_path_factory.mktemp("user")
     venv.create(folder / "venv", symlinks=True)
-    (packages,) = (folder / "venv" / "lib").glob("python*/site-packages")
+    python = folder / "venv" / "bin" / "python"
     (wheel,) = dist.glob("*.whl")
-    ZipFile(wheel).extractall(packages)
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps"]
+    subprocess.run([*pip, str(wheel)], capture_output=True, check=True)
+    (packages,) = (folder / "venv" / "lib").glob("python*/site-packages")
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
     (folder / "user.py").write_text(USER)
     (folder / "mypy.ini").write_text(MYPY)
@@ -152,7 +158,71 @@ def test_the_sdist_holds_every_file_of_the_package(dist: Path) -> None:
     (sdist,) = dist.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         held = {name.partition("/")[2] for name in archive.getnames()}
-    assert package_files() | {"pyproject.toml", "README.md", "LICENSE"} <= held
+    assert package_files() | {*SOURCES} <= held
+
+
+def test_the_page_of_the_package_needs_no_checkout(dist: Path) -> None:
+    (wheel,) = dist.glob("*.whl")
+    with ZipFile(wheel) as archive:
+        (metadata,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
+        page = message_from_bytes(archive.read(metadata))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    repository = project["urls"]["Repository"]
+    assert page["Description-Content-Type"] == "text/markdown"
+    assert page.get_all("Project-URL") == [
+        f"{name}, {url}" for name, url in project["urls"].items()
+    ]
+    assert all(url.startswith(repository) for url in project["urls"].values())
+    assert page.get_all("Classifier") == project["classifiers"]
+    found = page.get_payload()
+    assert isinstance(found, str)
+    links = re.findall(r"\]\(([^)\s]+)\)", found)
+    paths = re.findall(r"\]\(([^)\s]+)\)", (ROOT / "README.md").read_text("utf-8"))
+    relative = [path for path in paths if "://" not in path and path[0] != "#"]
+    assert len(relative) > 20
+    kinds = ("raw", "blob", "tree")
+    targets = [link.removeprefix(f"{repository}/").split("/", 2) for link in links]
+    found_paths = [path for kind, *_, path in targets if kind in kinds]
+    assert found_paths == relative
+    assert f"![Mean return over env steps, five seeds]({repository}/raw/HEAD/docs/" in found
+    assert f"({repository}/tree/HEAD/benchmarks/results)" in found
+
+
+def test_no_other_file_has_the_url_of_the_repository() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    repository = project["urls"]["Repository"]
+    kinds = (".py", ".md", ".toml", ".yml", ".yaml", ".ipynb", "Makefile")
+    files = [
+        file
+        for folder in (ROOT, *(ROOT / name for name in ("distpg", "docs", "cluster", "examples")))
+        for file in (folder.glob("*") if folder == ROOT else folder.rglob("*"))
+        if file.is_file() and file.name.endswith(kinds)
+    ]
+    having = {file.name for file in files if repository in file.read_text("utf-8")}
+    assert having == {"pyproject.toml"}
+
+
+@pytest.mark.thorough
+def test_the_installed_command_trains_in_an_empty_folder(user: Path, tmp_path: Path) -> None:
+    folder = user / "venv" / "bin"
+    # the checkout is not to be found
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    found = {}
+    for words in (["--help"], ["recipes"], ["train", "--config", "cartpole-ppo", *SHORT]):
+        done = subprocess.run(
+            [folder / "distpg", *words],
+            cwd=tmp_path,
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        found[words[0]] = done.stdout
+    assert "train a policy" in found["--help"]
+    assert "halfcheetah-ppo" in found["recipes"]
+    assert "total_steps: mean return" in found["train"]
+    assert len([*tmp_path.glob("runs/CartPole-v1/*/policy.safetensors")]) == 1
 
 
 @pytest.mark.parametrize(

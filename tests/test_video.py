@@ -349,10 +349,12 @@ def test_a_window_shows_all_episodes_of_one_env(
             distpg.evaluate(run, render=True)
 
 
-@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize("num_workers", [0, pytest.param(1, marks=pytest.mark.thorough)])
 def test_a_run_shows_clips_of_its_policies_and_takes_the_same_course(
-    num_workers: int, callers_ray: None, tmp_path: Path
+    num_workers: int, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
+    if num_workers:
+        request.getfixturevalue("callers_ray")
     settings: dict[str, Any] = {
         **{"num_workers": num_workers, "num_slots": 1, "num_envs": 2, "num_steps": 16},
         **{"minibatch_size": 16, "hidden_sizes": (4,), "total_steps": 160},

@@ -31,7 +31,7 @@ from tests.actors.test_actors import (
 )
 from tests.faults.injection import FaultyWithState
 
-pytestmark = pytest.mark.usefixtures("callers_ray")
+pytestmark = [pytest.mark.usefixtures("callers_ray"), pytest.mark.thorough]
 SECOND_RUN = """
 import sys
 from distpg import train
@@ -79,7 +79,6 @@ def test_a_run_says_for_how_many_cpus_it_waits_and_leaves_no_request_when_it_giv
     assert states == {"REMOVED"}
 
 
-@pytest.mark.thorough
 def test_a_run_that_does_not_wait_begins_where_there_is_room(
     all_free: None, in_process: Outcome, tmp_path: Path
 ) -> None:
@@ -88,7 +87,6 @@ def test_a_run_that_does_not_wait_begins_where_there_is_room(
     assert policy_content(outcome) == policy_content(in_process)
 
 
-@pytest.mark.thorough
 def test_two_runs_on_a_cluster_with_room_for_one_both_finish(
     all_free: None, in_process: Outcome, tmp_path: Path
 ) -> None:
@@ -161,7 +159,6 @@ class Blocker:
         return True
 
 
-@pytest.mark.thorough
 def test_a_worker_that_finds_a_cpu_later_and_a_replacement_take_their_slots_between_iterations(
     all_free: None,
 ) -> None:
@@ -194,7 +191,6 @@ def stop(actor: Any) -> None:
     os.kill(ray.get(actor.__ray_call__.remote(pid)), signal.SIGSTOP)
 
 
-@pytest.mark.thorough
 def test_a_worker_that_stands_still_is_named_before_it_is_replaced(
     all_free: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

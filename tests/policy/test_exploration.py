@@ -229,7 +229,11 @@ def matrices(policy: Policy, rollout: Rollout) -> np.ndarray:
     return (noise / policy.features(obs)).squeeze(-1).numpy()
 
 
-@pytest.mark.parametrize("settings", [{}, {"precision": "bf16"}], ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [{}, pytest.param({"precision": "bf16"}, marks=pytest.mark.thorough)],
+    ids=str,
+)
 def test_images_are_learned_from_as_they_were_played(settings: dict[str, Any]) -> None:
     run = Run(env_id="tests.policy.test_exploration:Watched", **{**GSDE, **settings})
     assert run.learner.policy.log_std is not None
