@@ -22,11 +22,11 @@ from pathlib import Path
 from benchmarks.results import FOLDER
 from distpg.doctor.facts import cores
 from distpg.errors import InputError, prefix_errors
+from distpg.many_runs.side_by_side import SideBySide
 from distpg.report.interval import t_quantile
 from distpg.report.numbers import format_returns
 from distpg.reproduce.results import Results, TaskResults, read_results_of
 from distpg.reproduce.runs import collect, prepare, runs_of
-from distpg.reproduce.side_by_side import SideBySide
 from distpg.reproduce.table import Table, load_table
 
 TABLE = Path(__file__).with_suffix(".toml")
