@@ -38,7 +38,7 @@ BLOCK = re.compile(r"^```(?P<head>.*)\n(?P<text>(?:.*\n)*?)^```$", re.MULTILINE)
 FILE = re.compile(r'"""(\w+\.py): ')
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
 FOREIGN = re.compile(
-    r"\b(ray|pip|make|git|wandb|tensorboard|docker|python -m (?!distpg)|\.ci/run)\b"
+    r"\b(ray|pip|make|git|hf|wandb|tensorboard|docker|python -m (?!distpg)|\.ci/run)\b"
 )
 """A line with one of these may have flags of another program."""
 
