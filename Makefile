@@ -25,7 +25,7 @@ test: setup  ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 thorough: setup  ## run the tests that take longer: faults of every kind, compiled updates
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m thorough
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m thorough
 
 slow: setup  ## run what takes up to an hour: the proof of every estimator, memory over a long run, mutants
 	$(BIN)/python -m pytest -n 2 --dist load -m slow
