@@ -10,7 +10,10 @@ from distpg.report.texts import table as markdown_table
 from distpg.reproduce.report import with_interval
 from distpg.results.statistics import mean_and_interval
 
-FILES = ("imitation-lunarlander", "imitation-lunarlander-episodes", "imitation-halfcheetah")
+FILES = (
+    *("imitation-lunarlander", "imitation-lunarlander-episodes"),
+    *("imitation-halfcheetah", "imitation-halfcheetah-episodes"),
+)
 METHODS = ("cloning", "cloning, actions drawn", "DAgger")
 HEAD = """\
 ## imitation

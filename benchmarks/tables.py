@@ -21,10 +21,11 @@ from distpg.reproduce.table import load_table
 HEAD = """\
 # Results
 
-Published tables, trained again by `distpg reproduce TABLE`, beside what others report and, where a
-task is judged, beside Stable-Baselines3 with the same settings on the same tasks and machine.
-Intervals are 95%: of a mean over seeds by Student's t distribution. A verdict is where our mean is:
-above, within or below the interval of what it is judged by.
+Published tables, trained again by `distpg reproduce TABLE`, beside what others report and, where
+it has all the settings, beside Stable-Baselines3 on the same tasks and machine. Intervals are 95%:
+of a mean over seeds by Student's t distribution. A verdict is where our mean is: above, within or
+below the interval of what it is judged by. A published value of one seed, or a criterion, has no
+interval: our mean is above or below it.
 
 Generated from [benchmarks/results/](../benchmarks/results) by `python -m benchmarks.tables`.
 """

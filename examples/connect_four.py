@@ -1,6 +1,6 @@
 r"""PettingZoo's Connect Four for one player: the adapter plays the other side.
 
-    pip install pettingzoo pygame
+    pip install 'distpg[examples]'
     distpg train --env-id examples.connect_four:ConnectFour --run-dir runs/first
     distpg train --env-id examples.connect_four:ConnectFour --run-dir runs/second \
         --init-from runs/first --env-kwargs '{"opponent": "runs/first"}'

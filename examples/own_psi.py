@@ -46,7 +46,7 @@ def upgo(
 
 
 def psi(trajectories: Trajectories, settings: GradientSettings) -> tuple[Tensor, Tensor]:
-    """Return the advantages [T, N], and the critic's targets [T, N], which are to be unbiased."""
+    """Return the advantages [T, N], and the critic's targets [T, N], as with `gae`."""
     gamma, gae_lambda = settings.gamma, settings.gae_lambda
     by_gae = gae(*trajectories.valued, gamma=gamma, gae_lambda=gae_lambda)
     return upgo(*trajectories.valued, gamma=gamma), trajectories.values + by_gae

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS: dict[int, tuple[str, ...]] = {
-    0: ("errors", "signals", "user_code", "config"),
+    0: ("errors", "extras", "signals", "user_code", "config"),
     1: ("seeding", "spaces", "records", "progress", "iteration"),
     2: ("train", "gradient"),
     3: ("policy", "envs"),
@@ -48,6 +48,10 @@ DOORS = {
 }
 
 
+LATER = ("import_module", "import_extra")
+"""Ends of what is called with the name of a module to import."""
+
+
 def sources() -> list[Path]:
     return sorted((ROOT / "distpg").rglob("*.py"))
 
@@ -68,7 +72,7 @@ def imports_in(tree: ast.AST, file: Path) -> Iterator[tuple[str, int]]:
             yield node.module, node.lineno
             # a module, or something in it
             yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(LATER):
             (name, *_) = node.args
             if isinstance(name, ast.Constant) and isinstance(name.value, str):
                 yield name.value, node.lineno

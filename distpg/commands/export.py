@@ -1,7 +1,6 @@
 """`export`: write a policy as an ONNX file, which acts where distpg is not installed."""
 
 import json
-import os
 import sys
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING
 import tyro
 
 from distpg.config.names import Importable, check_same_names
-from distpg.errors import InputError, RunError, prefix_errors
+from distpg.config.values import check_new_file
+from distpg.errors import RunError, prefix_errors
 from distpg.run.directory import ONNX, RunDir, write_atomically
 from distpg.run.loading import load_policy_file
 from distpg.spaces import spaces_to_json
@@ -92,7 +92,7 @@ def export(
     run = RunDir.open(Path(run_dir))
     path = run.given / ONNX if out is None else Path(out)
     with prefix_errors("--out"):
-        check_out(path)
+        check_new_file(path, (".onnx",))
     config = run.read_config()
     if encoder is not None:
         check_same_names(vars(config), {"encoder": encoder})
@@ -121,23 +121,6 @@ def export(
     except OSError as error:
         raise RunError(f"{path} cannot be written: {error.strerror}") from error
     return Exported(path, interface, difference)
-
-
-def check_out(path: Path) -> None:
-    """Check that a file can be written, before anything is computed.
-
-    Raises:
-        InputError: it has another ending than .onnx, or its folder does not exist or cannot be
-            written.
-    """
-    if path.suffix != ".onnx":
-        raise InputError(f"{str(path)!r} does not end in .onnx")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder")
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: the folder {path.parent} does not exist")
-    if not os.access(path.parent, os.W_OK):
-        raise InputError(f"{path}: the folder {path.parent} cannot be written")
 
 
 def facts_of(file: "PolicyFile", env_id: str) -> dict[str, str]:

@@ -3,11 +3,13 @@
 import dataclasses
 import difflib
 import math
+import os
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from distpg.errors import InputError
@@ -169,3 +171,20 @@ def make_from_toml(kind: type[Kind], values: Mapping[str, Any]) -> Kind:
     }
     check_fields(kind, found)
     return kind(**found)
+
+
+def check_new_file(path: Path, endings: Sequence[str]) -> None:
+    """Check that a file can be written, before anything is computed for it.
+
+    Raises:
+        InputError: it has none of the endings, is a folder, or its folder does not exist or cannot
+            be written.
+    """
+    if path.suffix not in endings:
+        raise InputError(f"{str(path)!r} does not end in {' or '.join(endings)}")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: the folder {path.parent} does not exist")
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"{path}: the folder {path.parent} cannot be written")

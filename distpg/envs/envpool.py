@@ -6,7 +6,6 @@ episode that terminates in the same step that its time limit is reached is repor
 only.
 """
 
-import importlib
 import warnings
 from typing import Any
 
@@ -18,6 +17,7 @@ from gymnasium.vector import AutoresetMode
 from distpg.config.settings import EnvKwargs
 from distpg.config.values import describe_mismatch, did_you_mean, one_of
 from distpg.errors import InputError
+from distpg.extras import import_extra
 
 ATARI = "envpool.atari"
 # set by the slot or by the env id, or would end the game with a lost life
@@ -41,13 +41,8 @@ def check_env_id(env_id: str) -> None:
 
 
 def _import_envpool() -> Any:
-    try:
-        return importlib.import_module("envpool")
-    except ImportError as error:
-        raise InputError(
-            f"--env-backend: envpool cannot be imported ({error}); run: pip install "
-            "'distpg[envpool]', or use --env-backend gymnasium"
-        ) from error
+    needed_by, instead = "--env-backend envpool", "use --env-backend gymnasium"
+    return import_extra("envpool", "envpool", needed_by=needed_by, instead=instead)
 
 
 def _names_by_id() -> dict[str, str]:

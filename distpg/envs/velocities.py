@@ -14,11 +14,12 @@ VELOCITIES = {"CartPole-v1": (1, 3), "Pendulum-v1": (2,)}
 """Entries of the observation that are velocities."""
 
 
-class HiddenEntries(gym.ObservationWrapper[Any, Any, Any]):
+class HiddenEntries(gym.ObservationWrapper[Any, Any, Any], gym.utils.RecordConstructorArgs):
     """Sets entries of a vector observation to 0."""
 
     def __init__(self, env: gym.Env[Any, Any], entries: Sequence[int]) -> None:
         """Hide the entries with these indices."""
+        gym.utils.RecordConstructorArgs.__init__(self, entries=entries)
         super().__init__(env)
         space = env.observation_space
         self.shown = np.ones(space.shape or (), space.dtype)

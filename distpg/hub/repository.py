@@ -1,12 +1,12 @@
 """Send files to a repository of the Hub, and fetch one."""
 
-import importlib
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from distpg.errors import InputError, RunError, format_error
+from distpg.extras import import_extra
 
 PREFIX = "hf://"
 POLICY = "policy.safetensors"
@@ -18,12 +18,7 @@ def import_hub() -> Any:
     Raises:
         InputError: it is not installed.
     """
-    try:
-        return importlib.import_module("huggingface_hub")
-    except ImportError as error:
-        raise InputError(
-            f"the Hub needs huggingface_hub ({error}); install it with pip install 'distpg[hub]'"
-        ) from error
+    return import_extra("huggingface_hub", "hub", needed_by="the Hub")
 
 
 def split_address(address: str) -> tuple[str, str]:

@@ -3,7 +3,6 @@
 `minari` is imported only here, and only when a dataset is loaded.
 """
 
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from distpg.envs.describe import describe_action, describe_obs
 from distpg.envs.make import EnvSource
 from distpg.envs.masks import mark_mask
 from distpg.errors import InputError, format_error
+from distpg.extras import import_extra
 from distpg.imitation.expert import Demonstrator, ImitationContext, check_spaces
 from distpg.imitation.labels import unchanged
 from distpg.iteration import Collection, ProcessFaults
@@ -31,13 +31,8 @@ def load_dataset(name: str) -> "Dataset":
     Raises:
         InputError: Minari is not installed, or the dataset is missing or cannot be read.
     """
-    try:
-        minari: Any = importlib.import_module("minari")
-    except ImportError as error:
-        raise InputError(
-            f"--expert: {name} is a Minari dataset, but minari is not installed; run: pip install "
-            "'distpg[minari]'"
-        ) from error
+    needed_by = f"--expert {name}, which is a Minari dataset,"
+    minari = import_extra("minari", "minari", needed_by=needed_by)
     folder = Path(name) / "data"
     try:
         data = minari.MinariDataset(folder) if folder.is_dir() else minari.load_dataset(name)

@@ -1,9 +1,8 @@
 """The packages of the extra `export`."""
 
-import importlib
 from typing import Any
 
-from distpg.errors import InputError
+from distpg.extras import import_extra
 
 
 def import_runtime() -> Any:
@@ -12,12 +11,6 @@ def import_runtime() -> Any:
     Raises:
         InputError: a package is not installed.
     """
-    try:
-        importlib.import_module("onnx")
-        importlib.import_module("onnxscript")
-        return importlib.import_module("onnxruntime")
-    except ImportError as error:
-        raise InputError(
-            f"an ONNX file needs onnx, onnxscript and onnxruntime ({error}); install them with pip "
-            "install 'distpg[export]'"
-        ) from error
+    import_extra("onnx", "export", needed_by="an ONNX file")
+    import_extra("onnxscript", "export", needed_by="an ONNX file")
+    return import_extra("onnxruntime", "export", needed_by="an ONNX file")

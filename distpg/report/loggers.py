@@ -1,11 +1,10 @@
 """Watchers that send a run's scalars to Weights & Biases or MLflow, or ask an Optuna trial."""
 
-import importlib
 import math
 from collections.abc import Mapping
 from typing import Any
 
-from distpg.errors import InputError
+from distpg.extras import import_extra
 from distpg.iteration import Iteration, Response
 from distpg.report.watcher import RunStart, Watcher
 
@@ -30,7 +29,7 @@ class WandbLogger(Watcher):
         Raises:
             InputError: the package is not installed.
         """
-        self.wandb: Any = import_extra("wandb")
+        self.wandb: Any = import_extra("wandb", "wandb", needed_by="--log wandb")
         self.project = project
         self.required = required
         self.options = options
@@ -88,7 +87,7 @@ class MLflowLogger(Watcher):
         Raises:
             InputError: the package is not installed.
         """
-        self.mlflow: Any = import_extra("mlflow")
+        self.mlflow: Any = import_extra("mlflow", "mlflow", needed_by="--log mlflow")
         self.experiment = experiment
         self.required = required
         self.client: Any = None
@@ -159,17 +158,3 @@ class OptunaPruner(Watcher):
             return None
         self.trial.report(value, iteration.progress.iteration)
         return Response(stop="pruned") if self.trial.should_prune() else None
-
-
-def import_extra(name: str) -> Any:
-    """Import a package that only a logger needs.
-
-    Raises:
-        InputError: it is not installed.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise InputError(
-            f"--log: {name} is not installed; install it with pip install 'distpg[{name}]'"
-        ) from error

@@ -1,9 +1,7 @@
 """Videos as files, .mp4 by ffmpeg and .gif by Pillow: complete as far as they go, or absent."""
 
-import importlib
 import io
 import math
-import os
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from distpg.errors import InputError, RunError
+from distpg.config.values import check_new_file
+from distpg.errors import RunError
+from distpg.extras import import_extra
 from distpg.signals import defer_signals
 
 FASTOCTREE = Image.Quantize.FASTOCTREE
@@ -31,14 +31,7 @@ def check_video(path: Path) -> None:
         InputError: the file is of another kind, its folder does not exist or cannot be written, or
             a package is missing.
     """
-    if path.suffix not in (".mp4", ".gif"):
-        raise InputError(f"{str(path)!r} does not end in .mp4 or .gif")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder")
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: the folder {path.parent} does not exist")
-    if not os.access(path.parent, os.W_OK):
-        raise InputError(f"{path}: the folder {path.parent} cannot be written")
+    check_new_file(path, (".mp4", ".gif"))
     if path.suffix == ".mp4":
         import_ffmpeg()
 
@@ -49,13 +42,7 @@ def import_ffmpeg() -> Any:
     Raises:
         InputError: it is not installed.
     """
-    try:
-        return importlib.import_module("imageio_ffmpeg")
-    except ImportError as error:
-        raise InputError(
-            "imageio-ffmpeg, which writes .mp4, is not installed; install it with pip install "
-            "'distpg[video]', or name a .gif"
-        ) from error
+    return import_extra("imageio_ffmpeg", "video", needed_by="a .mp4", instead="name a .gif")
 
 
 @contextmanager

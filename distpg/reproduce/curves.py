@@ -35,12 +35,13 @@ def draw_curves(table: Table, libraries: Sequence[Results], path: Path) -> None:
     figure = import_figure().Figure(figsize=(columns * WIDTH, rows * HEIGHT), layout="constrained")
     grid = list(figure.subplots(rows, columns, squeeze=False).flat)
     colors: dict[str, str] = {}
+    in_several_ways = any(len(names) > 1 for names in table.groups().values())
     for axes, (title, names) in zip(grid, charts, strict=False):
         axes.set_title(title, fontsize=9)
         axes.set_xlabel("env steps", fontsize=8)
         for library, task in product(libraries, names):
             if task in library.tasks:
-                way = table.way(task) if len(names) > 1 else ""
+                way = table.way(task) if in_several_ways else ""
                 line = name_line(library, way, alone=len(libraries) == 1)
                 color = colors.setdefault(line, COLORS[len(colors) % len(COLORS)])
                 draw_task(axes, library, task, line, color)

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from distpg.extras import import_extra
 from distpg.results.curves import GroupCurve
 from distpg.results.series import X
-from distpg.results.statistics import Band, missing_extra
+from distpg.results.statistics import Band
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Colors that are told apart by color-blind readers, too (Okabe and Ito 2008)."""
@@ -54,10 +55,7 @@ def import_figure() -> Any:
     Raises:
         InputError: it is not installed.
     """
-    try:
-        return importlib.import_module("matplotlib.figure")
-    except ImportError as error:
-        raise missing_extra("matplotlib", error) from error
+    return import_extra("matplotlib.figure", "results", needed_by="a chart")
 
 
 def draw(curves: Sequence[GroupCurve], x: X, y_label: str, path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from distpg.errors import InputError
+from distpg.extras import import_extra
 from distpg.report.interval import mean_interval
 
 RESAMPLES = 2_000
@@ -43,25 +43,14 @@ class Band(NamedTuple):
     high: np.ndarray
 
 
-def missing_extra(package: str, error: ImportError) -> InputError:
-    """Return the error that a package is missing that only reports and curves need."""
-    return InputError(
-        f"{package}, which reports and curves need, cannot be imported ({error}); install it with "
-        "pip install 'distpg[results]'"
-    )
-
-
 def import_rliable() -> tuple[Any, Any]:
     """Import rliable's library and metrics.
 
     Raises:
         InputError: it is not installed.
     """
-    try:
-        library = importlib.import_module("rliable.library")
-        return library, importlib.import_module("rliable.metrics")
-    except ImportError as error:
-        raise missing_extra("rliable", error) from error
+    library = import_extra("rliable.library", "results", needed_by="an interval of several runs")
+    return library, importlib.import_module("rliable.metrics")
 
 
 def mean_and_interval(values: Sequence[float]) -> MeanEstimate:

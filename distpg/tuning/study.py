@@ -3,7 +3,6 @@
 It is kept in a SQLite file after each step, so that it goes on after a kill.
 """
 
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from distpg.errors import InputError
+from distpg.extras import import_extra
 from distpg.tuning.dimensions import Choice, Dimension
 from distpg.tuning.space import Space
 
@@ -25,13 +25,7 @@ def import_optuna() -> Any:
     Raises:
         InputError: it is not installed.
     """
-    try:
-        return importlib.import_module("optuna")
-    except ImportError as error:
-        raise InputError(
-            f"optuna, which tune needs, cannot be imported ({error}); install it with pip install "
-            "'distpg[tune]'"
-        ) from error
+    return import_extra("optuna", "tune", needed_by="tune")
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,15 @@ QUOTE = re.compile(
 
 
 def refreshed(page: str) -> str:
-    """Return the text of a page with the functions as they are now."""
-    return QUOTE.sub(lambda x: x["head"] + quote(x["file"], x["name"]) + x["end"], page)
+    """Return the text of a page with the functions as they are now.
+
+    Raises:
+        ValueError: the title of a block does not name a file and a function.
+    """
+    new, count = QUOTE.subn(lambda x: x["head"] + quote(x["file"], x["name"]) + x["end"], page)
+    if count != page.count("```python title="):
+        raise ValueError("a block's title is not a file and a name in it, with a comma between")
+    return new
 
 
 def quote(file: str, name: str) -> str:

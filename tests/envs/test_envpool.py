@@ -261,5 +261,5 @@ def test_the_missing_package_is_named_with_the_command_that_installs_it() -> Non
     )
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1
-    assert "--env-backend: envpool" in done.stderr
+    assert "--env-backend envpool" in done.stderr
     assert "pip install 'distpg[envpool]'" in done.stderr
