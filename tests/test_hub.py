@@ -1,5 +1,6 @@
 """`push`, and policies of hf://, with a stand-in for the Hub."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,7 +11,9 @@ import pytest
 import yaml
 
 from distpg import Config, InputError, load_config, load_policy, train
+from distpg.commands.push import card_of
 from distpg.hub.repository import split_address
+from distpg.run.directory import RunDir
 from tests.hub_server import TOKEN, Hub
 from tests.test_cli import ROOT
 
@@ -75,6 +78,16 @@ def test_a_policy_that_is_pushed_is_loaded_again(finished: Path, hub: Hub, tmp_p
     )
     assert code == 1
     assert "InputError: hf://me/cartpole/no.safetensors, at http://127" in said.splitlines()[-1]
+
+
+def test_the_card_tells_of_the_policy_that_is_pushed(finished: Path) -> None:
+    run, config = RunDir.open(finished), load_config(str(finished / "config.toml"))
+    version = json.loads((finished / "result.json").read_text())["policy_version"]
+    last = card_of(run, "me/x", config, version, best=False)
+    assert "Environment steps:" in last
+    earlier = card_of(run, "me/x", config, version - 1, best=False)
+    assert "Environment steps:" not in earlier
+    assert "model-index" not in earlier
 
 
 @pytest.mark.thorough

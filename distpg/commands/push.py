@@ -73,8 +73,9 @@ def push(
         print(warning, file=sys.stderr)
     import_hub()
     spaces = spaces_to_json(file.obs_spec, file.action_spec)
+    card = card_of(run, repository, config, file.weights.version, best=checkpoint == "best")
     files = {
-        "README.md": card_of(run, repository, config).encode(),
+        "README.md": card.encode(),
         "config.toml": to_toml(config).encode(),
         POLICY: policy_bytes(file.weights, spaces, file.architecture),
     }
@@ -82,8 +83,17 @@ def push(
     return send(repository, files, message, private=private)
 
 
-def card_of(run: RunDir, repository: str, config: Config) -> str:
-    """Return the model card of a run, with its result if it has ended.
+def card_of(run: RunDir, repository: str, config: Config, version: int, *, best: bool) -> str:
+    """Return the model card of a policy, with what the run's result says of it.
+
+    That is of the policy at the run's end, and of the best evaluation.
+
+    Args:
+        run: The run.
+        repository: OWNER/NAME.
+        config: The run's settings.
+        version: Which of the run's policies it is.
+        best: Whether it is that of the best evaluation.
 
     Raises:
         InputError: the result cannot be read.
@@ -91,6 +101,11 @@ def card_of(run: RunDir, repository: str, config: Config) -> str:
     if not run.result.is_file():
         return model_card(repository, config, {})
     try:
-        return model_card(repository, config, json.loads(run.result.read_text("utf-8")))
+        result = json.loads(run.result.read_text("utf-8"))
+        if best:
+            result = {"best_evaluation": result["best_evaluation"]}
+        elif result["policy_version"] != version:
+            result = {}
+        return model_card(repository, config, result)
     except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
         raise InputError(f"{run.result} is not the result of a run: {error!r}") from error

@@ -29,7 +29,7 @@ action = policy.act(obs)  # one observation or a batch; stochastic=True samples
 
 
 def model_card(repository: str, config: Config, result: Mapping[str, Any]) -> str:
-    """Describe a run's policy, with the returns that its result tells of."""
+    """Describe a policy, with what a run's result tells of it."""
     algo, env_id = config.algo.upper(), str(config.env_id)
     training, best = result.get("episode_return_mean"), result.get("best_evaluation")
     facts = [f"Trained with distpg {metadata.version('distpg')}, seed {config.seed}."]
