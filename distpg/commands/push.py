@@ -1,6 +1,5 @@
 """`push`: publish a policy on the Hugging Face Hub."""
 
-import json
 import sys
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -88,9 +87,8 @@ def card_of(run: RunDir, repository: str, config: Config) -> str:
     Raises:
         InputError: the result cannot be read.
     """
-    if not run.result.is_file():
-        return model_card(repository, config, {})
+    result = run.read_result()
     try:
-        return model_card(repository, config, json.loads(run.result.read_text("utf-8")))
-    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+        return model_card(repository, config, result)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{run.result} is not the result of a run: {error!r}") from error
