@@ -105,10 +105,13 @@ def last_row(path: Path) -> dict[str, str]:
     if not rows:
         return {}
     text = b"".join((head, rows[-1], b"\n")).decode(errors="replace")
-    found = parse_rows(path, text)
-    if len(found) != 1 or None in found[0] or None in found[0].values():
+    try:
+        names, *cells = csv.reader(io.StringIO(text, newline=""))
+    except csv.Error as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    if len(cells) != 1 or len(cells[0]) != len(names):
         raise InputError(f"{path} cannot be read: its last row does not fit its columns")
-    return found[0]
+    return dict(zip(names, cells[0], strict=True))
 
 
 def number(row: Mapping[str, str], column: str) -> float | None:
