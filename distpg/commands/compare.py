@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tyro
 
-from distpg.results.comparison import lines
+from distpg.results.comparison import side_by_side
 from distpg.results.runs import read_run
 
 
@@ -21,6 +21,6 @@ class CompareFlags:
 
 def main(flags: CompareFlags, started: float) -> int:
     """Run the sub-command; return its exit code."""
-    print("\n".join(lines(read_run(flags.a), read_run(flags.b))))
+    print("\n".join(side_by_side(read_run(flags.a), read_run(flags.b))))
     print("intervals: 95%, of the mean return of the last 100 episodes, and of an evaluation")
     return 0

@@ -1,7 +1,7 @@
 """`plot`: draw the curves of runs, those of several seeds as one with its interval."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,14 +11,21 @@ from tyro.conf import Positional, arg
 from distpg.config.values import did_you_mean, one_of
 from distpg.errors import InputError
 from distpg.report.metrics import METRICS
+from distpg.report.tables import FILES
 from distpg.results.curves import GroupCurve, curve_of, summary, to_csv
 from distpg.results.figure import draw, import_figure
 from distpg.results.groups import check_setting, find_sources, group_runs, place_unnamed
 from distpg.results.runs import RETURN
+from distpg.results.sb3 import MONITOR
 from distpg.results.series import X
 from distpg.run.directory import write_atomically
 
 KINDS = (".png", ".svg", ".csv")
+SHOWN = 3
+"""Runs that are named if none has the metric."""
+COVERAGE = {2: 50, 3: 75, 4: 88}
+"""Percent of cases in which a bootstrap interval of so many runs, nominally of 95%, holds the true
+value, measured on normal values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +51,7 @@ def main(flags: PlotFlags, started: float) -> int:
     kind = flags.out.suffix.lower()
     if kind not in KINDS:
         raise InputError(f"--out: {str(flags.out)!r} does not end in one of {one_of(KINDS)}")
+    check_replaceable(flags.out)
     by = None if flags.by is None else check_setting(flags.by)
     if kind != ".csv":
         import_figure()
@@ -54,6 +62,16 @@ def main(flags: PlotFlags, started: float) -> int:
     return 0
 
 
+def check_replaceable(out: Path) -> None:
+    """Check that a file has not the name of one of a run.
+
+    Raises:
+        InputError: it has.
+    """
+    if out.name.lower() in FILES or out.name.lower().endswith(MONITOR):
+        raise InputError(f"--out: {str(out)!r} is the name of a file of a run; choose another")
+
+
 def curves_of(flags: PlotFlags, by: str | None) -> list[GroupCurve]:
     """Read the curves, and tell on standard error what there is to know of them.
 
@@ -61,19 +79,42 @@ def curves_of(flags: PlotFlags, by: str | None) -> list[GroupCurve]:
         InputError: there are no runs, or none has the metric.
     """
     tag = RETURN if flags.y == "return" else flags.y
-    sources, notes = place_unnamed(find_sources(flags.runs))
+    found, unread = find_sources(flags.runs)
+    sources, assumed = place_unnamed(found)
     groups = group_runs(sources, by)
-    notes += [note for group in groups for note in group.notes()]
-    found = [(group, curve_of(group, tag, flags.x)) for group in groups]
-    notes += [f"{group}: left out, none of its runs has {tag} yet" for group, x in found if not x]
-    curves = [curve for _, curve in found if curve is not None]
+    curves: list[GroupCurve] = []
+    left_out: list[str] = []
+    for group in groups:
+        curve, notes = curve_of(group, tag, flags.x)
+        left_out += notes
+        if curve is not None:
+            curves.append(curve)
     if not curves:
         tags = [metric.tag for metric in METRICS]
-        raise InputError(f"--y: no run has values of {flags.y!r}{did_you_mean(flags.y, tags)}")
-    notes += [note for curve in curves for note in curve.notes]
-    for note in notes:
+        raise InputError(
+            f"--y: no run has values of {flags.y!r} ({shortened(left_out)})"
+            f"{did_you_mean(flags.y, tags)}"
+        )
+    of_groups = [note for group in groups for note in group.notes()]
+    for note in [*unread, *assumed, *of_groups, *left_out, *interval_notes(curves)]:
         print(note, file=sys.stderr)
     return curves
+
+
+def shortened(notes: Sequence[str]) -> str:
+    """Return the first notes, and how many others there are."""
+    others = len(notes) - SHOWN
+    return "; ".join([*notes[:SHOWN], *([f"{others} others"] if others > 0 else [])])
+
+
+def interval_notes(curves: Sequence[GroupCurve]) -> Iterator[str]:
+    """Yield a note if intervals are of few runs."""
+    fewest = min((curve.num_runs for curve in curves if curve.num_runs > 1), default=0)
+    if fewest in COVERAGE:
+        yield (
+            f"an interval of {fewest} runs is too narrow: it holds the true value in about "
+            f"{COVERAGE[fewest]}% of cases, not 95%; train 5 seeds or more"
+        )
 
 
 def write(flags: PlotFlags, curves: Sequence[GroupCurve]) -> None:

@@ -1,6 +1,5 @@
 """`push`: publish a policy on the Hugging Face Hub."""
 
-import json
 import sys
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -98,14 +97,12 @@ def card_of(run: RunDir, repository: str, config: Config, version: int, *, best:
     Raises:
         InputError: the result cannot be read.
     """
-    if not run.result.is_file():
-        return model_card(repository, config, {})
+    result = run.read_result()
     try:
-        result = json.loads(run.result.read_text("utf-8"))
         if best:
             result = {"best_evaluation": result["best_evaluation"]}
-        elif result["policy_version"] != version:
+        elif result.get("policy_version") != version:
             result = {}
         return model_card(repository, config, result)
-    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{run.result} is not the result of a run: {error!r}") from error

@@ -12,6 +12,12 @@ def format_returns(*returns: float) -> list[str]:
     return [f"{value:.{decimals}f}" for value in returns]
 
 
+def format_interval(value: float, low: float, high: float) -> tuple[str, str]:
+    """Format a return, and its interval."""
+    center, start, end = format_returns(value, low, high)
+    return center, f"{start} to {end}"
+
+
 def format_return(value: float) -> str:
     """Format one return."""
     return format_returns(value)[0]

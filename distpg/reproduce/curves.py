@@ -37,7 +37,7 @@ def draw_curves(table: Table, libraries: Sequence[Results], path: Path) -> None:
     colors: dict[str, str] = {}
     in_several_ways = any(len(names) > 1 for names in table.groups().values())
     for axes, (title, names) in zip(grid, charts, strict=False):
-        axes.set_title(title, fontsize=9)
+        axes.set_title(title, fontsize=9, parse_math=False)
         axes.set_xlabel("env steps", fontsize=8)
         for library, task in product(libraries, names):
             if task in library.tasks:

@@ -1,6 +1,5 @@
 """What a finished run reached, by each measure, and its learning curve."""
 
-import json
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distpg.doctor.facts import cores, cpu, version
+from distpg.errors import InputError
 from distpg.reproduce.table import Measure
 from distpg.results.episodes import (
     Curve,
@@ -50,10 +50,12 @@ def measure(run: RunDir, greedy_returns: Sequence[float]) -> Measured:
         greedy_returns: Of the episodes of its final policy without noise.
 
     Raises:
-        InputError: a file of the run cannot be read.
+        InputError: a file of the run cannot be read, or it has no result.
     """
     config = run.read_config()
-    result = json.loads(run.result.read_text("utf-8"))
+    result = run.read_result()
+    if not result:
+        raise InputError(f"{run.given} has no result.json: it is not finished")
     episodes = training_episodes(run.path)
     best = best_evaluation(run.path)
     return Measured(

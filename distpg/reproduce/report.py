@@ -9,7 +9,7 @@ import numpy as np
 import tomli_w
 
 from distpg.progress import WINDOW
-from distpg.report.numbers import format_return, format_returns
+from distpg.report.numbers import format_interval, format_return
 from distpg.report.texts import table as markdown_table
 from distpg.reproduce.measures import GREEDY_EPISODES, Measured
 from distpg.reproduce.results import Results
@@ -246,8 +246,9 @@ def with_interval(value: float, interval: Sequence[float] | None) -> str:
     """Write a value with its interval, if it has one."""
     if interval is None:
         return format_return(value)
-    center, low, high = format_returns(value, *interval)
-    return f"{center} ({low} to {high})"
+    low, high = interval
+    center, ends = format_interval(value, low, high)
+    return f"{center} ({ends})"
 
 
 def text_of(reference: Reference) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from distpg.progress import WINDOW
 from distpg.report.interval import mean_interval
-from distpg.report.numbers import format_return, format_returns
+from distpg.report.numbers import format_interval, format_return
 from distpg.results.columns import columns
 from distpg.results.episodes import number, read_rows
 from distpg.results.groups import differing, setting_text
@@ -17,7 +17,7 @@ from distpg.results.runs import RunFacts
 Row = tuple[str, str, str]
 
 
-def lines(a: RunFacts, b: RunFacts) -> Iterator[str]:
+def side_by_side(a: RunFacts, b: RunFacts) -> Iterator[str]:
     """Yield the lines of the comparison.
 
     Raises:
@@ -88,5 +88,5 @@ def with_interval(mean: float, half: float | None) -> str:
     """Write a mean and its 95% interval, given half the width of that."""
     if half is None:
         return format_return(mean)
-    center, low, high = format_returns(mean, mean - half, mean + half)
-    return f"{center} ({low} to {high})"
+    center, interval = format_interval(mean, mean - half, mean + half)
+    return f"{center} ({interval})"

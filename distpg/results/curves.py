@@ -4,14 +4,15 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from distpg.errors import InputError
-from distpg.report.numbers import format_return, format_returns
+from distpg.report.numbers import format_interval, format_return
 from distpg.results.columns import columns
 from distpg.results.groups import Group
-from distpg.results.series import X
+from distpg.results.series import Series, X
 from distpg.results.statistics import Band, band, middle_of_runs
 
 POINTS = 200
@@ -32,28 +33,37 @@ class GroupCurve:
     """[K] float64, ascending."""
     y: Band
     """[K]; the points of the run itself, without an interval, if it is one run."""
-    notes: tuple[str, ...] = ()
-    """What was left out."""
 
 
-def curve_of(group: Group, tag: str, x: X) -> GroupCurve | None:
-    """Read a metric of the runs of a group, or None if none has it.
+def curve_of(group: Group, tag: str, x: X) -> tuple[GroupCurve | None, list[str]]:
+    """Read a metric of the runs of a group.
 
     Of several runs the curve is where all of them have values, between which a run is interpolated.
 
+    Returns:
+        The curve, or None if no run has the metric; and notes on what was left out.
+
     Raises:
-        InputError: a file cannot be read, or there is no such point.
+        InputError: there is no such point.
     """
-    found = [(source.path, source.read(tag, x)) for source in group.sources]
-    empty = [path for path, series in found if not len(series.x)]
-    notes = [f"{path}: left out, it has no {tag} yet" for path in empty]
-    found = [(path, series) for path, series in found if len(series.x)]
+    found: list[tuple[Path, Series]] = []
+    notes: list[str] = []
+    for source in group.sources:
+        try:
+            series = source.read(tag, x)
+        except InputError as error:
+            notes.append(f"left out: {error}")
+            continue
+        if len(series.x):
+            found.append((source.path, series))
+        else:
+            notes.append(f"{source.path}: left out, it has no {tag} yet")
     if not found:
-        return None
+        return None, notes
     runs = [series for _, series in found]
     if len(runs) == 1:
         (only,) = runs
-        return GroupCurve(group, 1, only.x, band(only.y[None], middle_of_runs), tuple(notes))
+        return GroupCurve(group, 1, only.x, band(only.y[None], middle_of_runs)), notes
     ends = [float(series.x[-1]) for series in runs]
     start, end = max(float(series.x[0]) for series in runs), min(ends)
     shortest = found[int(np.argmin(ends))][0]
@@ -65,7 +75,7 @@ def curve_of(group: Group, tag: str, x: X) -> GroupCurve | None:
         notes.append(f"{group}: the curve ends where its shortest run ends, {shortest}")
     at = np.linspace(start, end, POINTS)
     values = np.stack([np.interp(at, series.x, series.y) for series in runs])
-    return GroupCurve(group, len(runs), at, band(values, middle_of_runs), tuple(notes))
+    return GroupCurve(group, len(runs), at, band(values, middle_of_runs)), notes
 
 
 def to_csv(curves: Sequence[GroupCurve], x: X) -> str:
@@ -103,5 +113,4 @@ def end_of(curve: GroupCurve) -> tuple[str, str]:
     value, low, high = (float(part[-1]) for part in curve.y)
     if np.isnan(low):
         return format_return(value), ""
-    center, *ends = format_returns(value, low, high)
-    return center, " to ".join(ends)
+    return format_interval(value, low, high)

@@ -6,6 +6,7 @@ A table that is being written may end in a torn row, which is left out.
 import bisect
 import csv
 import io
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -88,27 +89,39 @@ def last_row(path: Path) -> dict[str, str]:
     """Return the last row of a CSV file of numbers, of which it reads only the two ends.
 
     Empty if the file has no row, or is not there yet.
+
+    Raises:
+        InputError: it cannot be read, or the row has not as many cells as there are columns.
     """
     try:
         with path.open("rb") as file:
             head = file.readline()
             file.seek(max(len(head), file.seek(0, os.SEEK_END) - TAIL))
             *rows, _ = file.read().split(b"\n")
-    except (OSError, ValueError):
+    except FileNotFoundError:
         return {}
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
     if not rows:
         return {}
-    lines = [line.decode(errors="replace") for line in (head, rows[-1])]
-    return next(csv.DictReader(lines), {})
+    text = b"".join((head, rows[-1], b"\n")).decode(errors="replace")
+    try:
+        names, *cells = csv.reader(io.StringIO(text, newline=""))
+    except csv.Error as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    if len(cells) != 1 or len(cells[0]) != len(names):
+        raise InputError(f"{path} cannot be read: its last row does not fit its columns")
+    return dict(zip(names, cells[0], strict=True))
 
 
 def number(row: Mapping[str, str], column: str) -> float | None:
-    """Return a number of a row, or None if the row has none there."""
+    """Return a finite number of a row, or None if the row has none there."""
     text = row.get(column)
     try:
-        return float(text) if text else None
+        value = float(text) if text else math.nan
     except ValueError:
         return None
+    return value if math.isfinite(value) else None
 
 
 def training_episodes(run_dir: Path) -> Episodes:

@@ -1,6 +1,7 @@
 """Curves as a figure: a panel for each environment, each curve named where it ends."""
 
 import importlib
+import io
 import textwrap
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
@@ -14,6 +15,7 @@ from distpg.extras import import_extra
 from distpg.results.curves import GroupCurve
 from distpg.results.series import X
 from distpg.results.statistics import Band
+from distpg.run.directory import write_atomically
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Colors that are told apart by color-blind readers, too (Okabe and Ito 2008)."""
@@ -75,7 +77,8 @@ def draw(curves: Sequence[GroupCurve], x: X, y_label: str, path: Path) -> None:
     grid = list(figure.subplots(rows, columns, squeeze=False).flat)
     looks = looks_of(curves)
     for axes, (env_id, own) in zip(grid, panels.items(), strict=False):
-        axes.set_title(env_id or "environment not known", fontsize=10, loc="left")
+        title = env_id or "environment not known"
+        axes.set_title(title, fontsize=10, loc="left", parse_math=False)
         style_axes(axes)
         end = max(float(curve.x[-1]) for curve in own)
         unit, x_label = scale(end, x)
@@ -85,7 +88,7 @@ def draw(curves: Sequence[GroupCurve], x: X, y_label: str, path: Path) -> None:
         axes.set_xlabel(x_label, fontsize=9)
         name_ends(axes, own, looks)
     for axes in grid[::columns]:
-        axes.set_ylabel("\n".join(textwrap.wrap(y_label, 40)), fontsize=9)
+        axes.set_ylabel("\n".join(textwrap.wrap(y_label, 40)), fontsize=9, parse_math=False)
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
     if any(curve.num_runs > 1 for curve in curves):
@@ -140,6 +143,7 @@ def name_ends(axes: Any, curves: Sequence[GroupCurve], looks: dict[str, Look]) -
             fontsize=8,
             va="center",
             annotation_clip=False,
+            parse_math=False,
         )
 
 
@@ -176,7 +180,14 @@ def ascending(values: Sequence[float]) -> list[float]:
 
 
 def save(figure: Any, path: Path, dpi: int) -> None:
-    """Write a figure; the file depends on nothing but the figure and the version of matplotlib."""
-    metadata = {"Date": None} if path.suffix.lower() == ".svg" else {"Software": None}
+    """Write a figure; the file depends on nothing but the figure and the version of matplotlib.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    kind = path.suffix.lower().removeprefix(".")
+    metadata = {"Date": None} if kind == "svg" else {"Software": None}
+    content = io.BytesIO()
     with importlib.import_module("matplotlib").rc_context({"svg.hashsalt": "distpg"}):
-        figure.savefig(path, dpi=dpi, metadata=metadata)
+        figure.savefig(content, format=kind, dpi=dpi, metadata=metadata)
+    write_atomically(path, content.getvalue())

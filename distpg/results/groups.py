@@ -40,24 +40,45 @@ class Group:
         return f"{self.env_id or 'environment not known'}, {self.label}"
 
 
-def find_sources(given: Sequence[Path]) -> list[Source]:
-    """Return the runs that paths name or contain, each once.
+def find_sources(given: Sequence[Path]) -> tuple[list[Source], list[str]]:
+    """Find the runs that paths name or contain.
+
+    Returns:
+        The runs, each once, and notes on those that are left out because a file cannot be read.
 
     Raises:
-        InputError: a path has none, or a file of a run cannot be read.
+        InputError: a path has none, or none can be read.
     """
     found: dict[Path, Source] = {}
+    errors: dict[Path, InputError] = {}
     for folder in given:
         paths = [*find_runs(folder, lambda names: is_run(names) or is_sb3(names))]
         if not paths:
             raise InputError(
-                f"{folder} is neither a run nor a folder of runs: nothing in it has a config.toml, "
-                "or event or monitor files of Stable-Baselines3"
+                f"{folder} is neither a run nor a folder of runs: nothing in it is a run directory "
+                "or has event or monitor files of Stable-Baselines3"
             )
         for path in paths:
-            own = (path / "config.toml").is_file()
-            found.setdefault(path.resolve(), source_of(path) if own else sb3_source(path))
-    return [*found.values()]
+            try:
+                found.setdefault(path.resolve(), read_source(path))
+            except InputError as error:
+                errors[path.resolve()] = error
+    if errors and not found:
+        raise next(iter(errors.values()))
+    return [*found.values()], [f"left out: {error}" for error in errors.values()]
+
+
+def read_source(path: Path) -> Source:
+    """Return a run of distpg or of Stable-Baselines3.
+
+    Raises:
+        InputError: a file of it cannot be read.
+    """
+    try:
+        names = [file.name for file in path.iterdir()]
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    return source_of(path) if is_run(names) else sb3_source(path)
 
 
 def place_unnamed(sources: Sequence[Source]) -> tuple[list[Source], list[str]]:
@@ -99,16 +120,24 @@ def group_runs(sources: Sequence[Source], by: str | None) -> list[Group]:
     groups: dict[tuple[str, ...], list[Source]] = {}
     for source in sources:
         value = text_of(source.settings) if by is None else value_text(source, by)
-        key = (source.env_id, source.library, "" if by else source.algo, value)
+        key = (place_of(source), source.library, "" if by else source.algo, value)
         groups.setdefault(key, []).append(source)
     members = [*groups.values()]
     return [Group(own[0].env_id, label_of(own[0], members, by), tuple(own)) for own in members]
+
+
+def place_of(source: Source) -> str:
+    """Return the environment of a run, or the folder that it is in if that is not known."""
+    return source.env_id or str(source.path.parent)
 
 
 def label_of(source: Source, groups: Sequence[Sequence[Source]], by: str | None) -> str:
     """Return what tells the group of a run from the others on its environment."""
     if by is not None:
         value = value_text(source, by)
+        unknown = {place_of(other) for (other, *_) in groups if not other.env_id}
+        if not source.env_id and len(unknown) > 1:
+            return f"{value}, folder={place_of(source)}"
         return value if by == "algo" or source.library != "distpg" else f"{by}={value}"
     alike = [
         other.settings

@@ -7,11 +7,13 @@ import json
 import os
 import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from distpg.errors import InputError
+from distpg.report.tables import FILES
 from distpg.results.episodes import BestEvaluation, best_evaluation, last_row, number
 from distpg.run.directory import RunDir
 
@@ -20,6 +22,10 @@ RETURN = "rollout/ep_rew_mean"
 """Tag of the mean return of the last 100 episodes."""
 IMITATION = "imitation"
 """The algorithm of runs of `imitate`, whose settings name that of the recipe."""
+BESIDE_SETTINGS = frozenset({"log.txt", "result.json", "policy.safetensors", *FILES})
+"""Files of a run; a config.toml without any of them may be one for `train --config`."""
+STOPPED = {"interrupted": "signal", "rung": "a rung of `distpg tune`"}
+"""Stop reasons of runs that were not trained to their end, as they are told."""
 
 
 @dataclass(frozen=True)
@@ -65,13 +71,13 @@ class RunFacts:
 
 def is_run(names: Collection[str]) -> bool:
     """Return whether a folder with files of these names is a run directory."""
-    return "config.toml" in names
+    return "config.toml" in names and not BESIDE_SETTINGS.isdisjoint(names)
 
 
 def find_runs(folder: Path, wanted: Callable[[Collection[str]], bool] = is_run) -> Iterator[Path]:
-    """Yield the run directories in a folder, or the folder itself if it is one.
+    """Yield the run directories in a folder, and the folder itself if it is one.
 
-    Symlinks are not followed.
+    Symlinks are not followed, and nothing is looked for in a run of distpg.
 
     Args:
         folder: Where to look, also in the folders in it.
@@ -85,8 +91,9 @@ def find_runs(folder: Path, wanted: Callable[[Collection[str]], bool] = is_run) 
         raise InputError(f"{folder} {why}; pass a run directory, or a folder of runs")
     for place, folders, names in os.walk(folder):
         if wanted(names):
-            folders.clear()
             yield Path(place)
+        if is_run(names):
+            folders.clear()
         folders.sort()
 
 
@@ -97,10 +104,10 @@ def read_run(path: Path) -> RunFacts:
         InputError: it is not a run directory, or a file of it cannot be read.
     """
     run = RunDir.open(path)
-    settings = read_config(run)
+    settings = written_settings(run)
     # before its files, which change until it has ended
     running = run.being_written()
-    progress = last_row(path / "progress.csv")
+    progress = last_iteration(path / "progress.csv")
     state, reason, result = state_of(run, progress, running=running)
     imitates = any(name.startswith(f"{IMITATION}/") for name in progress)
     written = (run.config, run.log, run.result, path / "progress.csv")
@@ -114,11 +121,40 @@ def read_run(path: Path) -> RunFacts:
         reason=reason,
         progress=progress,
         best=best_evaluation(path),
-        written_at=max(file.stat().st_mtime for file in written if file.exists()),
+        written_at=last_written(written),
     )
 
 
-def read_config(run: RunDir) -> dict[str, Any]:
+def last_iteration(path: Path) -> dict[str, str]:
+    """Return the row of the last iteration of progress.csv; empty before the first.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    row = last_row(path)
+    for name in FILES[path.name] if row else ():
+        if number(row, name) is None:
+            raise InputError(f"{path} cannot be read: its last row has no number as {name}")
+    return row
+
+
+def last_written(files: Collection[Path]) -> float:
+    """Return the Unix time at which one of some files was last written.
+
+    Raises:
+        InputError: none of them is left.
+    """
+    times: list[float] = []
+    for file in files:
+        # others may remove it at any time
+        with suppress(OSError):
+            times.append(file.stat().st_mtime)
+    if not times:
+        raise InputError(f"{next(iter(files)).parent}: its files are gone")
+    return max(times)
+
+
+def written_settings(run: RunDir) -> dict[str, Any]:
     """Return the settings of a run as they are written, also those of another version.
 
     Raises:
@@ -126,11 +162,16 @@ def read_config(run: RunDir) -> dict[str, Any]:
     """
     try:
         settings = tomllib.loads(run.config.read_text("utf-8"))
-    except (OSError, RecursionError, ValueError) as error:
+        # no setting is a date
+        json.dumps(settings)
+    except (OSError, RecursionError, TypeError, ValueError) as error:
         raise InputError(f"{run.config} cannot be read: {error}") from error
     for name in ("env_id", "algo"):
         if name not in settings:
             raise InputError(f"{run.given} is not a run directory: its config.toml has no {name}")
+    seed = settings.get("seed", 0)
+    if not isinstance(seed, int):
+        raise InputError(f"{run.config} cannot be read: its seed is {seed!r:.40}")
     return settings
 
 
@@ -149,37 +190,24 @@ def state_of(
     """
     if running:
         return "running", "", {}
-    result = read_result(run)
-    reason = result.get("stop_reason")
-    # an error may end a run before the tables have the row of its iteration
-    ends = (0, 1) if reason == "error" else (0,)
-    # a run that was resumed since, and killed, has another last iteration
-    if not result or (progress and missing_rows(result, progress) not in ends):
+    result = run.read_result()
+    if not result or (progress and is_of_before(result, progress)):
         return "stopped", "killed", {}
+    reason = str(result["stop_reason"])
     if reason == "error":
         return "failed", str(result.get("error", "")), result
-    if reason == "interrupted":
-        return "stopped", "signal", result
-    return "finished", str(reason), result
+    if reason in STOPPED:
+        return "stopped", STOPPED[reason], result
+    return "finished", reason, result
 
 
-def missing_rows(result: Mapping[str, Any], progress: Mapping[str, str]) -> float:
-    """Return by how many iterations a result is ahead of the last row."""
-    return result["iterations"] - (number(progress, "iteration") or 0)
+def is_of_before(result: Mapping[str, Any], progress: Mapping[str, str]) -> bool:
+    """Return whether a result is of before a resume that was killed.
 
-
-def read_result(run: RunDir) -> dict[str, Any]:
-    """Return the end-of-run summary, empty if there is none.
-
-    Raises:
-        InputError: it cannot be read, or is not one.
+    Such a run has another last iteration than its result.
     """
-    if not run.result.exists():
-        return {}
-    try:
-        result = json.loads(run.result.read_text("utf-8"))
-    except (OSError, RecursionError, ValueError) as error:
-        raise InputError(f"{run.result} cannot be read: {error}") from error
-    if not isinstance(result, dict) or not {"iterations", "stop_reason"} <= result.keys():
-        raise InputError(f"{run.result} is not the result of a run")
-    return cast("dict[str, Any]", result)
+    missing = result["iterations"] - (number(progress, "iteration") or 0)
+    if not result.get("tables_complete", True):
+        return missing < 0
+    # an error may end a run before the tables have the row of its iteration
+    return missing not in ((0, 1) if result["stop_reason"] == "error" else (0,))

@@ -65,15 +65,15 @@ def sb3_source(path: Path) -> Source:
         algo=f"SB3 {name}",
         seed=None,
         settings={"folder": str(path.parent)},
-        read=lambda tag, x: read_series(path, tag, x),
+        read=lambda tag, x: read_metric(path, tag, x),
     )
 
 
-def read_series(path: Path, tag: str, x: X) -> Series:
+def read_metric(path: Path, tag: str, x: X) -> Series:
     """Return a metric of a run, from its events; the return from its Monitors if they lack it.
 
     Raises:
-        InputError: the file of a Monitor cannot be read.
+        InputError: its events, or the file of a Monitor, cannot be read.
     """
     found = Series.of(read_events(path, tag, x)) if any(path.glob(f"{EVENTS}*")) else Series.of(())
     if len(found.x) or tag != RETURN:
@@ -82,11 +82,19 @@ def read_series(path: Path, tag: str, x: X) -> Series:
 
 
 def read_events(path: Path, tag: str, x: X) -> Iterator[tuple[float, float]]:
-    """Yield the points of a scalar; seconds count from the first event."""
+    """Yield the points of a scalar; seconds count from the first event.
+
+    Raises:
+        InputError: its events cannot be read.
+    """
     reader = importlib.import_module("tensorboard.backend.event_processing.event_accumulator")
     # all scalars, and little of what else there is
     kept = {"scalars": 0, "tensors": 1, "images": 1, "audio": 1, "compressedHistograms": 1}
-    events: Any = reader.EventAccumulator(str(path), kept).Reload()
+    protobuf = importlib.import_module("google.protobuf.message")
+    try:
+        events: Any = reader.EventAccumulator(str(path), kept).Reload()
+    except (OSError, protobuf.DecodeError) as error:
+        raise InputError(f"{path}: its events cannot be read: {error}") from error
     if tag in events.Tags()["scalars"]:
         began = events.FirstEventTimestamp()
         for event in events.Scalars(tag):
@@ -112,8 +120,7 @@ def read_monitor(file: Path) -> Monitor:
     try:
         began: Mapping[str, Any] = json.loads(head.removeprefix("#"))
         start = float(began["t_start"])
-        # "None" if the environment is not registered
-        env_id = str(began.get("env_id", "")).replace("None", "")
+        env_id = str(began.get("env_id"))
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise InputError(f"{file} is not the file of a Monitor: {error!r:.100}") from error
     episodes: list[Episode] = []
@@ -121,7 +128,8 @@ def read_monitor(file: Path) -> Monitor:
         t, length, total = (number(row, name) for name in ("t", "l", "r"))
         if t is not None and length is not None and total is not None:
             episodes.append(Episode(start + t, length, total))
-    return Monitor(env_id, start, episodes)
+    # "None" if the environment is not registered
+    return Monitor("" if env_id == "None" else env_id, start, episodes)
 
 
 def read_returns(monitors: Collection[Monitor], x: X) -> Iterator[tuple[float, float]]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from distpg.errors import InputError
 from distpg.results.episodes import number, read_rows
 from distpg.results.runs import RunFacts, read_run
 
@@ -88,7 +89,10 @@ def read_series(facts: RunFacts, tag: str, x: X) -> Series:
     rows = read_rows(folder / "progress.csv") if facts.progress else []
     if not tag.startswith("eval/"):
         return Series.of((number(row, column), number(row, tag)) for row in rows)
-    at = {row["iteration"]: number(row, column) for row in rows}
     found = read_rows(folder / "evaluations.csv") if facts.best else []
     name = OF_EVALUATIONS.get(tag, tag.removeprefix("eval/"))
-    return Series.of((at.get(row["iteration"]), number(row, name)) for row in found)
+    try:
+        at = {row["iteration"]: number(row, column) for row in rows}
+        return Series.of((at.get(row["iteration"]), number(row, name)) for row in found)
+    except KeyError as error:
+        raise InputError(f"{folder}: a table of it has no column {error}") from error

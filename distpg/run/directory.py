@@ -11,7 +11,6 @@ RUN/result.json            the end-of-run summary
 RUN/anomalies/ITERATION/   batch and statistics of an update that was rolled back
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -20,17 +19,26 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from distpg.config.config import Config
 from distpg.config.files import read_settings, to_toml
 from distpg.errors import InputError
 from distpg.report.tables import FILES
+from distpg.run.lock import is_locked, locked
 
 ONNX = "policy.onnx"
 """The policy as `export` writes it."""
 OLDER: dict[str, Any] = {"action_scale": "unit"}
 """Settings of runs that are older than the setting, where they are not today's default."""
+RESULT: dict[str, type] = {
+    "iterations": int,
+    "env_steps": int,
+    "stop_reason": str,
+    "train_s": float,
+    "versions": dict,
+}
+"""What the end-of-run summary has in any case, and of what kind."""
 
 
 @dataclass(frozen=True)
@@ -169,15 +177,12 @@ class RunDir:
             yield
 
     def being_written(self) -> bool:
-        """Return whether a process holds the lock; one that was killed does not."""
-        try:
-            with (self.path / "lock").open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except BlockingIOError:
-            return True
-        return False
+        """Return whether a process is writing the run.
+
+        Raises:
+            InputError: its lock cannot be read.
+        """
+        return is_locked(self.path)
 
     def undo_claim(self, created: list[Path]) -> None:
         """Remove the folders that `claim` created, because the run did not start."""
@@ -206,47 +211,27 @@ class RunDir:
         """Write the end-of-run summary."""
         write_atomically(self.result, (json.dumps(result, indent=2) + "\n").encode())
 
+    def read_result(self) -> dict[str, Any]:
+        """Return the end-of-run summary, empty if there is none.
 
-@contextmanager
-def locked(folder: Path, given: str) -> Generator[None]:
-    """Context manager: an exclusive lock on a folder, released if this process dies.
-
-    Args:
-        folder: The folder.
-        given: Flag and value that name it, for messages.
-
-    Raises:
-        InputError: another process holds the lock, or the file cannot be written.
-    """
-    path = folder / "lock"
-    while True:
+        Raises:
+            InputError: it cannot be read, or is not one.
+        """
         try:
-            number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-        except OSError as error:
-            raise InputError(f"{given} cannot be written: {error.strerror}") from error
-        file = os.fdopen(number, "r+")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            pid = file.read().strip()
-            file.close()
-            owner = f"process {pid}" if pid else "another process"
-            raise InputError(
-                f"{given} is being written by {owner}; wait for it, or stop it"
-            ) from None
-        # the previous owner may have removed the file since it was opened
-        if path.exists() and os.fstat(file.fileno()).st_ino == path.stat().st_ino:
-            break
-        file.close()
-    try:
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        file.close()
+            result = json.loads(self.result.read_text("utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, RecursionError, ValueError) as error:
+            raise InputError(f"{self.result} cannot be read: {error}") from error
+        if not isinstance(result, dict):
+            raise InputError(f"{self.result} is not the result of a run")
+        for name, kind in RESULT.items():
+            value = result.get(name)
+            if not isinstance(value, kind):
+                raise InputError(
+                    f"{self.result} is not the result of a run: {name} is {value!r:.40}"
+                )
+        return cast("dict[str, Any]", result)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

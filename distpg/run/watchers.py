@@ -90,7 +90,7 @@ class RunWatchers:
         self.clips.finish(self.evaluations.is_stopped)
 
     def summary(self) -> dict[str, Any]:
-        """Return what `result.json` says of faults and evaluations."""
+        """Return what `result.json` says of faults, evaluations and tables."""
         self.faults.count(self.processes())
         best = self.checkpointer
         found = {"return_mean": best.best_return, "env_steps": best.best_steps}
@@ -98,6 +98,7 @@ class RunWatchers:
             **self.faults.summary(),
             "evaluation": self.evaluations.last.summary,
             "best_evaluation": found if best.best_steps >= 0 else None,
+            "tables_complete": not self.tables.failed,
         }
 
     def end(self, result: Mapping[str, Any]) -> None:

@@ -17,7 +17,8 @@ import tomli_w
 
 from distpg.config.files import spell
 from distpg.errors import InputError
-from distpg.run.directory import locked, write_atomically
+from distpg.run.directory import write_atomically
+from distpg.run.lock import locked
 from distpg.tuning.space import Space
 
 

@@ -2,11 +2,13 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from distpg import Config, InputError, train
+from distpg.commands.push import card_of
 from distpg.reproduce.measures import measure
 from distpg.results.episodes import (
     Episodes,
@@ -81,6 +83,17 @@ def test_a_run_is_measured_with_its_greedy_episodes(run: RunDir) -> None:
     assert found.measures["best_evaluation"] == best.return_mean
     assert (found.env_steps >= STEPS, found.stop_reason) == (True, "total_steps")
     assert {"distpg", "torch"} <= found.versions.keys()
+
+
+def test_a_result_that_is_damaged_or_missing_is_named(run: RunDir, tmp_path: Path) -> None:
+    copy = RunDir(shutil.copytree(run.path, tmp_path / "run", symlinks=True))
+    copy.result.write_text(copy.result.read_text().replace('"train_s": ', '"train_s": "", "": '))
+    for call in (lambda: measure(copy, [1.0]), lambda: card_of(copy, "me/x", copy.read_config())):
+        with pytest.raises(InputError, match="is not the result of a run: train_s is"):
+            call()
+    copy.result.unlink()
+    with pytest.raises(InputError, match=r"no result\.json"):
+        measure(copy, [1.0])
 
 
 def test_a_curve_by_hand() -> None:

@@ -123,6 +123,7 @@ def test_what_cannot_be_read_is_named_and_the_others_are_listed(
     for name, text in (("other", 'name = "a"\n'), ("torn", "env_id = ")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.toml").write_text(text)
+        (tmp_path / name / "log.txt").touch()
     assert main(["runs", str(tmp_path)]) == 0
     said = capsys.readouterr()
     assert len(said.out.splitlines()) == 2
