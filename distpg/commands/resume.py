@@ -12,7 +12,7 @@ from distpg.config.names import Importable, check_same_names
 from distpg.config.values import one_of
 from distpg.envs.make import MakeEnv, find_source
 from distpg.errors import InputError
-from distpg.many_runs.run_files import result_of
+from distpg.many_runs.run_files import is_finished, result_of
 from distpg.rollout.attributes import EnvAttributes
 from distpg.run.checkpoint import Checkpoint
 from distpg.run.directory import RunDir
@@ -149,7 +149,7 @@ def resume(
         )
     progress = checkpoint.progress
     # one that was killed before its policy and result were written gets them
-    has_ended = run.policy.is_file() and result_of(run).get("env_steps") == progress.env_steps
+    has_ended = is_finished(run) and result_of(run).get("env_steps") == progress.env_steps
     if has_ended and progress.reached(config.stop_at_return):
         raise InputError(
             f"{run.given} has reached a mean return of {config.stop_at_return:g}; pass a higher "
