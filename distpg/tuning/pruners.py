@@ -10,7 +10,7 @@ from distpg.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class Median:
-    """Prunes a trial whose best rung so far is below the median of the finished trials at this rung."""
+    """Prunes a trial whose best rung so far is below the median of finished ones at this rung."""
 
     kind: ClassVar[str] = "median"
     startup_trials: CountOrZero = 4

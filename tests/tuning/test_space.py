@@ -168,6 +168,32 @@ def test_what_a_trial_gets_depends_on_seed_number_and_trials_before_alone(folder
     assert all(one["target_kl"] in (0.01, None) for one in searched)
 
 
+def test_a_trial_killed_before_its_settings_were_chosen_gets_the_same(folder: Path) -> None:
+    expected = Study(loaded(), folder / "whole.db").ask().searched
+    Study(loaded(), folder / "killed.db").study.ask()
+    (trial,) = Study(loaded(), folder / "killed.db").under_way()
+    assert trial.searched == expected
+
+
+def test_a_study_is_the_same_whatever_the_file_of_its_space_is_called(folder: Path) -> None:
+    Study(loaded(), folder / "study.db").ask()
+    Path("tiny.toml").rename("renamed.toml")
+    renamed = load_space(Path("renamed.toml"))
+    assert len(Study(renamed, folder / "study.db").under_way()) == 1
+
+
+def test_what_was_decided_at_a_rung_holds_after_a_kill(folder: Path) -> None:
+    halving = "{ kind = 'halving', reduction_factor = 2 }"
+    space = loaded(TINY.replace('{ kind = "median", startup_trials = 1 }', halving))
+    study = Study(space, folder / "study.db")
+    for mean in (3.0, 2.0):
+        trial = study.ask()
+        trial.report(0, mean)
+        assert trial.is_behind() == (mean == 2.0)
+    again = Study(space, folder / "study.db").under_way()
+    assert [trial.is_behind() for trial in again] == [False, True]
+
+
 def test_the_recipe_is_a_file_of_settings_with_the_figures_of_the_study(folder: Path) -> None:
     space = loaded()
     study = Study(space, folder / "study.db")
