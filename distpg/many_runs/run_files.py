@@ -1,7 +1,7 @@
 """A run of several as it is on disk: whether it is finished, and the command that goes on."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ RUNG = "rung"
 """The stop reason of a run of a trial that has reached a rung, and may go on."""
 UNFINISHED = ("error", "interrupted", RUNG)
 """Stop reasons of a run that is to go on."""
-OWN = ("seed", "num_workers", "address", "min_workers", "learner_label", "worker_label")
-OWN += ("wait_for_resources", "device", "learner_threads", "compile", "acting")
-OWN += ("on_anomaly", "max_env_faults")
+COMPUTING = ("num_workers", "device", "learner_threads", "compile", "acting")
+CLUSTER = ("address", "min_workers", "learner_label", "worker_label", "wait_for_resources")
+OWN = ("seed", *COMPUTING, *CLUSTER, "on_anomaly", "max_env_faults")
 """Settings in which runs may differ that count as the same: the seed, where and how a run computes,
 and which faults it tolerates."""
 
@@ -126,8 +126,8 @@ def write_settings(
 
 
 def check_same(
-    before: Mapping[str, Any],
-    now: Mapping[str, Any],
+    before: dict[str, Any],
+    now: dict[str, Any],
     have: str,
     has: str,
     *,

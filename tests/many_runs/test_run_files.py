@@ -121,11 +121,11 @@ def test_runs_with_other_settings_are_refused(folder: Path) -> None:
     run = trained(dataclasses.replace(CONFIG, seed=3, learner_threads=2))
     settings = folder / "runs" / "settings.toml"
     for elsewhere in ({"num_workers": 1}, {"device": "cpu"}, {"max_env_faults": 9}):
-        config = dataclasses.replace(CONFIG, **elsewhere)
+        config = config_of(vars(CONFIG) | elsewhere)
         write_settings(config, settings, [run], GIVEN, "the command")
         settings.unlink()
     for name, value in {"total_steps": 400, "learning_rate": 0.5, "env_id": "Other-v0"}.items():
-        other = dataclasses.replace(CONFIG, **{name: value})
+        other = config_of(vars(CONFIG) | {name: value})
         with pytest.raises(InputError, match=f"the run in runs/seed-0 has {name} = "):
             write_settings(other, settings, [run], GIVEN, "the command")
         assert not settings.exists()
