@@ -19,6 +19,10 @@ class InputError(ValueError):
         super().__init__(message if short else f"{message[:half]} ... {message[-half:]}")
 
 
+class FormatError(InputError):
+    """A file is of a format that this version does not read; it may be intact."""
+
+
 class RunError(RuntimeError):
     """The run cannot continue, e.g. because an env kept raising or restarts were used up."""
 

@@ -11,7 +11,7 @@ from distpg.commands.resume import resume
 from distpg.commands.train import train
 from distpg.config.files import load_config
 from distpg.errors import InputError, RunError
-from distpg.many_runs.run_files import clean_start
+from distpg.many_runs.run_files import clean_start, why_lost
 from distpg.run.checkpoint import list_checkpoints
 from distpg.run.directory import RunDir
 from distpg.run.execute import Outcome, exit_code_of
@@ -33,19 +33,16 @@ def main(settings: str, seed: str, run: str, env_steps: str) -> int:
 
 
 def advance(settings: str, seed: int, run: RunDir, env_steps: int) -> Outcome:
-    """Resume a run, or train it if it cannot be resumed.
+    """Resume a run, or train it if it has no checkpoint, or lost them.
 
     Raises:
-        InputError: it cannot be trained.
+        InputError: it cannot be resumed or trained.
         RunError: it could not continue.
         KeyboardInterrupt: a signal ended it.
     """
     watchers = [StopAtRung(env_steps)]
-    if list_checkpoints(run):
-        try:
-            return resume(run.path, watchers=watchers, quiet=True)
-        except InputError as error:
-            print(f"it starts from the beginning: {error}", file=sys.stderr)
+    if list_checkpoints(run) and not why_lost(run):
+        return resume(run.path, watchers=watchers, quiet=True)
     clean_start(run)
     config = load_config(settings, seed=seed)
     return train(config, watchers=watchers, run_dir=run.path, overwrite=True, quiet=True)

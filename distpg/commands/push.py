@@ -100,7 +100,7 @@ def card_of(run: RunDir, repository: str, config: Config, version: int, *, best:
     result = run.read_result()
     try:
         if best:
-            result = {"best_evaluation": result["best_evaluation"]}
+            result = {"best_evaluation": result.get("best_evaluation")}
         elif result.get("policy_version") != version:
             result = {}
         return model_card(repository, config, result)

@@ -12,6 +12,7 @@ from distpg.config.names import Importable, check_same_names
 from distpg.config.values import one_of
 from distpg.envs.make import MakeEnv, find_source
 from distpg.errors import InputError
+from distpg.many_runs.run_files import is_finished, result_of
 from distpg.rollout.attributes import EnvAttributes
 from distpg.run.checkpoint import Checkpoint
 from distpg.run.directory import RunDir
@@ -147,12 +148,14 @@ def resume(
             "a reset"
         )
     progress = checkpoint.progress
-    if progress.reached(config.stop_at_return):
+    # one that was killed before its policy and result were written gets them
+    has_ended = is_finished(run) and result_of(run).get("env_steps") == progress.env_steps
+    if has_ended and progress.reached(config.stop_at_return):
         raise InputError(
             f"{run.given} has reached a mean return of {config.stop_at_return:g}; pass a higher "
             "--stop-at-return, or none, to continue"
         )
-    if progress.env_steps >= config.total_steps:
+    if has_ended and progress.env_steps >= config.total_steps:
         raise InputError(
             f"{run.given} has done {progress.env_steps} of {config.total_steps} env steps; pass a "
             "higher --total-steps to continue"

@@ -81,12 +81,18 @@ def train_each_seed(flags: TrainFlags, seeds: Sequence[int]) -> int:
         parallel=flags.parallel,
         quiet=flags.quiet,
         say=say,
+        warn=say_error,
     )
     for line in seed_table(runs):
         say(line)
     for name, why in failures.items():
-        print(f"{name} failed: {why}", file=sys.stderr)
+        say_error(f"{name} failed: {why}")
     return 1 if failures else 0
+
+
+def say_error(line: str) -> None:
+    """Print a line that --quiet does not hide."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def train(
@@ -174,7 +180,7 @@ def train_seeds(
 
     folder = None if run_dir is None else Path(run_dir)
     runs, failures = finish_seeds(
-        config, seeds, folder=folder, parallel=parallel, quiet=quiet, say=say
+        config, seeds, folder=folder, parallel=parallel, quiet=quiet, say=say, warn=say_error
     )
     if failures:
         raise RunError("; ".join(f"{name} failed: {why}" for name, why in failures.items()))

@@ -9,6 +9,7 @@ import tyro
 
 from distpg.config.settings import Count
 from distpg.config.values import check_value
+from distpg.errors import RunError, format_error
 from distpg.many_runs.preflight import try_settings
 from distpg.run.summary import command_line, program
 from distpg.signals import handle_signals, interrupt
@@ -61,7 +62,13 @@ def say(line: str) -> None:
 def search(
     space: Space, study: Study, folder: Path, parallel: int, say: Callable[[str], None]
 ) -> None:
-    """Run the trials that are left."""
+    """Run the trials that are left.
+
+    Raises:
+        InputError: the folder of a trial has runs with other settings, or cannot be written.
+        RunError: the study cannot be written.
+        KeyboardInterrupt: Ctrl-C; the runs under way are saved.
+    """
     seeds = f"{len(space.seeds)} {'seed' if len(space.seeds) == 1 else 'seeds'}"
     say(f"{space.trials} trials of {seeds}, {parallel} runs at a time, in {folder}")
     say(f"watch them: {program('tensorboard')} --logdir {folder}")
@@ -77,3 +84,10 @@ def search(
         except KeyboardInterrupt:
             say("the study is saved; the same command goes on with it")
             raise
+        except BrokenPipeError:
+            raise
+        except (OSError, import_optuna().exceptions.StorageInternalError) as error:
+            raise RunError(
+                f"--folder: the study in {folder} stopped: {format_error(error)}; the same command "
+                "goes on with it"
+            ) from error

@@ -69,26 +69,8 @@ class Config(DerivedSettings):
         """Name the objects; validate each value by its annotation, then the combinations."""
         for name in OF_OBJECTS:
             object.__setattr__(self, name, as_names(getattr(self, name)))
-        for name, hint in hints().items():
-            check_value(name, getattr(self, name), hint)
-        if not is_toml(self.env_kwargs):
-            raise InputError(
-                f"--env-kwargs: {self.env_kwargs} cannot be stored as TOML (allowed: numbers, "
-                "strings, booleans, lists, tables; no null)"
-            )
-        for wrapper in self.env_wrapper:
-            read_call(as_name(wrapper), "--env-wrapper")
-        for watcher in self.watcher:
-            read_call(as_name(watcher), "--watcher")
-        for name in ("env_id", "address", "init_from", "encoder"):
-            if getattr(self, name) == "":
-                # most often an unset shell variable
-                raise InputError(f"{flag(name)}: '' is empty; pass a name or omit the flag")
-        if not all(self.image_keys) or not self.image_keys:
-            raise InputError(
-                f"--image-keys: {self.image_keys} has no name; pass names of observations, auto or "
-                "none"
-            )
+        for name in hints():
+            check_setting(name, getattr(self, name))
         check_combinations(self)
 
     def resolved(self) -> Self:
@@ -109,6 +91,32 @@ class Config(DerivedSettings):
 def hints() -> dict[str, Any]:
     """Return the annotation of each setting, with its range."""
     return typing.get_type_hints(DerivedSettings, include_extras=True)
+
+
+def check_setting(name: str, value: Any) -> None:
+    """Check the value of a setting by itself.
+
+    Raises:
+        InputError: it is not allowed, whatever the other settings are.
+    """
+    if name == "algo":
+        check_algo(value)
+    check_value(name, value, hints()[name])
+    if name == "env_kwargs" and not is_toml(value):
+        raise InputError(
+            f"--env-kwargs: {value} cannot be stored as TOML (allowed: numbers, strings, booleans, "
+            "lists, tables; no null)"
+        )
+    if name in ("env_wrapper", "watcher"):
+        for call in value:
+            read_call(as_name(call), flag(name))
+    if name in ("env_id", "address", "init_from", "encoder") and value == "":
+        # most often an unset shell variable
+        raise InputError(f"{flag(name)}: '' is empty; pass a name or omit the flag")
+    if name == "image_keys" and not all(value or [""]):
+        raise InputError(
+            f"--image-keys: {value} has no name; pass names of observations, auto or none"
+        )
 
 
 def from_toml(settings: dict[str, Any]) -> dict[str, Any]:

@@ -102,8 +102,8 @@ def load_config(source: str, **changes: Any) -> Config:
 
 
 def spell(value: object) -> str:
-    """Spell a setting's value as TOML does."""
-    return json.dumps("none" if value is None else value)
+    """Spell a setting's value as TOML does; no setting is a date, but a file may have one."""
+    return json.dumps("none" if value is None else value, default=str)
 
 
 def changed_settings(config: Config) -> dict[str, Any]:

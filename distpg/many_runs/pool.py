@@ -10,11 +10,11 @@ from distpg.signals import handle_signals
 
 POLL_S = 0.1
 """Seconds between two looks at what runs."""
-Step = TypeVar("Step")
+Key = TypeVar("Key")
 """What the caller knows a process by."""
 
 
-class Pool(Generic[Step]):
+class Pool(Generic[Key]):
     """Processes under way."""
 
     def __init__(self, parallel: int, say: Callable[[str], None], *, shown: bool = False) -> None:
@@ -28,29 +28,29 @@ class Pool(Generic[Step]):
         self.parallel = parallel
         self.say = say
         self.shown = shown
-        self.active: list[tuple[Step, Process]] = []
+        self.active: list[tuple[Key, Process]] = []
 
     @property
     def is_full(self) -> bool:
         """Whether no further process may start."""
         return len(self.active) >= self.parallel
 
-    def start(self, step: Step, words: Sequence[str], module: str = "distpg") -> None:
+    def start(self, key: Key, words: Sequence[str], module: str = "distpg") -> None:
         """Start a process."""
-        self.active.append((step, Process(words, module, shown=self.shown)))
+        self.active.append((key, Process(words, module, shown=self.shown)))
 
-    def wait(self) -> list[tuple[Step, Ended]]:
+    def wait(self) -> list[tuple[Key, Ended]]:
         """Wait a moment, and return which have ended, and how."""
         time.sleep(POLL_S)
         ended = [pair for pair in self.active if pair[1].ended()]
         for pair in ended:
             self.active.remove(pair)
-        return [(step, process.close()) for step, process in ended]
+        return [(key, process.close()) for key, process in ended]
 
-    def interrupt(self, chosen: Callable[[Step], bool]) -> None:
-        """Let the processes of some steps end after their iteration."""
-        for step, process in self.active:
-            if chosen(step):
+    def interrupt(self, chosen: Callable[[Key], bool]) -> None:
+        """Let the processes of some keys end after their iteration."""
+        for key, process in self.active:
+            if chosen(key):
                 process.interrupt()
 
     @contextmanager
@@ -70,4 +70,4 @@ class Pool(Generic[Step]):
             raise
 
     def _interrupt_all(self) -> None:
-        self.interrupt(lambda step: True)
+        self.interrupt(lambda key: True)

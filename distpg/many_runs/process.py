@@ -12,6 +12,9 @@ from typing import NamedTuple
 CHILD = "distpg.many_runs.child"
 """The program that a process begins with."""
 
+SIGNALLED = 128
+"""Exit codes above are this and the number of a signal."""
+
 
 class Ended(NamedTuple):
     """How a process ended."""
@@ -22,6 +25,12 @@ class Ended(NamedTuple):
     """What it printed; empty if that was shown."""
     error: str
     """The line that says why it failed; empty if there is none, or if it was shown."""
+
+    @property
+    def was_lost(self) -> bool:
+        """Whether it failed for lack of a machine: killed, told to stop, or without resources."""
+        by_signal = self.code < 0 or self.code > SIGNALLED
+        return by_signal or "--wait-for-resources" in self.error
 
 
 class Process:

@@ -1,18 +1,25 @@
 """A run of several as it is on disk: whether it is finished, and the command that goes on."""
 
-import dataclasses
 import json
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from distpg.config.config import Config
 from distpg.config.files import read_settings, spell, to_toml
-from distpg.errors import InputError
-from distpg.run.checkpoint import list_checkpoints
+from distpg.errors import FormatError, InputError
+from distpg.run.checkpoint import list_checkpoints, load_checkpoint
 from distpg.run.directory import RunDir, write_atomically
 
-UNFINISHED = ("error", "interrupted")
+RUNG = "rung"
+"""The stop reason of a run of a trial that has reached a rung, and may go on."""
+UNFINISHED = ("error", "interrupted", RUNG)
 """Stop reasons of a run that is to go on."""
+COMPUTING = ("num_workers", "device", "learner_threads", "compile", "acting")
+CLUSTER = ("address", "min_workers", "learner_label", "worker_label", "wait_for_resources")
+OWN = ("seed", *COMPUTING, *CLUSTER, "on_anomaly", "max_env_faults")
+"""Settings in which runs may differ that count as the same: the seed, where and how a run computes,
+and which faults it tolerates."""
 
 
 def result_of(run: RunDir) -> dict[str, Any]:
@@ -29,44 +36,87 @@ def is_finished(run: RunDir) -> bool:
     return result_of(run).get("stop_reason", "error") not in UNFINISHED and run.policy.is_file()
 
 
+def why_lost(run: RunDir) -> str:
+    """Return why a run cannot go on: all of its checkpoints are damaged. Empty if it can.
+
+    A checkpoint that another version wrote, or that cannot be opened, may be intact.
+    """
+    why = ""
+    for folder in reversed(list_checkpoints(run)):
+        try:
+            load_checkpoint(folder, to_resume=True)
+        except FormatError:
+            return ""
+        except InputError as error:
+            cause = error.__cause__
+            if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
+                return ""
+            why = why or str(error)
+        else:
+            return ""
+    return why
+
+
 def clean_start(run: RunDir) -> None:
     """Remove what a run has left that was killed as it started."""
     if not run.config.exists():
         (run.path / "lock").unlink(missing_ok=True)
 
 
-def training_words(run: RunDir, settings: Path, seed: int, *, anew: bool) -> list[str]:
-    """Return the command that trains a run, or resumes it.
+def training_words(run: RunDir, settings: Path, seed: int) -> list[str]:
+    """Return the command that resumes a run, or trains it if it has no checkpoint, or lost them.
 
     Args:
         run: The run.
         settings: The file with its settings.
         seed: Its seed.
-        anew: Whether it cannot be resumed, so that it starts again.
     """
     directory = str(run.given)
-    if list_checkpoints(run) and not anew:
+    if list_checkpoints(run) and not why_lost(run):
         return ["resume", directory]
     clean_start(run)
     given = ["--config", str(settings), "--seed", str(seed)]
     return ["train", *given, "--run-dir", directory, "--overwrite"]
 
 
-def write_settings(config: Config, file: Path, given: tuple[str, Path], source: str) -> None:
+def check_is_no_run(folder: Path, flag: str) -> None:
+    """Refuse the directory of a run as a folder of runs.
+
+    Raises:
+        InputError: it is one.
+    """
+    if RunDir(folder).config.exists():
+        raise InputError(f"{flag}: {folder} is the directory of a run; choose another folder")
+
+
+def write_settings(
+    config: Config, file: Path, runs: Sequence[RunDir], given: tuple[str, Path], source: str
+) -> None:
     """Write the settings of runs to a file, or check that the runs so far have the same.
 
     Args:
         config: The settings.
         file: The file, in the folder of the runs.
+        runs: The runs.
         given: The flag that sets the folder of all runs, and the folder, for messages.
         source: What the settings are from, for messages.
 
     Raises:
-        InputError: the runs have others, or the folder cannot be written.
+        InputError: the runs have others, or the folder is a run, or cannot be written.
     """
     flag, folder = given
+    check_is_no_run(folder, flag)
     if file.is_file():
-        check_same(Config(**read_settings(str(file))), config, file.parent, flag, source)
+        before = Config(**read_settings(str(file)))
+        check_same(
+            vars(before), vars(config), f"{flag}: the runs in {file.parent} have", f"{source} has"
+        )
+    for run in runs:
+        if run.config.is_file():
+            before, now = run.read_config(), config.resolved()
+            have = f"{flag}: the run in {run.given} has"
+            check_same(vars(before), vars(now), have, f"{source} has", apart_from=OWN)
+    if file.is_file():
         return
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -75,16 +125,30 @@ def write_settings(config: Config, file: Path, given: tuple[str, Path], source: 
         raise InputError(f"{flag}: {folder} cannot be written: {error.strerror}") from error
 
 
-def check_same(before: Config, now: Config, folder: Path, flag: str, source: str) -> None:
-    """Refuse to go on with runs with other settings.
+def check_same(
+    before: dict[str, Any],
+    now: dict[str, Any],
+    have: str,
+    has: str,
+    *,
+    apart_from: Collection[str] = (),
+) -> None:
+    """Refuse to go on with what has other values.
+
+    Args:
+        before: The values of what is there, by name.
+        now: The values that are given.
+        have: Says what has the former, after the flag that names it: "--folder: the study has".
+        has: Says what has the latter.
+        apart_from: Names that may differ.
 
     Raises:
-        InputError: names the first setting that differs.
+        InputError: names the first value that differs.
     """
-    for x in dataclasses.fields(Config):
-        was, is_now = getattr(before, x.name), getattr(now, x.name)
-        if was != is_now:
+    for key in before | now:
+        was, is_now = before.get(key), now.get(key)
+        if key not in apart_from and was != is_now:
             raise InputError(
-                f"{flag}: the runs in {folder} have {x.name} = {spell(was)}, {source} has "
-                f"{spell(is_now)}; choose another folder, or remove that one"
+                f"{have} {key} = {spell(was)}, {has} {spell(is_now)}; choose another folder, or "
+                "remove that one"
             )

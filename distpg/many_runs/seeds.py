@@ -39,15 +39,11 @@ class SeedRun:
     def __str__(self) -> str:
         return f"seed {self.seed}"
 
-    def next_words(self, *, anew: bool) -> list[str] | None:
-        """Return the command that trains or resumes it, or None if it is finished.
-
-        Args:
-            anew: Whether it cannot be resumed, so that it starts again.
-        """
+    def next_words(self) -> list[str] | None:
+        """Return the command that trains or resumes it, or None if it is finished."""
         if is_finished(self.directory):
             return None
-        words = training_words(self.directory, self.settings, self.seed, anew=anew)
+        words = training_words(self.directory, self.settings, self.seed)
         return [*words, *["--quiet"] * self.quiet]
 
     def take(self, command: str, output: str) -> None:
@@ -109,6 +105,7 @@ def finish_seeds(
     parallel: int | None = None,
     quiet: bool = False,
     say: Callable[[str], None],
+    warn: Callable[[str], None] | None = None,
 ) -> tuple[list[SeedRun], dict[str, str]]:
     """Train a run with each seed, or go on with those that are not finished.
 
@@ -119,6 +116,7 @@ def finish_seeds(
         parallel: Runs at a time; by default one, which prints what a run prints.
         quiet: Print nothing.
         say: Called with a line of progress.
+        warn: Called with a line that is not to be missed; by default `say`.
 
     Returns:
         The runs, and why some failed, by their names.
@@ -140,7 +138,8 @@ def finish_seeds(
     ]
     try_settings(config)
     same = dataclasses.replace(config, seed=0)
-    write_settings(same, settings, ("--run-dir", folder), "the command")
+    directories = [run.directory for run in runs]
+    write_settings(same, settings, directories, ("--run-dir", folder), "the command")
     say(f"{len(runs)} seeds, {at_a_time} at a time, in {folder}")
     say(f"watch them: {program('tensorboard')} --logdir {folder}")
     with ExitStack() as stack:
@@ -150,7 +149,8 @@ def finish_seeds(
 
             stack.enter_context(shared_ray(config, at_a_time, say))
         try:
-            return runs, SideBySide(runs, at_a_time, say, shown=shown).complete()
+            together = SideBySide(runs, at_a_time, say, shown=shown, warn=warn)
+            return runs, together.complete()
         except KeyboardInterrupt:
             say("the runs are saved; the same command goes on with them")
             raise

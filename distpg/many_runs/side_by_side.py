@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 from distpg.errors import InputError
 from distpg.many_runs.pool import Pool
 from distpg.many_runs.process import Ended
-from distpg.many_runs.run_files import is_finished
+from distpg.many_runs.run_files import is_finished, why_lost
 from distpg.run.directory import RunDir
 
 
@@ -19,12 +19,8 @@ class WholeRun(Protocol):
         """The run directory."""
         ...
 
-    def next_words(self, *, anew: bool) -> list[str] | None:
-        """Return the command that brings it further, or None if it is finished.
-
-        Args:
-            anew: Whether it cannot be resumed, so that it starts again.
-        """
+    def next_words(self) -> list[str] | None:
+        """Return the command that brings it further, or None if it is finished."""
         ...
 
     def take(self, command: str, output: str) -> None:
@@ -40,11 +36,11 @@ class WholeRun(Protocol):
         ...
 
 
-class Step(NamedTuple):
-    """A command of a run."""
+class RunCommand(NamedTuple):
+    """A command of a run, whose process is under way."""
 
     run: WholeRun
-    command: str
+    name: str
 
 
 class SideBySide:
@@ -57,6 +53,7 @@ class SideBySide:
         say: Callable[[str], None],
         *,
         shown: bool = False,
+        warn: Callable[[str], None] | None = None,
     ) -> None:
         """Initialize.
 
@@ -65,10 +62,12 @@ class SideBySide:
             parallel: How many at a time.
             say: Called with a line of progress.
             shown: Whether the runs print where this process does.
+            warn: Called with a line that is not to be missed; by default `say`.
         """
         self.waiting = deque(runs)
-        self.pool = Pool[Step](parallel, say, shown=shown)
+        self.pool = Pool[RunCommand](parallel, say, shown=shown)
         self.say = say
+        self.warn = warn or say
         self.failures: dict[str, str] = {}
         self.told: set[str] = set()
         self.total, self.done = len(runs), 0
@@ -82,8 +81,8 @@ class SideBySide:
         with self.pool.saving():
             while self.waiting or self.pool.active:
                 self._start_more()
-                for step, ended in self.pool.wait():
-                    self._go_on_after(step, ended)
+                for command, ended in self.pool.wait():
+                    self._go_on_after(command, ended)
         return self.failures
 
     def _start_more(self) -> None:
@@ -102,30 +101,27 @@ class SideBySide:
             self.told.add(str(run))
             self.say(f"{run}: waiting for the process that writes {run.directory.given}")
 
-    def _begin(self, run: WholeRun, *, anew: bool = False) -> None:
+    def _begin(self, run: WholeRun) -> None:
         """Start the next command of a run, if there is one."""
-        words = run.next_words(anew=anew)
+        words = run.next_words()
         if words is None:
             self.done += 1
             self.say(f"[{self.done}/{self.total}] {run}: {run.summary()}")
             return
+        if words[0] == "train" and (why := why_lost(run.directory)):
+            self.warn(f"{run}: starts from the beginning: {why}")
         if words[0] in ("train", "resume"):
             self.say(f"{run}: {'resumed' if words[0] == 'resume' else 'training'}")
-        self.pool.start(Step(run, words[0]), words)
+        self.pool.start(RunCommand(run, words[0]), words)
 
-    def _go_on_after(self, step: Step, ended: Ended) -> None:
+    def _go_on_after(self, command: RunCommand, ended: Ended) -> None:
         """Start what comes after a command that has ended, or note why there is nothing."""
-        run = step.run
-        if step.command == "resume" and ended.code == 2:
-            # every checkpoint is damaged, or training had ended and only the result was missing
-            self.say(f"{run}: cannot be resumed, and starts from the beginning: {ended.error}")
-            self._begin(run, anew=True)
-            return
+        run = command.run
         if ended.code != 0 or not is_finished(run.directory):
-            self._fail(run, ended.error or f"{step.command} ended with exit code {ended.code}")
+            self._fail(run, ended.error or f"{command.name} ended with exit code {ended.code}")
             return
         try:
-            run.take(step.command, ended.output)
+            run.take(command.name, ended.output)
         except InputError as problem:
             self._fail(run, str(problem))
         else:

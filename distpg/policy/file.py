@@ -17,7 +17,7 @@ import safetensors
 import safetensors.numpy
 
 from distpg.config.values import check_value
-from distpg.errors import InputError, prefix_errors
+from distpg.errors import FormatError, InputError, prefix_errors
 from distpg.policy.architecture import Architecture
 from distpg.records import Weights
 from distpg.spaces import ActionSpec, ObsSpec, spaces_from_json
@@ -64,7 +64,7 @@ def read_policy(path: Path) -> PolicyFile:
             arrays: dict[str, np.ndarray] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         header = json.loads(metadata["distpg"])
         if header["format"] not in READABLE:
-            raise InputError(
+            raise FormatError(
                 f"{path} is a policy file of format {header['format']}, of another distpg version; "
                 f"this one reads format {' and '.join(map(str, READABLE))}"
             )

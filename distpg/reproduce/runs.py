@@ -50,18 +50,14 @@ class Run:
         """Return what it reached, or None if it has not been measured."""
         return read_measured(self.record)
 
-    def next_words(self, *, anew: bool) -> list[str] | None:
-        """Return the command that brings it further, or None if it is measured.
-
-        Args:
-            anew: Whether it cannot be resumed, so that it starts again.
-        """
+    def next_words(self) -> list[str] | None:
+        """Return the command that brings it further, or None if it is measured."""
         if self.measured() is not None:
             return None
         if is_finished(self.directory):
             episodes = ["--episodes", str(GREEDY_EPISODES), "--seed", str(self.seed), "--json"]
             return ["evaluate", str(self.directory.given), *episodes]
-        words = training_words(self.directory, self.settings, self.seed, anew=anew)
+        words = training_words(self.directory, self.settings, self.seed)
         return [*words, "--quiet"]
 
     def take(self, command: str, output: str) -> None:
@@ -95,7 +91,8 @@ def prepare(table: Table, folder: Path) -> None:
     """
     for task in table.tasks:
         file = folder / task / "settings.toml"
-        write_settings(table.config(task), file, ("--folder", folder), "the table")
+        runs = [RunDir(file.with_name(f"seed-{seed}")) for seed in table.seeds]
+        write_settings(table.config(task), file, runs, ("--folder", folder), "the table")
 
 
 def collect(table: Table, folder: Path, command: str) -> Results:

@@ -17,7 +17,7 @@ import safetensors
 import safetensors.numpy
 
 from distpg.config.values import Range, describe_mismatch
-from distpg.errors import InputError, prefix_errors
+from distpg.errors import FormatError, InputError, prefix_errors
 from distpg.policy.file import check_arrays_finite, read_policy
 from distpg.progress import Progress
 from distpg.records import LearnerState
@@ -102,7 +102,8 @@ def load_checkpoint(folder: Path, *, to_resume: bool = False) -> Checkpoint:
         to_resume: Load the candidate, too, whose evaluation a resumed run plays again.
 
     Raises:
-        InputError: a file is missing or damaged, or the format is another one.
+        InputError: a file is missing or damaged.
+        FormatError: the format is another one.
     """
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text("utf-8"))
@@ -110,7 +111,7 @@ def load_checkpoint(folder: Path, *, to_resume: bool = False) -> Checkpoint:
         # the key was another up to format 3
         number = manifest["schema" if "schema" in manifest else "format"]
         if number not in READABLE:
-            raise InputError(
+            raise FormatError(
                 f"{folder} was written by distpg {version} in checkpoint format {number}; "
                 f"this version reads format {' and '.join(map(str, READABLE))}"
             )

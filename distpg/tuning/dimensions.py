@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
-from distpg.config.config import check_names, from_toml, hints
+from distpg.config.config import check_setting, from_toml, hints
 from distpg.config.files import spell
 from distpg.config.settings import Finite
-from distpg.config.values import describe_mismatch, make_from_toml
+from distpg.config.values import describe_mismatch, did_you_mean, make_from_toml
 from distpg.errors import InputError
 
-FIXED = ("total_steps", "num_workers", "address", "eval_every", "video_every")
+FIXED = ("env_id", "total_steps", "num_workers", "address", "eval_every", "video_every")
 """Settings that all trials have in common: they say how runs are compared, or where they run."""
 
 
@@ -79,7 +79,8 @@ def dimension_of(name: str, written: Any) -> Dimension:
     Raises:
         InputError: the setting cannot be searched, or a value is not allowed.
     """
-    check_names([name])
+    if name not in hints():
+        raise InputError(f"no such setting{did_you_mean(name, hints())}")
     if name == "seed":
         raise InputError("a trial is trained with each of `seeds`; it is not searched")
     if name in FIXED:
@@ -123,6 +124,7 @@ def choice_of(name: str, written: Sequence[Any]) -> Choice:
     for value, spelled in zip(choice.values, choice.spelled, strict=True):
         if allowed := describe_mismatch(value, hints()[name]):
             raise InputError(f"{spelled} is not {allowed}")
+        check_setting(name, value)
     if len(set(choice.spelled)) < max(2, len(written)):
         raise InputError(f"[{', '.join(choice.spelled)}] are not two or more different values")
     return choice

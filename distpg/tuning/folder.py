@@ -15,8 +15,8 @@ from typing import Any
 
 import tomli_w
 
-from distpg.config.files import spell
 from distpg.errors import InputError
+from distpg.many_runs.run_files import check_is_no_run, check_same
 from distpg.run.directory import write_atomically
 from distpg.run.lock import locked
 from distpg.tuning.space import Space
@@ -27,11 +27,12 @@ def study_folder(space: Space, folder: Path) -> Generator[None]:
     """Context manager: the folder of a study, which no other process uses.
 
     Raises:
-        InputError: another process does, the study has another space, or the folder cannot be
-            written.
+        InputError: another process does, the study has another space, or the folder is a run, or
+            cannot be written.
     """
     if "?" in str(folder.absolute()):
         raise InputError(f"--folder: {folder}: a path with '?' cannot hold a SQLite file")
+    check_is_no_run(folder, "--folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -50,27 +51,14 @@ def keep_space(space: Space, folder: Path) -> None:
     file = folder / "space.toml"
     try:
         if file.is_file():
-            check_same(tomllib.loads(file.read_text("utf-8")), space.record, folder)
+            before, now = flat(tomllib.loads(file.read_text("utf-8"))), flat(space.record)
+            have = f"--folder: the study in {folder} has"
+            check_same(before, now, have, "the file has", apart_from=("trials",))
         write_atomically(file, tomli_w.dumps(space.record).encode())
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"--folder: {file} cannot be read or written: {error}") from error
-
-
-def check_same(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
-    """Refuse to go on with a study of another space.
-
-    Raises:
-        InputError: names the first key that differs.
-    """
-    was, is_now = flat(before), flat(now)
-    for key in sorted(was.keys() | is_now.keys()):
-        if key != "trials" and was.get(key) != is_now.get(key):
-            raise InputError(
-                f"--folder: the study in {folder} has {key} = {spell(was.get(key))}, the file has "
-                f"{spell(is_now.get(key))}; choose another folder, or remove that one"
-            )
 
 
 def flat(values: Mapping[str, Any]) -> dict[str, Any]:

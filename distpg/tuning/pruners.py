@@ -10,7 +10,7 @@ from distpg.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class Median:
-    """Prunes a trial that is below the median of the finished trials at the same rung."""
+    """Prunes a trial whose best rung so far is below the median of finished ones at this rung."""
 
     kind: ClassVar[str] = "median"
     startup_trials: CountOrZero = 4
@@ -58,7 +58,7 @@ def pruner_of(written: dict[str, Any]) -> Pruner:
         InputError: there is no such pruner, or it has no such key or value.
     """
     kind = written.get("kind")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         hint = did_you_mean(str(kind), KINDS)
         raise InputError(f"kind: {kind!r} is not a pruner; choose from {one_of(KINDS)}{hint}")
     return make_from_toml(KINDS[kind], {key: x for key, x in written.items() if key != "kind"})

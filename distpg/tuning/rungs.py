@@ -11,13 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from distpg.iteration import Iteration, Response
-from distpg.many_runs.run_files import UNFINISHED, result_of
+from distpg.many_runs.run_files import RUNG, UNFINISHED, result_of
 from distpg.report.watcher import Watcher
 from distpg.run.directory import RunDir
 from distpg.tuning.space import Objective
-
-RUNG = "rung"
-"""The stop reason of a run that has reached one, and may go on."""
 
 
 class StopAtRung(Watcher):
@@ -52,9 +49,9 @@ class TrialRun:
         """Return whether it is at a rung, or has ended by itself before, as solved."""
         result = result_of(self.directory)
         reason = result.get("stop_reason", "error")
-        if reason in UNFINISHED:
-            return False
-        return reason != RUNG or result["env_steps"] >= env_steps
+        if reason == RUNG:
+            return result["env_steps"] >= env_steps
+        return reason not in UNFINISHED
 
     def value(self, objective: Objective) -> float | None:
         """Return what it has reached by now; None if no episode has ended."""

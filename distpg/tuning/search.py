@@ -4,12 +4,13 @@ import statistics
 from collections.abc import Callable
 from pathlib import Path
 
-from distpg.config.files import to_toml
+from distpg.config.config import Config
 from distpg.errors import InputError
 from distpg.many_runs.pool import Pool
 from distpg.many_runs.process import Ended
+from distpg.many_runs.run_files import why_lost, write_settings
 from distpg.report.numbers import format_return
-from distpg.run.directory import RunDir, write_atomically
+from distpg.run.directory import RunDir
 from distpg.tuning.report import spelled, write_recipe
 from distpg.tuning.rungs import TrialRun
 from distpg.tuning.space import Space
@@ -22,21 +23,23 @@ ADVANCE = "distpg.commands.advance"
 class Contender:
     """A trial under way, and its runs."""
 
-    def __init__(self, space: Space, trial: Trial, folder: Path) -> None:
+    def __init__(self, space: Space, trial: Trial, config: Config, folder: Path) -> None:
         """Write its settings, and see how far its runs are.
 
         Raises:
-            InputError: the settings do not go together.
+            InputError: its folder has runs with other settings, or cannot be written.
         """
-        config = space.config(trial.searched)
         self.space = space
         self.trial = trial
         self.stops = space.stops(config.total_steps)
         own = folder / f"trial-{trial.number}"
         settings = own / "settings.toml"
-        settings.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(settings, to_toml(config).encode())
         self.runs = [TrialRun(RunDir(own / f"seed-{x}"), settings, x) for x in space.seeds]
+        directories = [run.directory for run in self.runs]
+        source = f"trial {trial.number} of the study"
+        write_settings(config, settings, directories, ("--folder", own), source)
+        self.lost: set[TrialRun] = set()
+        """Runs whose processes were lost once."""
         self.num_active = 0
         """Runs whose processes are under way."""
         self.begin_rung(trial.num_rungs)
@@ -70,7 +73,8 @@ class Contender:
         return {seed: value for seed, value in values.items() if value is not None}
 
 
-Step = tuple[Contender, TrialRun]
+Advance = tuple[Contender, TrialRun]
+"""A run on its way to the rung of its trial."""
 
 
 class Search:
@@ -91,7 +95,7 @@ class Search:
         self.space = space
         self.study = study
         self.folder = folder
-        self.pool = Pool[Step](parallel, say)
+        self.pool = Pool[Advance](parallel, say)
         self.say = say
         self.contenders: list[Contender] = []
         self.told: set[Path] = set()
@@ -102,6 +106,7 @@ class Search:
         """Run the trials that are left.
 
         Raises:
+            InputError: the folder of a trial has runs with other settings, or cannot be written.
             KeyboardInterrupt: Ctrl-C; the runs under way are saved.
         """
         states = [record.state for record in self.study.records()]
@@ -129,10 +134,11 @@ class Search:
     def _begin(self, trial: Trial, how: str) -> None:
         self.say(f"trial {trial.number} {how}: {spelled(trial.searched)}")
         try:
-            contender = Contender(self.space, trial, self.folder)
+            config = self.space.config(trial.searched)
         except InputError as error:
             self._fail(trial, str(error))
             return
+        contender = Contender(self.space, trial, config, self.folder)
         self.contenders.append(contender)
         # it may have been killed before the decision at its last rung
         if not self._prune_if_behind(contender):
@@ -146,6 +152,8 @@ class Search:
                 continue
             contender.left.remove(run)
             contender.num_active += 1
+            if why := why_lost(run.directory):
+                self.say(f"{contender}, {run}: starts from the beginning: {why}")
             self.pool.start((contender, run), run.words(contender.env_steps), ADVANCE)
             return True
         return False
@@ -163,8 +171,13 @@ class Search:
             return
         if ended.code != 0 or not run.has_reached(contender.env_steps):
             why = ended.error or f"it ended with exit code {ended.code}"
+            if ended.was_lost and run not in contender.lost:
+                contender.lost.add(run)
+                contender.left.append(run)
+                self.say(f"{contender}, {run}: tried once more: {why.removeprefix('distpg: ')}")
+                return
             self.contenders.remove(contender)
-            self.pool.interrupt(lambda step: step[0] is contender)
+            self.pool.interrupt(lambda advance: advance[0] is contender)
             self._fail(contender.trial, f"{run}: {why.removeprefix('distpg: ')}")
             return
         self._decide(contender)

@@ -10,14 +10,14 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast, get_args
+from typing import Annotated, Any, Literal, cast
 
 import tomli_w
 
 from distpg.config.config import Config, from_toml
 from distpg.config.files import check_settings, read_settings
 from distpg.config.settings import Count, Seed
-from distpg.config.values import Range, make_from_toml
+from distpg.config.values import Range, did_you_mean, make_from_toml
 from distpg.errors import InputError, prefix_errors
 from distpg.tuning.dimensions import Dimension, dimension_of
 from distpg.tuning.pruners import Median, Pruner, pruner_of
@@ -25,7 +25,6 @@ from distpg.tuning.pruners import Median, Pruner, pruner_of
 Objective = Literal["last_100_training_episodes", "last_evaluation"]
 """What a run reached: the mean return of the last 100 episodes of training, or of the last
 evaluation in the course of training."""
-OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 Above0 = Annotated[float, Range(0, open_low=True)]
 
 
@@ -127,22 +126,21 @@ def space_of(name: str, values: Mapping[str, Any]) -> Space:
         InputError: a key is unknown, missing, or has a value that is not allowed.
     """
     own = {x.name for x in fields(Space)} - {"name", "dimensions", "record"} | {"base", "space"}
-    unknown = [key for key in values if key not in own]
-    if unknown:
-        # words the message
-        make_from_toml(Space, dict.fromkeys(unknown))
+    for key in values:
+        if key not in own:
+            raise InputError(f"{key}: no such key{did_you_mean(key, own)}")
     settings = settings_of(values)
-    written = table_in(values, "space")
     dimensions: dict[str, Dimension] = {}
-    for setting, searched in written.items():
+    for setting, searched in table_in(values, "space").items():
         with prefix_errors(f"space: {setting}"):
             dimensions[setting] = dimension_of(setting, searched)
             if setting in table_in(values, "settings"):
                 raise InputError("it is under [settings], too; omit it there")
     given = {key: x for key, x in values.items() if key not in ("base", "space", "settings")}
     if "pruner" in values:
+        written = table_in(values, "pruner")
         with prefix_errors("pruner"):
-            given["pruner"] = pruner_of(table_in(values, "pruner"))
+            given["pruner"] = pruner_of(written)
             if not values.get("rungs"):
                 raise InputError("trials are pruned at rungs; add `rungs`, such as [0.25, 0.5]")
     common = {key: "none" if x is None else x for key, x in settings.items()}
@@ -163,8 +161,9 @@ def settings_of(values: Mapping[str, Any]) -> dict[str, Any]:
     with prefix_errors("base"):
         common = {} if base is None else read_settings(base)
     common.pop("seed", None)
+    written = table_in(values, "settings")
     with prefix_errors("settings"):
-        own = from_toml(table_in(values, "settings"))
+        own = from_toml(written)
         check_settings({**common, **own})
         if "seed" in own:
             raise InputError("seed: write `seeds`, with all seeds of a trial, above the tables")

@@ -18,6 +18,9 @@ from distpg.tuning.space import Space
 State = Literal["RUNNING", "COMPLETE", "PRUNED", "FAIL"]
 """Of a trial, in Optuna's words."""
 
+NAME = "distpg"
+"""Of the study in its file, whatever the file of the space is called."""
+
 
 def import_optuna() -> Any:
     """Import Optuna.
@@ -66,8 +69,15 @@ class Trial:
         self.trial.report(mean, self.space.pruner.step(rung))
 
     def is_behind(self) -> bool:
-        """Return whether to give the trial up, after the last rung whose mean was reported."""
-        return self.trial.should_prune()
+        """Return whether to give the trial up, as decided once after the last rung it reported."""
+        if not self.num_rungs:
+            return False
+        key = f"behind_at_rung_{self.num_rungs}"
+        decided = self.trial.user_attrs.get(key)
+        if decided is None:
+            decided = bool(self.trial.should_prune())
+            self.trial.set_user_attr(key, decided)
+        return decided
 
     def finish(self, mean: float, returns: Mapping[int, float]) -> None:
         """Keep what it reached at the end."""
@@ -99,7 +109,7 @@ class Study:
         try:
             self.study = self.optuna.create_study(
                 storage=f"sqlite:///{file}",
-                study_name=space.name,
+                study_name=NAME,
                 direction="maximize",
                 pruner=space.pruner.make(self.optuna.pruners),
                 load_if_exists=True,
@@ -111,17 +121,23 @@ class Study:
 
     def ask(self) -> Trial:
         """Begin a trial, whose settings depend on those before it, the seed and its number."""
-        seeds = np.random.SeedSequence([self.space.sampler_seed, len(self.study.trials)])
+        self._seed_sampler(len(self.study.trials))
+        return Trial(self.space, self.study.ask())
+
+    def _seed_sampler(self, number: int) -> None:
+        """Let what is chosen next depend on the number of the trial."""
+        seeds = np.random.SeedSequence([self.space.sampler_seed, number])
         (seed,) = seeds.generate_state(1)
         self.study.sampler = self.optuna.samplers.TPESampler(seed=int(seed))
-        return Trial(self.space, self.study.ask())
 
     def under_way(self) -> list[Trial]:
         """Return the trials that have begun and not ended."""
-        return [
-            Trial(self.space, self.optuna.trial.Trial(self.study, x._trial_id))
-            for x in self.study.get_trials(states=(states().RUNNING,))
-        ]
+        found: list[Trial] = []
+        for x in self.study.get_trials(states=(states().RUNNING,)):
+            # it may have been killed before all of its settings were chosen
+            self._seed_sampler(x.number)
+            found.append(Trial(self.space, self.optuna.trial.Trial(self.study, x._trial_id)))
+        return found
 
     def records(self) -> list[TrialRecord]:
         """Return what is known of each trial."""

@@ -50,6 +50,7 @@ BAD: list[tuple[str, str, list[str]]] = [
     ("trials = 3\n", "", ["trials is missing"]),
     ("trials = 3", "trials = 0", ["trials: 0 is not between 1"]),
     ("trials = 3", "trails = 3", ["trails", "no such key", "did you mean trials"]),
+    ("trials = 3", 'trials = 3\nname = "x"', ["tiny.toml: name: no such key"]),
     ("trials = 3", "trials = = 3", ["cannot be read", "line 1"]),
     ("trials = 3", 'trials = 3\nbase = "cartpol"', ["base", "'cartpol'", "cartpole-ppo"]),
     ("trials = 3", 'trials = 3\nbase = "missing.toml"', ["base", "'missing.toml'"]),
@@ -66,13 +67,19 @@ BAD: list[tuple[str, str, list[str]]] = [
     ("[0.5]", '["half"]', ["rungs: ('half',)"]),
     ("rungs = [0.5]\n", "", ["pruner", "rungs"]),
     ('kind = "median"', 'kind = "hyperband"', ["pruner: kind: 'hyperband'", "median, halving"]),
+    ('kind = "median"', 'kind = ["median"]', ["pruner: kind: ['median'] is not a pruner"]),
+    ('{ kind = "median", startup_trials = 1 }', '"median"', ["tiny.toml: pruner: 'median' is not"]),
     ("startup_trials = 1", "startup = 1", ["pruner: startup", "did you mean startup_trials"]),
     ("sampler_seed = 2", "sampler_seed = -2", ["sampler_seed: -2"]),
     ("num_envs = 2", "num_envz = 2", ["settings: num_envz", "did you mean num_envs"]),
     ("num_envs = 2", "num_envs = 0", ["settings: --num-envs: 0"]),
     ("num_envs = 2", "seed = 2", ["settings: seed", "`seeds`"]),
     ("num_envs = 2", "learning_rate = 2", ["learning_rate: it is under [settings], too"]),
-    (RATE, "learning_rat = [0.1, 0.2]", ["space: learning_rat", "did you mean learning_rate"]),
+    (
+        RATE,
+        "learning_rat = [0.1, 0.2]",
+        ["space: learning_rat: no such setting", "did you mean learning_rate"],
+    ),
     (RATE, "learning_rate = { low = 0, high = 1 }", ["space: learning_rate: low: 0 is not"]),
     (RATE, "learning_rate = { low = 1, high = inf }", ["high: inf"]),
     (RATE, "learning_rate = { low = 'a', high = 1 }", ["low: 'a' is not a number"]),
@@ -88,6 +95,11 @@ BAD: list[tuple[str, str, list[str]]] = [
     (RATE, "num_steps = { low = 1.5, high = 3 }", ["num_steps: low: 1.5 is not"]),
     (RATE, "value_epochs = { low = 1.5, high = 3 }", ["low: 1.5 is not a whole number"]),
     (RATE, "surrogate = { low = 1, high = 3 }", ["surrogate: it is not a number", "list"]),
+    (RATE, "learning_rate = 2026-01-01", ['learning_rate: "2026-01-01" is neither a range']),
+    (RATE, "learning_rate = [0.1, 2026-01-01]", ['learning_rate: "2026-01-01" is not']),
+    ("{ lengths = [] }", "{ lengths = [2026-01-01] }", ["env_kwargs: --env-kwargs", "TOML"]),
+    (RATE, 'algo = ["ppo", "zzz"]', ["space: algo: --algo: 'zzz' is not an algorithm"]),
+    (RATE, 'env_id = ["CartPole-v1", "Acrobot-v1"]', ["space: env_id", "[settings]"]),
     (RATE, "seed = [1, 2]", ["space: seed", "`seeds`"]),
     (RATE, "num_workers = [1, 2]", ["space: num_workers", "[settings]"]),
     (RATE, 'baseline = ["mean", "time"]', ["do not go together", "--baseline value"]),
@@ -154,6 +166,32 @@ def test_what_a_trial_gets_depends_on_seed_number_and_trials_before_alone(folder
     parts = Study(loaded(), folder / "parts.db")
     assert [trial.searched for trial in parts.under_way()] == searched
     assert all(one["target_kl"] in (0.01, None) for one in searched)
+
+
+def test_a_trial_killed_before_its_settings_were_chosen_gets_the_same(folder: Path) -> None:
+    expected = Study(loaded(), folder / "whole.db").ask().searched
+    Study(loaded(), folder / "killed.db").study.ask()
+    (trial,) = Study(loaded(), folder / "killed.db").under_way()
+    assert trial.searched == expected
+
+
+def test_a_study_is_the_same_whatever_the_file_of_its_space_is_called(folder: Path) -> None:
+    Study(loaded(), folder / "study.db").ask()
+    Path("tiny.toml").rename("renamed.toml")
+    renamed = load_space(Path("renamed.toml"))
+    assert len(Study(renamed, folder / "study.db").under_way()) == 1
+
+
+def test_what_was_decided_at_a_rung_holds_after_a_kill(folder: Path) -> None:
+    halving = "{ kind = 'halving', reduction_factor = 2 }"
+    space = loaded(TINY.replace('{ kind = "median", startup_trials = 1 }', halving))
+    study = Study(space, folder / "study.db")
+    for mean in (3.0, 2.0):
+        trial = study.ask()
+        trial.report(0, mean)
+        assert trial.is_behind() == (mean == 2.0)
+    again = Study(space, folder / "study.db").under_way()
+    assert [trial.is_behind() for trial in again] == [False, True]
 
 
 def test_the_recipe_is_a_file_of_settings_with_the_figures_of_the_study(folder: Path) -> None:
