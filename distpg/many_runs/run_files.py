@@ -1,6 +1,5 @@
 """A run of several as it is on disk: whether it is finished, and the command that goes on."""
 
-import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,10 +24,9 @@ and which faults it tolerates."""
 def result_of(run: RunDir) -> dict[str, Any]:
     """Return the content of `result.json`; empty if a run has none that can be read."""
     try:
-        result = json.loads(run.result.read_text("utf-8"))
-    except (OSError, ValueError):
+        return run.read_result()
+    except InputError:
         return {}
-    return result if isinstance(result, dict) and "stop_reason" in result else {}
 
 
 def is_finished(run: RunDir) -> bool:
