@@ -18,7 +18,12 @@ def test_a_lock_that_is_looked_at_for_a_moment_is_taken_after_that(
     path.touch()
     with path.open("rb") as looking:
         fcntl.flock(looking, fcntl.LOCK_SH)
-        monkeypatch.setattr(lock.time, "sleep", lambda _: looking.close())
+
+        def stop_looking(seconds: float) -> None:
+            assert seconds > 0
+            looking.close()
+
+        monkeypatch.setattr(lock.time, "sleep", stop_looking)
         with locked(tmp_path, "--run-dir: run"):
             assert path.read_text() == str(os.getpid())
             assert is_locked(tmp_path)

@@ -48,6 +48,10 @@ def write(name: str, text: str) -> Callable[[Path], object]:
     return lambda run: (run / name).write_text(text)
 
 
+def folder_named(name: str) -> Callable[[Path], object]:
+    return lambda run: (run / name).mkdir()
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -60,7 +64,7 @@ def write(name: str, text: str) -> Callable[[Path], object]:
         (write("result.json", json.dumps(RESULT | {"versions": 3})), "versions is 3"),
         (append("config.toml", "gamma = 2020-01-01\n"), "config.toml cannot be read"),
         (write("config.toml", 'env_id = "a"\nalgo = "ppo"\nseed = [0]\n'), "its seed is [0]"),
-        (lambda run: (run / "lock").mkdir(), "lock cannot be read"),
+        (folder_named("lock"), "lock cannot be read"),
     ],
 )
 def test_it_is_named_and_left_out(
