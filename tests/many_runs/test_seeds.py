@@ -128,8 +128,12 @@ def written(seed: int, mean: float | None, best: float | None = None) -> SeedRun
     run = SeedRun(run_dir(seed), Path("settings.toml"), seed, quiet=True)
     run.directory.path.mkdir(parents=True)
     run.directory.policy.touch()
-    result = {"stop_reason": "solved", "env_steps": 1234, "train_s": 5.0}
-    result |= {"episode_return_mean": mean, "best_evaluation": best and {"return_mean": best}}
+    result = {"stop_reason": "solved", "iterations": 9, "env_steps": 1234, "train_s": 5.0}
+    result |= {
+        "versions": {},
+        "episode_return_mean": mean,
+        "best_evaluation": best and {"return_mean": best},
+    }
     run.directory.write_result(result)
     return run
 
