@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -97,15 +98,17 @@ def test_what_was_killed_in_the_middle_goes_on_to_the_same_results(folder: Path)
     assert {name: [*task.runs] for name, task in results.tasks.items()} == {x: [0] for x in TASKS}
     assert "not measured yet" not in Path("runs/reproduce/tiny/report.md").read_text()
     assert Path("runs/reproduce/tiny/curves.png").read_bytes().startswith(b"\x89PNG")
-    # what was not interrupted reached the same; what is finished is kept
+    # what was not interrupted reaches the same; what lacks its result alone is not trained again
     record = run_dir("CartPole", 0).path.with_suffix(".json")
     resumed = read_measured(record)
     record.unlink()
-    run_dir("CartPole", 0).result.unlink()
+    shutil.rmtree(run_dir("CartPole", 0).path)
+    run_dir("Acrobot", 0).path.with_suffix(".json").unlink()
+    run_dir("Acrobot", 0).result.unlink()
     whole = finish(*flags)
     assert whole.returncode == 0, whole.stderr
-    assert "CartPole, seed 0: cannot be resumed, and starts from the beginning: " in whole.stdout
-    assert "Acrobot, seed 0: training" not in whole.stdout
+    assert "CartPole, seed 0: training" in whole.stdout
+    assert "Acrobot, seed 0: resumed" in whole.stdout
     trained = read_measured(record)
     assert resumed is not None
     assert trained is not None
