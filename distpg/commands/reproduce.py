@@ -97,7 +97,7 @@ def train(table: Table, folder: Path, parallel: int) -> dict[str, str]:
         with handle_signals(interrupt):
             return SideBySide(runs, parallel, say).complete()
     except KeyboardInterrupt:
-        say("the runs are saved; the same command goes on with them")
+        say("the runs are saved; the same command continues them")
         raise
 
 

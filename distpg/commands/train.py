@@ -25,7 +25,7 @@ class TrainFlags(RunFlags):
     """Train a policy; defaults < preset of --algo < --config < flags."""
 
     seeds: tuple[int, ...] | None = None
-    """Train a run with each of these seeds, in --run-dir/seed-N. The same command goes on with what
+    """Train a run with each of these seeds, in --run-dir/seed-N. The same command continues what
     is not finished. Default: one run, with --seed."""
     parallel: int | None = None
     """Runs of --seeds at a time. Default: 1."""
@@ -64,7 +64,7 @@ def train_each_seed(flags: TrainFlags, seeds: Sequence[int]) -> int:
     """Train a run with each seed, and print their table; return the exit code."""
     if flags.overwrite:
         raise InputError(
-            "--overwrite: with --seeds the same command goes on with its runs; omit it, or choose "
+            "--overwrite: with --seeds the same command continues its runs; omit it, or choose "
             "another --run-dir"
         )
     if flags.json_lines:
@@ -155,7 +155,7 @@ def train_seeds(
     parallel: int | None = None,
     quiet: bool = False,
 ) -> list[Outcome]:
-    """Train a run with each seed, in processes of their own; called again, go on with the others.
+    """Train a run with each seed, in processes of their own; called again, continue the others.
 
     Args:
         config: The settings, whose seed does not count. Objects among them must be importable.

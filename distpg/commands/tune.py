@@ -29,7 +29,7 @@ class TuneFlags:
     parallel: int | None = None
     """Runs at a time. Default: 1."""
     folder: Path | None = None
-    """Where the study and its runs are; the same command goes on with them. Default:
+    """Where the study and its runs are; the same command continues them. Default:
     runs/tune/SPACE."""
 
 
@@ -82,12 +82,12 @@ def search(
         try:
             Search(space, study, folder, parallel, say).complete()
         except KeyboardInterrupt:
-            say("the study is saved; the same command goes on with it")
+            say("the study is saved; the same command continues it")
             raise
         except BrokenPipeError:
             raise
         except (OSError, import_optuna().exceptions.StorageInternalError) as error:
             raise RunError(
                 f"--folder: the study in {folder} stopped: {format_error(error)}; the same command "
-                "goes on with it"
+                "continues it"
             ) from error

@@ -1,4 +1,4 @@
-"""A run of several as it is on disk: whether it is finished, and the command that goes on."""
+"""A run of several as it is on disk: whether it is finished, and the command that continues it."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -11,9 +11,9 @@ from distpg.run.checkpoint import list_checkpoints, load_checkpoint
 from distpg.run.directory import RunDir, write_atomically
 
 RUNG = "rung"
-"""The stop reason of a run of a trial that has reached a rung, and may go on."""
+"""The stop reason of a run of a trial that has reached a rung, and may continue."""
 UNFINISHED = ("error", "interrupted", RUNG)
-"""Stop reasons of a run that is to go on."""
+"""Stop reasons of a run that is to continue."""
 COMPUTING = ("num_workers", "device", "learner_threads", "compile", "acting")
 CLUSTER = ("address", "min_workers", "learner_label", "worker_label", "wait_for_resources")
 OWN = ("seed", *COMPUTING, *CLUSTER, "on_anomaly", "max_env_faults")
@@ -35,7 +35,7 @@ def is_finished(run: RunDir) -> bool:
 
 
 def why_lost(run: RunDir) -> str:
-    """Return why a run cannot go on: all of its checkpoints are damaged. Empty if it can.
+    """Return why a run cannot continue: all of its checkpoints are damaged. Empty if it can.
 
     A checkpoint that another version wrote, or that cannot be opened, may be intact.
     """
@@ -131,7 +131,7 @@ def check_same(
     *,
     apart_from: Collection[str] = (),
 ) -> None:
-    """Refuse to go on with what has other values.
+    """Refuse to continue what has other values.
 
     Args:
         before: The values of what is there, by name.

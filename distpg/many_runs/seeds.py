@@ -107,7 +107,7 @@ def finish_seeds(
     say: Callable[[str], None],
     warn: Callable[[str], None] | None = None,
 ) -> tuple[list[SeedRun], dict[str, str]]:
-    """Train a run with each seed, or go on with those that are not finished.
+    """Train a run with each seed, or continue those that are not finished.
 
     Args:
         config: The settings, whose seed does not count.
@@ -152,7 +152,7 @@ def finish_seeds(
             together = SideBySide(runs, at_a_time, say, shown=shown, warn=warn)
             return runs, together.complete()
         except KeyboardInterrupt:
-            say("the runs are saved; the same command goes on with them")
+            say("the runs are saved; the same command continues them")
             raise
 
 

@@ -1,4 +1,4 @@
-"""The folder of a study, which goes on only with the space that it began with.
+"""The folder of a study, which continues only with the space that it began with.
 
 FOLDER/lock        id of the process that runs the study
 FOLDER/space.toml  the space, with the settings of its base

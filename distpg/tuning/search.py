@@ -48,7 +48,7 @@ class Contender:
         return f"trial {self.trial.number}"
 
     def begin_rung(self, rung: int) -> None:
-        """Let the runs go on to a rung."""
+        """Let the runs continue to a rung."""
         self.rung = rung
         self.left = [run for run in self.runs if not run.has_reached(self.env_steps)]
 
@@ -145,7 +145,7 @@ class Search:
             self._decide(contender)
 
     def _start_run(self, contender: Contender) -> bool:
-        """Start one of a trial's runs that is to go on, if there is one."""
+        """Start one of a trial's runs that is to continue, if there is one."""
         for run in contender.left:
             if run.directory.being_written():
                 self._tell_waiting(run)
@@ -183,7 +183,7 @@ class Search:
         self._decide(contender)
 
     def _decide(self, contender: Contender) -> None:
-        """Prune, finish or let a trial go on, if all of its runs are at the rung."""
+        """Prune, finish or let a trial continue, if all of its runs are at the rung."""
         while contender.is_at_rung:
             returns = contender.returns()
             known = len(returns) == len(contender.runs)
@@ -204,7 +204,9 @@ class Search:
         self.contenders.remove(contender)
         contender.trial.prune()
         env_steps = contender.stops[contender.trial.num_rungs - 1]
-        mean = format_return(self.study.records()[contender.trial.number].value or 0.0)
+        value = self.study.records()[contender.trial.number].value
+        assert value is not None, "a trial is pruned by its value at a rung"
+        mean = format_return(value)
         self._tell_end(contender.trial, f"pruned at {env_steps:,} env steps, mean return {mean}")
         return True
 

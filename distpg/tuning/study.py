@@ -1,6 +1,6 @@
 """The study in Optuna: which settings a trial gets, what it reached, whether it is given up.
 
-It is kept in a SQLite file after each step, so that it goes on after a kill.
+It is kept in a SQLite file after each step, so that it continues after a kill.
 """
 
 from collections.abc import Mapping

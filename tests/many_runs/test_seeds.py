@@ -88,7 +88,7 @@ def test_after_ctrl_c_the_same_command_goes_on_to_the_same_policies() -> None:
     first.send_signal(signal.SIGINT)
     output, _ = first.communicate(timeout=100)
     assert first.returncode == 128 + signal.SIGINT, output
-    assert "the runs are saved; the same command goes on with them" in output
+    assert "the runs are saved; the same command continues them" in output
     assert json.loads(run_dir(0).result.read_text())["stop_reason"] == "interrupted"
     assert not wait_until_gone(children)
 

@@ -123,7 +123,7 @@ def test_ctrl_c_saves_the_runs_and_says_how_to_go_on() -> None:
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGINT, output
-    assert "the runs are saved; the same command goes on with them" in output
+    assert "the runs are saved; the same command continues them" in output
     assert json.loads(run_dir("CartPole", 0).result.read_text())["stop_reason"] == "interrupted"
     assert not wait_until_gone(children)
 

@@ -94,5 +94,5 @@ def test_a_full_disk_is_one_line(
     monkeypatch.setattr(Search, "complete", fail)
     assert run_main(["tune", "tiny.toml"]) == 1
     said = capsys.readouterr().err
-    assert "No space left on device; the same command goes on with it" in said
+    assert "No space left on device; the same command continues it" in said
     assert len(said.splitlines()) == 1

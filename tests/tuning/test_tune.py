@@ -96,7 +96,7 @@ def test_ctrl_c_saves_the_study_and_says_how_to_go_on() -> None:
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=100)
     assert process.returncode == 128 + signal.SIGINT, output
-    assert "the study is saved; the same command goes on with it" in output
+    assert "the study is saved; the same command continues it" in output
     for seed in (0, 1):
         result = json.loads(run_dir(0, seed).result.read_text())
         assert result["stop_reason"] == "interrupted"
