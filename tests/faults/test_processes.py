@@ -115,7 +115,9 @@ def test_a_worker_that_dies_again_and_again_ends_the_run_with_its_name(tmp_path:
                 os.kill(os.getpid(), signal.SIGKILL)
             return super().step(action)
 
-    with pytest.raises(Exception, match=r"rollout worker \d .* died while collecting iteration 0"):
+    # its answer that the environments are made may be lost with it
+    doing = "(collecting iteration 0|making its environments)"
+    with pytest.raises(Exception, match=rf"rollout worker \d .* died while {doing}"):
         run(tmp_path / "run", Doomed, num_workers=1, num_slots=1)
 
 
