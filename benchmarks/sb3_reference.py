@@ -191,7 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--python: there is no {options.python}; make peers creates it")
     try:
         table = load_table(options.table)
-        table = table.part(options.tasks, min(options.seeds, len(table.seeds)))
+        table = table.part(options.tasks, options.seeds)
         folder = options.folder or Path("runs") / "sb3" / table.name
         work = prepare(table, folder)
         output = options.output or FOLDER / "tables" / f"{table.name}-sb3.json"
@@ -202,8 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with ThreadPoolExecutor(options.parallel) as pool:
         futures = {
             pool.submit(train, work[task], seed, folder / task, options.python): (task, seed)
-            for seed in table.seeds
-            for task in table.tasks
+            for task, seed in table.in_turn()
         }
         for future in as_completed(futures):
             task, seed = futures[future]

@@ -80,7 +80,7 @@ class Run:
 
 def runs_of(table: Table, folder: Path) -> list[Run]:
     """List the runs of a table, the first seed of all tasks before the second."""
-    return [Run(table, task, seed, folder / task) for seed in table.seeds for task in table.tasks]
+    return [Run(table, task, seed, folder / task) for task, seed in table.in_turn()]
 
 
 def prepare(table: Table, folder: Path) -> None:
@@ -91,7 +91,7 @@ def prepare(table: Table, folder: Path) -> None:
     """
     for task in table.tasks:
         file = folder / task / "settings.toml"
-        runs = [RunDir(file.with_name(f"seed-{seed}")) for seed in table.seeds]
+        runs = [RunDir(file.with_name(f"seed-{seed}")) for seed in table.seeds_of(task)]
         write_settings(table.config(task), file, runs, ("--folder", folder), "the table")
 
 
@@ -99,8 +99,9 @@ def collect(table: Table, folder: Path, command: str) -> Results:
     """Return what the runs in a folder reached that are finished."""
     tasks: dict[str, TaskResults] = {}
     for name in table.tasks:
-        runs = {seed: Run(table, name, seed, folder / name).measured() for seed in table.seeds}
-        found = {seed: run for seed, run in runs.items() if run is not None}
+        runs = [Run(table, name, seed, folder / name) for seed in table.seeds_of(name)]
+        measured = {run.seed: run.measured() for run in runs}
+        found = {seed: run for seed, run in measured.items() if run is not None}
         if found:
             tasks[name] = TaskResults(table.written(name), found)
     return Results(table.name, f"distpg {metadata.version('distpg')}", command, tasks)

@@ -63,6 +63,12 @@ class Reference:
         return "above" if mean > high else "below" if mean < low else "within"
 
 
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Raise an InputError if a seed is there twice."""
+    if len(set(seeds)) < len(seeds):
+        raise InputError(f"seeds: {list(seeds)} has one twice")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """A task of a table, with the settings that it does not share with the others."""
@@ -74,13 +80,16 @@ class Task:
     scale: tuple[Finite, ...] | None = None
     """Returns that count as 0 and as 1 in scores, which are comparable between tasks."""
     references: tuple[Reference, ...] = ()
+    seeds: tuple[Seed, ...] = ()
+    """Its own in place of the table's, as where results vary so much that they take more."""
 
     def __post_init__(self) -> None:
-        """Check the scale.
+        """Check the scale and the seeds.
 
         Raises:
-            InputError: it is not two different returns.
+            InputError: the scale is not two different returns, or a seed is there twice.
         """
+        check_seeds(self.seeds)
         if self.scale is not None and (len(self.scale) != 2 or self.scale[0] >= self.scale[1]):
             raise InputError(f"scale: {list(self.scale)} is not a low and a higher return")
 
@@ -93,7 +102,7 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Tasks that are trained with the same seeds, and what others report of them."""
+    """Tasks that are trained with several seeds, and what others report of them."""
 
     title: str
     seeds: tuple[Seed, ...]
@@ -113,8 +122,7 @@ class Table:
         """
         if not self.seeds:
             raise InputError("seeds: the list is empty; a table needs at least one")
-        if len(set(self.seeds)) < len(self.seeds):
-            raise InputError(f"seeds: {list(self.seeds)} has one twice")
+        check_seeds(self.seeds)
         if not self.tasks:
             raise InputError("tasks: there are none; a table needs at least one")
         for name, task in self.tasks.items():
@@ -141,6 +149,16 @@ class Table:
         task = self.tasks[name]
         own = {"env_id": task.env_id, "total_steps": task.steps}
         return {**self.settings, **task.settings, **own}
+
+    def seeds_of(self, name: str) -> tuple[int, ...]:
+        """Return the seeds that a task is trained with."""
+        return self.tasks[name].seeds or self.seeds
+
+    def in_turn(self) -> list[tuple[str, int]]:
+        """List each task with each of its seeds, the first seed of all tasks before the second."""
+        seeds = {name: self.seeds_of(name) for name in self.tasks}
+        turns = range(max(map(len, seeds.values())))
+        return [(name, seeds[name][x]) for x in turns for name in seeds if x < len(seeds[name])]
 
     def groups(self) -> dict[str, list[str]]:
         """Group the names of the tasks by environment: what is trained on it in several ways."""
@@ -170,12 +188,16 @@ class Table:
                     f"--tasks: {name!r} is no task of {self.name}; choose from "
                     f"{one_of(self.tasks)}{did_you_mean(name, self.tasks)}"
                 )
-        if num_seeds is not None and not 1 <= num_seeds <= len(self.seeds):
+        names = [name for name in self.tasks if name in tasks or not tasks]
+        most = max(len(self.seeds_of(name)) for name in names)
+        if num_seeds is not None and not 1 <= num_seeds <= most:
             raise InputError(
-                f"--seeds: {num_seeds} is not a number of seeds of {self.name}, which has "
-                f"{len(self.seeds)}"
+                f"--seeds: {num_seeds} is not a number of seeds of {self.name}, which has {most}"
             )
-        kept = {name: task for name, task in self.tasks.items() if name in tasks or not tasks}
+        kept = {
+            name: dataclasses.replace(self.tasks[name], seeds=self.tasks[name].seeds[:num_seeds])
+            for name in names
+        }
         return dataclasses.replace(self, tasks=kept, seeds=self.seeds[:num_seeds])
 
 

@@ -1,6 +1,7 @@
 """Tables: what ships is valid, and what is wrong in a file is named."""
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,22 @@ def test_a_part_has_the_named_tasks_and_the_first_seeds() -> None:
     ):
         with pytest.raises(InputError, match=offender):
             tiny().part(tasks, seeds)
+
+
+def test_a_task_may_have_seeds_of_its_own() -> None:
+    whole = tiny()
+    table = replace(
+        whole, tasks={**whole.tasks, "Acrobot": replace(whole.tasks["Acrobot"], seeds=(7, 8, 9))}
+    )
+    assert sorted(table.in_turn()[:2]) == [("Acrobot", 7), ("CartPole", 0)]
+    assert sorted(table.in_turn()[2:4]) == [("Acrobot", 8), ("CartPole", 1)]
+    assert table.in_turn()[4:] == [("Acrobot", 9)]
+    assert table.part(["Acrobot"], 2).in_turn() == [("Acrobot", 7), ("Acrobot", 8)]
+    assert len(table.part([], 3).in_turn()) == 5
+    with pytest.raises(InputError, match=r"--seeds: 3 is not .* which has 2"):
+        table.part(["CartPole"], 3)
+    with pytest.raises(InputError, match=r"seeds: \[1, 1\] has one twice"):
+        replace(whole.tasks["Acrobot"], seeds=(1, 1))
 
 
 @pytest.mark.parametrize(
