@@ -1,0 +1,86 @@
+"""How HalfCheetah runs: on its feet, or on its back, where returns end near 1,800.
+
+    distpg reproduce benchmarks/gaits.toml
+    python -m benchmarks.gaits runs/reproduce/gaits/* runs/reproduce/ppo-mujoco/HalfCheetah-v5
+
+Plays the final policy of each seed in the folders of tasks without noise, and saves
+results/gaits.json.
+"""
+
+import argparse
+import math
+import statistics
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import torch
+
+from benchmarks.results import hardware, save
+from distpg import load_policy
+from distpg.report.texts import table as markdown_table
+
+ENV_ID = "HalfCheetah-v5"
+PITCH = 1
+"""Place of the torso's pitch in an observation, in radians; 0 is upright."""
+EPISODES = 5
+
+
+def play(run: Path) -> dict[str, Any]:
+    """Play a run's final policy; return its mean return, and the part of the steps on its back."""
+    policy, env = load_policy(run), gym.make(ENV_ID)
+    returns, upside_down = list[float](), list[bool]()
+    for episode in range(EPISODES):
+        obs, _ = env.reset(seed=episode)
+        returns.append(0.0)
+        over = False
+        while not over:
+            obs, reward, terminated, truncated, _ = env.step(policy.act(obs))
+            returns[-1] += float(reward)
+            upside_down.append(math.cos(obs[PITCH]) < 0)
+            over = terminated or truncated
+    env.close()
+    return {"return": statistics.fmean(returns), "on_its_back": statistics.fmean(upside_down)}
+
+
+def seeds_of(folder: Path) -> list[dict[str, Any]]:
+    """Play each seed of a task."""
+    runs = sorted(path for path in folder.glob("seed-*") if path.is_dir())
+    return [{"seed": int(run.name.removeprefix("seed-")), **play(run)} for run in runs]
+
+
+def gaits_section(content: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines of the section of docs/results.md."""
+    yield from ("### How HalfCheetah runs", "")
+    yield "Seeds that end near 1,800 run on their back: a local optimum, which other libraries' seeds"
+    yield f"reach, too. Each final policy played {EPISODES} episodes without noise; a seed counts as on"
+    yield "its back if it is upside down in most of their steps. One change of the settings a row."
+    rows: list[tuple[str, ...]] = []
+    for name, seeds in content["tasks"].items():
+        backs = [seed["on_its_back"] > 0.5 for seed in seeds]
+        texts = [
+            f"{seed['return']:,.0f}{' (back)' if back else ''}"
+            for seed, back in zip(seeds, backs, strict=True)
+        ]
+        rows.append((name, f"{sum(backs)} of {len(backs)}", "; ".join(texts)))
+    head = ("", "on their back", "return of each seed")
+    yield from ("", *markdown_table(head, rows), "")
+    yield f"`{content['command']}`, {content['date']}."
+    yield ""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Play what is in the folders."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folders", nargs="+", type=Path, help="of tasks, with runs seed-N")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    tasks = {f"{x.parent.name}/{x.name}": seeds_of(x) for x in options.folders}
+    save("gaits", {**hardware(), "tasks": tasks})
+
+
+if __name__ == "__main__":
+    main()
