@@ -53,9 +53,9 @@ def seeds_of(folder: Path) -> list[dict[str, Any]]:
 def gaits_section(content: dict[str, Any]) -> Iterator[str]:
     """Yield the lines of the section of docs/results.md."""
     yield from ("### How HalfCheetah runs", "")
-    yield f"The final policy of each seed played {EPISODES} episodes without noise. It runs on its"
-    yield "back if the torso is upside down in most of their steps. Rows of `gaits` have 300,000 env"
-    yield "steps; each but the first has one setting changed."
+    yield f"The final policy of each seed played {EPISODES} episodes without noise. It is on its"
+    yield "back if the torso is upside down in most of their steps. Rows of `gaits` have 300,000"
+    yield "env steps; each but the first has one setting changed."
     rows: list[tuple[str, ...]] = []
     for name, seeds in content["tasks"].items():
         backs = [seed["on_its_back"] > 0.5 for seed in seeds]
