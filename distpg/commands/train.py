@@ -3,8 +3,9 @@
 import dataclasses
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +70,7 @@ def train_each_seed(flags: TrainFlags, seeds: Sequence[int]) -> int:
         )
     if flags.json_lines:
         raise InputError("--json-lines: not with --seeds; read the result.json of each run")
-
-    def say(line: str) -> None:
-        if not flags.quiet:
-            print(line, flush=True)
-
+    say = say_unless(flags.quiet)
     runs, failures = finish_seeds(
         flags.checked(),
         seeds,
@@ -88,6 +85,11 @@ def train_each_seed(flags: TrainFlags, seeds: Sequence[int]) -> int:
     for name, why in failures.items():
         say_error(f"{name} failed: {why}")
     return 1 if failures else 0
+
+
+def say_unless(quiet: bool) -> Callable[[str], None]:
+    """Return what prints a line, or nothing with `quiet`."""
+    return (lambda line: None) if quiet else partial(print, flush=True)
 
 
 def say_error(line: str) -> None:
@@ -173,14 +175,14 @@ def train_seeds(
         RunError: a run failed; the others are finished.
         KeyboardInterrupt: Ctrl-C; the runs under way are saved.
     """
-
-    def say(line: str) -> None:
-        if not quiet:
-            print(line, flush=True)
-
-    folder = None if run_dir is None else Path(run_dir)
     runs, failures = finish_seeds(
-        config, seeds, folder=folder, parallel=parallel, quiet=quiet, say=say, warn=say_error
+        config,
+        seeds,
+        folder=None if run_dir is None else Path(run_dir),
+        parallel=parallel,
+        quiet=quiet,
+        say=say_unless(quiet),
+        warn=say_error,
     )
     if failures:
         raise RunError("; ".join(f"{name} failed: {why}" for name, why in failures.items()))
