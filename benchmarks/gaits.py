@@ -8,6 +8,7 @@ results/gaits.json.
 """
 
 import argparse
+import json
 import math
 import statistics
 from collections.abc import Iterator, Sequence
@@ -50,8 +51,12 @@ def seeds_of(folder: Path) -> list[dict[str, Any]]:
     return [{"seed": int(run.name.removeprefix("seed-")), **play(run)} for run in runs]
 
 
-def gaits_section(content: dict[str, Any]) -> Iterator[str]:
-    """Yield the lines of the section of docs/results.md."""
+def gaits_section(data: Path) -> Iterator[str]:
+    """Yield the lines of the section of docs/results.md: none if nothing is measured."""
+    file = data / "gaits.json"
+    if not file.exists():
+        return
+    content = json.loads(file.read_text())
     yield from ("### How HalfCheetah runs", "")
     yield f"The final policy of each seed played {EPISODES} episodes without noise. It is on its"
     yield "back if the torso is upside down in most of their steps. Rows of `gaits` have 300,000"

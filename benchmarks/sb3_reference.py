@@ -191,7 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--python: there is no {options.python}; make peers creates it")
     try:
         table = load_table(options.table)
-        table = table.part(options.tasks, options.seeds)
+        table = table.part(options.tasks, min(options.seeds, table.num_seeds))
         folder = options.folder or Path("runs") / "sb3" / table.name
         work = prepare(table, folder)
         output = options.output or FOLDER / "tables" / f"{table.name}-sb3.json"

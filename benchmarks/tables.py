@@ -4,12 +4,14 @@
 
 `distpg reproduce TABLE --save benchmarks/results/tables/TABLE.json` and
 `python -m benchmarks.sb3_reference TABLE` write the data; `python -m benchmarks.imitation TASK`
-writes that of the section on imitation.
+and `python -m benchmarks.gaits` write those of two more sections.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.gaits import gaits_section
 from benchmarks.imitation_section import imitation_section
 from benchmarks.results import FOLDER, ROOT
 from distpg.report.texts import table as markdown_table
@@ -40,7 +42,8 @@ def report_of(name: str, data: Path) -> Report | None:
     peer, others = data / f"{name}-sb3.json", list[Source]()
     if peer.exists():
         others.append(Source(read_results(peer), f"benchmarks/results/tables/{peer.name}"))
-    return Report(load_table(name), read_results(ours), others)
+    whole = replace(read_results(ours), command=f"distpg reproduce {name}")
+    return Report(load_table(name), whole, others)
 
 
 def reports(data: Path = FOLDER) -> Mapping[str, Report | None]:
@@ -55,6 +58,8 @@ def page(data: Path = FOLDER) -> Iterator[str]:
     for name, report in found.items():
         if report is not None:
             yield from report.section(f"results/{name}.png")
+        if name == "ppo-mujoco":
+            yield from gaits_section(data)
     yield from imitation_section(data)
     missing = [name for name, report in found.items() if report is None]
     if missing:

@@ -154,10 +154,15 @@ class Table:
         """Return the seeds that a task is trained with."""
         return self.tasks[name].seeds or self.seeds
 
+    @property
+    def num_seeds(self) -> int:
+        """The number of seeds of the task that has most."""
+        return max(len(self.seeds_of(name)) for name in self.tasks)
+
     def in_turn(self) -> list[tuple[str, int]]:
         """List each task with each of its seeds, the first seed of all tasks before the second."""
         seeds = {name: self.seeds_of(name) for name in self.tasks}
-        turns = range(max(map(len, seeds.values())))
+        turns = range(self.num_seeds)
         return [(name, seeds[name][x]) for x in turns for name in seeds if x < len(seeds[name])]
 
     def groups(self) -> dict[str, list[str]]:
@@ -188,15 +193,15 @@ class Table:
                     f"--tasks: {name!r} is no task of {self.name}; choose from "
                     f"{one_of(self.tasks)}{did_you_mean(name, self.tasks)}"
                 )
-        names = [name for name in self.tasks if name in tasks or not tasks]
-        most = max(len(self.seeds_of(name)) for name in names)
-        if num_seeds is not None and not 1 <= num_seeds <= most:
+        if num_seeds is not None and not 1 <= num_seeds <= self.num_seeds:
             raise InputError(
-                f"--seeds: {num_seeds} is not a number of seeds of {self.name}, which has {most}"
+                f"--seeds: {num_seeds} is not a number of seeds of {self.name}, which has "
+                f"{self.num_seeds}"
             )
         kept = {
-            name: dataclasses.replace(self.tasks[name], seeds=self.tasks[name].seeds[:num_seeds])
-            for name in names
+            name: dataclasses.replace(task, seeds=task.seeds[:num_seeds])
+            for name, task in self.tasks.items()
+            if name in tasks or not tasks
         }
         return dataclasses.replace(self, tasks=kept, seeds=self.seeds[:num_seeds])
 

@@ -97,8 +97,8 @@ def test_a_task_may_have_seeds_of_its_own() -> None:
     assert table.in_turn()[4:] == [("Acrobot", 9)]
     assert table.part(["Acrobot"], 2).in_turn() == [("Acrobot", 7), ("Acrobot", 8)]
     assert len(table.part([], 3).in_turn()) == 5
-    with pytest.raises(InputError, match=r"--seeds: 3 is not .* which has 2"):
-        table.part(["CartPole"], 3)
+    with pytest.raises(InputError, match=r"--seeds: 4 is not .* which has 3"):
+        table.part([], 4)
     with pytest.raises(InputError, match=r"seeds: \[1, 1\] has one twice"):
         replace(whole.tasks["Acrobot"], seeds=(1, 1))
 
