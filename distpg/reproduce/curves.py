@@ -37,6 +37,12 @@ def draw_curves(table: Table, libraries: Sequence[Results], path: Path) -> None:
     colors: dict[str, str] = {}
     in_several_ways = any(len(names) > 1 for names in table.groups().values())
     for axes, (title, names) in zip(grid, charts, strict=False):
+        seeds = dict.fromkeys(
+            str(len(library.tasks[task].runs))
+            for library, task in product(libraries, names)
+            if task in library.tasks
+        )
+        title += f" (seeds: {' and '.join(seeds)})"
         axes.set_title(title, fontsize=9, parse_math=False)
         axes.set_xlabel("env steps", fontsize=8)
         for library, task in product(libraries, names):
@@ -72,4 +78,4 @@ def draw_task(axes: Any, library: Results, task: str, line: str, color: str) -> 
     known = np.isfinite(returns).all(0)
     steps = np.array(curves[0].env_steps)[known]
     found = band(returns[:, known], mean_of_runs)
-    draw_band(axes, steps, found, color, label=f"{line}, {len(curves)} seeds")
+    draw_band(axes, steps, found, color, label=line)
