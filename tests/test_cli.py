@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import psutil
@@ -227,6 +228,22 @@ def test_a_switch_is_turned_off_by_its_no_and_none_is_spelt_as_in_files(
     assert "normalize_obs = false" in written()
     assert 'minibatch_size = "none"' in written()
     assert "sutton_barto_reward = true" in written()
+
+
+@pytest.mark.parametrize(("word", "steps"), [("2e3", 2000), ("1_000", 1000), ("25.0", 25)])
+def test_a_whole_number_may_have_an_exponent(
+    word: str, steps: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_main(["config", "--total-steps", word, "--hidden-sizes", "1e1", "8"]) == 0
+    settings = tomllib.loads(capsys.readouterr().out)
+    assert (settings["total_steps"], settings["hidden_sizes"]) == (steps, [10, 8])
+
+
+@pytest.mark.parametrize("word", ["1.5", "1e400", "nan", "10k", ""])
+def test_any_other_number_of_steps_is_refused(
+    word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert_refused(["config", "--total-steps", word], ["--total-steps", "not a whole"], capsys)
 
 
 @pytest.mark.parametrize(

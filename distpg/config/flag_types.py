@@ -1,6 +1,7 @@
 """How tyro reads and describes flags: JSON, lists, `none`, and help texts from docstrings."""
 
 import json
+import math
 from collections.abc import Callable, Collection
 from dataclasses import fields, is_dataclass
 from functools import cache, partial
@@ -57,6 +58,34 @@ def json_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[EnvKwargs] | 
     )
 
 
+def whole_number(word: str) -> int:
+    """Read an integer, also one such as 1e6."""
+    try:
+        return int(word)
+    except ValueError:
+        pass
+    try:
+        number = float(word)
+    except ValueError:
+        number = math.nan
+    if not number.is_integer():
+        raise ValueError(f"{word!r:.60} is not a whole number such as 64 or 1e6")
+    return int(number)
+
+
+def integer_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int] | None:
+    """Parse an integer."""
+    if info.type is not int:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT",
+        instance_from_str=lambda words: whole_number(words[0]),
+        is_instance=lambda value: isinstance(value, int) and not isinstance(value, bool),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
 def list_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[tuple[Any, ...]] | None:
     """Parse a tuple of integers, numbers, names or paths; an error shows how to write the first."""
     if info.type_origin is not tuple or tyro.conf.UseAppendAction in info.markers:
@@ -67,7 +96,7 @@ def list_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[tuple[Any, ..
 
     def parse(words: list[str]) -> tuple[Any, ...]:
         try:
-            return tuple(map(kind, words))
+            return tuple(map(whole_number if kind is int else kind, words))
         except ValueError:
             listed = " ".join(words)
             raise ValueError(f"{listed!r} is not a list of {kinds} such as {example}") from None
@@ -167,7 +196,7 @@ def field_docs(kind: type) -> dict[str, str]:
 def make_registry(*, only_named: Collection[str] = ()) -> ConstructorRegistry:
     """Return the rules by which tyro reads flags; `only_named` as for `dataclass_rule`."""
     made = ConstructorRegistry()
-    for rule in (json_rule, list_rule, none_rule):
+    for rule in (json_rule, integer_rule, list_rule, none_rule):
         made.primitive_rule(rule)
     made.struct_rule(partial(dataclass_rule, only_named=only_named))
     return made

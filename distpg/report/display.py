@@ -33,7 +33,7 @@ DRAW_EVERY_S = 1.0
 WAKE_EVERY_S = 0.25
 """To print what a signal handler said."""
 LATE_S = 10.0
-"""After which a phase is named in a plain line, where no panel is shown."""
+"""After which a phase is named in a plain line; again after three times as long, and so on."""
 CLOSE_S = 1.0
 """Deadline of the thread that draws, when the run ends."""
 MAX_WIDTH = 120
@@ -92,8 +92,8 @@ class Display:
         self.doing: Phase = ""
         """The phase; empty after the first iteration."""
         self.doing_since = 0.0
-        self.is_late = False
-        """Whether the phase was named for taking long."""
+        self.late_s = LATE_S
+        """When the phase is named for taking long."""
         self.last_line = 0.0
         self.is_printed = self.is_logged = True
         """Whether the line of the last iteration was."""
@@ -114,7 +114,7 @@ class Display:
     def phase(self, doing: Phase) -> None:
         """Show what the run is doing until its first iteration ends."""
         with self.lock:
-            self.doing, self.doing_since, self.is_late = doing, time.monotonic(), False
+            self.doing, self.doing_since, self.late_s = doing, time.monotonic(), LATE_S
 
     def begin(self, progress: Progress, clock: Clock) -> None:
         """Record the start of training, from which steps per second are counted."""
@@ -218,9 +218,9 @@ class Display:
             if self.doing is not doing or self.closed.is_set():
                 return
             waited_s = time.monotonic() - self.doing_since
-            if doing and waited_s > LATE_S and not self.is_late:
-                self.is_late = True
-                late = f"{text}: {LATE_S:.0f} s so far"
+            if doing and waited_s > self.late_s:
+                late = f"{text}: {self.late_s:.0f} s so far"
+                self.late_s *= 3
                 (self._keep if self.output.live else self.say)(late)
             if doing:
                 rows = [("phase", [text, format_seconds(waited_s)])]

@@ -26,7 +26,8 @@ def side_by_side(a: RunFacts, b: RunFacts) -> Iterator[str]:
     rows = [*section("settings", differences(a.settings, b.settings)), *versions(a, b)]
     rows.append(("results", "", ""))
     for (name, of_a), (_, of_b) in zip(reached(a), reached(b), strict=True):
-        rows.append((f"  {name}", of_a, of_b))
+        if of_a or of_b:
+            rows.append((f"  {name}", of_a, of_b))
     yield from columns(("", str(a.run.given), str(b.run.given)), rows)
 
 
