@@ -110,6 +110,9 @@ class RunDir:
             raise InputError(f"{path} is not a run directory: {error.strerror}") from error
         if not has_config:
             reason = "it has no config.toml" if path.exists() else "it does not exist"
+            name, _, which = str(path).rpartition("@")
+            if not path.exists() and cls(Path(name)).config.is_file():
+                reason += f"; evaluate, export and push take {name} with --checkpoint {which}"
             raise InputError(f"{path} is not a run directory: {reason}")
         for folder in (run.checkpoints, run.anomalies):
             if folder.is_symlink():
