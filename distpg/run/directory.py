@@ -87,7 +87,8 @@ class RunDir:
     @classmethod
     def default(cls, config: Config, kind: str | None = None) -> "RunDir":
         """Return an unused path, named by environment, kind (or algorithm), seed and time."""
-        env = "".join(c if c.isalnum() or c in "-_." else "-" for c in str(config.env_id))
+        letters = (c if c.isalnum() or c in "-_." else "-" for c in str(config.env_id))
+        env = "".join(letters).strip("-")
         name = f"{kind or config.algo}-s{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
         path = Path("runs") / env / name
         number = 2
