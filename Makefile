@@ -13,8 +13,8 @@ setup: .venv/ready  ## create .venv with everything that distpg and its tests ne
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "distpg needs Python 3.11 or newer; name one: make PYTHON=python3.12 ...")'
 	@test -x $(BIN)/python || echo "1 of 2: an empty environment in .venv, some seconds"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@echo "2 of 2: distpg[$(EXTRAS)] and what it needs, as far as it is not there: all of it is 0.6 GB to"
-	@echo "download (3.3 GB with CUDA), and 3 minutes of work, of which the last are without a word"
+	@echo "2 of 2: distpg[$(EXTRAS)] and what it needs, as far as it is not there: all of it is 0.7 GB to"
+	@echo "download (3.4 GB with CUDA), and 3 minutes of work, of which the last are without a word"
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
 

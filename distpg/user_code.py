@@ -38,12 +38,21 @@ def import_object(name: str) -> object:
     try:
         imported = importlib.import_module(module)
     except (Exception, SystemExit) as error:
-        raise InputError(f"cannot be imported: {format_user_error(error)}") from error
+        raise InputError(why_not_imported(module, error)) from error
     try:
         return attrgetter(attribute)(imported)
     except AttributeError as error:
         near = did_you_mean(attribute, dir(imported))
         raise InputError(f"{module} has no {attribute}{near}") from error
+
+
+def why_not_imported(module: str, error: BaseException) -> str:
+    """Say why a module cannot be imported, and how it is called if its file was named."""
+    hint = ""
+    if module.endswith(".py"):
+        name = module.removesuffix(".py").lstrip("./").replace("/", ".")
+        hint = f"; name the module, not its file: {name}"
+    return f"cannot be imported: {format_user_error(error)}{hint}"
 
 
 @contextmanager

@@ -5,7 +5,7 @@
 A bee sees eight flowers, each as three numbers. Which of them comes first means nothing, but layers
 that read 24 numbers have to learn that for every order. The encoder here sends each flower through
 the same layers, and takes the maximum over the flowers (Zaheer et al. 2017). After 30,000 steps a
-bee reaches 5.2 flowers with it, and 3.3 with the layers that are built in.
+bee reaches 5.3 flowers with it, and 3.3 with the layers that are built in.
 """
 
 from typing import Any

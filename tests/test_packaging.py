@@ -103,24 +103,28 @@ follow_imports_for_stubs = true
 """
 
 
-@pytest.fixture(scope="module")
-def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with wheel and sdist, built from a copy: setuptools writes beside the source."""
-    source = tmp_path_factory.mktemp("source")
+def build(source: Path, code: str) -> Path:
+    """Copy what is packed to a folder, since setuptools writes beside the source; build there."""
+    source.mkdir(exist_ok=True)
     for name in SOURCES:
         shutil.copy(ROOT / name, source)
     skip = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "distpg", source / "distpg", ignore=skip)
-    subprocess.run([sys.executable, "-c", BUILD], cwd=source, capture_output=True, check=True)
+    subprocess.run([sys.executable, "-c", code], cwd=source, capture_output=True, check=True)
     return source / "dist"
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with wheel and sdist."""
+    return build(tmp_path_factory.mktemp("source"), BUILD)
 
 
 @pytest.fixture(scope="module")
 def user(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with user.py, and an environment in venv/ that has the wheel installed.
 
-    Checkers do not see what is installed as editable, and would read the repository's source
-    without asking for py.typed.
+    Of an editable install checkers read the repository's source without asking for py.typed.
     """
     folder = tmp_path_factory.mktemp("user")
     venv.create(folder / "venv", symlinks=True)
@@ -159,6 +163,28 @@ def test_the_sdist_holds_every_file_of_the_package(dist: Path) -> None:
     with tarfile.open(sdist) as archive:
         held = {name.partition("/")[2] for name in archive.getnames()}
     assert package_files() | {*SOURCES} <= held
+
+
+def test_a_script_beside_the_checkout_imports_the_package(tmp_path: Path) -> None:
+    # `make setup` installs as editable; there, a folder named distpg without __init__.py is found
+    checkout = tmp_path / "distpg"
+    code = "from setuptools import build_meta\nbuild_meta.build_editable('dist')"
+    (wheel,) = build(checkout, code).glob("*.whl")
+    site = tmp_path / "site-packages"
+    ZipFile(wheel).extractall(site)
+    (tmp_path / "script.py").write_text(
+        "import site, sys\n"
+        f"site.addsitedir({str(site)!r})\n"
+        f"sys.path.append({sysconfig.get_path('purelib')!r})\n"
+        "import distpg\n"
+        "print(distpg.__file__, distpg.Config.__name__)\n"
+    )
+    # without the packages of this environment, in which distpg is installed, too
+    command = [sys.executable, "-S", "script.py"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={}, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == [str(checkout / "distpg" / "__init__.py"), "Config"], done.stderr
 
 
 def test_the_page_of_the_package_needs_no_checkout(dist: Path) -> None:

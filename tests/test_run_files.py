@@ -12,11 +12,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from distpg import InputError, RunError, resume, train
+from distpg import Config, InputError, RunError, resume, train
 from distpg.envs.copies import Copies
 from distpg.envs.metrics import metrics_by_copy, metrics_of
 from distpg.errors import EnvError
 from distpg.report.tables import Table
+from distpg.run.directory import RunDir
 from tests.environments import Breaks, Levels
 from tests.test_watchers import tiny
 
@@ -52,6 +53,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(
         config, make_env=Reports, run_dir=tmp_path_factory.mktemp("runs") / "run", quiet=True
     ).run_dir
+
+
+@pytest.mark.parametrize(
+    ("env_id", "folder"),
+    [("<Room>", "Room"), ("rooms:Room", "rooms-Room"), ("ALE/Pong-v5", "ALE-Pong-v5")],
+)
+def test_the_folder_of_runs_is_named_by_the_environment(env_id: str, folder: str) -> None:
+    assert RunDir.default(Config(env_id=env_id)).path.parts[-3:-1] == ("runs", folder)
 
 
 def test_each_iteration_is_a_row_with_all_its_scalars(whole: Path) -> None:

@@ -13,7 +13,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from distpg.config.values import did_you_mean, one_of
 from distpg.errors import InputError
-from distpg.user_code import format_user_error
+from distpg.user_code import why_not_imported
 
 MakeEnv = Callable[..., gym.Env[Any, Any]]
 EXTRAS = {"mujoco": "mujoco", "box2d": "box2d", "swig": "box2d", "ale": "atari", "atari": "atari"}
@@ -72,9 +72,8 @@ def look_up(env_id: str) -> EnvSpec | MakeEnv:
     except InputError:
         raise
     except (Exception, SystemExit) as error:
-        raise InputError(
-            f"--env-id: {env_id!r} cannot be imported: {format_user_error(error)}"
-        ) from error
+        why = why_not_imported(module, error)
+        raise InputError(f"--env-id: {env_id!r} {why}") from error
     try:
         make: object = attrgetter(name)(imported)
     except AttributeError as error:

@@ -87,7 +87,8 @@ class RunDir:
     @classmethod
     def default(cls, config: Config, kind: str | None = None) -> "RunDir":
         """Return an unused path, named by environment, kind (or algorithm), seed and time."""
-        env = "".join(c if c.isalnum() or c in "-_." else "-" for c in str(config.env_id))
+        letters = (c if c.isalnum() or c in "-_." else "-" for c in str(config.env_id))
+        env = "".join(letters).strip("-")
         name = f"{kind or config.algo}-s{config.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
         path = Path("runs") / env / name
         number = 2
@@ -110,6 +111,9 @@ class RunDir:
             raise InputError(f"{path} is not a run directory: {error.strerror}") from error
         if not has_config:
             reason = "it has no config.toml" if path.exists() else "it does not exist"
+            name, _, which = str(path).rpartition("@")
+            if not path.exists() and cls(Path(name)).config.is_file():
+                reason += f"; evaluate, export and push take {name} with --checkpoint {which}"
             raise InputError(f"{path} is not a run directory: {reason}")
         for folder in (run.checkpoints, run.anomalies):
             if folder.is_symlink():

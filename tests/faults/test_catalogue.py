@@ -588,6 +588,7 @@ FROM = "train --num-workers 0 --hidden-sizes 8 --init-from RUN --run-dir new"
 RUNS: list[tuple[str, Callable[[Path], None] | None, list[str]]] = [
     ("evaluate nowhere", None, ["nowhere", "not a run directory"]),
     ("resume nowhere", None, ["nowhere", "not a run directory"]),
+    ("evaluate RUN@best", None, ["RUN@best", "does not exist; ", "RUN with --checkpoint best"]),
     ("resume .", None, ["not a run directory"]),
     ("resume ''", None, ["not a run directory"]),
     ("resume " + "x" * 5000, None, ["not a run directory", "too long"]),
