@@ -230,17 +230,8 @@ def test_a_switch_is_turned_off_by_its_no_and_none_is_spelt_as_in_files(
     assert "sutton_barto_reward = true" in written()
 
 
-@pytest.mark.parametrize(("word", "steps"), [("2e3", 2000), ("1_000", 1000), ("25.0", 25)])
-def test_a_whole_number_may_have_an_exponent(
-    word: str, steps: int, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run_main(["config", "--total-steps", word, "--hidden-sizes", "1e1", "8"]) == 0
-    settings = tomllib.loads(capsys.readouterr().out)
-    assert (settings["total_steps"], settings["hidden_sizes"]) == (steps, [10, 8])
-
-
-@pytest.mark.parametrize("word", ["1.5", "1e400", "nan", "10k", ""])
-def test_any_other_number_of_steps_is_refused(
+@pytest.mark.parametrize("word", ["1.5", "1e6", "nan", "10k", ""])
+def test_what_is_not_a_whole_number_is_refused_in_these_words(
     word: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert_refused(["config", "--total-steps", word], ["--total-steps", "not a whole"], capsys)

@@ -1,7 +1,6 @@
 """How tyro reads and describes flags: JSON, lists, `none`, and help texts from docstrings."""
 
 import json
-import math
 from collections.abc import Callable, Collection
 from dataclasses import fields, is_dataclass
 from functools import cache, partial
@@ -59,18 +58,12 @@ def json_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[EnvKwargs] | 
 
 
 def whole_number(word: str) -> int:
-    """Read an integer, also one such as 1e6."""
+    """Read an integer."""
     try:
         return int(word)
     except ValueError:
-        pass
-    try:
-        number = float(word)
-    except ValueError:
-        number = math.nan
-    if not number.is_integer():
-        raise ValueError(f"{word!r:.60} is not a whole number such as 64 or 1e6")
-    return int(number)
+        example = "64 or 1_000_000"
+        raise ValueError(f"{word!r:.60} is not a whole number such as {example}") from None
 
 
 def integer_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int] | None:
@@ -96,7 +89,7 @@ def list_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[tuple[Any, ..
 
     def parse(words: list[str]) -> tuple[Any, ...]:
         try:
-            return tuple(map(whole_number if kind is int else kind, words))
+            return tuple(map(kind, words))
         except ValueError:
             listed = " ".join(words)
             raise ValueError(f"{listed!r} is not a list of {kinds} such as {example}") from None
