@@ -60,7 +60,8 @@ def gaits_section(data: Path) -> Iterator[str]:
     yield from ("### How HalfCheetah runs", "")
     yield f"The final policy of each seed played {EPISODES} episodes without noise. It is on its"
     yield "back if the torso is upside down in most of their steps. Rows of `gaits` have 300,000"
-    yield "env steps; each but the first has one setting changed."
+    yield "env steps; each but the first has one setting changed: `--log-std-init -1` (less_noise),"
+    yield "`--num-epochs 4`, `--no-normalize-rewards`, `--clip-obs 5`. Seeds are few."
     rows: list[tuple[str, ...]] = []
     for name, seeds in content["tasks"].items():
         backs = [seed["on_its_back"] > 0.5 for seed in seeds]
@@ -80,10 +81,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folders", nargs="+", type=Path, help="of tasks, with runs seed-N")
+    parser.add_argument("folders", nargs="+", type=Path, help="of tasks; files are passed over")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    tasks = {f"{x.parent.name}/{x.name}": seeds_of(x) for x in options.folders}
+    folders = [folder for folder in options.folders if folder.is_dir()]
+    tasks = {f"{folder.parent.name}/{folder.name}": seeds_of(folder) for folder in folders}
+    empty = [name for name, seeds in tasks.items() if not seeds]
+    if empty or not tasks:
+        parser.error(f"no runs seed-N in {', '.join(empty) or 'any folder'}")
     save("gaits", {**hardware(), "tasks": tasks})
 
 

@@ -49,8 +49,8 @@ def import_object(name: str) -> object:
 def why_not_imported(module: str, error: BaseException) -> str:
     """Say why a module cannot be imported, and how it is called if its file was named."""
     hint = ""
-    if module.endswith(".py"):
-        name = module.removesuffix(".py").lstrip("./").replace("/", ".")
+    if module.endswith(".py") and not module.startswith(("/", "..")):
+        name = module.removesuffix(".py").removeprefix("./").replace("/", ".")
         hint = f"; name the module, not its file: {name}"
     return f"cannot be imported: {format_user_error(error)}{hint}"
 
