@@ -30,8 +30,12 @@ def result_of(run: RunDir) -> dict[str, Any]:
 
 
 def is_finished(run: RunDir) -> bool:
-    """Return whether a run was trained to its end."""
-    return result_of(run).get("stop_reason", "error") not in UNFINISHED and run.policy.is_file()
+    """Return whether a run was trained to its end, and not resumed and killed after that."""
+    result = result_of(run)
+    if result.get("stop_reason", "error") in UNFINISHED or not run.policy.is_file():
+        return False
+    checkpoints = list_checkpoints(run)
+    return not checkpoints or int(checkpoints[-1].name) <= result["env_steps"]
 
 
 def why_lost(run: RunDir) -> str:

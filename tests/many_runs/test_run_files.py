@@ -117,6 +117,18 @@ def test_a_run_that_stopped_at_a_rung_is_not_finished() -> None:
     assert not is_finished(run)
 
 
+def test_a_run_that_was_resumed_and_killed_after_its_end_is_not_finished() -> None:
+    run = trained()
+    result, policy = run.result.read_bytes(), run.policy.read_bytes()
+    end = resume(run.given, quiet=True, total_steps=600).result["env_steps"]
+    run.result.write_bytes(result)
+    run.policy.write_bytes(policy)
+    assert not is_finished(run)
+    assert training_words(run, Path("settings.toml"), 0) == ["resume", "runs/seed-0"]
+    assert resume(run.given, quiet=True).result["env_steps"] == end
+    assert is_finished(run)
+
+
 def test_runs_with_other_settings_are_refused(folder: Path) -> None:
     run = trained(dataclasses.replace(CONFIG, seed=3, learner_threads=2))
     settings = folder / "runs" / "settings.toml"
