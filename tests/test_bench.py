@@ -82,7 +82,14 @@ def test_whole_episodes_in_one_process(
     assert (measured["doubled_s"] is None) == (minibatch_size == "none")
 
 
-@pytest.mark.parametrize("kind", ["nested obs", "multi-discrete action", "matrix action"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("nested obs", marks=pytest.mark.thorough),
+        "multi-discrete action",
+        "matrix action",
+    ],
+)
 def test_other_spaces(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     kwargs = json.dumps({"kind": kind})
     words = ["--env-id", "tests.environments:AnyKind-v0", "--env-kwargs", kwargs, *SEGMENTS]

@@ -172,7 +172,12 @@ def test_bounds_that_a_gaussian_does_not_fit_are_told(low: Any, high: Any, found
 @pytest.mark.parametrize(
     ("env_id", "kwargs", "name", "found"),
     [
-        ("tests.faulty:Raising-v0", "{}", "steps", "ValueError: the reactor is on fire (faulty.py"),
+        thorough(
+            "tests.faulty:Raising-v0",
+            "{}",
+            "steps",
+            "ValueError: the reactor is on fire (faulty.py",
+        ),
         thorough("tests.faulty:Crashing-v0", "{}", "first step", "died with exit code 7"),
         thorough("tests.faulty:Hanging-v0", "{}", "first step", "hangs: no answer within 6"),
         thorough("tests.faulty:Unmakeable-v0", "{}", "made", "OSError: no such level"),

@@ -92,7 +92,9 @@ def test_results_depend_neither_on_the_delay_nor_on_the_workers(
     assert len(policies) == 1
 
 
-@pytest.mark.parametrize(("every", "delay"), [(3, None), (4, 2)])
+@pytest.mark.parametrize(
+    ("every", "delay"), [(3, None), pytest.param(4, 2, marks=pytest.mark.thorough)]
+)
 @pytest.mark.parametrize("by_signal", [False, True])
 def test_a_run_that_was_stopped_under_an_evaluation_takes_the_course_of_one_that_was_not(
     every: int, delay: int | None, by_signal: bool, tmp_path: Path

@@ -71,6 +71,7 @@ def test_an_offline_run_of_wandb_has_the_curve(
     assert steps[-1] == second["env_steps"]
 
 
+@pytest.mark.thorough
 def test_mlflow_has_settings_curve_and_outcome_of_a_resumed_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -97,6 +97,7 @@ def test_what_goes_over_the_link_is_counted_and_a_slow_one_delays_it(pair: Netwo
     assert max(talk(pair)) < 0.05
 
 
+@pytest.mark.thorough
 def test_a_host_without_power_is_silent_and_boots_with_its_disk(pair: Network) -> None:
     first, second = pair.hosts
     second.output("sh", "-c", "echo kept > /tmp/mark; echo lost > /dev/shm/mark")
@@ -129,6 +130,7 @@ def test_a_pulled_cable_breaks_no_connection(pair: Network) -> None:
     assert listener.communicate(timeout=20)[0] == "closed\n"
 
 
+@pytest.mark.thorough
 def test_nothing_is_left_of_a_process_that_is_killed(pair: Network, tmp_path: Path) -> None:
     command = [sys.executable, "-c", HOLD, str(tmp_path)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)

@@ -251,6 +251,7 @@ def test_the_installed_command_trains_in_an_empty_folder(user: Path, tmp_path: P
     assert len([*tmp_path.glob("runs/CartPole-v1/*/policy.safetensors")]) == 1
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "checker",
     [

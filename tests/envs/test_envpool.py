@@ -50,7 +50,10 @@ def test_atari_is_the_image_that_ales_vector_env_gives() -> None:
     assert obs.max() > 100
 
 
-@pytest.mark.parametrize("env_id", ["CartPole-v1", "HalfCheetah-v5", "ALE/Pong-v5"])
+@pytest.mark.parametrize(
+    "env_id",
+    ["CartPole-v1", "HalfCheetah-v5", pytest.param("ALE/Pong-v5", marks=pytest.mark.thorough)],
+)
 def test_seeds_decide_the_trajectories_each_its_own_envs(env_id: str) -> None:
     first = trajectory(env_id, [3, 4])
     np.testing.assert_array_equal(trajectory(env_id, [3, 4]), first)

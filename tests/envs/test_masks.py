@@ -343,6 +343,7 @@ def test_a_policy_that_knows_no_mask_says_so(tmp_path: Path) -> None:
         load_policy(run).act(np.zeros(4), action_mask=np.ones(2))
 
 
+@pytest.mark.thorough
 def test_an_environment_with_masks_is_examined_by_what_they_allow() -> None:
     name = f"{__name__}:Strict-v0"
     for way in WAYS:
