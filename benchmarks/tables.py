@@ -18,7 +18,7 @@ from distpg.report.texts import table as markdown_table
 from distpg.reproduce.curves import draw_curves
 from distpg.reproduce.report import Report, Source
 from distpg.reproduce.results import read_results
-from distpg.reproduce.table import load_table
+from distpg.reproduce.table import Table, load_table
 
 HEAD = """\
 # Results
@@ -32,23 +32,35 @@ interval: our mean is above or below it.
 Generated from [benchmarks/results/](../benchmarks/results) by `python -m benchmarks.tables`.
 """
 ORDER = ("ppo-mujoco", "rllib", "classic", "recurrent", "mujoco-tuned", "rivals", "pong")
+CHANGED = {"less_noise": "ppo-mujoco"}
+"""Tables of benchmarks/, each with the table that it changes a setting of, whose results judge it.
+"""
+
+
+def table_of(name: str) -> Table:
+    """Return a table of the package, or of benchmarks/."""
+    return load_table(str(ROOT / f"benchmarks/{name}.toml") if name in CHANGED else name)
 
 
 def report_of(name: str, data: Path) -> Report | None:
     """Return the report of a table, or None if it has not been measured."""
-    ours = data / f"{name}.json"
+    before = CHANGED.get(name)
+    ours, judge = data / f"{name}.json", data / f"{before or f'{name}-sb3'}.json"
     if not ours.exists():
         return None
-    peer, others = data / f"{name}-sb3.json", list[Source]()
-    if peer.exists():
-        others.append(Source(read_results(peer), f"benchmarks/results/tables/{peer.name}"))
-    whole = replace(read_results(ours), command=f"distpg reproduce {name}")
-    return Report(load_table(name), whole, others)
+    others = list[Source]()
+    if judge.exists():
+        results = read_results(judge)
+        results = replace(results, name=before or results.name)
+        others.append(Source(results, f"benchmarks/results/tables/{judge.name}"))
+    argument = name if before is None else f"benchmarks/{name}.toml"
+    whole = replace(read_results(ours), command=f"distpg reproduce {argument}")
+    return Report(table_of(name), whole, others)
 
 
 def reports(data: Path = FOLDER) -> Mapping[str, Report | None]:
     """Return the reports by the names of the tables, in the order of the page."""
-    return {name: report_of(name, data / "tables") for name in ORDER}
+    return {name: report_of(name, data / "tables") for name in (*ORDER, *CHANGED)}
 
 
 def page(data: Path = FOLDER) -> Iterator[str]:
@@ -61,7 +73,7 @@ def page(data: Path = FOLDER) -> Iterator[str]:
         if name == "ppo-mujoco":
             yield from gaits_section(data)
     yield from imitation_section(data)
-    missing = [name for name, report in found.items() if report is None]
+    missing = [name for name in ORDER if found[name] is None]
     if missing:
         rows = [(name, load_table(name).title) for name in missing]
         yield from ("## Not measured yet", "", *markdown_table(("table", "what"), rows))
