@@ -147,7 +147,7 @@ CARTPOLE = (
 CHEETAH = "--env HalfCheetah-v5 --normalize --lr 3e-4 --gamma .99 --lam .95"
 SHORT = f"{CHEETAH} --n-envs 8 --n-steps 256 --epochs 10 --minibatch 64"
 LARGE = f"{CHEETAH} --n-envs 64 --n-steps 512 --epochs 4 --minibatch 4096 --steps 131072"
-DISTPG_CHEETAH = "--config halfcheetah-ppo --lr-schedule constant"
+DISTPG_CHEETAH = "--config halfcheetah-ppo --lr-schedule constant --log-std-init 0"
 DISTPG_SHORT = f"{DISTPG_CHEETAH} --total-steps 102400"
 DISTPG_LARGE = (
     f"{DISTPG_CHEETAH} --num-envs 32 --num-steps 512 --num-epochs 4 --minibatch-size 4096 "
