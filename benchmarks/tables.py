@@ -37,7 +37,7 @@ CHANGED = {"less_noise": "ppo-mujoco"}
 """
 
 
-def table_of(name: str) -> Table:
+def table_named(name: str) -> Table:
     """Return a table of the package, or of benchmarks/."""
     return load_table(str(ROOT / f"benchmarks/{name}.toml") if name in CHANGED else name)
 
@@ -55,7 +55,7 @@ def report_of(name: str, data: Path) -> Report | None:
         others.append(Source(results, f"benchmarks/results/tables/{judge.name}"))
     argument = name if before is None else f"benchmarks/{name}.toml"
     whole = replace(read_results(ours), command=f"distpg reproduce {argument}")
-    return Report(table_of(name), whole, others)
+    return Report(table_named(name), whole, others)
 
 
 def reports(data: Path = FOLDER) -> Mapping[str, Report | None]:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Timer
 from typing import Literal
 
 import pytest
@@ -23,6 +24,8 @@ NUMBER = re.compile(r"-?\d[\d,]*(\.\d+)?(e[+-]?\d+)?( (us|ms|s|min|h)\b)?")
 """Also a duration, in whatever unit."""
 COMMANDS = ("distpg ", "source ")
 """How a block of commands begins that names no language."""
+DEADLINE_S = 600.0
+"""Of one command."""
 INTERRUPTED = 128 + signal.SIGINT
 TRAINS = re.compile(r"^iteration \d|: training$")
 """What a command says when it trains."""
@@ -60,7 +63,7 @@ BEFORE = {
                     --quiet --run-dir runs/CartPole-v1/$algo-s$seed
             done &
         done
-        wait
+        for job in $(jobs -p); do wait $job; done
         distpg train --config cartpole-ppo --total-steps 2000 --learning-rate 0.003 \
             --num-workers 0 --compile off --quiet --run-dir tried/fast
     """,
@@ -88,7 +91,7 @@ WHOLE = (
     "docs/tuning.md",
     "docs/watchers.md",
 )
-"""Pages of which every command and every block of Python is run."""
+"""Pages of which all is run but blocks of `text`, quoted functions, and what starts TensorBoard."""
 TRANSCRIPTS = ("README.md", "docs/environments.md", "docs/imitation.md", "docs/policies.md")
 """Pages of which the commands with their output are run."""
 
@@ -123,9 +126,12 @@ def commands_of(page: str) -> Iterator[Command]:
         kind, text = block["kind"], block["text"]
         if text.startswith("$ "):
             yield from transcript_of(text)
-        elif page not in TRANSCRIPTS and kind in ("sh", "python"):
+        elif page in TRANSCRIPTS:
+            continue
+        elif kind in ("sh", "python"):
             yield Command(kind, text)
-        elif page not in TRANSCRIPTS and kind == "" and text.startswith(COMMANDS):
+        elif kind == "":
+            assert text.startswith(COMMANDS), f"{page}: a block that is not run is `text`: {text}"
             for line in text.replace("\\\n", "").splitlines():
                 yield Command("start", line)
 
@@ -166,12 +172,16 @@ def run(command: Command, folder: Path, env: dict[str, str]) -> tuple[int, str]:
         start_new_session=True,
     ) as process:
         assert process.stdout is not None
+        # it is killed at the deadline, which ends its output
+        deadline = Timer(DEADLINE_S, os.killpg, (process.pid, signal.SIGKILL))
+        deadline.start()
         trains = False
         for line in process.stdout:
             printed.append(line)
             if command.kind == "start" and not trains and TRAINS.search(line):
                 trains = True
                 os.killpg(process.pid, signal.SIGINT)
+        deadline.cancel()
     done = process.returncode
     return 0 if trains and done == INTERRUPTED else done, "".join(printed)
 

@@ -60,7 +60,7 @@ def test_imitation_has_its_section_once_it_is_measured(tmp_path: Path) -> None:
 def test_data_files_are_of_tables_and_tasks_that_exist() -> None:
     for file in (FOLDER / "tables").glob("*.json"):
         content = json.loads(file.read_text())
-        table = tables.table_of(content["table"])
+        table = tables.table_named(content["table"])
         assert file.stem.removesuffix("-sb3") == table.name
         assert content["tasks"].keys() <= table.tasks.keys()
 

@@ -1,5 +1,6 @@
 """Tables: what ships is valid, and what is wrong in a file is named."""
 
+import re
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,8 @@ from distpg import InputError, load_config
 from distpg.config.config import Config
 from distpg.reproduce.table import Reference, Table, load_table, table_of, tables
 from tests.reproduce.tables import TINY
+
+ROOT = Path(__file__).parents[2]
 
 
 def tiny() -> Table:
@@ -37,6 +40,22 @@ def test_the_seven_tasks_have_the_settings_of_the_recipe() -> None:
         assert (task.env_id, task.steps, task.settings) == (name, 1_000_000, {})
         config = vars(table.config(name))
         assert {x for x in recipe if config[x] != recipe[x]} <= own
+
+
+def test_the_table_with_less_noise_differs_in_that_alone() -> None:
+    less, seven = load_table(str(ROOT / "benchmarks" / "less_noise.toml")), load_table("ppo-mujoco")
+    assert less.tasks.keys() == seven.tasks.keys()
+    for task in seven.tasks:
+        assert less.config(task) == replace(seven.config(task), log_std_init=-1.0)
+    tuned = load_table("mujoco-tuned").config("HalfCheetah-v5-less_noise")
+    assert tuned == less.config("HalfCheetah-v5")
+
+
+def test_the_table_of_the_docs_is_one() -> None:
+    (text,) = re.findall(r"^```toml\n(.*?)^```$", (ROOT / "docs/cli.md").read_text(), re.M | re.S)
+    table = table_of("two", tomllib.loads(text))
+    assert table.seeds_of("CartPole") == (0, 1, 2, 3, 4)
+    assert [x.judged for x in table.tasks["CartPole"].references] == [True]
 
 
 def test_ppo_among_its_rivals_is_that_of_the_seven_tasks() -> None:
