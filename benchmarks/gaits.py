@@ -61,7 +61,7 @@ def gaits_section(data: Path) -> Iterator[str]:
     yield f"The final policy of each seed played {EPISODES} episodes without noise. It is on its"
     yield "back if the torso is upside down in most of their steps. Rows of `gaits` have 300,000"
     yield "env steps; each but the first has one setting changed: `--log-std-init -1` (less_noise),"
-    yield "`--num-epochs 4`, `--no-normalize-rewards`, `--clip-obs 5`. The last two rows have a million."
+    yield "`--num-epochs 4`, `--no-normalize-rewards`, `--clip-obs 5`; the other rows, 1,000,000."
     rows: list[tuple[str, ...]] = []
     for name, seeds in content["tasks"].items():
         backs = [seed["on_its_back"] > 0.5 for seed in seeds]
