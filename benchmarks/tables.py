@@ -7,7 +7,7 @@
 and `python -m benchmarks.gaits` write those of two more sections.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from benchmarks.imitation_section import imitation_section
 from benchmarks.results import FOLDER, ROOT
 from distpg.report.texts import table as markdown_table
 from distpg.reproduce.curves import draw_curves
-from distpg.reproduce.report import Report, Source
+from distpg.reproduce.report import VERDICTS, WORDS, Report, Source
 from distpg.reproduce.results import read_results
 from distpg.reproduce.table import Table, load_table
 
@@ -67,6 +67,7 @@ def page(data: Path = FOLDER) -> Iterator[str]:
     """Yield the lines of docs/results.md."""
     yield HEAD
     found = reports(data)
+    yield from summary([report for report in found.values() if report is not None])
     for name, report in found.items():
         if report is not None:
             yield from report.section(f"results/{name}.png")
@@ -77,6 +78,23 @@ def page(data: Path = FOLDER) -> Iterator[str]:
     if missing:
         rows = [(name, load_table(name).title) for name in missing]
         yield from ("## Not measured yet", "", *markdown_table(("table", "what"), rows))
+
+
+def summary(found: Sequence[Report]) -> Iterator[str]:
+    """Yield how many tasks of each table are measured, and how they are judged."""
+    head = ("table", "tasks", "judged by", "measure", *VERDICTS)
+    rows = list[Sequence[str]]()
+    for report in found:
+        name = report.table.name
+        tasks = f"{len(report.measured())} of {len(report.table.tasks)}"
+        verdicts = [
+            (tally.who, WORDS[tally.measure], *map(str, tally.counts.values()))
+            for tally in report.tallies()
+        ]
+        nobody = ("", "", *("" for _ in VERDICTS))
+        rows += ((f"[{name}](#{name})", tasks, *own) for own in verdicts or [nobody])
+    if rows:
+        yield from (*markdown_table(head, rows), "")
 
 
 def text(data: Path = FOLDER) -> str:

@@ -41,6 +41,14 @@ class Judgement(NamedTuple):
     verdict: str
 
 
+class Tally(NamedTuple):
+    """How many tasks are above, within and below a reference, by a measure."""
+
+    who: str
+    measure: Measure
+    counts: Mapping[str, int]
+
+
 @dataclass(frozen=True)
 class Report:
     """A table with what was measured, and what it is compared with."""
@@ -72,10 +80,10 @@ class Report:
         if self.table.about:
             yield from (" ".join(self.table.about.split()), "")
         yield from (*self.how(), "")
-        measured = [name for name in self.table.tasks if name in self.ours.tasks]
+        measured = self.measured()
         if measured:
             yield from (*self.overview(measured), "")
-            counts = [*self.tally(measured), *self.scores(measured)]
+            counts = [*map(tally_line, self.tallies()), *self.scores(measured)]
             yield from (*counts, "") if counts else ()
             yield from self.order()
             yield from (f"![Learning curves]({image})", "")
@@ -102,6 +110,10 @@ class Report:
         """Return our results, then those of the others."""
         return [self.ours, *(source.results for source in self.others)]
 
+    def measured(self) -> list[str]:
+        """List the tasks that we have results of, in the order of the table."""
+        return [name for name in self.table.tasks if name in self.ours.tasks]
+
     def judgements(self, names: Sequence[str]) -> list[Judgement]:
         """List where the mean of each task is, by each measure and reference that judges it."""
         found: list[Judgement] = []
@@ -114,15 +126,14 @@ class Report:
                         found.append(Judgement(name, measure, reference, verdict))
         return found
 
-    def tally(self, names: Sequence[str]) -> Iterator[str]:
+    def tallies(self) -> Iterator[Tally]:
         """Yield how many tasks are above, within and below what they are judged by."""
-        found = self.judgements(names)
+        found = self.judgements(self.measured())
         for measure in self.table.measures():
             own = [x for x in found if x.measure == measure]
             for who in dict.fromkeys(x.reference.name for x in own):
                 verdicts = [x.verdict for x in own if x.reference.name == who]
-                counts = ", ".join(f"{verdicts.count(x)} {x}" for x in VERDICTS)
-                yield f"- judged by {who}, {WORDS[measure]}: {counts}"
+                yield Tally(who, measure, {x: verdicts.count(x) for x in VERDICTS})
 
     def overview(self, names: Sequence[str]) -> list[str]:
         """Return the lines of the table of all tasks: ours, and the verdicts."""
@@ -240,6 +251,12 @@ class Report:
         if rows:
             yield from markdown_table(("reference", "measure", "source"), rows)
             yield ""
+
+
+def tally_line(tally: Tally) -> str:
+    """Write how many tasks are above, within and below."""
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in tally.counts.items())
+    return f"- judged by {tally.who}, {WORDS[tally.measure]}: {counts}"
 
 
 def with_interval(value: float, interval: Sequence[float] | None) -> str:
