@@ -1,8 +1,11 @@
 """Stable-Baselines3 on the tasks of a table, with the same settings: what distpg is judged by.
 
+Policies that remember are those of SB3-Contrib, which has an LSTM and no GRU.
+
     make peers
     python -m benchmarks.sb3_reference ppo-mujoco
     python -m benchmarks.sb3_reference ppo-mujoco --tasks Hopper-v5 --seeds 1 --parallel 1
+    python -m benchmarks.sb3_reference recurrent --tasks CartPoleNoVel-v1-lstm PendulumNoVel-v1-lstm
 
 Runs are side by side, each with one thread. Seeds that are finished are kept in runs/sb3/TABLE, so
 the same command goes on after a stop. Keeps results/tables/TABLE-sb3.json: each seed's measures and
@@ -47,8 +50,9 @@ TRANSLATED = {
     *("normalize_advantages", "normalize_obs", "normalize_rewards", "clip_obs", "clip_rewards"),
     *("hidden_sizes", "value_hidden_sizes", "activation", "orthogonal_init", "log_std_init"),
     *("action_distribution", "sde_sample_freq"),
+    *("recurrent", "recurrent_size", "recurrent_layers", "recurrent_critic", "sequence_length"),
 }
-"""Settings that Stable-Baselines3's PPO has, too."""
+"""Settings that Stable-Baselines3's PPO, or SB3-Contrib's RecurrentPPO, has, too."""
 DISTRIBUTIONS = ("gaussian", "gsde")
 ITS_OWN_WAY = {
     *("action_scale", "eval_every", "eval_episodes", "keep_checkpoints", "checkpoint_every"),
@@ -75,6 +79,7 @@ def work_of(config: Config) -> dict[str, Any]:
         )
     sizes = config.hidden_sizes
     num_envs = config.slots * config.num_envs
+    minibatch = config.minibatch_size or num_envs * config.num_steps
     return {
         "env_id": config.env_id,
         "env_kwargs": config.env_kwargs,
@@ -100,10 +105,11 @@ def work_of(config: Config) -> dict[str, Any]:
             },
             "ortho_init": config.orthogonal_init,
             "log_std_init": config.log_std_init,
+            **memory_of(config, minibatch),
         },
         "ppo": {
             "n_steps": config.num_steps,
-            "batch_size": config.minibatch_size or num_envs * config.num_steps,
+            "batch_size": minibatch,
             "n_epochs": config.num_epochs,
             "gamma": config.gamma,
             "gae_lambda": config.gae_lambda,
@@ -115,6 +121,34 @@ def work_of(config: Config) -> dict[str, Any]:
             "use_sde": config.action_distribution == "gsde",
             "sde_sample_freq": config.sde_sample_freq or -1,
         },
+    }
+
+
+def memory_of(config: Config, minibatch: int) -> dict[str, Any]:
+    """Return the settings of SB3-Contrib's recurrent policy; none for a policy without memory.
+
+    Its hidden layers come after the recurrent ones. A minibatch of it is a part of the rollouts
+    laid end to end, so that a sequence is as long as a rollout or, if that is shorter, a minibatch.
+
+    Raises:
+        InputError: it has no such recurrent layers or sequences.
+    """
+    if config.recurrent == "none":
+        return {}
+    has = {
+        "recurrent": "lstm",
+        "recurrent_critic": "own",
+        "sequence_length": min(config.num_steps, minibatch),
+    }
+    for name, value in has.items():
+        if getattr(config, name) != value:
+            raise InputError(
+                f"{flag(name)} {getattr(config, name)}: SB3-Contrib's RecurrentPPO has {value}"
+            )
+    return {
+        "lstm_hidden_size": config.recurrent_size,
+        "n_lstm_layers": config.recurrent_layers,
+        "enable_critic_lstm": True,
     }
 
 

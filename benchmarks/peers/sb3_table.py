@@ -1,4 +1,6 @@
-"""Stable-Baselines3's PPO on a task of a table: reads WORK.json, writes what it reached.
+"""Stable-Baselines3's PPO, or SB3-Contrib's recurrent one, on a task of a table.
+
+Reads WORK.json, writes what it reached.
 
 .venv-peers/rllib/bin/python -m benchmarks.peers.sb3_table WORK.json OUTPUT.json
 """
@@ -7,11 +9,15 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
+import gymnasium
+import numpy as np
 import torch
+from gymnasium.wrappers import TransformObservation
+from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
@@ -19,7 +25,9 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import nn
 
-PACKAGES = ("stable-baselines3", "torch", "numpy", "gymnasium", "mujoco", "box2d")
+PACKAGES = (
+    *("stable-baselines3", "sb3-contrib", "torch", "numpy", "gymnasium", "mujoco", "box2d"),
+)
 ACTIVATIONS = {
     "tanh": nn.Tanh,
     "relu": nn.ReLU,
@@ -28,6 +36,12 @@ ACTIVATIONS = {
     "gelu": nn.GELU,
     "leaky_relu": nn.LeakyReLU,
 }
+
+WITHOUT_VELOCITIES = {
+    "distpg/CartPoleNoVel-v1": ("CartPole-v1", (1, 3)),
+    "distpg/PendulumNoVel-v1": ("Pendulum-v1", (2,)),
+}
+"""distpg's tasks by what they are in Gymnasium, and the entries of the observation that are 0."""
 
 
 class Episodes(BaseCallback):
@@ -46,9 +60,25 @@ class Episodes(BaseCallback):
         return True
 
 
+def hide(env: gymnasium.Env, entries: Sequence[int]) -> gymnasium.Env:
+    """Set entries of the observation to 0."""
+    shown = np.ones(env.observation_space.shape, np.float32)
+    shown[list(entries)] = 0
+    return TransformObservation(env, lambda seen: seen * shown, env.observation_space)
+
+
 def make_envs(work: dict, num_envs: int, seed: int, *, train: bool) -> VecEnv:
     """Make the vector env; one that is not for training reports rewards as they are."""
-    envs = make_vec_env(work["env_id"], num_envs, seed, env_kwargs=work["env_kwargs"])
+    name = work["env_id"]
+    env_id, entries = WITHOUT_VELOCITIES.get(name, (name, ()))
+    envs = make_vec_env(
+        env_id,
+        num_envs,
+        seed,
+        env_kwargs=work["env_kwargs"],
+        wrapper_class=hide if entries else None,
+        wrapper_kwargs={"entries": entries},
+    )
     settings = dict(work["normalize"])
     if not (settings["norm_obs"] or settings["norm_reward"]):
         return envs
@@ -70,8 +100,10 @@ def main() -> None:
     work = json.loads(source.read_text())
     torch.set_num_threads(1)
     envs = make_envs(work, work["n_envs"], work["seed"], train=True)
-    model = PPO(
-        "MlpPolicy",
+    remembers = "lstm_hidden_size" in work["policy"]
+    algorithm, policy = (RecurrentPPO, "MlpLstmPolicy") if remembers else (PPO, "MlpPolicy")
+    model = algorithm(
+        policy,
         envs,
         learning_rate=scheduled(work, "learning_rate"),
         clip_range=scheduled(work, "clip_range"),

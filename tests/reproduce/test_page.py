@@ -1,6 +1,7 @@
 """docs/results.md is what its generator writes, and Stable-Baselines3 gets the same settings."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,6 @@ def test_the_peer_gets_the_settings_of_the_table() -> None:
 @pytest.mark.parametrize(
     ("settings", "offender"),
     [
-        ({"recurrent": "lstm"}, "--recurrent lstm"),
         ({"stop_at_return": 5.0}, "--stop-at-return 5.0"),
         ({"value_epochs": 3}, "--value-epochs 3"),
         ({"algo": "a2c"}, "--algo a2c"),
@@ -101,6 +101,19 @@ def test_the_peer_gets_the_settings_of_the_table() -> None:
 def test_what_the_peer_does_not_have_is_refused(settings: dict[str, Any], offender: str) -> None:
     with pytest.raises(InputError, match=f"{offender}: Stable-Baselines3's PPO has "):
         sb3_reference.work_of(Config(**settings))
+
+
+def test_a_peer_that_remembers_gets_the_settings_of_the_table() -> None:
+    table = load_table("recurrent")
+    memory = {"lstm_hidden_size": 64, "n_lstm_layers": 1, "enable_critic_lstm": True}
+    work = sb3_reference.work_of(table.config("PendulumNoVel-v1-lstm"))
+    assert memory.items() <= work["policy"].items()
+    assert work["ppo"]["batch_size"] == 128
+    with pytest.raises(InputError, match=r"--recurrent gru: SB3-Contrib's RecurrentPPO has lstm"):
+        sb3_reference.work_of(table.config("PendulumNoVel-v1-gru"))
+    cut = replace(table.config("PendulumNoVel-v1-lstm"), sequence_length=64)
+    with pytest.raises(InputError, match=r"--sequence-length 64: .* has 128"):
+        sb3_reference.work_of(cut)
 
 
 def test_a_seed_of_the_peer_that_is_finished_is_kept(
