@@ -43,9 +43,9 @@ def span(values: Iterable[float], form: Callable[[float], str]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def thousands(count: float) -> str:
-    """Write 60149 as 60k."""
-    return f"{count / 1000:,.0f}k"
+def rounded(count: float) -> str:
+    """Write 60149 as 60k, and 1000472 as 1M."""
+    return f"{count / 1e6:.3g}M" if count >= 1e6 else f"{count / 1000:.0f}k"
 
 
 def solved(recipe: str) -> str:
@@ -53,7 +53,7 @@ def solved(recipe: str) -> str:
     content = load(f"learning-{recipe}")
     runs, timing = content["runs"], content.get("timing", content)
     count = sum(run["stop_reason"] == "solved" for run in runs)
-    steps = span((run["env_steps"] for run in runs), thousands)
+    steps = span((run["env_steps"] for run in runs), rounded)
     seconds = span((run["wall_s"] for run in timing["runs"]), "{:.0f}".format)
     date = "" if timing is content else f" ({content['date']})"
     return f"{count} of {len(runs)} seeds, {steps} env steps{date}, {seconds} s ({timing['date']})"
@@ -63,7 +63,7 @@ def reached(content: dict[str, Any]) -> str:
     """Write the return of runs after their env steps, rounded down to 10k."""
     runs = content["runs"]
     returns = [run["episode_return_mean"] for run in runs]
-    steps = thousands(min(run["env_steps"] for run in runs) // 10_000 * 10_000)
+    steps = rounded(min(run["env_steps"] for run in runs) // 10_000 * 10_000)
     mean, spread = f"{sum(returns) / len(returns):,.0f}", span(returns, "{:,.0f}".format)
     return f"return {mean} ({spread}) after {steps} steps, {len(runs)} seeds ({content['date']})"
 
