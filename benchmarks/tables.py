@@ -32,35 +32,35 @@ interval: our mean is above or below it.
 Generated from [benchmarks/results/](../benchmarks/results) by `python -m benchmarks.tables`.
 """
 ORDER = ("ppo-mujoco", "rllib", "classic", "recurrent", "mujoco-tuned", "rivals", "pong")
-CHANGED = {"less_noise": "ppo-mujoco"}
-"""Tables of benchmarks/, each with the table that it changes a setting of, whose results judge it.
-"""
+OF_BENCHMARKS: Mapping[str, str | None] = {"less_noise": "ppo-mujoco", "no_velocity": None}
+"""Tables of benchmarks/, each with the table whose results judge it."""
 
 
 def table_named(name: str) -> Table:
     """Return a table of the package, or of benchmarks/."""
-    return load_table(str(ROOT / f"benchmarks/{name}.toml") if name in CHANGED else name)
+    return load_table(str(ROOT / f"benchmarks/{name}.toml") if name in OF_BENCHMARKS else name)
 
 
 def report_of(name: str, data: Path) -> Report | None:
     """Return the report of a table, or None if it has not been measured."""
-    before = CHANGED.get(name)
-    ours, judge = data / f"{name}.json", data / f"{before or f'{name}-sb3'}.json"
+    ours = data / f"{name}.json"
     if not ours.exists():
         return None
+    before = OF_BENCHMARKS.get(name, f"{name}-sb3")
     others = list[Source]()
-    if judge.exists():
-        results = read_results(judge)
-        results = replace(results, name=before or results.name)
-        others.append(Source(results, f"benchmarks/results/tables/{judge.name}"))
-    argument = name if before is None else f"benchmarks/{name}.toml"
+    if before is not None and (data / f"{before}.json").exists():
+        results = read_results(data / f"{before}.json")
+        if name in OF_BENCHMARKS:
+            results = replace(results, name=before)
+        others.append(Source(results, f"benchmarks/results/tables/{before}.json"))
+    argument = f"benchmarks/{name}.toml" if name in OF_BENCHMARKS else name
     whole = replace(read_results(ours), command=f"distpg reproduce {argument}")
     return Report(table_named(name), whole, others)
 
 
 def reports(data: Path = FOLDER) -> Mapping[str, Report | None]:
     """Return the reports by the names of the tables, in the order of the page."""
-    return {name: report_of(name, data / "tables") for name in (*ORDER, *CHANGED)}
+    return {name: report_of(name, data / "tables") for name in (*ORDER, *OF_BENCHMARKS)}
 
 
 def page(data: Path = FOLDER) -> Iterator[str]:

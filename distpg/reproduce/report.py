@@ -161,10 +161,11 @@ class Report:
                 matrix = self.score_matrix(results, own, measure)
                 if matrix.size:
                     found = interquartile_mean(matrix)
+                    seeds, tasks = matrix.shape
                     yield (
                         f"- {results.name}, {WORDS[measure]}: interquartile mean of scores "
                         f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f}; stratified "
-                        f"bootstrap), {matrix.shape[1]} tasks x {matrix.shape[0]} seeds"
+                        f"bootstrap), {tasks} task{'s' * (tasks > 1)} x {seeds} seeds"
                     )
 
     def score_matrix(self, results: Results, names: Sequence[str], measure: Measure) -> np.ndarray:
