@@ -5,9 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
+import numpy as np
 import pytest
 
 from benchmarks import sb3_reference, tables
+from benchmarks.gaits import note_walker
 from benchmarks.imitation_section import METHODS
 from benchmarks.results import FOLDER
 from distpg import Config, InputError
@@ -57,6 +60,39 @@ def test_imitation_has_its_section_once_it_is_measured(tmp_path: Path) -> None:
     # t of 1 degree is 12.706, the standard error 10
     row = "| a-recipe, 200.0 | 64 labels | DAgger | never | 128, never | 180.0 (52.9 to 307.1) |"
     assert row in lines
+
+
+def test_how_each_seed_moves_has_its_section_once_it_is_measured(tmp_path: Path) -> None:
+    walks = {"right_foot": 0.08, "left_foot": 0.38, "right_thigh": 0.78, "left_thigh": 0.07}
+    walker = {"env_id": "Walker2d-v5", "length": 496.4, **walks}
+    cheetah = {"env_id": "HalfCheetah-v5", "length": 1000.0}
+    tasks = {
+        "a/Walker2d-v5": [{"seed": 0, "return": 4000.0, **walker}],
+        "b/Walker2d-v5": [{"seed": 3, "return": 1993.2, **walker}],
+        "a/HalfCheetah-v5": [
+            {"seed": 0, "return": 1900.4, "on_its_back": 0.9, **cheetah},
+            {"seed": 1, "return": 5000.0, "on_its_back": 0.01, **cheetah},
+        ],
+    }
+    (tmp_path / "tables").mkdir()
+    content = {"command": "a command", "date": "2026-01-02", "tasks": tasks}
+    (tmp_path / "gaits.json").write_text(json.dumps(content))
+    lines = tables.text(tmp_path).splitlines()
+    assert "| a/HalfCheetah-v5 | 1 of 2 | 1,900 (back); 5,000 |" in lines
+    low = lines.index("| b/Walker2d-v5, seed 3 | 1,993 | 496 | 8%, 38% | 0.78, 0.07 |")
+    assert lines[low + 1].startswith("| a/Walker2d-v5, seed 0 | 4,000 |")
+
+
+def test_a_foot_of_walker2d_is_on_the_floor_or_not() -> None:
+    env = gym.make("Walker2d-v5")
+    env.reset(seed=0)
+    simulation: Any = env.unwrapped
+    position, velocity = simulation.data.qpos.copy(), simulation.data.qvel * 0
+    for height, feet in ((1.2, (1.0, 1.0)), (2.5, (0.0, 0.0))):
+        position[1] = height
+        simulation.set_state(position, velocity)
+        assert note_walker(env, np.arange(17.0)) == (*feet, 2.0, 5.0)
+    env.close()
 
 
 def test_data_files_are_of_tables_and_tasks_that_exist() -> None:
