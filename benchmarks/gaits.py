@@ -103,19 +103,32 @@ def gaits_section(data: Path) -> Iterator[str]:
         return
     content = json.loads(file.read_text())
     tasks: dict[str, list[dict[str, Any]]] = content["tasks"]
+    cheetahs, walkers = of_env(tasks, CHEETAH), of_env(tasks, WALKER)
+    if cheetahs:
+        yield from cheetah_section(cheetahs)
+    if walkers:
+        yield from walker_section(walkers)
+    yield f"`{content['command']}`, {content['date']}."
+    yield ""
+
+
+def cheetah_section(tasks: Mapping[str, list[dict[str, Any]]]) -> Iterator[str]:
+    """Yield how many seeds of each task run on their back."""
     yield from ("### How HalfCheetah runs", "")
     yield f"The final policy of each seed played {EPISODES} episodes without noise. It is on its"
     yield "back if the torso is upside down in most of their steps. Rows of `gaits` have 300,000"
     yield "env steps; each but the first has one setting changed: `--log-std-init -1` (less_noise),"
     yield "`--num-epochs 4`, `--no-normalize-rewards`, `--clip-obs 5`; the other rows, 1,000,000."
-    yield from ("", *cheetah_table(of_env(tasks, CHEETAH)), "")
+    yield from ("", *cheetah_table(tasks), "")
+
+
+def walker_section(tasks: Mapping[str, list[dict[str, Any]]]) -> Iterator[str]:
+    """Yield how each seed uses its legs."""
     yield from ("### How Walker2d walks", "")
     yield f"The final policy of each seed played {EPISODES} episodes without noise, of up to 1,000"
     yield "steps: the part of the steps in which a foot touches the floor, and how far a thigh"
     yield "swings (the standard deviation of its angle, in radians)."
-    yield from ("", *walker_table(of_env(tasks, WALKER)), "")
-    yield f"`{content['command']}`, {content['date']}."
-    yield ""
+    yield from ("", *walker_table(tasks), "")
 
 
 def of_env(

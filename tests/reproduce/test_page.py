@@ -88,8 +88,9 @@ def test_a_foot_of_walker2d_is_on_the_floor_or_not() -> None:
     env.reset(seed=0)
     simulation: Any = env.unwrapped
     position, velocity = simulation.data.qpos.copy(), simulation.data.qvel * 0
-    for height, feet in ((1.2, (1.0, 1.0)), (2.5, (0.0, 0.0))):
-        position[1] = height
+    cases = ((1.2, 0.0, (1.0, 1.0)), (1.2, -1.5, (0.0, 1.0)), (2.5, 0.0, (0.0, 0.0)))
+    for height, right_knee, feet in cases:
+        position[[1, 4]] = height, right_knee
         simulation.set_state(position, velocity)
         assert note_walker(env, np.arange(17.0)) == (*feet, 2.0, 5.0)
     env.close()

@@ -51,6 +51,31 @@ def test_the_table_with_less_noise_differs_in_that_alone() -> None:
     assert tuned == less.config("HalfCheetah-v5")
 
 
+def test_the_ways_without_velocities_change_what_their_names_say() -> None:
+    ways = load_table(str(ROOT / "benchmarks" / "no_velocity.toml"))
+    before = load_table("recurrent").config("CartPoleNoVel-v1-lstm")
+    changes: dict[str, dict[str, Any]] = {
+        "zoo": {},
+        "300k": {"total_steps": 300_000},
+        "epochs_10": {"num_epochs": 10},
+        "steps_128": {"num_steps": 128},
+        "no_hidden": {"hidden_sizes": ()},
+        "no_hidden_epochs_10": {"hidden_sizes": (), "num_epochs": 10},
+        "gru_no_hidden": {"hidden_sizes": (), "recurrent": "gru"},
+        "tanh_orthogonal": {"activation": "tanh", "orthogonal_init": True},
+    }
+    for way, change in changes.items():
+        assert ways.config(f"CartPoleNoVel-v1-{way}") == replace(before, **change)
+    constant = ways.config("CartPoleNoVel-v1-recipe_300k")
+    own = {"env_id", "stop_at_return", "num_workers", "num_envs", "minibatch_size", "gae_lambda"}
+    own |= {"normalize_obs", "normalize_rewards", "recurrent", "recurrent_size"}
+    own |= {"learner_threads", "eval_every"}
+    recipe = vars(load_config("cartpole-ppo"))
+    assert {x for x in recipe if vars(constant)[x] != recipe[x]} <= own
+    falling = ways.config("CartPoleNoVel-v1-recipe_300k_linear")
+    assert falling == replace(constant, lr_schedule="linear")
+
+
 def test_the_table_of_the_docs_is_one() -> None:
     (text,) = re.findall(r"^```toml\n(.*?)^```$", (ROOT / "docs/cli.md").read_text(), re.M | re.S)
     table = table_of("two", tomllib.loads(text))
