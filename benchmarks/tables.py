@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.gaits import gaits_section
+from benchmarks.gaits_section import gaits_section
 from benchmarks.imitation_section import imitation_section
 from benchmarks.results import FOLDER, ROOT
 from distpg.report.texts import table as markdown_table
