@@ -8,6 +8,14 @@ from typing import Any
 from benchmarks.gaits import CHEETAH, EPISODES, WALKER
 from distpg.report.texts import table as markdown_table
 
+CHEETAH_TEXT = f"""\
+The final policy of each seed played {EPISODES} episodes without noise. A seed runs on its back if
+the torso is upside down in more than half of their steps. Rows of `gaits` (`benchmarks/gaits.toml`,
+300,000 env steps) have the settings of the table ppo-mujoco, and what their name adds: beta
+(`--action-distribution beta`), fewer_epochs (`--num-epochs 4`), less_noise (`--log-std-init -1`),
+narrow_clip (`--clip-obs 5`) and raw_rewards (`--no-normalize-rewards`). The other rows are of
+tables with 1,000,000 env steps."""
+
 
 def gaits_section(data: Path) -> Iterator[str]:
     """Yield the lines of the section of docs/results.md: none if nothing is measured."""
@@ -27,19 +35,16 @@ def gaits_section(data: Path) -> Iterator[str]:
 
 def cheetah_section(tasks: Mapping[str, list[dict[str, Any]]]) -> Iterator[str]:
     """Yield how many seeds of each task run on their back."""
-    yield from ("### How HalfCheetah runs", "")
-    yield f"The final policy of each seed played {EPISODES} episodes without noise. It is on its"
-    yield "back if the torso is upside down in most of their steps. Rows of `gaits` have 300,000"
-    yield "env steps; each but the first has one setting changed: `--log-std-init -1` (less_noise),"
-    yield "`--num-epochs 4`, `--no-normalize-rewards`, `--clip-obs 5`; the other rows, 1,000,000."
+    yield from ("## How HalfCheetah runs", "")
+    yield CHEETAH_TEXT
     yield from ("", *cheetah_table(tasks), "")
 
 
 def walker_section(tasks: Mapping[str, list[dict[str, Any]]]) -> Iterator[str]:
     """Yield how each seed uses its legs."""
-    yield from ("### How Walker2d walks", "")
+    yield from ("## How Walker2d walks", "")
     yield f"The final policy of each seed played {EPISODES} episodes without noise, of up to 1,000"
-    yield "steps: the part of the steps in which a foot touches the floor, and how far a thigh"
+    yield "steps: the share of the steps in which a foot touches the floor, and how far a thigh"
     yield "swings (the standard deviation of its angle, in radians)."
     yield from ("", *walker_table(tasks), "")
 

@@ -19,8 +19,8 @@ HEAD = """\
 ## imitation
 
 Behavioural cloning against DAgger ([imitation.md](imitation.md)): students of a policy that PPO
-trained. A row has the labels after which an evaluation first reached 90% of the expert's return,
-and the mean return, with its 95% interval over seeds, after all labels.
+trained. Each row has the number of labels at which an evaluation first reached 90%
+of the expert's return, and the mean return, with its 95% interval over seeds, after all labels.
 """
 
 

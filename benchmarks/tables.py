@@ -15,23 +15,24 @@ from benchmarks.gaits_section import gaits_section
 from benchmarks.imitation_section import imitation_section
 from benchmarks.results import FOLDER, ROOT
 from distpg.report.texts import table as markdown_table
+from distpg.reproduce.comparison import VERDICTS, Source
 from distpg.reproduce.curves import draw_curves
-from distpg.reproduce.report import VERDICTS, WORDS, Report, Source
+from distpg.reproduce.report import HOW_TO_READ, WORDS, Report
 from distpg.reproduce.results import read_results
 from distpg.reproduce.table import Table, load_table
 
 HEAD = """\
 # Results
 
-Published tables, trained again by `distpg reproduce TABLE`, beside what others report and, where
-it has all the settings, beside Stable-Baselines3 on the same tasks and machine. Intervals are 95%:
-of a mean over seeds by Student's t distribution. A verdict is where our mean is: above, within or
-below the interval of what it is judged by. A published value of one seed, or a criterion, has no
-interval: our mean is above or below it.
+Published tables, and tables of our own, trained by `distpg reproduce TABLE`, beside what others
+report. Where Stable-Baselines3 has the same settings, it is trained too, on the same tasks and
+machine; [what still differs](from-stable-baselines3.md#what-differs). This page is generated from
+[benchmarks/results/](../benchmarks/results) by `python -m benchmarks.tables`.
 
-Generated from [benchmarks/results/](../benchmarks/results) by `python -m benchmarks.tables`.
 """
 ORDER = ("ppo-mujoco", "rllib", "classic", "recurrent", "mujoco-tuned", "rivals", "pong")
+NOT_JUDGED = ("nothing", *("" for _ in range(len(VERDICTS) + 3)))
+"""Cells of a table that is compared with nothing."""
 OF_BENCHMARKS: Mapping[str, str | None] = {"less_noise": "ppo-mujoco", "no_velocity": None}
 """Tables of benchmarks/, each with the table whose results judge it."""
 
@@ -55,6 +56,8 @@ def report_of(name: str, data: Path) -> Report | None:
         others.append(Source(results, f"benchmarks/results/tables/{before}.json"))
     argument = f"benchmarks/{name}.toml" if name in OF_BENCHMARKS else name
     whole = replace(read_results(ours), command=f"distpg reproduce {argument}")
+    if name in OF_BENCHMARKS:
+        whole = replace(whole, name=name)
     return Report(table_named(name), whole, others)
 
 
@@ -68,31 +71,29 @@ def page(data: Path = FOLDER) -> Iterator[str]:
     yield HEAD
     found = reports(data)
     yield from summary([report for report in found.values() if report is not None])
+    missing = [name for name in ORDER if found[name] is None]
+    if missing:
+        yield from (f"Not measured yet: {', '.join(missing)}.", "")
+    yield from ("## How to read the tables", "", HOW_TO_READ)
     for name, report in found.items():
         if report is not None:
             yield from report.section(f"results/{name}.png")
-        if name == "ppo-mujoco":
-            yield from gaits_section(data)
+    yield from gaits_section(data)
     yield from imitation_section(data)
-    missing = [name for name in ORDER if found[name] is None]
-    if missing:
-        rows = [(name, load_table(name).title) for name in missing]
-        yield from ("## Not measured yet", "", *markdown_table(("table", "what"), rows))
 
 
 def summary(found: Sequence[Report]) -> Iterator[str]:
     """Yield how many tasks of each table are measured, and how they are judged."""
-    head = ("table", "tasks", "judged by", "measure", *VERDICTS)
-    rows = list[Sequence[str]]()
+    head = ("table", "tasks", "judged by", "measure", *VERDICTS, "difference > 0", "< 0")
+    rows = list[Sequence[str | int]]()
     for report in found:
         name = report.table.name
         tasks = f"{len(report.measured())} of {len(report.table.tasks)}"
         verdicts = [
-            (tally.who, WORDS[tally.measure], *map(str, tally.counts.values()))
+            (tally.who, WORDS[tally.measure], *tally.counts.values(), tally.higher, tally.lower)
             for tally in report.tallies()
         ]
-        nobody = ("", "", *("" for _ in VERDICTS))
-        rows += ((f"[{name}](#{name})", tasks, *own) for own in verdicts or [nobody])
+        rows += ((f"[{name}](#{name})", tasks, *own) for own in verdicts or [NOT_JUDGED])
     if rows:
         yield from (*markdown_table(head, rows), "")
 

@@ -11,8 +11,9 @@ from distpg.config.values import check_value
 from distpg.doctor.facts import cores
 from distpg.errors import prefix_errors
 from distpg.many_runs.side_by_side import SideBySide
+from distpg.reproduce.comparison import Source
 from distpg.reproduce.curves import draw_curves
-from distpg.reproduce.report import Report, Source
+from distpg.reproduce.report import HOW_TO_READ, Report
 from distpg.reproduce.results import Results, add_to_file, check_can_grow, read_results_of
 from distpg.reproduce.runs import collect, prepare, runs_of
 from distpg.reproduce.table import Table, load_table
@@ -105,7 +106,7 @@ def write_report(table: Table, results: Results, others: list[Source], folder: P
     """Write report.md and curves.png, and print where they are and the overview."""
     report = Report(table, results, others)
     draw_curves(table, [results, *(source.results for source in others)], folder / "curves.png")
-    text = "\n".join(report.section("curves.png"))
+    text = "\n".join([*report.section("curves.png"), HOW_TO_READ])
     write_atomically(folder / "report.md", text.encode())
     print("\n".join(report.overview([*results.tasks])))
     print(f"the report: {folder / 'report.md'}")

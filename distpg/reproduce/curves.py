@@ -1,20 +1,35 @@
 """Learning curves of a table as a PNG: the mean over seeds and its bootstrap interval."""
 
 from collections.abc import Sequence
-from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from distpg.reproduce.results import Results
+from distpg.reproduce.results import Results, TaskResults
 from distpg.reproduce.table import Table
-from distpg.results.figure import COLORS, draw_band, import_figure, save
+from distpg.results.figure import (
+    ALONE,
+    COLUMNS,
+    Look,
+    draw_band,
+    import_figure,
+    looks_of,
+    save,
+    scale,
+    style_axes,
+)
 from distpg.results.statistics import band, mean_of_runs
 
-COLUMNS = 3
 WIDTH, HEIGHT = 3.6, 2.7
-"""Inches of a task's chart."""
+"""Inches of one chart of several."""
+
+
+class Line(NamedTuple):
+    """What a library reached on a task, and its name in the legend."""
+
+    name: str
+    results: TaskResults
 
 
 def draw_curves(table: Table, libraries: Sequence[Results], path: Path) -> None:
@@ -25,57 +40,68 @@ def draw_curves(table: Table, libraries: Sequence[Results], path: Path) -> None:
     Raises:
         InputError: matplotlib or rliable is not installed.
     """
-    charts = [
-        (env_id if len(names) > 1 else names[0], names)
-        for env_id, names in table.groups().items()
-        if any(name in library.tasks for library in libraries for name in names)
-    ]
+    charts = {title: lines for title, lines in charts_of(table, libraries).items() if lines}
     columns = min(COLUMNS, len(charts))
     rows = -(-len(charts) // columns)
-    figure = import_figure().Figure(figsize=(columns * WIDTH, rows * HEIGHT), layout="constrained")
+    size = ALONE if len(charts) == 1 else (columns * WIDTH, rows * HEIGHT)
+    figure = import_figure().Figure(figsize=size, layout="constrained")
     grid = list(figure.subplots(rows, columns, squeeze=False).flat)
-    colors: dict[str, str] = {}
-    in_several_ways = any(len(names) > 1 for names in table.groups().values())
-    for axes, (title, names) in zip(grid, charts, strict=False):
-        seeds = dict.fromkeys(
-            str(len(library.tasks[task].runs))
-            for library, task in product(libraries, names)
-            if task in library.tasks
-        )
-        title += f" (seeds: {' and '.join(seeds)})"
-        axes.set_title(title, fontsize=9, parse_math=False)
-        axes.set_xlabel("env steps", fontsize=8)
-        for library, task in product(libraries, names):
-            if task in library.tasks:
-                way = table.way(task) if in_several_ways else ""
-                line = name_line(library, way, alone=len(libraries) == 1)
-                color = colors.setdefault(line, COLORS[len(colors) % len(COLORS)])
-                draw_task(axes, library, task, line, color)
-        axes.grid(alpha=0.3)
-        axes.tick_params(labelsize=7)
+    looks = looks_of(line.name for lines in charts.values() for line in lines)
+    for axes, (title, lines) in zip(grid, charts.items(), strict=False):
+        draw_chart(axes, title, lines, looks)
     for axes in grid[len(charts) :]:
         axes.set_visible(False)
     shown = [axes.get_legend_handles_labels() for axes in grid]
     handles = {label: line for pair in shown for line, label in zip(*pair, strict=True)}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, fontsize=8)
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, fontsize=8)
     figure.supylabel("mean return of 100 episodes", fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     save(figure, path, dpi=110)
 
 
-def name_line(library: Results, way: str, *, alone: bool) -> str:
+def charts_of(table: Table, libraries: Sequence[Results]) -> dict[str, list[Line]]:
+    """Return the lines of each chart, by its title."""
+    in_several_ways = any(len(names) > 1 for names in table.groups().values())
+    return {
+        env_id if len(names) > 1 else names[0]: [
+            Line(
+                name_line(library, table.way(task) if in_several_ways else "", libraries),
+                library.tasks[task],
+            )
+            for library in libraries
+            for task in names
+            if task in library.tasks
+        ]
+        for env_id, names in table.groups().items()
+    }
+
+
+def name_line(library: Results, way: str, libraries: Sequence[Results]) -> str:
     """Name a line by its library, by its way if the library is alone, or by both."""
     if not way:
         return library.name
-    return way if alone else f"{library.name}, {way}"
+    return way if len(libraries) == 1 else f"{library.name}, {way}"
 
 
-def draw_task(axes: Any, library: Results, task: str, line: str, color: str) -> None:
-    """Draw the curve of a library on a task, with the name of the line."""
-    curves = [run.curve for run in library.tasks[task].runs.values()]
-    returns = np.array([curve.returns for curve in curves], float)
-    # from where all seeds have ended an episode
-    known = np.isfinite(returns).all(0)
-    steps = np.array(curves[0].env_steps)[known]
+def draw_chart(axes: Any, title: str, lines: Sequence[Line], looks: dict[str, Look]) -> None:
+    """Draw the lines of a chart, with the numbers of their seeds in its title."""
+    seeds = dict.fromkeys(str(len(line.results.runs)) for line in lines)
+    title += f" ({' and '.join(seeds)} seeds)"
+    axes.set_title(title, fontsize=9, loc="left", parse_math=False)
+    style_axes(axes)
+    curves = [run.curve for line in lines for run in line.results.runs.values()]
+    unit, label = scale(max(curve.env_steps[-1] for curve in curves), "steps")
+    axes.set_xlabel(label, fontsize=8)
+    for line in lines:
+        draw_line(axes, line, unit, looks[line.name])
+
+
+def draw_line(axes: Any, line: Line, unit: float, look: Look) -> None:
+    """Draw a curve from where all seeds have ended an episode to where the last seed stopped."""
+    runs = list(line.results.runs.values())
+    steps = np.array(runs[0].curve.env_steps)
+    returns = np.array([run.curve.returns for run in runs], float)
+    last = np.searchsorted(steps, max(run.env_steps for run in runs))
+    known = np.isfinite(returns).all(0) & (np.arange(len(steps)) <= last)
     found = band(returns[:, known], mean_of_runs)
-    draw_band(axes, steps, found, color, label=line)
+    draw_band(axes, steps[known] / unit, found, *look, label=line.name)

@@ -1,71 +1,53 @@
 """The report of a table in Markdown: every seed, intervals, and what others report."""
 
-import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-import numpy as np
 import tomli_w
 
 from distpg.progress import WINDOW
-from distpg.report.numbers import format_interval, format_return
+from distpg.report.numbers import format_interval, format_return, format_returns
 from distpg.report.texts import table as markdown_table
+from distpg.reproduce.comparison import Comparison, Scores, Tally
 from distpg.reproduce.measures import GREEDY_EPISODES, Measured
-from distpg.reproduce.results import Results
-from distpg.reproduce.table import Measure, Reference, Table
-from distpg.results.statistics import MeanEstimate, interquartile_mean
+from distpg.reproduce.results import TaskResults
+from distpg.reproduce.table import Measure, Reference, Table, Task
+from distpg.results.statistics import MeanEstimate
 
 WORDS: Mapping[Measure, str] = {
     "last_100_training_episodes": f"last {WINDOW} training episodes",
-    "final_greedy": f"final policy, {GREEDY_EPISODES} greedy episodes",
+    "final_greedy": "final policy, greedy",
     "best_evaluation": "best evaluation",
 }
-VERDICTS = ("above", "within", "below")
+HOW_TO_READ = f"""\
+Each value is a mean over seeds, with its 95% interval by Student's t distribution; n is the number
+of seeds of others. The measures of a run:
+
+- **{WORDS["last_100_training_episodes"]}**: mean return of the last {WINDOW} episodes of training,
+  whose actions are drawn from the policy.
+- **{WORDS["final_greedy"]}**: mean return of {GREEDY_EPISODES} episodes of the final policy without
+  noise. Published values may be of more episodes.
+- **{WORDS["best_evaluation"]}**: the highest mean return of the evaluations during training. As a
+  maximum it is biased upwards.
+
+A verdict says where our mean is: above, within or below the 95% interval of what it is judged by,
+or above or below its value if that has no interval. Within does not mean equal: an interval of
+three seeds is wide. The difference, ours minus theirs, takes the spread of both into account: its
+95% interval is by Welch's t test, and a published value of one seed counts as exact. Nothing is
+corrected for the number of comparisons: about one of twenty intervals leaves out 0 by chance.
+
+Scores place returns between two of a table's file, its `scale`: 0 and 1. Their interquartile mean
+is over all seeds and tasks, with a 95% interval by the stratified bootstrap (Agarwal et al. 2021).
+
+Curves show the mean return of the last {WINDOW} episodes, mean over seeds, and its 95% bootstrap
+interval, which is narrower than that of the tables for few seeds. distpg counts an episode at the
+end of its iteration. A chart's title has the number of seeds of each library, in the order of the
+legend.
+"""
 
 
-@dataclass(frozen=True)
-class Source:
-    """Results of another library on the tasks of a table, and where they are kept."""
-
-    results: Results
-    path: str
-
-
-class Judgement(NamedTuple):
-    """Where the mean of a task is, seen from a reference."""
-
-    task: str
-    measure: Measure
-    reference: Reference
-    verdict: str
-
-
-class Tally(NamedTuple):
-    """How many tasks are above, within and below a reference, by a measure."""
-
-    who: str
-    measure: Measure
-    counts: Mapping[str, int]
-
-
-@dataclass(frozen=True)
-class Report:
-    """A table with what was measured, and what it is compared with."""
-
-    table: Table
-    ours: Results
-    others: Sequence[Source] = ()
-
-    def references(self, task: str, measure: Measure) -> list[Reference]:
-        """List what a task's results by a measure are compared with; first what judges them."""
-        published = [x for x in self.table.tasks[task].references if x.measure == measure]
-        measured = [
-            reference
-            for source in self.others
-            for reference in source.results.references(task, measure, source.path)
-        ]
-        return sorted([*measured, *published], key=lambda reference: not reference.judged)
+class Report(Comparison):
+    """A comparison written in Markdown."""
 
     def section(self, image: str) -> Iterator[str]:
         """Yield the lines of the report.
@@ -83,21 +65,27 @@ class Report:
         measured = self.measured()
         if measured:
             yield from (*self.overview(measured), "")
-            counts = [*map(tally_line, self.tallies()), *self.scores(measured)]
+            counts = [*map(tally_line, self.tallies()), *map(scores_line, self.scores())]
             yield from (*counts, "") if counts else ()
             yield from self.order()
             yield from (f"![Learning curves]({image})", "")
-            yield f"Curves: mean return of the last {WINDOW} episodes, mean over seeds, and its 95%"
-            yield from ("bootstrap interval at each point.", "")
-        for name in measured:
-            yield from (*self.task_section(name), "")
-        yield from (*self.settings(), "")
-        yield from self.sources()
+        details = [
+            *(line for name in measured for line in (*self.task_section(name), "")),
+            *self.sources(),
+            *settings(self.table),
+        ]
+        yield from folded("Each seed, sources and settings", details)
 
     def how(self) -> Iterator[str]:
         """Yield how, when and on what it was measured."""
         seeds = ", ".join(map(str, self.table.seeds))
-        yield f"- `{self.ours.command}`; tasks: {', '.join(self.table.tasks)}; seeds: {seeds}"
+        own = [
+            f"; of {name}: {', '.join(map(str, task.seeds))}"
+            for name, task in self.table.tasks.items()
+            if task.seeds
+        ]
+        tasks = ", ".join(self.table.tasks)
+        yield f"- `{self.ours.command}`; tasks: {tasks}; seeds: {seeds}{''.join(own)}"
         for results in self.libraries():
             runs = [run for task in results.tasks.values() for run in task.runs.values()]
             if runs:
@@ -106,76 +94,26 @@ class Report:
         if missing:
             yield f"- not measured yet: {', '.join(missing)}"
 
-    def libraries(self) -> list[Results]:
-        """Return our results, then those of the others."""
-        return [self.ours, *(source.results for source in self.others)]
-
-    def measured(self) -> list[str]:
-        """List the tasks that we have results of, in the order of the table."""
-        return [name for name in self.table.tasks if name in self.ours.tasks]
-
-    def judgements(self, names: Sequence[str]) -> list[Judgement]:
-        """List where the mean of each task is, by each measure and reference that judges it."""
-        found: list[Judgement] = []
-        for name in names:
-            for measure in self.table.measures():
-                values = list(self.ours.tasks[name].values(measure).values())
-                for reference in self.references(name, measure):
-                    if reference.judged and values:
-                        verdict = reference.verdict(statistics.fmean(values))
-                        found.append(Judgement(name, measure, reference, verdict))
-        return found
-
-    def tallies(self) -> Iterator[Tally]:
-        """Yield how many tasks are above, within and below what they are judged by."""
-        found = self.judgements(self.measured())
-        for measure in self.table.measures():
-            own = [x for x in found if x.measure == measure]
-            for who in dict.fromkeys(x.reference.name for x in own):
-                verdicts = [x.verdict for x in own if x.reference.name == who]
-                yield Tally(who, measure, {x: verdicts.count(x) for x in VERDICTS})
-
     def overview(self, names: Sequence[str]) -> list[str]:
-        """Return the lines of the table of all tasks: ours, and the verdicts."""
+        """Return the lines of the table of all tasks: ours, and the verdicts.
+
+        A task has its first measure, the final policy, and what it is judged by.
+        """
         rows: list[tuple[str, ...]] = []
         judgements = self.judgements(names)
         for name in names:
             for measure in self.table.measures():
                 found = self.ours.tasks[name].mean(measure)
                 own = [x for x in judgements if (x.task, x.measure) == (name, measure)]
-                if found is None or not (own or measure == self.table.measures()[0]):
+                if found is None or not (own or measure != "best_evaluation"):
                     continue
                 judges = "; ".join(f"{x.reference.name}: {text_of(x.reference)}" for x in own)
+                differences = "; ".join(with_interval(*x.difference) for x in own if x.difference)
                 verdicts = ", ".join(x.verdict for x in own)
-                rows.append((name, WORDS[measure], with_interval(*found), judges, verdicts))
-        head = ("task", "measure", "mean (95% interval)", "judged by", "verdict")
+                mean = with_interval(*found)
+                rows.append((name, WORDS[measure], mean, judges, differences, verdicts))
+        head = ("task", "measure", "mean (95% interval)", "judged by", "difference", "verdict")
         return markdown_table(head, rows)
-
-    def scores(self, names: Sequence[str]) -> Iterator[str]:
-        """Yield the interquartile means over tasks and seeds, if all tasks have a scale."""
-        if any(task.scale is None for task in self.table.tasks.values()):
-            return
-        for results in self.libraries():
-            own = [name for name in names if name in results.tasks]
-            for measure in self.table.measures():
-                matrix = self.score_matrix(results, own, measure)
-                if matrix.size:
-                    found = interquartile_mean(matrix)
-                    seeds, tasks = matrix.shape
-                    yield (
-                        f"- {results.name}, {WORDS[measure]}: interquartile mean of scores "
-                        f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f}; stratified "
-                        f"bootstrap), {tasks} task{'s' * (tasks > 1)} x {seeds} seeds"
-                    )
-
-    def score_matrix(self, results: Results, names: Sequence[str], measure: Measure) -> np.ndarray:
-        """Return scores [R, K] of the R seeds that each of K tasks has."""
-        known = [(name, results.tasks[name].values(measure)) for name in names]
-        seeds = sorted(set[int].intersection(*(set(found) for _, found in known))) if known else []
-        scores = [
-            [self.table.tasks[name].score(found[seed]) for name, found in known] for seed in seeds
-        ]
-        return np.array(scores)
 
     def order(self) -> Iterator[str]:
         """Yield what environments are trained on in several ways, the best way first."""
@@ -213,11 +151,13 @@ class Report:
             if found is not None:
                 means[measure] = found
         measures = list(means)
-        yield from (f"### {name}", "")
-        head = ("", "env steps", *(WORDS[measure] for measure in measures))
-        rows = [seed_row(run, measures) for run in task.runs.values()]
-        texts = [with_interval(*mean) for mean in means.values()]
-        rows.append(("**mean** (95% interval)", "", *texts))
+        columns = [seed_texts(task, measure) for measure in measures]
+        rows = [
+            (f"seed {seed}", f"{run.env_steps:,}", *(texts.get(seed, "") for texts in columns))
+            for seed, run in task.runs.items()
+        ]
+        cells = [with_interval(*mean) for mean in means.values()]
+        rows.append(("**mean** (95% interval)", "", *cells))
         references = [x for measure in measures for x in self.references(name, measure)]
         judgements = self.judgements([name])
         for who in dict.fromkeys(reference.name for reference in references):
@@ -228,36 +168,76 @@ class Report:
             if judged:
                 cells = [" ".join(x.verdict for x in judged if x.measure == y) for y in measures]
                 rows.append((f"verdict by {who}", "", *cells))
-        yield from markdown_table(head, rows)
-
-    def settings(self) -> Iterator[str]:
-        """Yield the settings as TOML: common ones, then each task's own."""
-        yield from ("Settings of all tasks; the others are defaults:", "", "```toml")
-        yield from tomli_w.dumps(dict(self.table.settings)).splitlines()
-        for name, task in self.table.tasks.items():
-            own: dict[str, Any] = {"env_id": task.env_id, "total_steps": task.steps}
-            yield from ("", f"# {name}")
-            yield from tomli_w.dumps({**own, **task.settings}).splitlines()
-        yield "```"
+        for source in self.others:
+            if name in source.results.tasks:
+                theirs = source.results.tasks[name]
+                cells = [", ".join(seed_texts(theirs, x).values()) for x in measures]
+                rows.append((f"seeds of {source.results.name}", "", *cells))
+        yield from (f"**{name}**", "")
+        yield from markdown_table(("", "env steps", *(WORDS[x] for x in measures)), rows)
 
     def sources(self) -> Iterator[str]:
         """Yield where the references are from."""
-        found = [
-            reference
-            for name in self.table.tasks
-            for measure in WORDS
-            for reference in self.references(name, measure)
+        tasks: dict[tuple[str, str, str], list[str]] = {}
+        for name in self.table.tasks:
+            for measure in WORDS:
+                for x in self.references(name, measure):
+                    tasks.setdefault((x.name, WORDS[measure], x.source), []).append(name)
+        rows = [
+            (who, measure, "all" if len(names) == len(self.table.tasks) else ", ".join(names), x)
+            for (who, measure, x), names in tasks.items()
         ]
-        rows = dict.fromkeys((x.name, WORDS[x.measure], x.source) for x in found)
         if rows:
-            yield from markdown_table(("reference", "measure", "source"), rows)
+            yield from markdown_table(("reference", "measure", "tasks", "source"), rows)
             yield ""
+
+
+def settings(table: Table) -> Iterator[str]:
+    """Yield a table as TOML, but for its references: settings that it does not have are defaults.
+
+    The text is that of a file for `load_table`.
+    """
+    values = {
+        "title": table.title,
+        "seeds": list(table.seeds),
+        "settings": dict(table.settings),
+        "tasks": {name: written(task) for name, task in table.tasks.items()},
+    }
+    yield from ("Settings; the others are defaults:", "", "```toml")
+    yield from (*tomli_w.dumps(values).splitlines(), "```", "")
+
+
+def written(task: Task) -> dict[str, Any]:
+    """Return a task as the values of its TOML, but for its references."""
+    values: dict[str, Any] = {"env_id": task.env_id, "steps": task.steps}
+    lists = {"seeds": task.seeds, "scale": task.scale}
+    values |= {name: list(numbers) for name, numbers in lists.items() if numbers}
+    return {**values, "settings": dict(task.settings)} if task.settings else values
+
+
+def folded(summary: str, lines: Sequence[str]) -> Iterator[str]:
+    """Yield lines of Markdown that a page shows once their summary is opened."""
+    yield from ('<details markdown="1">', f"<summary>{summary}</summary>", "")
+    yield from (*lines, "</details>", "")
 
 
 def tally_line(tally: Tally) -> str:
     """Write how many tasks are above, within and below."""
     counts = ", ".join(f"{count} {verdict}" for verdict, count in tally.counts.items())
-    return f"- judged by {tally.who}, {WORDS[tally.measure]}: {counts}"
+    return (
+        f"- judged by {tally.who}, {WORDS[tally.measure]}: {counts}; the difference's interval is "
+        f"above 0 on {tally.higher}, below 0 on {tally.lower}"
+    )
+
+
+def scores_line(scores: Scores) -> str:
+    """Write an interquartile mean of scores."""
+    mean, low, high = scores.mean
+    tasks = f"{scores.num_tasks} task{'s' * (scores.num_tasks > 1)}"
+    return (
+        f"- {scores.library}, {WORDS[scores.measure]}: interquartile mean of scores {mean:.2f} "
+        f"({low:.2f} to {high:.2f}), {tasks} x {scores.num_seeds} seeds"
+    )
 
 
 def with_interval(value: float, interval: Sequence[float] | None) -> str:
@@ -275,11 +255,10 @@ def text_of(reference: Reference) -> str:
     return f"{with_interval(reference.value, reference.interval)}{seeds}"
 
 
-def seed_row(run: Measured, measures: Iterable[Measure]) -> tuple[str, ...]:
-    """Return the row of a seed."""
-    values = [run.measures.get(measure) for measure in measures]
-    cells = ["" if value is None else format_return(value) for value in values]
-    return (f"seed {run.seed}", f"{run.env_steps:,}", *cells)
+def seed_texts(task: TaskResults, measure: Measure) -> dict[int, str]:
+    """Write what each seed reached by a measure, all with as many digits."""
+    values = task.values(measure)
+    return dict(zip(values, format_returns(*values.values()), strict=True))
 
 
 def measured_on(runs: Sequence[Measured]) -> str:
@@ -293,8 +272,8 @@ def measured_on(runs: Sequence[Measured]) -> str:
         f"{run.machine['cpu']}, {run.machine['cores']} cores, {run.machine['system']}"
         for run in runs
     )
-    hours = sum(run.train_s for run in runs) / 3600
+    minutes = sum(run.train_s for run in runs) / 60
     return (
-        f"{when}: {'; or '.join(versions)}; {'; or '.join(machines)}; {hours:.1f} hours of "
-        "training in all runs"
+        f"{when}: {'; or '.join(versions)}; {'; or '.join(machines)}; {minutes:,.0f} minutes of "
+        "training, the sum over runs that shared the machine"
     )

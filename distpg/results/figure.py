@@ -3,7 +3,7 @@
 import importlib
 import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
 from pathlib import Path
 from statistics import fmean
@@ -75,7 +75,7 @@ def draw(curves: Sequence[GroupCurve], x: X, y_label: str, path: Path) -> None:
     width, height = ALONE if len(panels) == 1 else (PANEL[0] * columns, PANEL[1] * rows)
     figure = import_figure().Figure(figsize=(width, height), layout="constrained")
     grid = list(figure.subplots(rows, columns, squeeze=False).flat)
-    looks = looks_of(curves)
+    looks = looks_of(curve.group.label for curve in curves)
     for axes, (env_id, own) in zip(grid, panels.items(), strict=False):
         title = env_id or "environment not known"
         axes.set_title(title, fontsize=10, loc="left", parse_math=False)
@@ -96,12 +96,11 @@ def draw(curves: Sequence[GroupCurve], x: X, y_label: str, path: Path) -> None:
     save(figure, path, dpi=150)
 
 
-def looks_of(curves: Sequence[GroupCurve]) -> dict[str, Look]:
+def looks_of(labels: Iterable[str]) -> dict[str, Look]:
     """Give each label a color, and a line style once all colors are used."""
-    labels = dict.fromkeys(curve.group.label for curve in curves)
     return {
         label: Look(COLORS[i % len(COLORS)], STYLES[i // len(COLORS) % len(STYLES)])
-        for i, label in enumerate(labels)
+        for i, label in enumerate(dict.fromkeys(labels))
     }
 
 

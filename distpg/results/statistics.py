@@ -1,10 +1,11 @@
-"""Intervals over seeds: of a mean, of the interquartile mean of a table, and of a curve.
+"""Intervals over seeds: of a mean, a difference of means, an interquartile mean, and a curve.
 
 Agarwal et al. 2021, Deep reinforcement learning at the edge of the statistical precipice; rliable
 is their implementation.
 """
 
 import importlib
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -58,6 +59,38 @@ def mean_and_interval(values: Sequence[float]) -> MeanEstimate:
     mean = statistics.fmean(values)
     half = mean_interval(values, LEVEL)
     return MeanEstimate(mean, None if half is None else (mean - half, mean + half))
+
+
+def difference_of_means(
+    values: Sequence[float], other: MeanEstimate, num_others: int
+) -> MeanEstimate:
+    """Return how far the mean of independent values is above another, and its 95% interval.
+
+    By Welch's t test, in which the two may have different variances (Welch 1947, The
+    generalization of Student's problem). Another mean without an interval counts as exact.
+
+    Args:
+        values: Of at least two seeds, or there is no interval.
+        other: The other mean, with its interval by Student's t distribution.
+        num_others: Number of seeds of the other mean.
+
+    Raises:
+        InputError: SciPy is not installed.
+    """
+    distance = statistics.fmean(values) - other.mean
+    if len(values) < 2:
+        return MeanEstimate(distance, None)
+    t = import_extra("scipy.stats", "results", needed_by="an interval of several runs").t
+    degrees, of_others = len(values) - 1, num_others - 1
+    variance, other_variance = statistics.variance(values) / len(values), 0.0
+    if other.interval is not None:
+        low, high = other.interval
+        other_variance = ((high - low) / 2 / t.ppf((1 + LEVEL) / 2, of_others)) ** 2
+        weights = variance**2 / degrees + other_variance**2 / of_others
+        if weights:
+            degrees = (variance + other_variance) ** 2 / weights
+    half = float(t.ppf((1 + LEVEL) / 2, degrees)) * math.sqrt(variance + other_variance)
+    return MeanEstimate(distance, (distance - half, distance + half))
 
 
 def interquartile_mean(scores: np.ndarray) -> Estimate:

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from distpg import InputError
-from distpg.reproduce.curves import draw_curves, name_line
+from distpg.reproduce.comparison import Source
+from distpg.reproduce.curves import Line, draw_curves, draw_line, name_line
 from distpg.reproduce.measures import Measured
-from distpg.reproduce.report import Report, Source
+from distpg.reproduce.report import Report
 from distpg.reproduce.results import Results, TaskResults, add_to_file, read_results, to_json
 from distpg.reproduce.table import Table, table_of
 from distpg.results.episodes import POINTS, Curve
+from distpg.results.figure import Look, import_figure
 from tests.reproduce.tables import TINY
 
 TABLE: Table = table_of("tiny", tomllib.loads(TINY))
@@ -62,17 +64,48 @@ def test_the_report_has_every_seed_the_mean_and_the_verdicts() -> None:
         "| verdict by a peer 2 |  | above | within |",
         # one seed has no interval, so nothing is judged by it
         "| a peer 2 |  | -60.0, n = 1 | 50.0, n = 1 |",
-        "- judged by a paper, last 100 training episodes: 0 above, 1 within, 0 below",
-        "- judged by a peer 2, last 100 training episodes: 1 above, 0 within, 0 below",
-        "| a paper | last 100 training episodes | A. Author 1999, table 1 |",
-        "| a peer 2 | last 100 training episodes | peer.json |",
+        "| seeds of a peer 2 |  | 300.0, 310.0, 320.0 | 50.0, 50.0, 50.0 |",
+        "- judged by a paper, last 100 training episodes: 0 above, 1 within, 0 below; the "
+        "difference's interval is above 0 on 0, below 0 on 0",
+        "- judged by a peer 2, last 100 training episodes: 1 above, 0 within, 0 below; the "
+        "difference's interval is above 0 on 1, below 0 on 0",
+        "| a paper | last 100 training episodes | CartPole | A. Author 1999, table 1 |",
+        "| a peer 2 | last 100 training episodes | all | peer.json |",
         "![Learning curves](curves.png)",
     ):
         assert line in lines, text
     assert "distpg 1, 2026-01-02: torch 2; a CPU, 2 cores, a system; " in text
     # of six scores, .767 and .977 are left out
     assert "distpg 1, last 100 training episodes: interquartile mean of scores 0.88 (" in text
-    assert "a page" not in text.partition("### CartPole")[2].partition("###")[0]
+    assert "a page" not in text.partition("**CartPole**")[2].partition("**Acrobot**")[0]
+
+
+def test_a_published_value_is_judged_by_its_interval_and_the_difference_by_both() -> None:
+    ours = results_of({"CartPole": [389.0, 411.0, 415.0]})
+    (judgement,) = Report(TABLE, ours).judgements(["CartPole"])
+    assert judgement.verdict == "within"
+    assert judgement.difference is not None
+    # standard errors 8.0829 (ours) and 10 / 4.3027 (published, of three seeds): 8.4104 together;
+    # the t of Welch's 2.3285 degrees is 3.7703
+    low, high = judgement.difference.interval or (0.0, 0.0)
+    assert (low + high) / 2 == pytest.approx(5)
+    assert high == pytest.approx(5 + 8.4104 * 3.7703, rel=1e-3)
+    assert judgement.sign() == 0
+    higher = Report(TABLE, results_of({"CartPole": [449.0, 450.0]})).judgements(["CartPole"])
+    assert higher[0].sign() == 1
+    # a criterion, which nobody measured, has no difference
+    text = TINY.replace("interval = [390.0, 410.0]\nn = 3\n", "")
+    (passed,) = Report(table_of("tiny", tomllib.loads(text)), ours).judgements(["CartPole"])
+    assert (passed.verdict, passed.difference, passed.sign()) == ("above", None, 0)
+
+
+def test_the_settings_of_a_report_are_a_table() -> None:
+    lines = "\n".join(Report(TABLE, results_of({})).section("x.png"))
+    block = lines.partition("```toml\n")[2].partition("```")[0]
+    again = table_of("tiny", tomllib.loads(block))
+    assert all(again.config(name) == TABLE.config(name) for name in TABLE.tasks)
+    assert (again.seeds, again.tasks.keys()) == (TABLE.seeds, TABLE.tasks.keys())
+    assert [task.scale for task in again.tasks.values()] == [(24.0, 500.0), (-500.0, -70.0)]
 
 
 def test_scores_are_of_the_seeds_that_all_tasks_have() -> None:
@@ -81,6 +114,17 @@ def test_scores_are_of_the_seeds_that_all_tasks_have() -> None:
         ours, ["CartPole", "Acrobot"], "last_100_training_episodes"
     )
     assert matrix.tolist() == [[0, 1], [1, 0.5]]
+
+
+def test_scores_are_of_the_tasks_that_all_libraries_have() -> None:
+    ours = results_of({"CartPole": [24.0, 500.0], "Acrobot": [-70.0, -70.0]})
+    peer = results_of({"CartPole": [262.0, 262.0]}, "a peer 2")
+    scores = [*Report(TABLE, ours, [Source(peer, "peer.json")]).scores()]
+    first = [x for x in scores if x.measure == "last_100_training_episodes"]
+    assert [(x.library, x.mean.value, x.num_tasks, x.num_seeds) for x in first] == [
+        ("distpg 1", 0.5, 1, 2),
+        ("a peer 2", 0.5, 1, 2),
+    ]
 
 
 WAYS = """\
@@ -118,15 +162,29 @@ def test_an_environment_with_several_tasks_has_them_in_order(tmp_path: Path) -> 
 
 def test_a_line_is_named_by_library_and_way() -> None:
     ours = results_of({})
-    assert name_line(ours, "", alone=True) == "distpg 1"
-    assert name_line(ours, "a2c", alone=True) == "a2c"
-    assert name_line(ours, "a2c", alone=False) == "distpg 1, a2c"
+    assert name_line(ours, "", [ours]) == "distpg 1"
+    assert name_line(ours, "a2c", [ours]) == "a2c"
+    assert name_line(ours, "a2c", [ours, ours]) == "distpg 1, a2c"
+
+
+def test_a_curve_ends_where_the_last_seed_stopped() -> None:
+    ours = results_of({"CartPole": [1.0, 2.0]})
+    early = {
+        seed: replace(run, env_steps=1010) for seed, run in ours.tasks["CartPole"].runs.items()
+    }
+    task = TaskResults({}, early)
+    figure = import_figure().Figure()
+    axes = figure.subplots()
+    draw_line(axes, Line("distpg 1", task), 1, Look("#000000", "-"))
+    (drawn,) = axes.get_lines()
+    # points at each 20 env steps, of which the first has no episode yet
+    assert list(drawn.get_xdata()) == list(range(40, 1021, 20))
 
 
 def test_what_is_not_measured_is_said() -> None:
     text = "\n".join(Report(TABLE, results_of({"CartPole": [1.0]})).section("x.png"))
     assert "- not measured yet: Acrobot" in text.splitlines()
-    assert "### Acrobot" not in text
+    assert "**Acrobot**" not in text
 
 
 def test_results_are_read_back_from_a_file_of_few_lines(tmp_path: Path) -> None:

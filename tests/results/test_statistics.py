@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from distpg.results.statistics import (
+    MeanEstimate,
     band,
+    difference_of_means,
     import_rliable,
     interquartile_mean,
     mean_and_interval,
@@ -28,6 +30,27 @@ def test_the_interval_of_five_numbers() -> None:
 
 def test_one_number_has_no_interval() -> None:
     assert mean_and_interval([7.0]) == (7.0, None)
+
+
+def test_the_difference_of_two_means_has_the_spread_of_both() -> None:
+    # standard errors squared 1/3 and 4/3; Welch's degrees (5/3)^2 / (1/18 + 16/18) = 50/17, whose t
+    # is 3.2188
+    theirs = mean_and_interval([2.0, 4.0, 6.0])
+    mean, interval = difference_of_means([4.0, 5.0, 6.0], theirs, 3)
+    assert mean == 1
+    half = 3.2188 * (5 / 3) ** 0.5
+    assert interval == pytest.approx((1 - half, 1 + half), abs=1e-3)
+
+
+def test_the_difference_from_an_exact_value_has_our_spread() -> None:
+    ours = [1.0, 2.0, 3.0, 4.0, 5.0]
+    for exact in (MeanEstimate(1.0, None), MeanEstimate(1.0, (1.0, 1.0))):
+        mean, interval = difference_of_means(ours, exact, 3)
+        assert mean == 2
+        assert interval == pytest.approx((2 - 1.96324, 2 + 1.96324), abs=1e-4)
+    assert difference_of_means([7.0], MeanEstimate(5.0, (4.0, 6.0)), 3) == (2, None)
+    same = MeanEstimate(1000.0, (1000.0, 1000.0))
+    assert difference_of_means([1000.0, 1000.0], same, 3) == (0, (0, 0))
 
 
 def test_the_interquartile_mean_leaves_out_a_quarter_at_each_end() -> None:
