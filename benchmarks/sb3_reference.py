@@ -26,7 +26,8 @@ from typing import Any
 from benchmarks.results import FOLDER, environment
 from distpg.config.config import Config
 from distpg.config.derived import DerivedSettings
-from distpg.config.values import flag
+from distpg.config.settings import Count
+from distpg.config.values import check_value, flag
 from distpg.doctor.facts import cores
 from distpg.errors import InputError
 from distpg.reproduce.measures import GREEDY_EPISODES, Measured, machine
@@ -54,6 +55,7 @@ TRANSLATED = {
 }
 """Settings that Stable-Baselines3's PPO, or SB3-Contrib's RecurrentPPO, has, too."""
 DISTRIBUTIONS = ("gaussian", "gsde")
+SCHEDULES = ("constant", "linear")
 ITS_OWN_WAY = {
     *("action_scale", "eval_every", "eval_episodes", "keep_checkpoints", "checkpoint_every"),
     *("compile", "acting", "gradient_stats_every", "histogram_every", *OF_A_RUN),
@@ -72,11 +74,15 @@ def work_of(config: Config) -> dict[str, Any]:
         value = getattr(config, name)
         if name not in TRANSLATED | ITS_OWN_WAY and value != default:
             raise InputError(f"{flag(name)} {value}: Stable-Baselines3's PPO has no such setting")
-    if config.action_distribution not in DISTRIBUTIONS:
-        raise InputError(
-            f"--action-distribution {config.action_distribution}: Stable-Baselines3's PPO has "
-            f"{' and '.join(DISTRIBUTIONS)}"
-        )
+    for name, has in (
+        ("action_distribution", DISTRIBUTIONS),
+        ("lr_schedule", SCHEDULES),
+        ("clip_schedule", SCHEDULES),
+    ):
+        if (value := getattr(config, name)) not in has:
+            raise InputError(
+                f"{flag(name)} {value}: Stable-Baselines3's PPO has {' and '.join(has)}"
+            )
     sizes = config.hidden_sizes
     num_envs = config.slots * config.num_envs
     minibatch = config.minibatch_size or num_envs * config.num_steps
@@ -224,6 +230,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.python.exists():
         parser.error(f"--python: there is no {options.python}; make peers creates it")
     try:
+        check_value("parallel", options.parallel, Count)
+        check_value("seeds", options.seeds, Count)
         table = load_table(options.table)
         table = table.part(options.tasks, min(options.seeds, table.num_seeds))
         folder = options.folder or Path("runs") / "sb3" / table.name

@@ -26,7 +26,8 @@ HEAD = """\
 
 Published tables, and tables of our own, trained by `distpg reproduce TABLE`, beside what others
 report. Where Stable-Baselines3 has the same settings, it is trained too, on the same tasks and
-machine; [what still differs](from-stable-baselines3.md#what-differs). This page is generated from
+machine, with the version of Gymnasium that it needs; [what still
+differs](from-stable-baselines3.md#what-differs). This page is generated from
 [benchmarks/results/](../benchmarks/results) by `python -m benchmarks.tables`.
 
 """

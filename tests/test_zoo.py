@@ -432,6 +432,7 @@ REFUSED: list[tuple[str, str, str]] = [
     ("ppo", KWARGS.format("optimizer_kwargs=dict(alpha=0.9)"), "alpha"),
     ("ppo", KWARGS.format("net_arch=dict(shared=[3])"), "shared"),
     ("ppo", KWARGS.format("net_arch=dict(pi=3)"), "net_arch"),
+    ("ppo", "env_kwargs: dict(kind=nn.ReLU)", "'nn.ReLU' is not allowed, but numbers"),
     ("ppo", "env_wrapper: Wrapper", "'Wrapper'"),
     ("ppo", "env_wrapper: [{a.B: {}, c.D: {}}]", "a.B"),
     ("ppo", "env_wrapper: {a.B: {when: 2001-01-01}}", "a.B"),
@@ -597,11 +598,15 @@ def test_each_setting_says_where_it_is_from(tmp_path: Path) -> None:
         ("ppo", "learning_rate: lin_0.1", ["Linear schedules", "each minibatch"]),
         ("a2c", "normalize: true", ["Statistics of observations", "Statistics of rewards"]),
         ("ppo", "clip_range_vf: 0.2", ["The value loss", "each minibatch"]),
+        ("ppo", "clip_range_vf: lin_0.2", ["Linear schedules", "The value loss", "minibatch"]),
         ("ppo", "n_steps: 8\nframe_stack: 2", ["fills the stack"]),
         (
             "trpo",
             "",
-            ["multiplies it by 0.8", "Conjugate gradients", "one more step", "not clipped"],
+            [
+                *("multiplies it by 0.8", "Conjugate gradients", "limit is"),
+                *("one more step", "not clipped"),
+            ],
         ),
         (
             "ppo_lstm",

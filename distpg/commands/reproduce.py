@@ -14,7 +14,7 @@ from distpg.many_runs.side_by_side import SideBySide
 from distpg.reproduce.comparison import Source
 from distpg.reproduce.curves import draw_curves
 from distpg.reproduce.report import HOW_TO_READ, Report
-from distpg.reproduce.results import Results, add_to_file, check_can_grow, read_results_of
+from distpg.reproduce.results import Results, add_to_file, check_can_grow, read_results_with
 from distpg.reproduce.runs import collect, prepare, runs_of
 from distpg.reproduce.table import Table, load_table
 from distpg.results.figure import import_figure
@@ -54,7 +54,7 @@ def main(flags: ReproduceFlags, started: float) -> int:
     folder = Path("runs") / "reproduce" / table.name if flags.folder is None else flags.folder
     with prefix_errors("--against"):
         files = flags.against
-        others = [Source(read_results_of(table.name, Path(file)), file) for file in files]
+        others = [Source(read_results_with(table, Path(file)), file) for file in files]
     if flags.save is not None:
         with prefix_errors("--save"):
             check_can_grow(flags.save, table)

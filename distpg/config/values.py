@@ -124,7 +124,7 @@ def describe_mismatch(value: object, hint: Any) -> str:
         allowed = one_of(options) if len(options) == 1 else f"one of {one_of(options)}"
         return "" if value in options else allowed
     if origin is tuple:
-        kind = "numbers" if typing.get_origin(options[0]) is Annotated else "names"
+        kind = "numbers" if is_numeric(options[0]) else "names"
         if not isinstance(value, tuple):
             return f"a list of {kind}"
         items = typing.cast("tuple[object, ...]", value)

@@ -10,7 +10,6 @@ import numpy as np
 from distpg.reproduce.results import Results
 from distpg.reproduce.table import Measure, Reference, Table
 from distpg.results.statistics import (
-    Estimate,
     MeanEstimate,
     difference_of_means,
     interquartile_mean,
@@ -63,7 +62,7 @@ class Scores(NamedTuple):
 
     library: str
     measure: Measure
-    mean: Estimate
+    mean: MeanEstimate
     num_tasks: int
     num_seeds: int
 
@@ -121,15 +120,16 @@ class Comparison:
     def scores(self) -> Iterator[Scores]:
         """Yield interquartile means over the tasks of all libraries and the seeds of all tasks.
 
-        None if a task has no scale.
+        None if a task has no scale. A library that has no task which we have is left out.
 
         Raises:
             InputError: rliable is not installed.
         """
         if any(task.scale is None for task in self.table.tasks.values()):
             return
-        libraries = [x for x in self.libraries() if x.tasks]
-        names = [x for x in self.measured() if all(x in library.tasks for library in libraries)]
+        measured = self.measured()
+        libraries = [x for x in self.libraries() if any(name in x.tasks for name in measured)]
+        names = [x for x in measured if all(x in library.tasks for library in libraries)]
         for library in libraries:
             for measure in self.table.measures():
                 matrix = self.score_matrix(library, names, measure)

@@ -232,11 +232,13 @@ def tally_line(tally: Tally) -> str:
 
 def scores_line(scores: Scores) -> str:
     """Write an interquartile mean of scores."""
-    mean, low, high = scores.mean
+    mean, interval = scores.mean
+    ends = "" if interval is None else " ({:.2f} to {:.2f})".format(*interval)
     tasks = f"{scores.num_tasks} task{'s' * (scores.num_tasks > 1)}"
+    seeds = f"{scores.num_seeds} seed{'s' * (scores.num_seeds > 1)}"
     return (
-        f"- {scores.library}, {WORDS[scores.measure]}: interquartile mean of scores {mean:.2f} "
-        f"({low:.2f} to {high:.2f}), {tasks} x {scores.num_seeds} seeds"
+        f"- {scores.library}, {WORDS[scores.measure]}: interquartile mean of scores "
+        f"{mean:.2f}{ends}, {tasks} x {seeds}"
     )
 
 

@@ -6,12 +6,14 @@ holds what another library reached with the same settings.
 
 import dataclasses
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distpg.config.values import check_fields
 from distpg.errors import InputError, prefix_errors
 from distpg.reproduce.measures import Measured
 from distpg.reproduce.table import Measure, Reference, Table
@@ -19,7 +21,7 @@ from distpg.results.episodes import Curve
 from distpg.results.statistics import MeanEstimate, mean_and_interval
 from distpg.run.directory import write_atomically
 
-MALFORMED = (AttributeError, KeyError, TypeError, ValueError)
+MALFORMED = (AttributeError, KeyError, RecursionError, TypeError, ValueError)
 """What reading a file of another form raises."""
 
 
@@ -73,8 +75,7 @@ class Results:
         """
         if task in self.tasks and self.tasks[task].settings != settings:
             raise InputError(
-                f"its runs of {task} have other settings than the table; choose another file, or "
-                "remove that one"
+                f"its runs of {task} have other settings than the table; choose another file"
             )
 
     def references(self, task: str, measure: Measure, source: str) -> list[Reference]:
@@ -127,24 +128,61 @@ def from_json(text: str) -> Results:
     """
     try:
         values = json.loads(text)
-        tasks = {
-            name: TaskResults(
-                task["settings"],
-                {run.seed: run for run in map(measured_from_json, task["runs"])},
-            )
-            for name, task in values["tasks"].items()
-        }
-        return Results(values["table"], values["name"], values["command"], tasks)
+        tasks = {name: task_from_json(name, task) for name, task in values["tasks"].items()}
+        found = Results(values["table"], values["name"], values["command"], tasks)
+        check_fields(Results, vars(found))
+        return found
+    except InputError as error:
+        raise InputError(f"it does not hold the results of a table: {error}") from error
     except MALFORMED as error:
         raise InputError(f"it does not hold the results of a table: {error!r:.100}") from error
 
 
+def task_from_json(name: str, values: Mapping[str, Any]) -> TaskResults:
+    """Read the runs of one task.
+
+    Raises:
+        InputError: there are none, one is there twice, or their curves are not at the same steps.
+    """
+    with prefix_errors(f"tasks.{name}"):
+        runs = [measured_from_json(run) for run in values["runs"]]
+        if not runs:
+            raise InputError("it has no runs")
+        if len({run.seed for run in runs}) < len(runs):
+            raise InputError("a seed is there twice")
+        if len({run.curve.env_steps for run in runs}) > 1:
+            raise InputError("the curves of its seeds are not at the same env steps")
+        return TaskResults(dict(values["settings"]), {run.seed: run for run in runs})
+
+
 def measured_from_json(values: Mapping[str, Any]) -> Measured:
-    """Read one run."""
+    """Read one run.
+
+    Raises:
+        InputError: a value is not of its kind.
+    """
     curve = Curve(*(tuple(values["curve"][name]) for name in ("env_steps", "returns")))
     greedy = tuple(values["greedy_returns"])
     fields: dict[str, Any] = {**values, "curve": curve, "greedy_returns": greedy}
-    return Measured(**fields)
+    run = Measured(**fields)
+    with prefix_errors(f"seed {run.seed}"):
+        check_fields(Measured, vars(run))
+        if len(curve.env_steps) != len(curve.returns) or not curve.returns:
+            raise InputError("the curve has not a return for each number of env steps")
+        measures = dict(run.measures)
+        lists = {"curve": curve.returns, "measures": measures.values(), "greedy_returns": greedy}
+        for name, numbers in lists.items():
+            for number in numbers:
+                if number is not None and not is_finite(number):
+                    raise InputError(f"{name}: {number!r:.60} is not a finite number")
+        if missing := {"cpu", "cores", "system"} - run.machine.keys():
+            raise InputError(f"machine: {', '.join(sorted(missing))} is missing")
+    return run
+
+
+def is_finite(value: object) -> bool:
+    """Return whether a value is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def write_measured(path: Path, found: Measured) -> None:
@@ -188,6 +226,19 @@ def read_results_of(table: str, path: Path) -> Results:
     return found
 
 
+def read_results_with(table: Table, path: Path) -> Results:
+    """Read a file of results of a table, with the settings that it has.
+
+    Raises:
+        InputError: it is of another table or of other settings, or cannot be read.
+    """
+    found = read_results_of(table.name, path)
+    with prefix_errors(str(path)):
+        for task in table.tasks:
+            found.check_settings(task, table.written(task))
+    return found
+
+
 def check_can_grow(path: Path, table: Table) -> None:
     """Check that results of a table can be added to a file, which need not exist.
 
@@ -195,10 +246,7 @@ def check_can_grow(path: Path, table: Table) -> None:
         InputError: the file is of another table or of other settings, or cannot be read.
     """
     if path.exists():
-        known = read_results_of(table.name, path)
-        for task in table.tasks:
-            with prefix_errors(str(path)):
-                known.check_settings(task, table.written(task))
+        read_results_with(table, path)
 
 
 def add_to_file(path: Path, results: Results) -> Results:

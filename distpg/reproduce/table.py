@@ -40,9 +40,9 @@ class Reference:
     source: str
     """Where it is published, of which version of the environment, and how it was read."""
     interval: tuple[Finite, ...] | None = None
-    """Lower and upper end of the 95% interval of the mean."""
+    """Lower and upper end of the 95% interval of the mean, by Student's t distribution."""
     n: Count | None = None
-    """Number of seeds."""
+    """Number of seeds; None of a criterion, which nobody measured."""
     judged: bool = False
     """Whether ours is judged by it; others are context."""
 
@@ -50,17 +50,33 @@ class Reference:
         """Check the interval.
 
         Raises:
-            InputError: it is none.
+            InputError: it is none, is not around the value, or is of less than two seeds.
         """
         if self.interval is not None:
             ends = sorted(self.interval)
             if len(ends) != 2 or tuple(ends) != self.interval:
                 raise InputError(f"interval: {list(self.interval)} is not a lower and an upper end")
+            if not ends[0] <= self.value <= ends[1]:
+                raise InputError(f"interval: {ends} does not hold the value, {self.value}")
+            if self.n is None or self.n < 2:
+                raise InputError("interval: it needs n, at least 2 seeds")
+        elif self.judged and self.n is not None and self.n > 1:
+            raise InputError(f"judged: a mean of {self.n} seeds needs an interval")
 
     def verdict(self, mean: float) -> str:
         """Return where a mean is: above, within or below the interval, or else the value."""
         low, high = self.interval or (self.value, self.value)
         return "above" if mean > high else "below" if mean < low else "within"
+
+
+def check_distinct(references: Sequence[Reference]) -> None:
+    """Raise an InputError if two references have the same name and measure."""
+    known = set[tuple[str, Measure]]()
+    for reference in references:
+        key = reference.name, reference.measure
+        if key in known:
+            raise InputError(f"references: {reference.name} has two of {reference.measure}")
+        known.add(key)
 
 
 def check_seeds(seeds: Sequence[int]) -> None:
@@ -130,9 +146,10 @@ class Table:
                 if not re.fullmatch(r"[\w.-]+", name) or name.startswith("."):
                     raise InputError("a task's name has only letters, digits, '-', '_' and '.'")
                 config = self.config(name)
-                asked = {reference.measure for reference in task.references}
+                asked = [reference.measure for reference in task.references]
                 if "best_evaluation" in asked and not config.eval_every:
                     raise InputError("the measure best_evaluation needs the setting eval_every")
+                check_distinct(task.references)
 
     def config(self, name: str, seed: int = 0) -> Config:
         """Return all settings of a run of a task."""

@@ -21,16 +21,8 @@ LEVEL = 0.95
 """Probability of an interval."""
 
 
-class Estimate(NamedTuple):
-    """A statistic, and its 95% interval."""
-
-    value: float
-    low: float
-    high: float
-
-
 class MeanEstimate(NamedTuple):
-    """A mean, and its 95% interval if there are at least two values."""
+    """A mean, and its 95% interval if there are at least two values, or two runs of each task."""
 
     mean: float
     interval: tuple[float, float] | None
@@ -93,18 +85,21 @@ def difference_of_means(
     return MeanEstimate(distance, (distance - half, distance + half))
 
 
-def interquartile_mean(scores: np.ndarray) -> Estimate:
+def interquartile_mean(scores: np.ndarray) -> MeanEstimate:
     """Return the mean of the middle half of [R, K] scores, of R runs on each of K tasks.
 
-    The runs of each task are resampled, independently of those of the others.
+    The runs of each task are resampled, independently of those of the others; R = 1 has no
+    interval.
     """
     _, metrics = import_rliable()
+    if len(scores) < 2:
+        return MeanEstimate(float(metrics.aggregate_iqm(scores)), None)
 
     def statistic(scores: np.ndarray) -> np.ndarray:
         return np.array([metrics.aggregate_iqm(scores)])
 
     value, low, high = bootstrap(scores, statistic)
-    return Estimate(float(value[0]), float(low[0]), float(high[0]))
+    return MeanEstimate(float(value[0]), (float(low[0]), float(high[0])))
 
 
 def band(curves: np.ndarray, center: Callable[[np.ndarray], np.ndarray]) -> Band:

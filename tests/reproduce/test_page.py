@@ -105,7 +105,9 @@ def test_data_files_are_of_tables_and_tasks_that_exist() -> None:
         content = json.loads(file.read_text())
         table = tables.table_named(content["table"])
         assert file.stem.removesuffix("-sb3") == table.name
-        assert content["tasks"].keys() <= table.tasks.keys()
+        for name, task in content["tasks"].items():
+            assert task["settings"] == table.written(name)
+            assert {run["seed"] for run in task["runs"]} <= {*table.seeds_of(name)}
 
 
 def test_the_peer_gets_the_settings_of_the_table() -> None:
@@ -137,6 +139,7 @@ def test_the_peer_gets_the_settings_of_the_table() -> None:
         ({"value_epochs": 3}, "--value-epochs 3"),
         ({"algo": "a2c"}, "--algo a2c"),
         ({"action_distribution": "beta"}, "--action-distribution beta"),
+        ({"lr_schedule": "kl_adaptive", "kl_target": 0.01}, "--lr-schedule kl_adaptive"),
     ],
 )
 def test_what_the_peer_does_not_have_is_refused(settings: dict[str, Any], offender: str) -> None:

@@ -121,7 +121,7 @@ def test_scores_are_of_the_tasks_that_all_libraries_have() -> None:
     peer = results_of({"CartPole": [262.0, 262.0]}, "a peer 2")
     scores = [*Report(TABLE, ours, [Source(peer, "peer.json")]).scores()]
     first = [x for x in scores if x.measure == "last_100_training_episodes"]
-    assert [(x.library, x.mean.value, x.num_tasks, x.num_seeds) for x in first] == [
+    assert [(x.library, x.mean.mean, x.num_tasks, x.num_seeds) for x in first] == [
         ("distpg 1", 0.5, 1, 2),
         ("a peer 2", 0.5, 1, 2),
     ]
@@ -210,6 +210,36 @@ def test_a_file_grows_by_tasks_and_seeds_and_keeps_runs_of_other_settings(tmp_pa
     assert file.read_text() == before
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"measures": None}, "seed 0: measures: None is not a table"),
+        ({"measures": {"final_greedy": "high"}}, "measures: 'high' is not a finite number"),
+        ({"measures": {"final_greedy": float("nan")}}, "measures: nan is not a finite number"),
+        ({"greedy_returns": [True]}, "greedy_returns: (True,) is not a list of numbers"),
+        ({"curve": {"env_steps": [1], "returns": []}}, "a return for each number of env steps"),
+        ({"curve": {"env_steps": [1], "returns": [1]}}, "not at the same env steps"),
+        ({"machine": None}, "machine: None is not a table"),
+        ({"machine": {"cpu": "a CPU", "cores": 2}}, "machine: system is missing"),
+        ({"seed": "a"}, "seed: 'a' is not a whole number"),
+        ({"seed": 1}, "tasks.CartPole: a seed is there twice"),
+        ({"date": 20260102}, "date: 20260102 is not text"),
+        ({"another": 1}, "it does not hold the results of a table"),
+    ],
+)
+def test_runs_that_are_malformed_are_refused(
+    tmp_path: Path, change: dict[str, object], said: str
+) -> None:
+    file = tmp_path / "x.json"
+    content = json.loads(to_json(results_of({"CartPole": [1.0, 2.0]})))
+    content["tasks"]["CartPole"]["runs"][0] |= change
+    file.write_text(json.dumps(content))
+    with pytest.raises(InputError) as error:
+        read_results(file)
+    assert str(error.value).startswith(f"{file}: it does not hold the results of a table: ")
+    assert said in str(error.value)
+
+
 def test_files_that_are_no_results_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "x.json"
     for text in (
@@ -217,6 +247,9 @@ def test_files_that_are_no_results_are_refused(tmp_path: Path) -> None:
         "[]",
         '{"table": "tiny"}',
         '{"table": 1, "name": 2, "command": 3, "tasks": 4}',
+        '{"table": 1, "name": "2", "command": "3", "tasks": {}}',
+        '{"table": "1", "name": "2", "command": "3", "tasks": {"a": {"settings": {}, "runs": []}}}',
+        "[" * 100_000,
     ):
         file.write_text(text)
         with pytest.raises(InputError, match=r"x\.json: it does not hold the results"):

@@ -108,7 +108,7 @@ def test_a_run_has_a_core_for_itself_unless_the_table_says_otherwise() -> None:
 
 def test_a_verdict_is_where_the_mean_is() -> None:
     given: dict[str, Any] = {"name": "x", "measure": "final_greedy", "source": "y"}
-    interval = Reference(value=5, interval=(4.0, 6.0), **given)
+    interval = Reference(value=5, interval=(4.0, 6.0), n=3, **given)
     assert [interval.verdict(x) for x in (3.9, 4, 6, 6.1)] == ["below", "within", "within", "above"]
     value = Reference(value=5, **given)
     assert [value.verdict(x) for x in (4.9, 5, 5.1)] == ["below", "within", "above"]
@@ -173,6 +173,15 @@ def test_a_task_may_have_seeds_of_its_own() -> None:
         ("value = 400.0", "", "CartPole: reference 1: value is missing"),
         ("interval = [390.0, 410.0]", "interval = [410.0, 390.0]", "interval: .* is not a lower"),
         ("interval = [390.0, 410.0]", "interval = [390.0]", "interval: .* is not a lower"),
+        ("interval = [390.0, 410.0]", "interval = [390.0, 399.0]", "does not hold the value, 400"),
+        ("n = 3", "n = 1", "interval: it needs n, at least 2 seeds"),
+        ("n = 3", "", "interval: it needs n, at least 2 seeds"),
+        ("interval = [390.0, 410.0]", "", "judged: a mean of 3 seeds needs an interval"),
+        (
+            'name = "a page"\nvalue = 10.0\nmeasure = "best_evaluation"',
+            'name = "a paper"\nvalue = 1.0\nmeasure = "last_100_training_episodes"',
+            "a paper has two of last_100_training_episodes",
+        ),
         ("judged = true", "judge = true", "reference 1: judge: no such key; did you mean judged"),
         ("eval_every = 8, ", "", "tasks.CartPole: the measure best_evaluation needs the setting"),
         ("[tasks.Acrobot]", '[tasks."a/b"]', "tasks.a/b: a task's name has only letters"),

@@ -56,7 +56,8 @@ def test_the_difference_from_an_exact_value_has_our_spread() -> None:
 def test_the_interquartile_mean_leaves_out_a_quarter_at_each_end() -> None:
     # of 1 to 7 and 100, over runs and tasks together, 3 to 6 are left
     scores = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0], [7.0, 100.0]])
-    value, low, high = interquartile_mean(scores)
+    value, interval = interquartile_mean(scores)
+    low, high = interval or (0.0, 0.0)
     assert value == 4.5
     assert 1 <= low < value < high < 100
 
@@ -64,7 +65,9 @@ def test_the_interquartile_mean_leaves_out_a_quarter_at_each_end() -> None:
 def test_runs_are_resampled_within_their_task() -> None:
     # one task has no spread: the lower half of the scores is always its 0
     scores = np.array([[0.0, 1.0]] * 4)
-    assert interquartile_mean(scores) == (0.5, 0.5, 0.5)
+    assert interquartile_mean(scores) == (0.5, (0.5, 0.5))
+    # one run of each has no interval
+    assert interquartile_mean(scores[:1]) == (0.5, None)
 
 
 def test_an_interval_is_a_function_of_the_scores_and_leaves_the_generator() -> None:

@@ -32,7 +32,8 @@ def of_copies(h: Hyperparameters, settings: Mapping[str, Any]) -> Iterator[str]:
         )
     if settings.get("frame_stack", 1) > 1:
         yield "The first frame of an episode fills the stack; there, zeros do."
-    if settings["lr_schedule"] == "linear" or settings.get("clip_schedule") == "linear":
+    schedules = ("lr_schedule", "clip_schedule", "value_clip_schedule")
+    if any(settings.get(name) == "linear" for name in schedules):
         yield "Linear schedules begin at their full value; there, they are one update ahead."
     if ATARI in dict(wrappers_of(h["env_wrapper"])):
         yield (
@@ -66,6 +67,7 @@ def of_trust_region(h: Hyperparameters, settings: Mapping[str, Any]) -> Iterator
         "Conjugate gradients start from 0, and stop at a relative residual; there, they start "
         "from noise, and stop at an absolute one."
     )
+    yield "The limit is that of KL(old || new policy); there, of KL(new || old policy)."
     yield "The critic takes one more step in each update, along the gradient of the whole batch."
     yield "The gradient of the critic is not clipped, so --max-grad-norm is out of reach."
     if settings["fisher_subsampling"] != 1:

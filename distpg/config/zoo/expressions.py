@@ -47,7 +47,7 @@ def _value(node: ast.expr, names: Collection[str]) -> Any:
             return _table(pairs, names)
         case ast.Call(func=ast.Name(id="dict"), args=[], keywords=keywords):
             return _table([(keyword.arg, keyword.value) for keyword in keywords], names)
-        case ast.Name() | ast.Attribute():
+        case ast.Name() | ast.Attribute() if names:
             name = ast.unparse(node)
             if name in names:
                 return DottedName(name)

@@ -3,7 +3,7 @@
 The defaults are those of version 2.9.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -188,7 +188,8 @@ def read(algorithm: str, entry: Mapping[str, Any]) -> Hyperparameters:
     if missing := [key for key in REQUIRED if key not in entry]:
         raise InputError(f"{one_of(missing)} is missing")
     network = NETWORK | (LSTM if algorithm == "ppo_lstm" else {})
-    kwargs = table_of(entry.get("policy_kwargs"), "policy_kwargs")
+    names = ACTIVATIONS.keys() | OPTIMIZERS.keys()
+    kwargs = table_of(entry.get("policy_kwargs"), "policy_kwargs", names)
     check_keys(kwargs, network, "policy_kwargs: ")
     return Hyperparameters(algorithm, {**entry, **kwargs}, {**defaults, **network})
 
@@ -204,15 +205,15 @@ def check_keys(found: Mapping[str, Any], known: Mapping[str, Any] | set[str], pl
         raise InputError(f"{place}{one_of(unknown)} cannot be translated{near}")
 
 
-def table_of(value: object, key: str) -> dict[str, Any]:
-    """Return a table, also of a Python expression; None is empty.
+def table_of(value: object, key: str, names: Collection[str] = ()) -> dict[str, Any]:
+    """Return a table, also of a Python expression with these names; None is empty.
 
     Raises:
         InputError: it is not one, or the expression is not allowed.
     """
     if isinstance(value, str):
         with prefix_errors(key):
-            value = parse(value, ACTIVATIONS.keys() | OPTIMIZERS.keys())
+            value = parse(value, names)
     if value is None:
         return {}
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
