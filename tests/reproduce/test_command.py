@@ -31,6 +31,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["tiny.toml", "--parallel", "0"], ["--parallel: 0"]),
         (["tiny.toml", "--against", "other.json"], ["--against: other.json", "table other"]),
         (["tiny.toml", "--against", "none.json"], ["none.json cannot be read"]),
+        (["tiny.toml", "--against", "before.json"], ["--against: before.json", "other settings"]),
         (["tiny.toml", "--save", "other.json"], ["other.json has the results of table other"]),
         (["tiny.toml", "--save", "before.json"], ["--save: before.json", "CartPole", "settings"]),
         (["tiny.toml", "--folder", "tiny.toml"], ["--folder: tiny.toml cannot be written"]),
