@@ -66,8 +66,8 @@ class ActingPrograms:
 
     sample: Program
     """From {leaf: [B, *O]} and noise to actions, [B] or [B, A], and outputs [B, num_outputs]."""
-    mode: Program
-    """From {leaf: [B, *O]} to the most likely actions, and outputs."""
+    greedy: Program
+    """From {leaf: [B, *O]} to actions without noise, and outputs."""
     log_prob: Program
     """From actions and outputs to log pi(a|s), [B]."""
     noise: Literal["exponential", "normal", "uniform"]

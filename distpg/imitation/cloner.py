@@ -162,7 +162,7 @@ class Cloner(TrainState):
         labels = labels[torch.arange(len(labels) - fresh, len(labels), device=self.device)]
         policy = self.policy
         modes = in_chunks(
-            lambda obs: policy.rebuild(policy.parameters_at(obs)).mode(),
+            lambda obs: policy.rebuild(policy.parameters_at(obs)).greedy(),
             labels.obs,
             policy.num_outputs,
         )

@@ -42,7 +42,7 @@ class ActingPolicy:
             self.recurrent_state = torch.where(resets, 0.0, recurrent_state)
         distribution = self.policy.distribution_of(outputs)
         actions = (
-            distribution.mode() if generator is None else self._sample(distribution, generator)
+            distribution.greedy() if generator is None else self._sample(distribution, generator)
         )
         return actions.numpy(), outputs.numpy()
 

@@ -43,7 +43,7 @@ class BehaviourPolicy(Protocol):
         Args:
             obs: Raw, {leaf: [N, *O]}.
             needs_reset: [N] bool: this step resets the env, and with it the recurrent state.
-            generator: Sample with it; None takes the mode.
+            generator: Sample with it; None acts without noise.
 
         Returns:
             actions: [N] or [N, A] as sampled, before `ActionUnits.to_bounds`.
@@ -93,7 +93,7 @@ class NumpyPolicy:
 
     @cached_property
     def _mode(self) -> Calculation:
-        return Calculation(self.programs.mode, self.arrays, self.num_envs)
+        return Calculation(self.programs.greedy, self.arrays, self.num_envs)
 
     def generator(self, seed: int) -> np.random.Generator:
         """Make what `act` draws actions with."""

@@ -33,12 +33,12 @@ UNIT_RANGE = torch.finfo(torch.float32).tiny, 1 - torch.finfo(torch.float32).eps
 class SquashedGaussian(DiagonalGaussian):
     """tanh(u), A components, for independent normals u; `mean` [*B, A], `log_std` [A] or [*B, A].
 
-    `sample`, `mode` and `log_prob` use u. From tanh(u), which rounds to 1, u could not be
+    `sample`, `greedy` and `log_prob` use u. From tanh(u), which rounds to 1, u could not be
     recovered; from u the log-density is exact, finite even at the bounds, and the ratio of two
     policies is that of their normals. Densities are those of tanh(u) on [-1, 1].
     """
 
-    def mode(self) -> Tensor:
+    def greedy(self) -> Tensor:
         """Return the mean of u: squashed, the median of the actions rather than their mode."""
         return self.mean
 
@@ -101,11 +101,12 @@ class Beta:
         """
         raise NotImplementedError
 
-    def mode(self) -> Tensor:
-        """Return (alpha - 1) / (alpha + beta - 2), or 1/2 for the uniform distribution."""
-        tiny = torch.finfo(torch.float64).tiny
-        ahead, behind = (part + tiny for part in self.above_1)
-        return (ahead / (ahead + behind)).float().clamp(*UNIT_RANGE)
+    def greedy(self) -> Tensor:
+        """Return the means, alpha / (alpha + beta).
+
+        The modes of flat distributions are far from them, where few samples are.
+        """
+        return (self.alpha / (self.alpha + self.beta)).float().clamp(*UNIT_RANGE)
 
     def std(self) -> Tensor:
         """Return the standard deviations, [*B, A]."""

@@ -1,6 +1,6 @@
 """Action distributions of a network's outputs, without the checks of torch.distributions.
 
-Each is made from parameters [*B, ...] and has `sample`, `mode`, `log_prob`, `entropy` and `kl`,
+Each is made from parameters [*B, ...] and has `sample`, `greedy`, `log_prob`, `entropy` and `kl`,
 the last three summed over the action's components, [*B]. Bounded ones are in `bounded.py`.
 """
 
@@ -45,8 +45,8 @@ class Distribution(Protocol):
         """Return the actions that noise [*B, num_noise] draws."""
         ...
 
-    def mode(self) -> Tensor:
-        """Return the most likely actions."""
+    def greedy(self) -> Tensor:
+        """Return the actions without noise: the most likely ones, or those in the middle."""
         ...
 
     def log_prob(self, actions: Tensor) -> Tensor:
@@ -96,7 +96,7 @@ class Categorical:
         """Return the winners of the race, [*B] int64."""
         return (self.logits - noise.log()).argmax(-1)
 
-    def mode(self) -> Tensor:
+    def greedy(self) -> Tensor:
         """Return the most likely action, [*B] int64."""
         return self.logits.argmax(-1)
 
@@ -141,9 +141,9 @@ class MultiCategorical:
         parts = zip(self.choices, noise.split(self.sizes, -1), strict=True)
         return torch.stack([choice.sample_from(part) for choice, part in parts], -1)
 
-    def mode(self) -> Tensor:
+    def greedy(self) -> Tensor:
         """Return the most likely choices, [*B, A]."""
-        return torch.stack([choice.mode() for choice in self.choices], -1)
+        return torch.stack([choice.greedy() for choice in self.choices], -1)
 
     def log_prob(self, actions: Tensor) -> Tensor:
         """Return the summed log-probability of [*B, A] choices."""
@@ -181,7 +181,7 @@ class Bernoulli:
         """Return [*B, A] int64 bits."""
         return (noise < self.logits.sigmoid()).long()
 
-    def mode(self) -> Tensor:
+    def greedy(self) -> Tensor:
         """Return the most likely bits."""
         return (self.logits > 0).long()
 
@@ -222,7 +222,7 @@ class DiagonalGaussian:
         """Return [*B, A] float32."""
         return self.mean + self.log_std.exp() * noise
 
-    def mode(self) -> Tensor:
+    def greedy(self) -> Tensor:
         """Return the mean."""
         return self.mean
 

@@ -46,7 +46,7 @@ class GreedyPolicy(nn.Module):
         state = inputs[-1] if self.is_recurrent else torch.zeros(0)
         outputs, next_state = self.policy.step(obs, state, self.constants)
         distribution = self.policy.distribution_of(outputs)
-        sampled: Any = TensorArray(distribution.mode())
+        sampled: Any = TensorArray(distribution.greedy())
         actions: Any = self.policy.action_spec.to_env(self.policy.to_bounds(sampled))
         found = {ACTION: actions.tensor, **parameters(distribution)}
         return {**found, NEXT_STATE: next_state} if self.is_recurrent else found

@@ -70,7 +70,7 @@ class SavedPolicy:
                 batch of them, stacked on a first axis.
             action_mask: Allowed actions, [n] or [B, n], if the env has masks beside its
                 observation: in its info, or by `action_masks()`.
-            stochastic: Sample from the policy instead of taking the mode.
+            stochastic: Sample from the policy instead of acting without noise.
 
         Returns:
             One action or a batch, within the bounds of the action space.

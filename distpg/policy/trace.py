@@ -208,9 +208,9 @@ def acting_programs(
         head = outputs(obs)
         return policy.distribution_of(head).sample_from(noise), head
 
-    def mode(obs: Tensors) -> tuple[Tensor, ...]:
+    def greedy(obs: Tensors) -> tuple[Tensor, ...]:
         head = outputs(obs)
-        return policy.distribution_of(head).mode(), head
+        return policy.distribution_of(head).greedy(), head
 
     def log_prob(_: Tensors, actions: Tensor, head: Tensor) -> tuple[Tensor, ...]:
         return (policy.distribution_of(head).log_prob(actions),)
@@ -239,7 +239,7 @@ def acting_programs(
     with torch.random.fork_rng(devices=[]):
         return ActingPrograms(
             sample=traced(sample, lambda rows: (examples(obs_spec, rows), noise(rows))),
-            mode=traced(mode, lambda rows: (examples(obs_spec, rows),)),
+            greedy=traced(greedy, lambda rows: (examples(obs_spec, rows),)),
             log_prob=traced(log_prob, taken),
             noise=distribution.noise,
             num_noise=distribution.num_noise,

@@ -9,7 +9,7 @@ def format_returns(*returns: float) -> list[str]:
     decimals = (
         1 if largest in (0, math.inf) else min(9, max(1, 2 - math.floor(math.log10(largest))))
     )
-    return [f"{value:.{decimals}f}" for value in returns]
+    return [f"{value:z.{decimals}f}" for value in returns]
 
 
 def format_interval(value: float, low: float, high: float) -> tuple[str, str]:

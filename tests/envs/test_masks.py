@@ -149,7 +149,7 @@ def test_a_mask_that_allows_one_action_leaves_no_entropy() -> None:
     only = torch.tensor([[0, 0, 1, 0, 0], [0, 0, 0, 0, 1]])
     obs = {"obs": torch.ones(2, 2), MASK: only}
     distribution = policy(obs)
-    assert distribution.mode().tolist() == [2, 4]
+    assert distribution.greedy().tolist() == [2, 4]
     assert distribution.entropy().tolist() == [0, 0]
     assert distribution.log_prob(torch.tensor([2, 4])).tolist() == [0, 0]
 

@@ -105,7 +105,7 @@ def test_a_gaussian_learns_the_mean_and_the_deviation_that_it_is_shown() -> None
     actions = np.array([[1.0, -2.0], [3.0, -2.5], [1.0, -2.0], [3.0, -2.5]], np.float32)
     student.update([shown(np.zeros((5, 3), np.float32), actions)])
     distribution: Any = student.policy({"obs": torch.zeros(1, 3)})
-    assert_close(distribution.mode(), torch.tensor([[2.0, -2.25]]), atol=1e-3, rtol=0)
+    assert_close(distribution.greedy(), torch.tensor([[2.0, -2.25]]), atol=1e-3, rtol=0)
     assert_close(distribution.std(), torch.tensor([1.0, 0.25]), atol=1e-3, rtol=0)
 
 
@@ -190,7 +190,7 @@ def test_the_student_learns_under_the_statistics_that_it_will_act_under() -> Non
     actions = np.repeat(obs[:4, :1] - 1000.5, 2, axis=1)
     student.update([shown(obs, actions)])
     seen = student.policy.normalizer({"obs": torch.from_numpy(obs[:2])})
-    modes = student.policy(seen).mode()
+    modes = student.policy(seen).greedy()
     assert_close(modes, torch.tensor([[-0.5, -0.5], [0.5, 0.5]]), atol=0.02, rtol=0)
 
 

@@ -107,7 +107,7 @@ def test_a_students_memory_is_worked_out_anew_and_goes_on_from_round_to_round() 
     batches = [Batch.join(rollouts, student.device) for rollouts in rounds]
     labels = student.gather_labels(batches)
     with torch.no_grad():
-        modes = student.policy(labels.obs).mode().numpy()
+        modes = student.policy(labels.obs).greedy().numpy()
         columns = [
             spelt_out(student.policy, [round_[slot] for round_ in rounds]) for slot in range(2)
         ]

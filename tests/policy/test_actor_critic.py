@@ -113,7 +113,7 @@ def test_a_new_policy_acts_almost_uniformly(kind: str, leaf: Leaf) -> None:
 
 def test_a_new_gaussian_policy_acts_around_0_with_standard_deviation_1() -> None:
     distribution = make_policy(VECTOR, kind="continuous")(observe(VECTOR))
-    assert (distribution.mode().abs() < 0.1).all()
+    assert (distribution.greedy().abs() < 0.1).all()
     normal_entropy = 0.5 * math.log(2 * math.pi * math.e)
     assert_close(distribution.entropy(), torch.full((8,), 2 * normal_entropy))
 
@@ -126,7 +126,7 @@ def test_for_vectors_actor_and_critic_share_no_parameter() -> None:
     assert not parameters_with_gradient(model.policy)
     assert parameters_with_gradient(model.critic) == set(dict(model.critic.named_parameters()))
     model.zero_grad()
-    distribution.log_prob(distribution.mode()).sum().backward()
+    distribution.log_prob(distribution.greedy()).sum().backward()
     assert not parameters_with_gradient(model.critic)
     assert parameters_with_gradient(model.policy) == set(dict(model.policy.named_parameters()))
 
@@ -181,7 +181,7 @@ def test_arrays_make_a_round_trip_between_two_networks(kind: str) -> None:
     rows = torch.ones(8, 1, dtype=torch.bool)
     first.normalizer.merge(observe(*leaves, batch_shape=(8, 1)), rows)
     obs = observe(*leaves, seed=5)
-    actions = first(obs).mode()
+    actions = first(obs).greedy()
     assert not torch.equal(first(obs).log_prob(actions), second(obs).log_prob(actions))
     load_arrays(second, to_arrays(first))
     assert torch.equal(first(obs).log_prob(actions), second(obs).log_prob(actions))
@@ -335,7 +335,7 @@ def test_images_vectors_and_categories_are_observed_together(batch_shape: tuple[
     assert values is not None
     assert values.shape == batch_shape
     assert distribution.entropy().shape == batch_shape
-    assert model.policy(obs).mode().shape == batch_shape
+    assert model.policy(obs).greedy().shape == batch_shape
 
 
 @pytest.mark.parametrize("changed", [SCREEN, PLACE, GEAR, KEYS], ids=lambda leaf: leaf.name)

@@ -96,7 +96,7 @@ def test_it_sees_one_axis_of_observations_each_leaf_in_one_type(
     assert watching.made_of == (MIXED, parts)
     watching.seen.clear()
     obs = observe(*batch_shape)
-    assert policy(obs).mode().shape == batch_shape
+    assert policy(obs).greedy().shape == batch_shape
     (given,) = watching.seen
     count = int(np.prod(batch_shape))
     assert {name: (tuple(x.shape), x.dtype) for name, x in given.items()} == {
@@ -176,7 +176,7 @@ def test_a_policy_plays_from_its_file_with_the_class_that_is_given(
     policy, path = of_fine
     obs = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
     acting = load_policy(path, encoder=encoder)
-    expected = policy({"obs": torch.from_numpy(obs)}).mode()
+    expected = policy({"obs": torch.from_numpy(obs)}).greedy()
     np.testing.assert_array_equal(acting.act(obs), expected.numpy())
 
 

@@ -82,7 +82,7 @@ def test_the_density_by_hand() -> None:
     assert float(found) == pytest.approx(expected, abs=1e-6)
     # twice and minus once a deviation: 7 + 3 * 2/3 - 4 * 1/2
     assert distribution.sample_from(torch.tensor([[2.0, -1.0]])).item() == pytest.approx(7.0)
-    assert distribution.mode().item() == 7.0
+    assert distribution.greedy().item() == 7.0
 
 
 def test_without_features_density_and_gradient_are_finite() -> None:
@@ -225,7 +225,7 @@ def test_every_rollout_draws_anew_and_goes_on_the_same_in_another_worker(acting:
 def matrices(policy: Policy, rollout: Rollout) -> np.ndarray:
     """Return the exploration matrix of each step and env, [T, N], of one feature and action."""
     obs = policy.normalizer({n: torch.from_numpy(x[:-1]) for n, x in rollout.obs.items()})
-    noise = torch.from_numpy(rollout.actions) - policy(obs).mode()
+    noise = torch.from_numpy(rollout.actions) - policy(obs).greedy()
     return (noise / policy.features(obs)).squeeze(-1).numpy()
 
 

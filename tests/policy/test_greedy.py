@@ -76,5 +76,5 @@ def test_the_docs_tell_how_to_sample(distribution: str, scale: str) -> None:
     sampled = DiagonalGaussian(acted.mean, acted.log_std).sample_from(noise).numpy()
     expected = policy.action_spec.to_env(policy.to_bounds(sampled))
     np.testing.assert_allclose(action, expected, rtol=1e-5, atol=1e-5)
-    greedy = policy.action_spec.to_env(policy.to_bounds(acted.mode().numpy()))
+    greedy = policy.action_spec.to_env(policy.to_bounds(acted.greedy().numpy()))
     np.testing.assert_allclose(found["action"], greedy, rtol=1e-6)

@@ -101,7 +101,7 @@ def test_programs_are_the_policy(case: str, rows: int) -> None:
 
     with np.errstate(all="raise"):
         modes, outputs = numpy_policy.act(arrays, nobody)
-    np.testing.assert_allclose(modes, distribution.mode().numpy(), atol=1e-5)
+    np.testing.assert_allclose(modes, distribution.greedy().numpy(), atol=1e-5)
     generator = numpy_policy.generator(7)
     drawn, same = numpy_policy.act(arrays, nobody, generator)
     np.testing.assert_array_equal(outputs, same)
@@ -121,7 +121,7 @@ def test_no_operation_is_there_that_no_policy_uses() -> None:
         chosen: dict[str, Any] = {"hidden_sizes": (16, 8), **settings}
         parts = Architecture.of(Config(**chosen))
         programs = acting_programs(*specs(observations, actions), parts, torch.float32)
-        for program in (programs.sample, programs.mode, programs.log_prob):
+        for program in (programs.sample, programs.greedy, programs.log_prob):
             used |= {operation.name for operation in program.operations}
     assert used == OPERATIONS.keys()
 
@@ -131,7 +131,7 @@ def test_acting_computes_no_more_than_it_needs() -> None:
     programs = acting_programs(*specs(VECTOR, TORQUES), parts, torch.float32)
     names = [
         {operation.name for operation in program.operations}
-        for program in (programs.mode, programs.sample, programs.log_prob)
+        for program in (programs.greedy, programs.sample, programs.log_prob)
     ]
     # the deviations of the matrix, and the variance of the actions
     assert [("exp" in used, "log" in used) for used in names] == [
