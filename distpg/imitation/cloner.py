@@ -153,7 +153,7 @@ class Cloner(TrainState):
 
     @torch.no_grad()
     def agreement(self, labels: Labels, fresh: int) -> dict[str, float]:
-        """Compare the modes of the student's distributions with the last `fresh` labels.
+        """Compare the student's actions without noise with the last `fresh` labels.
 
         Returns:
             imitation/agreement: fraction of equal actions, if they are discrete.
@@ -161,16 +161,16 @@ class Cloner(TrainState):
         """
         labels = labels[torch.arange(len(labels) - fresh, len(labels), device=self.device)]
         policy = self.policy
-        modes = in_chunks(
+        greedy = in_chunks(
             lambda obs: policy.rebuild(policy.parameters_at(obs)).greedy(),
             labels.obs,
             policy.num_outputs,
         )
         if self.policy.action_spec.kind != "continuous":
-            same = (modes == labels.actions).view(len(labels), -1).all(1)
+            same = (greedy == labels.actions).view(len(labels), -1).all(1)
             return {"imitation/agreement": float(same.double().mean())}
         actions, targets = (
-            self.policy.to_bounds(x.numpy(force=True)) for x in (modes, labels.actions)
+            self.policy.to_bounds(x.numpy(force=True)) for x in (greedy, labels.actions)
         )
         return {"imitation/distance": float(((actions - targets) ** 2).mean() ** 0.5)}
 

@@ -92,7 +92,7 @@ class NumpyPolicy:
         return Calculation(self.programs.sample, self.arrays, self.num_envs)
 
     @cached_property
-    def _mode(self) -> Calculation:
+    def _greedy(self) -> Calculation:
         return Calculation(self.programs.greedy, self.arrays, self.num_envs)
 
     def generator(self, seed: int) -> np.random.Generator:
@@ -107,7 +107,7 @@ class NumpyPolicy:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Choose an action for each env, as in `BehaviourPolicy`."""
         if generator is None:
-            actions, outputs = self._mode(obs)
+            actions, outputs = self._greedy(obs)
         else:
             noise = self.held_noise.next(lambda: self.noise(generator))
             actions, outputs = self._sample(obs, noise)

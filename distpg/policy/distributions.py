@@ -46,7 +46,7 @@ class Distribution(Protocol):
         ...
 
     def greedy(self) -> Tensor:
-        """Return the actions without noise: the most likely ones, or those in the middle."""
+        """Return the actions without noise: the most likely ones, or means of continuous ones."""
         ...
 
     def log_prob(self, actions: Tensor) -> Tensor:

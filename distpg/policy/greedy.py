@@ -39,7 +39,7 @@ class GreedyPolicy(nn.Module):
                 its state [B, S], zeros where an episode starts.
 
         Returns:
-            By name: the most likely actions as the env accepts them, [B, *shape]; the parameters of
+            By name: actions without noise as the env accepts them, [B, *shape]; the parameters of
             their distribution; and, if the policy is recurrent, the next state [B, S].
         """
         obs = dict(zip(self.leaves, inputs, strict=False))

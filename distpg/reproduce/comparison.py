@@ -120,7 +120,7 @@ class Comparison:
     def scores(self) -> Iterator[Scores]:
         """Yield interquartile means over the tasks of all libraries and the seeds of all tasks.
 
-        None if a task has no scale. A library that has no task which we have is left out.
+        Nothing if a task has no scale. A library that has no task which we have is left out.
 
         Raises:
             InputError: rliable is not installed.

@@ -31,13 +31,15 @@ of seeds of others. The measures of a run:
   maximum it is biased upwards.
 
 A verdict says where our mean is: above, within or below the 95% interval of what it is judged by,
-or above or below its value if that has no interval. Within does not mean equal: an interval of
-three seeds is wide. The difference, ours minus theirs, takes the spread of both into account: its
-95% interval is by Welch's t test, and a published value of one seed counts as exact. Nothing is
-corrected for the number of comparisons: about one of twenty intervals leaves out 0 by chance.
+or above or below its value if that has no interval (within if equal). An interval of three seeds
+is wide, so within does not mean that both are the same. The difference, ours minus theirs, takes
+the spread of both into account: its 95% interval is by Welch's t test, and a published value of one
+seed counts as exact. Nothing is corrected for the number of comparisons: about one of twenty
+intervals leaves out 0 by chance.
 
-Scores place returns between two of a table's file, its `scale`: 0 and 1. Their interquartile mean
-is over all seeds and tasks, with a 95% interval by the stratified bootstrap (Agarwal et al. 2021).
+A score is a return on the `scale` of its task, two returns that count as 0 and 1. The interquartile
+mean of scores is over the tasks that all libraries have and the seeds that all these tasks have,
+with a 95% interval by the stratified bootstrap (Agarwal et al. 2021).
 
 Curves show the mean return of the last {WINDOW} episodes, mean over seeds, and its 95% bootstrap
 interval, which is narrower than that of the tables for few seeds. distpg counts an episode at the

@@ -159,25 +159,37 @@ def measured_from_json(values: Mapping[str, Any]) -> Measured:
     """Read one run.
 
     Raises:
-        InputError: a value is not of its kind.
+        InputError: a value is not of its kind, or not finite.
     """
     curve = Curve(*(tuple(values["curve"][name]) for name in ("env_steps", "returns")))
     greedy = tuple(values["greedy_returns"])
     fields: dict[str, Any] = {**values, "curve": curve, "greedy_returns": greedy}
     run = Measured(**fields)
+    check_measured(run)
+    return run
+
+
+def check_measured(run: Measured) -> None:
+    """Check what a run reached.
+
+    Raises:
+        InputError: a value is not of its kind, or not finite.
+    """
     with prefix_errors(f"seed {run.seed}"):
         check_fields(Measured, vars(run))
-        if len(curve.env_steps) != len(curve.returns) or not curve.returns:
+        if len(run.curve.env_steps) != len(run.curve.returns) or not run.curve.returns:
             raise InputError("the curve has not a return for each number of env steps")
-        measures = dict(run.measures)
-        lists = {"curve": curve.returns, "measures": measures.values(), "greedy_returns": greedy}
+        lists = {
+            "curve": run.curve.returns,
+            "measures": run.measures.values(),
+            "greedy_returns": run.greedy_returns,
+        }
         for name, numbers in lists.items():
             for number in numbers:
                 if number is not None and not is_finite(number):
                     raise InputError(f"{name}: {number!r:.60} is not a finite number")
         if missing := {"cpu", "cores", "system"} - run.machine.keys():
             raise InputError(f"machine: {', '.join(sorted(missing))} is missing")
-    return run
 
 
 def is_finite(value: object) -> bool:
@@ -186,7 +198,12 @@ def is_finite(value: object) -> bool:
 
 
 def write_measured(path: Path, found: Measured) -> None:
-    """Write what one run reached."""
+    """Write what one run reached.
+
+    Raises:
+        InputError: a return is not finite.
+    """
+    check_measured(found)
     write_atomically(path, (on_few_lines(dataclasses.asdict(found)) + "\n").encode())
 
 

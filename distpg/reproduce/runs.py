@@ -64,7 +64,7 @@ class Run:
         """Measure it once its final policy was evaluated, which printed JSON.
 
         Raises:
-            InputError: a file of the run cannot be read.
+            InputError: a file of the run cannot be read, or a return is not finite.
         """
         if command == "evaluate":
             write_measured(self.record, measure(self.directory, json.loads(output)["returns"]))

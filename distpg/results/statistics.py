@@ -64,7 +64,7 @@ def difference_of_means(
     Args:
         values: Of at least two seeds, or there is no interval.
         other: The other mean, with its interval by Student's t distribution.
-        num_others: Number of seeds of the other mean.
+        num_others: Number of seeds of the other mean, at least two if it has an interval.
 
     Raises:
         InputError: SciPy is not installed.

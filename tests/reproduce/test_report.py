@@ -12,7 +12,15 @@ from distpg.reproduce.comparison import Source
 from distpg.reproduce.curves import Line, draw_curves, draw_line, name_line
 from distpg.reproduce.measures import Measured
 from distpg.reproduce.report import Report
-from distpg.reproduce.results import Results, TaskResults, add_to_file, read_results, to_json
+from distpg.reproduce.results import (
+    Results,
+    TaskResults,
+    add_to_file,
+    read_measured,
+    read_results,
+    to_json,
+    write_measured,
+)
 from distpg.reproduce.table import Table, table_of
 from distpg.results.episodes import POINTS, Curve
 from distpg.results.figure import Look, import_figure
@@ -238,6 +246,15 @@ def test_runs_that_are_malformed_are_refused(
         read_results(file)
     assert str(error.value).startswith(f"{file}: it does not hold the results of a table: ")
     assert said in str(error.value)
+
+
+def test_a_run_whose_returns_are_not_finite_is_not_kept(tmp_path: Path) -> None:
+    # it would be measured again without end
+    with pytest.raises(InputError, match="seed 0: curve: inf is not a finite number"):
+        write_measured(tmp_path / "seed-0.json", run_of(0, float("inf")))
+    assert not [*tmp_path.iterdir()]
+    write_measured(tmp_path / "seed-0.json", run_of(0, 5.0))
+    assert read_measured(tmp_path / "seed-0.json") == run_of(0, 5.0)
 
 
 def test_files_that_are_no_results_are_refused(tmp_path: Path) -> None:
