@@ -48,12 +48,16 @@ TRANSLATED = {
     *("env_id", "env_kwargs", "num_slots", "num_envs", "num_steps", "total_steps", "seed"),
     *("num_epochs", "minibatch_size", "learning_rate", "lr_schedule", "clip_coef"),
     *("clip_schedule", "gamma", "gae_lambda", "ent_coef", "vf_coef", "max_grad_norm", "target_kl"),
-    *("normalize_advantages", "normalize_obs", "normalize_rewards", "clip_obs", "clip_rewards"),
+    *("normalize_advantages", "normalize_advantages_over", "normalize_obs", "normalize_rewards"),
+    *("clip_obs", "clip_rewards"),
     *("hidden_sizes", "value_hidden_sizes", "activation", "orthogonal_init", "log_std_init"),
     *("action_distribution", "sde_sample_freq"),
     *("recurrent", "recurrent_size", "recurrent_layers", "recurrent_critic", "sequence_length"),
 }
-"""Settings that Stable-Baselines3's PPO, or SB3-Contrib's RecurrentPPO, has, too."""
+"""Settings that Stable-Baselines3's PPO, or SB3-Contrib's RecurrentPPO, has, too.
+
+It normalizes advantages over minibatches only, whatever --normalize-advantages-over is.
+"""
 DISTRIBUTIONS = ("gaussian", "gsde")
 SCHEDULES = ("constant", "linear")
 ITS_OWN_WAY = {

@@ -120,6 +120,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"importance": "ordinary"}, "--importance: 'ordinary'", "trajectory, per_decision, per_step"),
     ({"importance_clip": 0.0}, "--importance-clip: 0.0", "greater than 0 or none"),
     ({"loss_average": "mean"}, "--loss-average: 'mean'", "per_step, per_episode"),
+    ({"normalize_advantages_over": "epoch"}, "--normalize-advantages-over:", "batch, minibatch"),
     ({"kl_coef": 0}, "--kl-coef: 0", "greater than 0"),
     ({"kl_target": -0.01}, "--kl-target: -0.01", "greater than 0"),
     ({"max_kl": 0.0}, "--max-kl: 0.0", "greater than 0"),
@@ -194,6 +195,21 @@ ILLEGAL: list[tuple[dict[str, Any], str, str]] = [
     ({"surrogate": "detached_ratio"}, "--num-epochs: 10", "--num-epochs 1"),
     ({"surrogate": "trust_region"}, "--num-epochs: 10", "--num-epochs 1"),
     ({"algo": "trpo", "overlap": True}, "--overlap", "--surrogate clip or importance"),
+    (
+        {"algo": "trpo", "normalize_advantages_over": "minibatch"},
+        "--normalize-advantages-over: minibatch with --surrogate trust_region",
+        "--normalize-advantages-over batch",
+    ),
+    (
+        {"algo": "a2c", "normalize_advantages_over": "minibatch"},
+        "--normalize-advantages-over: minibatch with --surrogate log_prob",
+        "--surrogate clip",
+    ),
+    (
+        {"loss_average": "per_episode", "normalize_advantages_over": "minibatch"},
+        "--normalize-advantages-over: minibatch with --loss-average per_episode",
+        "--loss-average per_step",
+    ),
     (
         {"advantage": "reward_to_go", "baseline": "none", "episodes_per_env": 0},
         "--episodes-per-env: 0",

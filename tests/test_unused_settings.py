@@ -112,6 +112,15 @@ IMAGE = ObsSpec((Leaf("obs", (), (84, 84, 3), "uint8", "image"),))
             ["--recompute-advantages has no effect without --baseline value"],
         ),
         ({"recompute_advantages": True}, []),
+        ({"normalize_advantages_over": "minibatch"}, []),
+        (
+            {"normalize_advantages_over": "minibatch", "normalize_advantages": False},
+            ["--normalize-advantages-over has no effect without --normalize-advantages"],
+        ),
+        (
+            {"normalize_advantages_over": "minibatch", "minibatch_size": None},
+            ["--normalize-advantages-over has no effect without --minibatch-size"],
+        ),
     ],
     ids=str,
 )

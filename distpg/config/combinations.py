@@ -85,6 +85,8 @@ def check_estimator(config: DerivedSettings) -> None:
             f"--num-epochs: {config.num_epochs} with --surrogate {config.surrogate}, which takes "
             "one optimizer step per batch; use --num-epochs 1 or --surrogate clip"
         )
+    if config.normalize_advantages_over == "minibatch":
+        check_minibatch_advantages(config)
     if config.normalize_rewards and config.signed:
         raise InputError(
             "--normalize-rewards has nothing to scale when training on the sign of rewards; omit "
@@ -94,6 +96,25 @@ def check_estimator(config: DerivedSettings) -> None:
         raise InputError(
             f"--episodes-per-env: 0 with --advantage {config.advantage}, which needs whole "
             "episodes; use at least 1"
+        )
+
+
+def check_minibatch_advantages(config: DerivedSettings) -> None:
+    """Check that the policy takes a step for each minibatch, on the average of its samples.
+
+    Raises:
+        InputError: it does not; the message names the flags.
+    """
+    name = "--normalize-advantages-over"
+    if config.one_step:
+        raise InputError(
+            f"{name}: minibatch with --surrogate {config.surrogate}, which takes one step of the "
+            f"policy per batch; use {name} batch or --surrogate clip"
+        )
+    if config.loss_average == "per_episode":
+        raise InputError(
+            f"{name}: minibatch with --loss-average per_episode, but a minibatch has no whole "
+            f"episodes; use {name} batch or --loss-average per_step"
         )
 
 

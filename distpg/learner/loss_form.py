@@ -15,6 +15,8 @@ class LossForm:
     has_entropy: bool
     vf_coef: float
     clips_values: bool
+    normalizes: bool
+    """Whether advantages, normalized over the batch, are then normalized over each minibatch."""
 
     @classmethod
     def of(cls, config: Config) -> Self:
@@ -25,4 +27,6 @@ class LossForm:
             has_entropy=config.ent_coef > 0,
             vf_coef=config.vf_coef,
             clips_values=config.value_clip is not None,
+            normalizes=config.normalize_advantages
+            and config.normalize_advantages_over == "minibatch",
         )

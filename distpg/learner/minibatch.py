@@ -3,6 +3,7 @@
 M samples of the minibatch; P parameters of policy and critic, C of the critic.
 """
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from distpg.config.config import Config
+from distpg.gradient.advantages import normalize
 from distpg.gradient.diagnostics import approx_kl
 from distpg.gradient.losses import SURROGATES, Coefficients, value_loss
 from distpg.learner.loss_form import LossForm
@@ -53,6 +55,8 @@ def minibatch_gradient(
 ) -> Gradient:
     """Differentiate the loss of M samples with respect to policy and critic."""
     distribution, values = model(minibatch.obs)
+    if form.normalizes:
+        targets = dataclasses.replace(targets, advantages=normalize(targets.advantages))
     inputs = surrogate_inputs(
         model.policy, distribution, minibatch, targets, penalizes_kl=form.penalizes_kl
     )

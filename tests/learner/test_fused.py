@@ -21,7 +21,12 @@ from distpg.learner.optimizer_step import OptimizerState, Rule, optimizer_step
 from tests.learner.runs import LONG, Run
 
 EVERY_FORM: dict[str, dict[str, Any]] = {
-    "discrete": {"clip_schedule": "linear", "ent_coef": 0.01, "ent_schedule": "linear"},
+    "discrete": {
+        "clip_schedule": "linear",
+        "ent_coef": 0.01,
+        "ent_schedule": "linear",
+        "normalize_advantages_over": "minibatch",
+    },
     "continuous": {
         "env_id": "Pendulum-v1",
         "value_clip": 0.2,

@@ -20,6 +20,8 @@ from tests.learner.runs import (
     differ,
     norm,
     parameters,
+    seen,
+    targets_of,
 )
 
 
@@ -301,6 +303,30 @@ def test_the_gradient_is_that_of_the_loss_as_defined(
         np.testing.assert_allclose(found[name], gradient, rtol=1e-3, atol=1e-5, err_msg=name)
     for name, term in terms.items():
         assert update.scalars[name] == pytest.approx(term, rel=1e-3), name
+
+
+def test_advantages_are_normalized_over_each_minibatch() -> None:
+    run = Run(**ONE_STEP, num_steps=40)
+    samples, trajectories = seen(run.learner, run.collect())
+    targets = targets_of(run.learner, samples, trajectories)
+
+    def gradient(advantages: list[float], **settings: Any) -> np.ndarray:
+        learner = run.make_learner(**settings)
+        learner.load(run.learner.state())
+        values = torch.zeros(len(samples))
+        values[:4] = torch.tensor(advantages)
+        coefficients, _ = learner.schedules.now(0)
+        learner.steps.begin(samples, dataclasses.replace(targets, advantages=values), coefficients)
+        return learner.steps.gradient(torch.arange(4)).flat.numpy()
+
+    over_minibatch = {"normalize_advantages_over": "minibatch"}
+    # mean 3, variance (4 + 1 + 0 + 9) / 4 = 3.5
+    worked = [-2 / 3.5**0.5, -1 / 3.5**0.5, 0.0, 3 / 3.5**0.5]
+    given = [1.0, 2.0, 3.0, 6.0]
+    np.testing.assert_allclose(gradient(given, **over_minibatch), gradient(worked), atol=1e-6)
+    off = gradient(given, **over_minibatch, normalize_advantages=False)
+    np.testing.assert_array_equal(off, gradient(given))
+    assert np.abs(gradient(given) - gradient(worked)).max() > 1e-3
 
 
 def test_the_gradient_is_cut_to_its_norm() -> None:

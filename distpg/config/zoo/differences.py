@@ -44,8 +44,6 @@ def of_copies(h: Hyperparameters, settings: Mapping[str, Any]) -> Iterator[str]:
 
 def of_minibatches(h: Hyperparameters, settings: Mapping[str, Any]) -> Iterator[str]:
     """Yield what differs in the updates of PPO and A2C."""
-    if settings["normalize_advantages"] and settings["minibatch_size"] is not None:
-        yield "Advantages are normalized over the batch; there, over each minibatch."
     if settings.get("value_clip") is not None:
         yield (
             "The value loss is the larger of that with and without clipping; there, that with "
