@@ -34,8 +34,12 @@ differs](from-stable-baselines3.md#what-differs). This page is generated from
 ORDER = ("ppo-mujoco", "rllib", "classic", "recurrent", "mujoco-tuned", "rivals", "pong")
 NOT_JUDGED = ("nothing", *("" for _ in range(len(VERDICTS) + 3)))
 """Cells of a table that is compared with nothing."""
-OF_BENCHMARKS: Mapping[str, str | None] = {"less_noise": "ppo-mujoco", "no_velocity": None}
-"""Tables of benchmarks/, each with the table whose results judge it."""
+OF_BENCHMARKS: Mapping[str, Sequence[str]] = {
+    "less_noise": ("ppo-mujoco",),
+    "normalization": ("ppo-mujoco", "classic"),
+    "no_velocity": (),
+}
+"""Tables of benchmarks/, each with the tables whose results judge it."""
 
 
 def table_named(name: str) -> Table:
@@ -48,13 +52,13 @@ def report_of(name: str, data: Path) -> Report | None:
     ours = data / f"{name}.json"
     if not ours.exists():
         return None
-    before = OF_BENCHMARKS.get(name, f"{name}-sb3")
     others = list[Source]()
-    if before is not None and (data / f"{before}.json").exists():
-        results = read_results(data / f"{before}.json")
-        if name in OF_BENCHMARKS:
-            results = replace(results, name=before)
-        others.append(Source(results, f"benchmarks/results/tables/{before}.json"))
+    for judge in OF_BENCHMARKS.get(name, (f"{name}-sb3",)):
+        if (data / f"{judge}.json").exists():
+            results = read_results(data / f"{judge}.json")
+            if name in OF_BENCHMARKS:
+                results = replace(results, name=judge)
+            others.append(Source(results, f"benchmarks/results/tables/{judge}.json"))
     argument = f"benchmarks/{name}.toml" if name in OF_BENCHMARKS else name
     whole = replace(read_results(ours), command=f"distpg reproduce {argument}")
     if name in OF_BENCHMARKS:

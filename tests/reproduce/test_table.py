@@ -51,6 +51,17 @@ def test_the_table_with_less_noise_differs_in_that_alone() -> None:
     assert tuned == less.config("HalfCheetah-v5")
 
 
+def test_the_table_of_normalization_differs_in_that_alone() -> None:
+    other = load_table(str(ROOT / "benchmarks" / "normalization.toml"))
+    seven, classic = load_table("ppo-mujoco"), load_table("classic")
+    assert other.tasks.keys() == {*seven.tasks, "LunarLander-v3"}
+    for task in other.tasks:
+        before = (seven if task in seven.tasks else classic).config(task)
+        turned = "minibatch" if task in seven.tasks else "batch"
+        assert before.normalize_advantages_over != turned
+        assert other.config(task) == replace(before, normalize_advantages_over=turned)
+
+
 def test_the_ways_without_velocities_change_what_their_names_say() -> None:
     ways = load_table(str(ROOT / "benchmarks" / "no_velocity.toml"))
     before = load_table("recurrent").config("CartPoleNoVel-v1-lstm")
