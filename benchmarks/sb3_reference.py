@@ -48,7 +48,7 @@ TRANSLATED = {
     *("env_id", "env_kwargs", "num_slots", "num_envs", "num_steps", "total_steps", "seed"),
     *("num_epochs", "minibatch_size", "learning_rate", "lr_schedule", "clip_coef"),
     *("clip_schedule", "gamma", "gae_lambda", "ent_coef", "vf_coef", "max_grad_norm", "target_kl"),
-    *("normalize_advantages", "normalize_advantages_over", "normalize_obs", "normalize_rewards"),
+    *("normalize_advantages", "normalize_over", "normalize_obs", "normalize_rewards"),
     *("clip_obs", "clip_rewards"),
     *("hidden_sizes", "value_hidden_sizes", "activation", "orthogonal_init", "log_std_init"),
     *("action_distribution", "sde_sample_freq"),
@@ -56,7 +56,7 @@ TRANSLATED = {
 }
 """Settings that Stable-Baselines3's PPO, or SB3-Contrib's RecurrentPPO, has, too.
 
-It normalizes advantages over minibatches only, whatever --normalize-advantages-over is.
+It normalizes advantages over minibatches only, whatever --normalize-over is.
 """
 DISTRIBUTIONS = ("gaussian", "gsde")
 SCHEDULES = ("constant", "linear")

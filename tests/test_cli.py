@@ -104,7 +104,7 @@ def test_help_lists_every_flag_with_its_meaning(
             "--value-clip --value-epochs "
             "--max-grad-norm --target-kl --max-kl --cg-iterations --cg-damping --line-search-steps "
             "--normalize-obs --normalize-rewards --normalize-advantages "
-            "--normalize-advantages-over --hidden-sizes --activation --encoder --image-encoder "
+            "--normalize-over --hidden-sizes --activation --encoder --image-encoder "
             "--seed --device --learner-threads "
             "--address --env-kwargs --init-from --run-dir --overwrite --stop-at-return "
             "--checkpoint-every --eval-every --quiet --json-lines --config"

@@ -121,7 +121,7 @@ PPO = {
     "learning_rate": 3e-4,
     "gae_lambda": 0.95,
     "normalize_advantages": True,
-    "normalize_advantages_over": "minibatch",
+    "normalize_over": "minibatch",
     "clip_coef": 0.2,
     "clip_schedule": "constant",
     "value_clip": None,

@@ -85,7 +85,7 @@ def check_estimator(config: DerivedSettings) -> None:
             f"--num-epochs: {config.num_epochs} with --surrogate {config.surrogate}, which takes "
             "one optimizer step per batch; use --num-epochs 1 or --surrogate clip"
         )
-    if config.normalize_advantages_over == "minibatch":
+    if config.normalize_over == "minibatch":
         check_minibatch_advantages(config)
     if config.normalize_rewards and config.signed:
         raise InputError(
@@ -105,7 +105,7 @@ def check_minibatch_advantages(config: DerivedSettings) -> None:
     Raises:
         InputError: it does not; the message names the flags.
     """
-    name = "--normalize-advantages-over"
+    name = "--normalize-over"
     if config.one_step:
         raise InputError(
             f"{name}: minibatch with --surrogate {config.surrogate}, which takes one step of the "

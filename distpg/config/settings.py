@@ -190,7 +190,7 @@ class GradientSettings:
     """GAE's lambda: 0 is one-step TD, 1 is Monte Carlo."""
     normalize_advantages: bool = True
     """Scale the batch's advantages to mean 0 and standard deviation 1."""
-    normalize_advantages_over: Literal["batch", "minibatch"] = "batch"
+    normalize_over: Literal["batch", "minibatch"] = "batch"
     """Normalize advantages over the batch, or over each minibatch, as Stable-Baselines3 and CleanRL
     do."""
     recompute_advantages: bool = False

@@ -27,6 +27,5 @@ class LossForm:
             has_entropy=config.ent_coef > 0,
             vf_coef=config.vf_coef,
             clips_values=config.value_clip is not None,
-            normalizes=config.normalize_advantages
-            and config.normalize_advantages_over == "minibatch",
+            normalizes=config.normalize_advantages and config.normalize_over == "minibatch",
         )

@@ -135,11 +135,8 @@ def unmet_needs(
             not config.one_step,
             ("target_kl",),
         ),
-        "--normalize-advantages": (config.normalize_advantages, ("normalize_advantages_over",)),
-        "--minibatch-size": (
-            config.minibatch_size is not None,
-            ("normalize_advantages_over",),
-        ),
+        "--normalize-advantages": (config.normalize_advantages, ("normalize_over",)),
+        "--minibatch-size": (config.minibatch_size is not None, ("normalize_over",)),
         "several epochs": (config.num_epochs > 1, ("recompute_advantages",)),
         "--episodes-per-env 0": (config.episodes == 0, ("num_steps",)),
         "--eval-every or a watcher that asks for evaluations": (

@@ -166,7 +166,7 @@ TRAIN: dict[str, str] = {
     "--gamma": "1.1 -0.1 nan inf high",
     "--gae-lambda": "-0.1 1.0001",
     "--loss-average": "mean",
-    "--normalize-advantages-over": "epoch true",
+    "--normalize-over": "epoch true",
     "--surrogate": "trpo",
     "--importance": "ordinary",
     "--importance-clip": "0 -1",

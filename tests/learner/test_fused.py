@@ -25,7 +25,7 @@ EVERY_FORM: dict[str, dict[str, Any]] = {
         "clip_schedule": "linear",
         "ent_coef": 0.01,
         "ent_schedule": "linear",
-        "normalize_advantages_over": "minibatch",
+        "normalize_over": "minibatch",
     },
     "continuous": {
         "env_id": "Pendulum-v1",

@@ -319,7 +319,7 @@ def test_advantages_are_normalized_over_each_minibatch() -> None:
         learner.steps.begin(samples, dataclasses.replace(targets, advantages=values), coefficients)
         return learner.steps.gradient(torch.arange(4)).flat.numpy()
 
-    over_minibatch = {"normalize_advantages_over": "minibatch"}
+    over_minibatch = {"normalize_over": "minibatch"}
     # mean 3, variance (4 + 1 + 0 + 9) / 4 = 3.5
     worked = [-2 / 3.5**0.5, -1 / 3.5**0.5, 0.0, 3 / 3.5**0.5]
     given = [1.0, 2.0, 3.0, 6.0]

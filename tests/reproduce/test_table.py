@@ -58,8 +58,8 @@ def test_the_table_of_normalization_differs_in_that_alone() -> None:
     for task in other.tasks:
         before = (seven if task in seven.tasks else classic).config(task)
         turned = "minibatch" if task in seven.tasks else "batch"
-        assert before.normalize_advantages_over != turned
-        assert other.config(task) == replace(before, normalize_advantages_over=turned)
+        assert before.normalize_over != turned
+        assert other.config(task) == replace(before, normalize_over=turned)
 
 
 def test_the_ways_without_velocities_change_what_their_names_say() -> None:

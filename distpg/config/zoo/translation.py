@@ -188,7 +188,7 @@ def batch_settings(h: Hyperparameters) -> dict[str, Any]:
         # the critic's only step of the main loss is of the same loss as its epochs
         found |= {"num_epochs": 1, "ent_coef": 0.0, "vf_coef": 1.0, "max_grad_norm": NOT_CLIPPED}
     elif found["minibatch_size"] and h["normalize_advantage"]:
-        found["normalize_advantages_over"] = "minibatch"
+        found["normalize_over"] = "minibatch"
     if h.algorithm == "ppo_lstm":
         found["sequence_length"] = min(num_steps, size or num_steps)
     return found
