@@ -189,7 +189,7 @@ class GradientSettings:
     gae_lambda: Fraction = 0.95
     """GAE's lambda: 0 is one-step TD, 1 is Monte Carlo."""
     normalize_advantages: bool = True
-    """Scale the batch's advantages to mean 0 and standard deviation 1."""
+    """Scale advantages to mean 0 and standard deviation 1."""
     normalize_over: Literal["batch", "minibatch"] = "batch"
     """Normalize advantages over the batch, or over each minibatch, as Stable-Baselines3 and CleanRL
     do."""
