@@ -584,6 +584,7 @@ def test_each_setting_says_where_it_is_from(tmp_path: Path) -> None:
     assert found["minibatch_size"] == "batch_size is more than the batch"
     assert found["log_std_init"] == "log_std_init"
     assert found["gamma"] == "gamma (default)"
+    assert entry_of(tmp_path, MLP).sources["normalize_over"] == "normalize_advantage (default)"
     found = entry_of(tmp_path, MLP, "a2c").sources
     assert found["optimizer"] == "use_rms_prop (default)"
     assert found["minibatch_size"] == found["num_epochs"] == ""

@@ -47,6 +47,7 @@ SOURCES = {
     "sign_rewards": "env_wrapper",
     "frame_stack": "frame_stack",
     "minibatch_size": "batch_size",
+    "normalize_over": "normalize_advantage",
     "learning_rate": "learning_rate",
     "lr_schedule": "learning_rate",
     "clip_coef": "clip_range",
