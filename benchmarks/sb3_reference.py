@@ -254,11 +254,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             task, seed = futures[future]
             try:
                 found = future.result()
-            except subprocess.CalledProcessError as error:
+                add_to_file(output, reached(table, task, found))
+            except (subprocess.CalledProcessError, InputError) as error:
                 failed = True
                 print(f"{task}, seed {seed}: failed: {error}", file=sys.stderr, flush=True)
                 continue
-            add_to_file(output, reached(table, task, found))
             print(f"{task}, seed {seed}: {dict(found.measures)}, {found.train_s:.0f} s", flush=True)
     return int(failed)
 

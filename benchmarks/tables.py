@@ -32,7 +32,7 @@ differs](from-stable-baselines3.md#what-differs). This page is generated from
 
 """
 ORDER = ("ppo-mujoco", "rllib", "classic", "recurrent", "mujoco-tuned", "rivals", "pong")
-NOT_JUDGED = ("nothing", *("" for _ in range(len(VERDICTS) + 3)))
+NOT_JUDGED = ("nothing", *("" for _ in range(len(VERDICTS) + 1)))
 """Cells of a table that is compared with nothing."""
 OF_BENCHMARKS: Mapping[str, Sequence[str]] = {
     "less_noise": ("ppo-mujoco",),
@@ -89,14 +89,13 @@ def page(data: Path = FOLDER) -> Iterator[str]:
 
 def summary(found: Sequence[Report]) -> Iterator[str]:
     """Yield how many tasks of each table are measured, and how they are judged."""
-    head = ("table", "tasks", "judged by", "measure", *VERDICTS, "difference > 0", "< 0")
+    head = ("table", "tasks", "judged by", "measure", *VERDICTS)
     rows = list[Sequence[str | int]]()
     for report in found:
         name = report.table.name
         tasks = f"{len(report.measured())} of {len(report.table.tasks)}"
         verdicts = [
-            (tally.who, WORDS[tally.measure], *tally.counts.values(), tally.higher, tally.lower)
-            for tally in report.tallies()
+            (tally.who, WORDS[tally.measure], *tally.counts.values()) for tally in report.tallies()
         ]
         rows += ((f"[{name}](#{name})", tasks, *own) for own in verdicts or [NOT_JUDGED])
     if rows:

@@ -92,6 +92,28 @@ class Package:
         """Found as Package.PaysOne."""
 
 
+class Talks(PaysOne):
+    """Prints where it can, and pays 1 for five steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        print("made")
+
+    def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Any, Info]:
+        print("reset")
+        self.left = 5
+        return super().reset(seed=seed)
+
+    def step(self, action: Any) -> Stepped:
+        print("step")
+        self.left -= 1
+        obs, reward, _, truncated, info = super().step(action)
+        return obs, reward, self.left == 0, truncated, info
+
+    def close(self) -> None:
+        print("closed")
+
+
 def pays_one_for_ten_steps() -> gym.Env[Any, Any]:
     """Cut `PaysOne` by a time limit."""
     return TimeLimit(PaysOne(), 10)

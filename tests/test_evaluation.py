@@ -105,6 +105,23 @@ def test_a_run_says_and_counts_what_it_cut_off(
     assert "2 of 2 evaluation episodes did not end within 5 steps" in captured.err
 
 
+def test_what_environments_print_is_not_part_of_json(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    env_id = "tests.environments:Talks"
+    distpg.train(Config(**SMALL, num_workers=0, env_id=env_id), run_dir=tmp_path / "run")
+    capfd.readouterr()
+    for words, said in (
+        (["evaluate", str(tmp_path / "run"), "--episodes", "2"], {"returns": [5, 5]}),
+        (["bench", "--env-id", env_id, "--compile", "off", "--seconds", "0.1"], {}),
+        (["doctor", "--env-id", env_id], {}),
+    ):
+        main([*words, "--json"])
+        captured = capfd.readouterr()
+        assert said.items() <= json.loads(captured.out).items()
+        assert "step\n" in captured.err
+
+
 class Signals(PaysOne):
     """A user presses Ctrl-C in the tenth step of an evaluation."""
 

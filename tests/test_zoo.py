@@ -392,16 +392,19 @@ def test_the_wrapper_of_atari_is_what_ale_does(tmp_path: Path) -> None:
         "img_height": 84,
         "img_width": 84,
         "repeat_action_probability": 0.0,
+        "life_loss_info": True,
         "stack_num": 4,
     }
     assert found["sign_rewards"] == "on"
     assert entry_of(tmp_path, text, env_id="ALE/Pong-v5").sources["env_kwargs"] == "env_wrapper"
     assert not found.keys() & {"env_wrapper", "frame_stack"}
-    text = f"{CNN}env_wrapper:\n  - {ATARI}:\n      clip_reward: false\n      screen_size: 64\n"
-    found = entry_of(tmp_path, text, env_id="ALE/Pong-v5").settings
-    assert found["sign_rewards"] == "off"
-    assert found["env_kwargs"]["img_width"] == 64
-    assert found["env_kwargs"]["stack_num"] == 1
+    arguments = "{clip_reward: false, screen_size: 64, terminal_on_life_loss: false}"
+    text = f"{CNN}env_wrapper:\n  - {ATARI}: {arguments}\n"
+    entry = entry_of(tmp_path, text, env_id="ALE/Pong-v5")
+    changed = {"img_width": 64, "stack_num": 1, "life_loss_info": False}
+    assert entry.settings["sign_rewards"] == "off"
+    assert changed.items() <= entry.settings["env_kwargs"].items()
+    assert not any("lost life" in note for note in entry.notes)
 
 
 REFUSED: list[tuple[str, str, str]] = [
@@ -480,9 +483,9 @@ def test_an_entry_needs_steps_and_a_policy_of_its_algorithm(
     assert said in str(refused.value)
 
 
-def test_lives_and_bare_games_of_atari_are_refused(tmp_path: Path) -> None:
-    lives = f"{CNN}env_wrapper:\n  - {ATARI}:\n      terminal_on_life_loss: False\n"
-    for text, said in ((lives, "terminal_on_life_loss False"), (CNN, "preprocesses ALE's games")):
+def test_odd_lives_and_bare_games_of_atari_are_refused(tmp_path: Path) -> None:
+    lives = f"{CNN}env_wrapper:\n  - {ATARI}:\n      terminal_on_life_loss: 3\n"
+    for text, said in ((lives, "terminal_on_life_loss: 3"), (CNN, "preprocesses ALE's games")):
         with pytest.raises(InputError) as refused:
             entry_of(tmp_path, text, env_id="ALE/Pong-v5")
         assert said in str(refused.value)
@@ -595,13 +598,19 @@ def test_each_setting_says_where_it_is_from(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("algorithm", "text", "said"),
     [
-        ("ppo", "", []),
+        ("ppo", "normalize_advantage: false", []),
+        ("ppo", "", ["the population's standard deviation"]),
         ("a2c", "normalize_advantage: true", []),
-        ("ppo", "learning_rate: lin_0.1", ["Linear schedules"]),
+        ("a2c", "learning_rate: lin_0.1", ["Linear schedules"]),
         ("a2c", "normalize: true", ["Statistics of observations", "Statistics of rewards"]),
-        ("ppo", "clip_range_vf: 0.2", ["The value loss"]),
-        ("ppo", "clip_range_vf: lin_0.2", ["Linear schedules", "The value loss"]),
-        ("ppo", "n_steps: 8\nframe_stack: 2", ["fills the stack"]),
+        ("ppo", "clip_range_vf: 0.2", ["The value loss", "population's"]),
+        ("ppo", "clip_range_vf: lin_0.2", ["Linear schedules", "The value loss", "population's"]),
+        ("a2c", "n_steps: 8\nframe_stack: 2", ["fills the stack"]),
+        (
+            "a2c",
+            "n_steps: 8\nframe_stack: 2\nnormalize: {norm_reward: false}",
+            ["fills the stack", "Statistics of observations", "Each frame of a stack"],
+        ),
         (
             "trpo",
             "",
@@ -613,7 +622,12 @@ def test_each_setting_says_where_it_is_from(tmp_path: Path) -> None:
         (
             "ppo_lstm",
             KWARGS.format("net_arch=[], ortho_init=False"),
-            ["random order"],
+            ["random order", "population's"],
+        ),
+        (
+            "ppo_lstm",
+            "use_sde: true\n" + KWARGS.format("ortho_init=False"),
+            ["random order", "population's", "come before the LSTM", "noise of gSDE"],
         ),
     ],
 )
@@ -700,6 +714,12 @@ FORMS = [
     ("trpo", "Acrobot-v1", "normalize: true\nn_envs: 2\nn_steps: 1024"),
     ("ppo_lstm", "CartPole-v1", KWARGS.format("enable_critic_lstm=True, lstm_hidden_size=64")),
     ("ppo", "ALE/Pong-v5", f"env_wrapper: [{ATARI}]\nframe_stack: 4\nn_envs: 8\nn_steps: 128"),
+    (
+        "ppo_lstm",
+        "ALE/Pong-v5",
+        f"env_wrapper: [{ATARI}: {{terminal_on_life_loss: False}}]\n"
+        "frame_stack: 4\nn_envs: 8\nn_steps: 128\n" + KWARGS.format("enable_critic_lstm=False"),
+    ),
 ]
 
 
@@ -707,8 +727,8 @@ FORMS = [
 def test_forms_of_the_files_are_recipes(
     algorithm: str, env_id: str, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    policy = LSTM if algorithm == "ppo_lstm" else CNN if env_id.startswith("ALE") else MLP
-    entry_of(tmp_path, policy + text, algorithm, env_id)
+    kind = ("Cnn" if env_id.startswith("ALE") else "Mlp") + "Lstm" * (algorithm == "ppo_lstm")
+    entry_of(tmp_path, f"n_timesteps: !!float 1e5\npolicy: {kind}Policy\n{text}", algorithm, env_id)
     file = tmp_path / f"{algorithm}.yml"
     assert run_main(["config", "--from-zoo", str(file), "--env-id", env_id]) == 0
     recipe = tmp_path / "recipe.toml"

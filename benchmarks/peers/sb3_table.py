@@ -117,7 +117,7 @@ def main() -> None:
     model.learn(work["steps"], callback=episodes)
     train_s = time.monotonic() - began
     judge = make_envs(work, 1, work["seed"] + 10_000, train=False)
-    if isinstance(judge, VecNormalize):
+    if isinstance(judge, VecNormalize) and judge.norm_obs:
         judge.obs_rms = envs.obs_rms
     greedy, _ = evaluate_policy(
         model, judge, work["greedy_episodes"], deterministic=True, return_episode_rewards=True

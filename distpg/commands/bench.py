@@ -13,6 +13,7 @@ from distpg.config.settings import Positive
 from distpg.config.values import check_value
 from distpg.envs.make import find_source
 from distpg.errors import InputError
+from distpg.report.outputs import apart_from_json
 from distpg.run.loading import load_init_from
 from distpg.run.preflight import check_env
 
@@ -30,7 +31,8 @@ class BenchFlags(ConfigFlags):
 def main(flags: BenchFlags, started: float) -> int:
     """Run the sub-command; return its exit code."""
     config = flags.checked()
-    measured = bench(config, flags.seconds)
+    with apart_from_json(flags.json):
+        measured = bench(config, flags.seconds)
     if flags.json:
         print(json.dumps(bench_summary(config, measured)))
     else:

@@ -19,6 +19,7 @@ from distpg.doctor import environment, machine
 from distpg.doctor.check import Check
 from distpg.doctor.process import in_subprocess
 from distpg.errors import InputError, prefix_errors
+from distpg.report.outputs import apart_from_json
 
 OWN = {"config", "compile", "json"}
 """Flags that are no settings."""
@@ -59,10 +60,11 @@ class DoctorFlags(FlagsWithFile):
 def main(flags: DoctorFlags, started: float) -> int:
     """Run the sub-command; return its exit code: 1 if a check FAILs."""
     made: list[Check] = []
-    for check in run_checks(flags):
-        made.append(check)
-        if not flags.json:
-            print(format_check(check), flush=True)
+    with apart_from_json(flags.json):
+        for check in run_checks(flags):
+            made.append(check)
+            if not flags.json:
+                print(format_check(check), flush=True)
     count = Counter(check.status for check in made)
     if flags.json:
         print(json.dumps({"checks": [asdict(check) for check in made], **count}))

@@ -21,6 +21,7 @@ from distpg.iteration import Evaluation
 from distpg.report.episodes import showing_episodes
 from distpg.report.evaluation import describe, to_json
 from distpg.report.numbers import format_return, format_returns
+from distpg.report.outputs import apart_from_json
 from distpg.run.checkpoint import load_checkpoint
 from distpg.run.directory import RunDir
 from distpg.run.loading import find_checkpoint, load_policy_file
@@ -63,7 +64,7 @@ class EvaluateFlags:
 
 def main(flags: EvaluateFlags, started: float) -> int:
     """Run the sub-command; return its exit code."""
-    with showing_episodes(flags.episodes) as show:
+    with showing_episodes(flags.episodes) as show, apart_from_json(flags.json):
         evaluation = evaluate(
             flags.run,
             episodes=flags.episodes,
@@ -123,7 +124,8 @@ def evaluate(
     Args:
         run_dir: The run directory.
         episodes: Number of episodes, at least 1.
-        stochastic: Sample actions instead of using the mode of the policy.
+        stochastic: Sample actions instead of using the mode of the policy. With gSDE and a setting
+            sde_sample_freq of 0 the episodes of an env have the same draw of the noise.
         seed: Random seed of the environments, and of sampled actions.
         checkpoint: "best", "latest", the env steps of a checkpoint, or the path of a policy file or
             of a checkpoint; by default the newest policy.

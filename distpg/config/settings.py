@@ -192,7 +192,7 @@ class GradientSettings:
     """Scale advantages to mean 0 and standard deviation 1."""
     normalize_over: Literal["batch", "minibatch"] = "batch"
     """Normalize advantages over the batch, or over each minibatch, as Stable-Baselines3 and CleanRL
-    do."""
+    do, but by the population's standard deviation."""
     recompute_advantages: bool = False
     """Before each epoch but the first, estimate advantages and value targets again, with the critic
     of that moment."""

@@ -11,8 +11,8 @@ from distpg.config.values import did_you_mean, one_of
 from distpg.errors import InputError
 
 NAMESPACE = "ALE"
-RESERVED = {"episodic_life", "autoreset_mode", "life_loss_info"}
-"""A lost life terminates the episode for the learner, but does not reset the game."""
+RESERVED = {"episodic_life", "autoreset_mode"}
+"""Would reset a game that is not over, or at another time."""
 OWN = {"self", "game", "num_envs", "batch_size", "thread_affinity_offset"}
 """Parameters of the vector implementation that the slot or the env id sets."""
 
@@ -29,8 +29,8 @@ def preprocesses(spec: EnvSpec | None, kwargs: EnvKwargs) -> bool:
         return False
     if reserved := kwargs.keys() & RESERVED:
         raise InputError(
-            f"--env-kwargs: {one_of(sorted(reserved))} cannot be set: a lost life terminates the "
-            "episode for the learner, but does not reset the game"
+            f"--env-kwargs: {one_of(sorted(reserved))} cannot be set: a game is reset when it is "
+            "over; life_loss_info is whether a lost life terminates the episode for the learner"
         )
     of_vector = _parameters("ale_py.vector_env", "AtariVectorEnv") - OWN - RESERVED
     # gym.make has parameters of its own
@@ -47,6 +47,8 @@ def preprocesses(spec: EnvSpec | None, kwargs: EnvKwargs) -> bool:
             f"--env-kwargs: {one_of(single)} exclude {one_of(vector)}: the first are of ALE's "
             "single games, the others of its vector implementation"
         )
+    if not isinstance(ends := kwargs.get("life_loss_info", True), bool):
+        raise InputError(f"--env-kwargs: life_loss_info {ends!r:.60} is not true or false")
     return not single
 
 

@@ -4,7 +4,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import redirect_stdout
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from typing import IO, Any, Protocol, cast
 
 from rich.console import Console, RenderableType
@@ -113,6 +113,14 @@ class Lines(Silence):
     def line(self, line: str) -> None:
         """Print it like any other."""
         self.message(line)
+
+
+def apart_from_json(json: bool) -> AbstractContextManager[Any]:
+    """Return a context manager: what is printed meanwhile goes to standard error, if it is JSON.
+
+    As what an environment prints, before a command prints one JSON object.
+    """
+    return redirect_stdout(sys.stderr) if json else nullcontext()
 
 
 class JsonLines(Silence):

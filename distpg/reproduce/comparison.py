@@ -1,11 +1,8 @@
 """A table's results beside those of others: references, differences, verdicts and scores."""
 
-import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
-
-import numpy as np
 
 from distpg.reproduce.results import Results
 from distpg.reproduce.table import Measure, Reference, Table
@@ -15,7 +12,7 @@ from distpg.results.statistics import (
     interquartile_mean,
 )
 
-VERDICTS = ("above", "within", "below")
+VERDICTS = ("above", "undecided", "below")
 
 
 @dataclass(frozen=True)
@@ -27,34 +24,48 @@ class Source:
 
 
 class Judgement(NamedTuple):
-    """Where the mean of a task is, seen from a reference."""
+    """Where the seeds of a task are, seen from a reference."""
 
     task: str
     measure: Measure
     reference: Reference
-    verdict: str
-    difference: MeanEstimate | None
-    """Of our mean from the reference's; None if that is a criterion, which nobody measured."""
+    values: Sequence[float]
+    """Of our seeds: two, or one where the reference is a criterion."""
 
-    def sign(self) -> int:
-        """Return 1 or -1 if the 95% interval of the difference is above or below 0, else 0."""
-        if self.difference is None or self.difference.interval is None:
-            return 0
-        low, high = self.difference.interval
-        return (low > 0) - (high < 0)
+    def difference(self) -> tuple[float, tuple[float, float]] | None:
+        """Return how far our mean is above the reference, with its 95% interval.
+
+        None if the reference is a criterion.
+        """
+        if self.reference.n is None:
+            return None
+        found = difference_of_means(self.values, self.reference.estimate, self.reference.n)
+        assert found.interval is not None, f"{self.task} has one seed"
+        return found.mean, found.interval
+
+    def passed(self) -> int:
+        """Return how many of our seeds have at least the reference's value."""
+        return sum(value >= self.reference.value for value in self.values)
+
+    def verdict(self) -> str:
+        """Return above or below if the difference's interval leaves out 0, else undecided.
+
+        Above a criterion are all seeds, or it is below.
+        """
+        difference = self.difference()
+        if difference is None:
+            return "above" if self.passed() == len(self.values) else "below"
+        low, high = difference[1]
+        return "above" if low > 0 else "below" if high < 0 else "undecided"
 
 
 class Tally(NamedTuple):
-    """How many tasks are above, within and below a reference, by a measure."""
+    """How many tasks have each verdict of a reference, by a measure."""
 
     who: str
     measure: Measure
     counts: Mapping[str, int]
     """By verdict."""
-    higher: int
-    """Tasks whose difference has an interval above 0."""
-    lower: int
-    """Those whose difference has one below 0."""
 
 
 class Scores(NamedTuple):
@@ -64,7 +75,7 @@ class Scores(NamedTuple):
     measure: Measure
     mean: MeanEstimate
     num_tasks: int
-    num_seeds: int
+    num_runs: int
 
 
 @dataclass(frozen=True)
@@ -94,63 +105,56 @@ class Comparison:
         return sorted([*measured, *published], key=lambda reference: not reference.judged)
 
     def judgements(self, names: Sequence[str]) -> list[Judgement]:
-        """List where the mean of each task is, by each measure and reference that judges it."""
+        """List how each task is judged, by each measure and reference that judges it.
+
+        A task of one seed is judged by criteria alone: its mean has no interval.
+        """
         found: list[Judgement] = []
         for name in names:
             for measure in self.table.measures():
                 values = list(self.ours.tasks[name].values(measure).values())
                 for reference in self.references(name, measure):
-                    if reference.judged and values:
-                        verdict = reference.verdict(statistics.fmean(values))
-                        difference = difference_from(values, reference)
-                        found.append(Judgement(name, measure, reference, verdict, difference))
+                    enough = 1 if reference.n is None else 2
+                    if reference.judged and len(values) >= enough:
+                        found.append(Judgement(name, measure, reference, values))
         return found
 
     def tallies(self) -> Iterator[Tally]:
-        """Yield how many tasks are above, within and below what they are judged by."""
+        """Yield how many tasks have each verdict of what they are judged by."""
         found = self.judgements(self.measured())
         for measure in self.table.measures():
             of_measure = [x for x in found if x.measure == measure]
             for who in dict.fromkeys(x.reference.name for x in of_measure):
-                own = [x for x in of_measure if x.reference.name == who]
-                verdicts, signs = [x.verdict for x in own], [x.sign() for x in own]
-                counts = {x: verdicts.count(x) for x in VERDICTS}
-                yield Tally(who, measure, counts, higher=signs.count(1), lower=signs.count(-1))
+                verdicts = [x.verdict() for x in of_measure if x.reference.name == who]
+                yield Tally(who, measure, {x: verdicts.count(x) for x in VERDICTS})
 
     def scores(self) -> Iterator[Scores]:
-        """Yield interquartile means over the tasks of all libraries and the seeds of all tasks.
+        """Yield interquartile means of ours, and of each other on the tasks that both have.
 
         Nothing if a task has no scale. A library that has no task which we have is left out.
 
         Raises:
-            InputError: rliable is not installed.
+            InputError: SciPy is not installed.
         """
         if any(task.scale is None for task in self.table.tasks.values()):
             return
         measured = self.measured()
-        libraries = [x for x in self.libraries() if any(name in x.tasks for name in measured)]
-        names = [x for x in measured if all(x in library.tasks for library in libraries)]
-        for library in libraries:
-            for measure in self.table.measures():
-                matrix = self.score_matrix(library, names, measure)
-                if matrix.size:
-                    mean = interquartile_mean(matrix)
-                    yield Scores(library.name, measure, mean, len(names), len(matrix))
+        others = [source.results for source in self.others]
+        pairs = [[self.ours, x] for x in others if any(name in x.tasks for name in measured)]
+        for libraries in pairs or [[self.ours]]:
+            names = [x for x in measured if all(x in library.tasks for library in libraries)]
+            for library in libraries:
+                for measure in self.table.measures():
+                    scores = self.scores_of(library, names, measure)
+                    if scores:
+                        mean = interquartile_mean(scores)
+                        num_runs = sum(map(len, scores))
+                        yield Scores(library.name, measure, mean, len(scores), num_runs)
 
-    def score_matrix(self, results: Results, names: Sequence[str], measure: Measure) -> np.ndarray:
-        """Return scores [R, K] of the R seeds that each of K tasks has."""
-        known = [(name, results.tasks[name].values(measure)) for name in names]
-        seeds = sorted(set[int].intersection(*(set(found) for _, found in known))) if known else []
-        scores = [
-            [self.table.tasks[name].score(found[seed]) for name, found in known] for seed in seeds
-        ]
-        return np.array(scores)
-
-
-def difference_from(values: Sequence[float], reference: Reference) -> MeanEstimate | None:
-    """Return how far the mean of our seeds is from a reference; None if that is a criterion."""
-    if reference.n is None:
-        return None
-    ends = reference.interval
-    other = MeanEstimate(reference.value, None if ends is None else (ends[0], ends[1]))
-    return difference_of_means(values, other, reference.n)
+    def scores_of(
+        self, results: Results, names: Sequence[str], measure: Measure
+    ) -> list[list[float]]:
+        """Return the scores of each task's seeds; a task without the measure is left out."""
+        found = {name: results.tasks[name].values(measure).values() for name in names}
+        tasks = self.table.tasks
+        return [[tasks[name].score(x) for x in own] for name, own in found.items() if own]

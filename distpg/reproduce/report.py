@@ -8,7 +8,7 @@ import tomli_w
 from distpg.progress import WINDOW
 from distpg.report.numbers import format_interval, format_return, format_returns
 from distpg.report.texts import table as markdown_table
-from distpg.reproduce.comparison import Comparison, Scores, Tally
+from distpg.reproduce.comparison import Comparison, Judgement, Scores, Tally
 from distpg.reproduce.measures import GREEDY_EPISODES, Measured
 from distpg.reproduce.results import TaskResults
 from distpg.reproduce.table import Measure, Reference, Table, Task
@@ -30,21 +30,21 @@ of seeds of others. The measures of a run:
 - **{WORDS["best_evaluation"]}**: the highest mean return of the evaluations during training. As a
   maximum it is biased upwards.
 
-A verdict says where our mean is: above, within or below the 95% interval of what it is judged by,
-or above or below its value if that has no interval (within if equal). An interval of three seeds
-is wide, so within does not mean that both are the same. The difference, ours minus theirs, takes
-the spread of both into account: its 95% interval is by Welch's t test, and a published value of one
-seed counts as exact. Nothing is corrected for the number of comparisons: about one of twenty
-intervals leaves out 0 by chance.
+The difference is ours minus theirs, with its 95% interval by Welch's t test. A published value of
+one seed is taken to vary between seeds as ours do. The verdict is above or below where that
+interval leaves out 0, else undecided, which does not mean that both are the same: intervals of
+three seeds are wide. Nothing is corrected for the number of comparisons: about one of twenty
+intervals leaves out 0 by chance. A criterion, which nobody measured, has no interval: the verdict
+is above if all of our seeds reach it, else below.
 
 A score is a return on the `scale` of its task, two returns that count as 0 and 1. The interquartile
-mean of scores is over the tasks that all libraries have and the seeds that all these tasks have,
-with a 95% interval by the stratified bootstrap (Agarwal et al. 2021).
+mean of scores is over the tasks that ours and the other library have, each with the same weight and
+all of its seeds (Agarwal et al. 2021). Its 95% interval is by the bootstrap within each task, which
+is too narrow for few seeds.
 
 Curves show the mean return of the last {WINDOW} episodes, mean over seeds, and its 95% bootstrap
-interval, which is narrower than that of the tables for few seeds. distpg counts an episode at the
-end of its iteration. A chart's title has the number of seeds of each library, in the order of the
-legend.
+interval, which is too narrow for few seeds, too. distpg counts an episode at the end of its
+iteration. A chart's title has the number of seeds of each library, in the order of the legend.
 """
 
 
@@ -110,8 +110,8 @@ class Report(Comparison):
                 if found is None or not (own or measure != "best_evaluation"):
                     continue
                 judges = "; ".join(f"{x.reference.name}: {text_of(x.reference)}" for x in own)
-                differences = "; ".join(with_interval(*x.difference) for x in own if x.difference)
-                verdicts = ", ".join(x.verdict for x in own)
+                differences = "; ".join(map(difference_text, own))
+                verdicts = ", ".join(x.verdict() for x in own)
                 mean = with_interval(*found)
                 rows.append((name, WORDS[measure], mean, judges, differences, verdicts))
         head = ("task", "measure", "mean (95% interval)", "judged by", "difference", "verdict")
@@ -137,8 +137,7 @@ class Report(Comparison):
             if own is not None:
                 found[self.ours.name][way] = own
             for x in self.references(name, measure):
-                ends = None if x.interval is None else (x.interval[0], x.interval[1])
-                found.setdefault(x.name, {})[way] = MeanEstimate(x.value, ends)
+                found.setdefault(x.name, {})[way] = x.estimate
         for who, means in found.items():
             if len(means) > 1:
                 ways = sorted(means, key=lambda way: -means[way].mean)
@@ -168,7 +167,7 @@ class Report(Comparison):
             rows.append((who, "", *cells))
             judged = [x for x in judgements if x.reference.name == who]
             if judged:
-                cells = [" ".join(x.verdict for x in judged if x.measure == y) for y in measures]
+                cells = [" ".join(x.verdict() for x in judged if x.measure == y) for y in measures]
                 rows.append((f"verdict by {who}", "", *cells))
         for source in self.others:
             if name in source.results.tasks:
@@ -224,12 +223,9 @@ def folded(summary: str, lines: Sequence[str]) -> Iterator[str]:
 
 
 def tally_line(tally: Tally) -> str:
-    """Write how many tasks are above, within and below."""
+    """Write how many tasks have each verdict."""
     counts = ", ".join(f"{count} {verdict}" for verdict, count in tally.counts.items())
-    return (
-        f"- judged by {tally.who}, {WORDS[tally.measure]}: {counts}; the difference's interval is "
-        f"above 0 on {tally.higher}, below 0 on {tally.lower}"
-    )
+    return f"- judged by {tally.who}, {WORDS[tally.measure]}: {counts}"
 
 
 def scores_line(scores: Scores) -> str:
@@ -237,11 +233,19 @@ def scores_line(scores: Scores) -> str:
     mean, interval = scores.mean
     ends = "" if interval is None else " ({:.2f} to {:.2f})".format(*interval)
     tasks = f"{scores.num_tasks} task{'s' * (scores.num_tasks > 1)}"
-    seeds = f"{scores.num_seeds} seed{'s' * (scores.num_seeds > 1)}"
+    runs = f"{scores.num_runs} run{'s' * (scores.num_runs > 1)}"
     return (
         f"- {scores.library}, {WORDS[scores.measure]}: interquartile mean of scores "
-        f"{mean:.2f}{ends}, {tasks} x {seeds}"
+        f"{mean:.2f}{ends}, {tasks}, {runs}"
     )
+
+
+def difference_text(judgement: Judgement) -> str:
+    """Write a difference with its interval, or how many seeds reach a criterion."""
+    difference = judgement.difference()
+    if difference is None:
+        return f"{judgement.passed()} of {len(judgement.values)} seeds reach it"
+    return with_interval(*difference)
 
 
 def with_interval(value: float, interval: Sequence[float] | None) -> str:

@@ -5,10 +5,13 @@ holds what another library reached with the same settings.
 """
 
 import dataclasses
+import fcntl
 import json
 import math
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -272,13 +275,25 @@ def add_to_file(path: Path, results: Results) -> Results:
     Raises:
         InputError: the file is of another table or of other settings, or cannot be read or written.
     """
-    if path.exists():
-        known = read_results_of(results.table, path)
-        with prefix_errors(str(path)):
-            results = known.merged(results)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, to_json(results).encode())
+        with alone_in(path.parent):
+            if path.exists():
+                known = read_results_of(results.table, path)
+                with prefix_errors(str(path)):
+                    results = known.merged(results)
+            write_atomically(path, to_json(results).encode())
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}") from error
     return results
+
+
+@contextmanager
+def alone_in(folder: Path) -> Generator[None]:
+    """Context manager: wait until nobody else adds to a file of a folder, which is created."""
+    folder.mkdir(parents=True, exist_ok=True)
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(number)

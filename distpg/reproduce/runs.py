@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from distpg.errors import InputError
 from distpg.many_runs.run_files import is_finished, training_words, write_settings
 from distpg.report.numbers import format_return
 from distpg.reproduce.measures import GREEDY_EPISODES, Measured, measure
@@ -64,10 +65,16 @@ class Run:
         """Measure it once its final policy was evaluated, which printed JSON.
 
         Raises:
-            InputError: a file of the run cannot be read, or a return is not finite.
+            InputError: what was printed is not that, a file of the run cannot be read, or a return
+                is not finite.
         """
-        if command == "evaluate":
-            write_measured(self.record, measure(self.directory, json.loads(output)["returns"]))
+        if command != "evaluate":
+            return
+        try:
+            returns = json.loads(output)["returns"]
+        except ValueError as error:
+            raise InputError(f"its evaluation printed {output!r:.60}, not JSON") from error
+        write_measured(self.record, measure(self.directory, returns))
 
     def summary(self) -> str:
         """Describe what it reached, once it is measured."""

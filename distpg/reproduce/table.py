@@ -18,6 +18,7 @@ from distpg.config.config import Config, from_toml
 from distpg.config.settings import BigCount, Count, Finite, Seed
 from distpg.config.values import did_you_mean, make_from_toml, one_of
 from distpg.errors import InputError, prefix_errors
+from distpg.results.statistics import MeanEstimate
 
 Measure = Literal["last_100_training_episodes", "final_greedy", "best_evaluation"]
 """What a result is: the mean return of the last 100 episodes of training, of 20 episodes of the
@@ -63,10 +64,11 @@ class Reference:
         elif self.judged and self.n is not None and self.n > 1:
             raise InputError(f"judged: a mean of {self.n} seeds needs an interval")
 
-    def verdict(self, mean: float) -> str:
-        """Return where a mean is: above, within or below the interval, or else the value."""
-        low, high = self.interval or (self.value, self.value)
-        return "above" if mean > high else "below" if mean < low else "within"
+    @property
+    def estimate(self) -> MeanEstimate:
+        """The value with its interval."""
+        ends = self.interval
+        return MeanEstimate(self.value, None if ends is None else (ends[0], ends[1]))
 
 
 def check_distinct(references: Sequence[Reference]) -> None:

@@ -59,7 +59,8 @@ def difference_of_means(
     """Return how far the mean of independent values is above another, and its 95% interval.
 
     By Welch's t test, in which the two may have different variances (Welch 1947, The
-    generalization of Student's problem). Another mean without an interval counts as exact.
+    generalization of Student's problem). Another mean without an interval counts as one of values
+    that vary as ours do.
 
     Args:
         values: Of at least two seeds, or there is no interval.
@@ -74,7 +75,8 @@ def difference_of_means(
         return MeanEstimate(distance, None)
     t = import_extra("scipy.stats", "results", needed_by="an interval of several runs").t
     degrees, of_others = len(values) - 1, num_others - 1
-    variance, other_variance = statistics.variance(values) / len(values), 0.0
+    spread = statistics.variance(values)
+    variance, other_variance = spread / len(values), spread / num_others
     if other.interval is not None:
         low, high = other.interval
         other_variance = ((high - low) / 2 / t.ppf((1 + LEVEL) / 2, of_others)) ** 2
@@ -85,21 +87,44 @@ def difference_of_means(
     return MeanEstimate(distance, (distance - half, distance + half))
 
 
-def interquartile_mean(scores: np.ndarray) -> MeanEstimate:
-    """Return the mean of the middle half of [R, K] scores, of R runs on each of K tasks.
+def interquartile_mean(scores: Sequence[Sequence[float]]) -> MeanEstimate:
+    """Return the mean of the middle half of the scores of tasks, each with its own number of runs.
 
-    The runs of each task are resampled, independently of those of the others; R = 1 has no
-    interval.
+    Each task has the same weight, which its runs share. With as many runs of each it is rliable's
+    `aggregate_iqm`, but that a quarter of the scores which is no whole number is not rounded down.
+    The interval is by the percentile bootstrap, which resamples the runs of each task; none if a
+    task has one run.
+
+    Args:
+        scores: Of each task, those of its runs.
+
+    Raises:
+        InputError: SciPy is not installed.
     """
-    _, metrics = import_rliable()
-    if len(scores) < 2:
-        return MeanEstimate(float(metrics.aggregate_iqm(scores)), None)
+    value = middle_of_tasks(*map(np.array, scores))
+    if min(map(len, scores)) < 2:
+        return MeanEstimate(value, None)
+    stats = import_extra("scipy.stats", "results", needed_by="an interval of several runs")
+    low, high = stats.bootstrap(
+        scores,
+        middle_of_tasks,
+        vectorized=False,
+        n_resamples=RESAMPLES,
+        confidence_level=LEVEL,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return MeanEstimate(value, (float(low), float(high)))
 
-    def statistic(scores: np.ndarray) -> np.ndarray:
-        return np.array([metrics.aggregate_iqm(scores)])
 
-    value, low, high = bootstrap(scores, statistic)
-    return MeanEstimate(float(value[0]), (float(low[0]), float(high[0])))
+def middle_of_tasks(*scores: np.ndarray) -> float:
+    """Return the mean of the middle half of the scores of tasks of equal weight."""
+    values = np.concatenate(scores)
+    weights = np.concatenate([np.full(len(own), 1 / len(own) / len(scores)) for own in scores])
+    order = values.argsort()
+    ends = weights[order].cumsum().clip(0.25, 0.75)
+    in_the_middle = np.diff(ends, prepend=0.25)
+    return float(values[order] @ in_the_middle / 0.5)
 
 
 def band(curves: np.ndarray, center: Callable[[np.ndarray], np.ndarray]) -> Band:

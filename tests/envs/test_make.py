@@ -259,6 +259,7 @@ def test_what_only_single_games_know_is_stepped_one_by_one(
         ({"modes": 1}, "modes is not allowed for ALE/Pong-v5; did you mean mode"),
         ({"mode": 1, "stack_num": 2}, "mode exclude stack_num"),
         ({"episodic_life": True}, "episodic_life cannot be set"),
+        ({"life_loss_info": "no"}, "life_loss_info 'no' is not true or false"),
         ({"mode": 99}, "mode 99 is not allowed for ALE/Pong-v5; allowed: 0, 1"),
         ({"difficulty": [1]}, "difficulty .1. is not allowed for ALE/Pong-v5; allowed: 0, 1, 2, 3"),
     ],
@@ -283,6 +284,17 @@ def test_a_lost_life_terminates_and_the_game_goes_on_until_the_last() -> None:
     fresh = envs.step(np.ones(1, np.int64))
     assert not fresh.terminated[0]
     assert not fresh.needs_reset[0]
+
+
+def test_lost_lives_can_leave_the_episode_alone() -> None:
+    envs = make("ALE/Breakout-v5", 1, life_loss_info=False)
+    envs.reset([0])
+    steps = [envs.step(np.full(1, t % 2)) for t in range(200)]
+    ends = [bool(step.terminated[0]) for step in steps]
+    assert ends == [bool(step.needs_reset[0]) for step in steps]
+    # the first of five lives is lost within 100 steps
+    assert not any(ends[:100])
+    assert any(ends)
 
 
 def test_atari_pays_the_true_reward() -> None:

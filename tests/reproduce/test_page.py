@@ -31,15 +31,13 @@ def test_a_table_has_its_section_once_it_is_measured(tmp_path: Path) -> None:
     assert before.count("\n## ") == 1
     assert "Not measured yet: ppo-mujoco, " in before
     assert set(shipped()) == set(tables.ORDER)
-    ours, data = results_of({"Pong-v5": [20.0]}), tmp_path / "tables"
+    ours, data = results_of({"Pong-v5": [20.0, 21.0]}), tmp_path / "tables"
     data.mkdir()
     (data / "pong.json").write_text(to_json(ours))
     (data / "pong-sb3.json").write_text(to_json(results_of({"Pong-v5": [1.0, 3.0]}, "a peer")))
     after = tables.text(tmp_path)
-    assert (
-        "| [pong](#pong) | 1 of 1 | a peer | last 100 training episodes | 1 | 0 | 0 | 0 | 0 |"
-        in after
-    )
+    line = "| [pong](#pong) | 1 of 1 | a peer | last 100 training episodes | 1 | 0 | 0 |"
+    assert line in after.splitlines()
     assert "## pong\n" in after
     assert "(results/pong.png)" in after
     assert "| a peer |  | 2.0 (-10.7 to 14.7), n = 2 | 50.0 (50.0 to 50.0), n = 2 |" in after

@@ -2,13 +2,14 @@
 
 import json
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from distpg import InputError
-from distpg.reproduce.comparison import Source
+from distpg.reproduce.comparison import Judgement, Source
 from distpg.reproduce.curves import Line, draw_curves, draw_line, name_line
 from distpg.reproduce.measures import Measured
 from distpg.reproduce.report import Report
@@ -66,45 +67,61 @@ def test_the_report_has_every_seed_the_mean_and_the_verdicts() -> None:
         "| seed 0 | 2,048 | 389.0 | 50.0 |",
         "| **mean** (95% interval) |  | 405.0 (370.2 to 439.8) | 50.0 (50.0 to 50.0) |",
         "| a paper |  | 400.0 (390.0 to 410.0), n = 3 |  |",
-        "| verdict by a paper |  | within |  |",
+        "| verdict by a paper |  | undecided |  |",
         # t of 2 degrees is 4.303, the standard error 10 / sqrt(3)
         "| a peer 2 |  | 310.0 (285.2 to 334.8), n = 3 | 50.0 (50.0 to 50.0), n = 3 |",
-        "| verdict by a peer 2 |  | above | within |",
+        "| verdict by a peer 2 |  | above | undecided |",
         # one seed has no interval, so nothing is judged by it
         "| a peer 2 |  | -60.0, n = 1 | 50.0, n = 1 |",
         "| seeds of a peer 2 |  | 300.0, 310.0, 320.0 | 50.0, 50.0, 50.0 |",
-        "- judged by a paper, last 100 training episodes: 0 above, 1 within, 0 below; the "
-        "difference's interval is above 0 on 0, below 0 on 0",
-        "- judged by a peer 2, last 100 training episodes: 1 above, 0 within, 0 below; the "
-        "difference's interval is above 0 on 1, below 0 on 0",
+        "- judged by a paper, last 100 training episodes: 0 above, 1 undecided, 0 below",
+        "- judged by a peer 2, last 100 training episodes: 1 above, 0 undecided, 0 below",
         "| a paper | last 100 training episodes | CartPole | A. Author 1999, table 1 |",
         "| a peer 2 | last 100 training episodes | all | peer.json |",
         "![Learning curves](curves.png)",
     ):
         assert line in lines, text
     assert "distpg 1, 2026-01-02: torch 2; a CPU, 2 cores, a system; " in text
-    # of six scores, .767 and .977 are left out
+    # of six scores .767, .813, .821, .930, .953 and .977 the middle three
     assert "distpg 1, last 100 training episodes: interquartile mean of scores 0.88 (" in text
+    assert "), 2 tasks, 6 runs" in text
     assert "a page" not in text.partition("**CartPole**")[2].partition("**Acrobot**")[0]
 
 
-def test_a_published_value_is_judged_by_its_interval_and_the_difference_by_both() -> None:
-    ours = results_of({"CartPole": [389.0, 411.0, 415.0]})
-    (judgement,) = Report(TABLE, ours).judgements(["CartPole"])
-    assert judgement.verdict == "within"
-    assert judgement.difference is not None
+def judged(text: str, *values: float) -> list[Judgement]:
+    """Judge seeds of CartPole by the references of a table."""
+    table = table_of("tiny", tomllib.loads(text))
+    return Report(table, results_of({"CartPole": [*values]})).judgements(["CartPole"])
+
+
+def test_a_verdict_is_by_the_interval_of_the_difference() -> None:
+    (judgement,) = judged(TINY, 389.0, 411.0, 415.0)
     # standard errors 8.0829 (ours) and 10 / 4.3027 (published, of three seeds): 8.4104 together;
     # the t of Welch's 2.3285 degrees is 3.7703
-    low, high = judgement.difference.interval or (0.0, 0.0)
-    assert (low + high) / 2 == pytest.approx(5)
+    mean, (low, high) = judgement.difference() or (0.0, (0.0, 0.0))
+    assert (mean, (low + high) / 2) == pytest.approx((5, 5))
     assert high == pytest.approx(5 + 8.4104 * 3.7703, rel=1e-3)
-    assert judgement.sign() == 0
-    higher = Report(TABLE, results_of({"CartPole": [449.0, 450.0]})).judgements(["CartPole"])
-    assert higher[0].sign() == 1
-    # a criterion, which nobody measured, has no difference
+    assert judgement.verdict() == "undecided"
+    # 450 is outside the interval of the published mean, but what varies so much shows nothing
+    cases = {(449.0, 450.0): "above", (350.0, 351.0): "below", (350.0, 550.0): "undecided"}
+    for values, verdict in cases.items():
+        assert [x.verdict() for x in judged(TINY, *values)] == [verdict]
+    # the mean of one seed has no interval
+    assert judged(TINY, 450.0) == []
+
+
+def test_a_criterion_is_reached_by_all_seeds_or_not() -> None:
     text = TINY.replace("interval = [390.0, 410.0]\nn = 3\n", "")
-    (passed,) = Report(table_of("tiny", tomllib.loads(text)), ours).judgements(["CartPole"])
-    assert (passed.verdict, passed.difference, passed.sign()) == ("above", None, 0)
+    (passed,) = judged(text, 400.0, 411.0)
+    assert (passed.verdict(), passed.difference(), passed.passed()) == ("above", None, 2)
+    # the mean is above it
+    (failed,) = judged(text, 399.0, 500.0, 500.0)
+    assert (failed.verdict(), failed.passed()) == ("below", 2)
+    assert [x.verdict() for x in judged(text, 400.0)] == ["above"]
+    ours = results_of({"CartPole": [399.0, 500.0, 500.0]})
+    lines = [*Report(table_of("tiny", tomllib.loads(text)), ours).section("x.png")]
+    end = "| a paper: 400.0 | 2 of 3 seeds reach it | below |"
+    assert any(line.endswith(end) for line in lines)
 
 
 def test_the_settings_of_a_report_are_a_table() -> None:
@@ -116,23 +133,34 @@ def test_the_settings_of_a_report_are_a_table() -> None:
     assert [task.scale for task in again.tasks.values()] == [(24.0, 500.0), (-500.0, -70.0)]
 
 
-def test_scores_are_of_the_seeds_that_all_tasks_have() -> None:
+def test_scores_are_of_all_seeds_of_a_task() -> None:
     ours = results_of({"CartPole": [24.0, 500.0, 500.0], "Acrobot": [-70.0, -285.0]})
-    matrix = Report(TABLE, ours).score_matrix(
+    scores = Report(TABLE, ours).scores_of(
         ours, ["CartPole", "Acrobot"], "last_100_training_episodes"
     )
-    assert matrix.tolist() == [[0, 1], [1, 0.5]]
+    assert scores == [[0, 1, 1], [1, 0.5]]
 
 
-def test_scores_are_of_the_tasks_that_all_libraries_have() -> None:
+def test_scores_are_of_the_tasks_that_ours_and_another_have() -> None:
     ours = results_of({"CartPole": [24.0, 500.0], "Acrobot": [-70.0, -70.0]})
-    peer = results_of({"CartPole": [262.0, 262.0]}, "a peer 2")
-    scores = [*Report(TABLE, ours, [Source(peer, "peer.json")]).scores()]
-    first = [x for x in scores if x.measure == "last_100_training_episodes"]
-    assert [(x.library, x.mean.mean, x.num_tasks, x.num_seeds) for x in first] == [
-        ("distpg 1", 0.5, 1, 2),
-        ("a peer 2", 0.5, 1, 2),
+    peers = [
+        Source(results_of({"CartPole": [262.0, 262.0, 262.0]}, "a peer 2"), "peer.json"),
+        Source(results_of({"Acrobot": [-285.0, -285.0]}, "another"), "another.json"),
+        Source(results_of({"Pendulum": [1.0]}, "of another task"), "none.json"),
     ]
+    first = [
+        (x.library, x.mean.mean, x.num_tasks, x.num_runs)
+        for x in Report(TABLE, ours, peers).scores()
+        if x.measure == "last_100_training_episodes"
+    ]
+    assert first == [
+        ("distpg 1", 0.5, 1, 2),
+        ("a peer 2", 0.5, 1, 3),
+        ("distpg 1", 1, 1, 2),
+        ("another", 0.5, 1, 2),
+    ]
+    (alone, _) = Report(TABLE, ours).scores()
+    assert (alone.num_tasks, alone.num_runs) == (2, 4)
 
 
 WAYS = """\
@@ -216,6 +244,19 @@ def test_a_file_grows_by_tasks_and_seeds_and_keeps_runs_of_other_settings(tmp_pa
     with pytest.raises(InputError, match=r"tiny\.json: its runs of CartPole have other settings"):
         add_to_file(file, results_of({"CartPole": [6.0]}, settings="b"))
     assert file.read_text() == before
+
+
+def test_a_file_that_many_add_to_at_a_time_has_the_runs_of_all(tmp_path: Path) -> None:
+    file = tmp_path / "folder" / "tiny.json"
+
+    def add(seed: int) -> None:
+        task = TaskResults({"name": "a"}, {seed: run_of(seed, 1.0)})
+        add_to_file(file, Results("tiny", "distpg 1", "", {"CartPole": task}))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(add, range(24)))
+    assert [*read_results(file).tasks["CartPole"].runs] == [*range(24)]
+    assert [path.name for path in file.parent.iterdir()] == ["tiny.json"]
 
 
 @pytest.mark.parametrize(

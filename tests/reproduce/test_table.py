@@ -10,7 +10,7 @@ import pytest
 
 from distpg import InputError, load_config
 from distpg.config.config import Config
-from distpg.reproduce.table import Reference, Table, load_table, table_of, tables
+from distpg.reproduce.table import Table, load_table, table_of, tables
 from tests.reproduce.tables import TINY
 
 ROOT = Path(__file__).parents[2]
@@ -115,14 +115,6 @@ def test_a_run_has_a_core_for_itself_unless_the_table_says_otherwise() -> None:
     assert isinstance(config, Config)
     pong = load_table("pong").config("Pong-v5")
     assert (pong.num_workers, pong.learner_threads) == (2, 2)
-
-
-def test_a_verdict_is_where_the_mean_is() -> None:
-    given: dict[str, Any] = {"name": "x", "measure": "final_greedy", "source": "y"}
-    interval = Reference(value=5, interval=(4.0, 6.0), n=3, **given)
-    assert [interval.verdict(x) for x in (3.9, 4, 6, 6.1)] == ["below", "within", "within", "above"]
-    value = Reference(value=5, **given)
-    assert [value.verdict(x) for x in (4.9, 5, 5.1)] == ["below", "within", "above"]
 
 
 def test_a_score_is_linear_between_the_ends_of_the_scale() -> None:

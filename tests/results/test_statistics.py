@@ -42,43 +42,67 @@ def test_the_difference_of_two_means_has_the_spread_of_both() -> None:
     assert interval == pytest.approx((1 - half, 1 + half), abs=1e-3)
 
 
-def test_the_difference_from_an_exact_value_has_our_spread() -> None:
+def test_the_difference_from_a_mean_without_spread_has_ours() -> None:
     ours = [1.0, 2.0, 3.0, 4.0, 5.0]
-    for exact in (MeanEstimate(1.0, None), MeanEstimate(1.0, (1.0, 1.0))):
-        mean, interval = difference_of_means(ours, exact, 3)
-        assert mean == 2
-        assert interval == pytest.approx((2 - 1.96324, 2 + 1.96324), abs=1e-4)
+    mean, interval = difference_of_means(ours, MeanEstimate(1.0, (1.0, 1.0)), 3)
+    assert mean == 2
+    assert interval == pytest.approx((2 - 1.96324, 2 + 1.96324), abs=1e-4)
     assert difference_of_means([7.0], MeanEstimate(5.0, (4.0, 6.0)), 3) == (2, None)
     same = MeanEstimate(1000.0, (1000.0, 1000.0))
     assert difference_of_means([1000.0, 1000.0], same, 3) == (0, (0, 0))
 
 
+def test_a_value_of_one_seed_is_taken_to_vary_as_ours_do() -> None:
+    # a variance of 2.5: the standard error is sqrt(2.5 (1 / 5 + 1)), the t of 4 degrees 2.77645
+    ours = [1.0, 2.0, 3.0, 4.0, 5.0]
+    mean, interval = difference_of_means(ours, MeanEstimate(1.0, None), 1)
+    half = 2.77645 * 3**0.5
+    assert mean == 2
+    assert interval == pytest.approx((2 - half, 2 + half), abs=1e-4)
+
+
 def test_the_interquartile_mean_leaves_out_a_quarter_at_each_end() -> None:
     # of 1 to 7 and 100, over runs and tasks together, 3 to 6 are left
-    scores = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0], [7.0, 100.0]])
-    value, interval = interquartile_mean(scores)
+    value, interval = interquartile_mean([[1.0, 3.0, 5.0, 7.0], [2.0, 4.0, 6.0, 100.0]])
     low, high = interval or (0.0, 0.0)
     assert value == 4.5
     assert 1 <= low < value < high < 100
+    # a quarter of six is one and a half: 2 and 5 count half, 3 and 4 whole
+    assert interquartile_mean([[1.0, 2.0, 3.0], [4.0, 5.0, 60.0]])[0] == 3.5
+
+
+@pytest.mark.parametrize("shape", [(4, 1), (5, 8), (3, 4)])
+def test_with_as_many_runs_of_each_task_it_is_rliables(shape: tuple[int, int]) -> None:
+    scores = np.random.default_rng(0).normal(size=shape)
+    _, metrics = import_rliable()
+    assert interquartile_mean(scores.T.tolist())[0] == pytest.approx(metrics.aggregate_iqm(scores))
+
+
+def test_tasks_have_the_same_weight_whatever_their_number_of_runs() -> None:
+    # the second task's half of the weight is eight runs: of 0 0 0 0 | 4 ... 4, from the quarter to
+    # the three quarters, half is 0 and half 4
+    value, interval = interquartile_mean([[0.0, 0.0], [4.0] * 8])
+    assert (value, interval) == (2, (2, 2))
+    many = interquartile_mean([[1.0, 2.0, 3.0] * 5, [4.0, 5.0, 60.0]])
+    assert many[0] == pytest.approx(3.5)
 
 
 def test_runs_are_resampled_within_their_task() -> None:
     # one task has no spread: the lower half of the scores is always its 0
-    scores = np.array([[0.0, 1.0]] * 4)
-    assert interquartile_mean(scores) == (0.5, (0.5, 0.5))
-    # one run of each has no interval
-    assert interquartile_mean(scores[:1]) == (0.5, None)
+    assert interquartile_mean([[0.0] * 4, [1.0] * 4]) == (0.5, (0.5, 0.5))
+    # one run of a task has no interval
+    assert interquartile_mean([[0.0], [1.0, 1.0]]) == (0.5, None)
 
 
 def test_an_interval_is_a_function_of_the_scores_and_leaves_the_generator() -> None:
-    scores = np.random.default_rng(0).normal(size=(5, 7))
+    scores = np.random.default_rng(0).normal(size=(7, 5))
     np.random.seed(3)
     expected = np.random.random()
     np.random.seed(3)
-    once = interquartile_mean(scores)
+    once = interquartile_mean(scores.tolist())
     assert np.random.random() == expected
-    assert interquartile_mean(scores) == once
-    assert interquartile_mean(scores + 1)[0] == pytest.approx(once[0] + 1)
+    assert interquartile_mean(scores.tolist()) == once
+    assert interquartile_mean((scores + 1).tolist())[0] == pytest.approx(once[0] + 1)
 
 
 def test_a_band_holds_the_mean_of_the_curves() -> None:

@@ -28,14 +28,20 @@ def of_copies(h: Hyperparameters, settings: Mapping[str, Any]) -> Iterator[str]:
     if settings["normalize_rewards"]:
         yield (
             "Statistics of rewards include a whole batch before they scale it; there, each step "
-            "is scaled by those of the steps before."
+            "is scaled by those up to that step."
         )
     if settings.get("frame_stack", 1) > 1:
         yield "The first frame of an episode fills the stack; there, zeros do."
+        if settings["normalize_obs"]:
+            yield (
+                "Each frame of a stack has statistics of its own; there, frames are normalized "
+                "before they are stacked."
+            )
     schedules = ("lr_schedule", "clip_schedule", "value_clip_schedule")
     if any(settings.get(name) == "linear" for name in schedules):
         yield "Linear schedules begin at their full value; there, they are one update ahead."
-    if ATARI in dict(wrappers_of(h["env_wrapper"])):
+    wrappers = dict(wrappers_of(h["env_wrapper"]))
+    if ATARI in wrappers and wrappers[ATARI].get("terminal_on_life_loss", True):
         yield (
             "After a lost life the game goes on at once; there, by a step without action, and by "
             "FIRE where the game needs it."
@@ -48,6 +54,11 @@ def of_minibatches(h: Hyperparameters, settings: Mapping[str, Any]) -> Iterator[
         yield (
             "The value loss is the larger of that with and without clipping; there, that with "
             "clipping."
+        )
+    if settings.get("normalize_over") == "minibatch":
+        yield (
+            "Advantages are divided by the population's standard deviation; there, by the "
+            "sample's, which is larger in a small minibatch."
         )
     if h.algorithm == "ppo_lstm":
         yield (
@@ -84,6 +95,11 @@ def of_networks(h: Hyperparameters, settings: Mapping[str, Any]) -> Iterator[str
         yield "Hidden layers come before the LSTM; there, after it."
     if settings["orthogonal_init"]:
         yield "The LSTM is initialized orthogonally; there, as torch does by default."
+    if settings["action_distribution"] == "gsde" and policy_sizes:
+        yield (
+            "The noise of gSDE is linear in the LSTM's outputs; there, in those of the hidden "
+            "layers after it."
+        )
     if settings["recurrent_critic"] == "none":
         yield (
             "The critic sees the encoder's features; there, after a linear layer of as many units "

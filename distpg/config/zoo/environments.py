@@ -135,17 +135,16 @@ def atari_settings(wrapper: Kwargs, kwargs: Kwargs, stack: int) -> dict[str, Any
     """
     check_keys(wrapper, ATARI_DEFAULTS, f"{ATARI}: ")
     values = ATARI_DEFAULTS | wrapper
-    if values["terminal_on_life_loss"] is not True:
-        raise InputError(
-            f"{ATARI}: terminal_on_life_loss {values['terminal_on_life_loss']!r:.60} cannot be "
-            "translated: a lost life always ends the episode for the learner"
-        )
+    ends = values["terminal_on_life_loss"]
+    if not isinstance(ends, bool):
+        raise InputError(f"{ATARI}: terminal_on_life_loss: {ends!r:.60} is not True or False")
     preprocessing = {
         "noop_max": values["noop_max"],
         "frameskip": values["frame_skip"],
         "img_height": values["screen_size"],
         "img_width": values["screen_size"],
         "repeat_action_probability": values["action_repeat_probability"],
+        "life_loss_info": ends,
         "stack_num": stack,
     }
     return {
