@@ -65,7 +65,8 @@ def reached(content: dict[str, Any]) -> str:
     returns = [run["episode_return_mean"] for run in runs]
     steps = rounded(min(run["env_steps"] for run in runs) // 10_000 * 10_000)
     mean, spread = f"{sum(returns) / len(returns):,.0f}", span(returns, "{:,.0f}".format)
-    return f"return {mean} ({spread}) after {steps} steps, {len(runs)} seeds ({content['date']})"
+    seeds = f"{len(runs)} seeds: {spread}"
+    return f"return {mean} ({seeds}) after {steps} steps ({content['date']})"
 
 
 def rate(content: dict[str, Any]) -> str:

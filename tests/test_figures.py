@@ -81,4 +81,4 @@ def test_seconds_of_another_day_have_their_own_date(
 def test_returns_are_given_with_their_range() -> None:
     runs = [{"episode_return_mean": x, "env_steps": 300_760} for x in (1000.4, 1200.0, 1100.0)]
     text = reached({"date": "2026-11-22", "runs": runs})
-    assert text == "return 1,100 (1,000 to 1,200) after 300k steps, 3 seeds (2026-11-22)"
+    assert text == "return 1,100 (3 seeds: 1,000 to 1,200) after 300k steps (2026-11-22)"

@@ -436,7 +436,7 @@ REFUSED: list[tuple[str, str, str]] = [
     ("ppo", KWARGS.format("optimizer_kwargs=dict(alpha=0.9)"), "alpha"),
     ("ppo", KWARGS.format("net_arch=dict(shared=[3])"), "shared"),
     ("ppo", KWARGS.format("net_arch=dict(pi=3)"), "net_arch"),
-    ("ppo", "env_kwargs: dict(kind=nn.ReLU)", "'nn.ReLU' is not allowed, but numbers"),
+    ("ppo", "env_kwargs: dict(kind=nn.ReLU)", "'nn.ReLU' is not allowed; allowed are numbers"),
     ("ppo", "env_wrapper: Wrapper", "'Wrapper'"),
     ("ppo", "env_wrapper: [{a.B: {}, c.D: {}}]", "a.B"),
     ("ppo", "env_wrapper: {a.B: {when: 2001-01-01}}", "a.B"),

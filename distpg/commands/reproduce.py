@@ -9,13 +9,14 @@ import tyro
 from distpg.config.settings import Count
 from distpg.config.values import check_value
 from distpg.doctor.facts import cores
+from distpg.envs.make import find_source
 from distpg.errors import prefix_errors
 from distpg.many_runs.side_by_side import SideBySide
 from distpg.reproduce.comparison import Source
 from distpg.reproduce.curves import draw_curves
 from distpg.reproduce.report import HOW_TO_READ, Report
 from distpg.reproduce.results import Results, add_to_file, check_can_grow, read_results_with
-from distpg.reproduce.runs import collect, prepare, runs_of
+from distpg.reproduce.runs import check, collect, prepare, runs_of
 from distpg.reproduce.table import Table, load_table
 from distpg.results.figure import import_figure
 from distpg.results.statistics import import_rliable
@@ -63,12 +64,16 @@ def main(flags: ReproduceFlags, started: float) -> int:
     import_figure()
     command = command_of(flags)
     failures: dict[str, str] = {}
-    if not flags.report:
+    if flags.report:
+        check(table, folder)
+    else:
+        check_envs(table)
         prepare(table, folder)
         failures = train(table, folder, flags.parallel or cores())
     results = collect(table, folder, command)
-    if flags.save is not None:
+    if flags.save is not None and results.tasks:
         add_to_file(flags.save, results)
+        print(f"saved: {flags.save}")
     if not results.tasks:
         print(f"no run of {table.name} is finished")
         return 1
@@ -76,6 +81,17 @@ def main(flags: ReproduceFlags, started: float) -> int:
     for name, why in failures.items():
         print(f"{name} failed: {why}", file=sys.stderr)
     return 1 if failures else 0
+
+
+def check_envs(table: Table) -> None:
+    """Check that the environment of each task is there.
+
+    Raises:
+        InputError: one is not.
+    """
+    for name in table.tasks:
+        with prefix_errors(f"tasks.{name}"):
+            find_source(table.config(name), None)
 
 
 def command_of(flags: ReproduceFlags) -> str:

@@ -106,6 +106,25 @@ def write_settings(
     Raises:
         InputError: the runs have others, or the folder is a run, or cannot be written.
     """
+    check_settings(config, file, runs, given, source)
+    if file.is_file():
+        return
+    flag, folder = given
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, to_toml(config).encode())
+    except OSError as error:
+        raise InputError(f"{flag}: {folder} cannot be written: {error.strerror}") from error
+
+
+def check_settings(
+    config: Config, file: Path, runs: Sequence[RunDir], given: tuple[str, Path], source: str
+) -> None:
+    """Check that the runs so far have these settings; the arguments are those of `write_settings`.
+
+    Raises:
+        InputError: they have others, or the folder is a run.
+    """
     flag, folder = given
     check_is_no_run(folder, flag)
     if file.is_file():
@@ -118,13 +137,6 @@ def write_settings(
             before, now = run.read_config(), config.resolved()
             have = f"{flag}: the run in {run.given} has"
             check_same(vars(before), vars(now), have, f"{source} has", apart_from=OWN)
-    if file.is_file():
-        return
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, to_toml(config).encode())
-    except OSError as error:
-        raise InputError(f"{flag}: {folder} cannot be written: {error.strerror}") from error
 
 
 def check_same(

@@ -8,6 +8,7 @@ from typing import Any
 
 from distpg.doctor.facts import cores, cpu, version
 from distpg.errors import InputError
+from distpg.progress import WINDOW
 from distpg.reproduce.table import Measure
 from distpg.results.episodes import (
     Curve,
@@ -18,6 +19,12 @@ from distpg.results.episodes import (
 )
 from distpg.run.directory import RunDir
 
+WORDS: Mapping[Measure, str] = {
+    "last_100_training_episodes": f"last {WINDOW} training episodes",
+    "final_greedy": "final policy, greedy",
+    "best_evaluation": "best evaluation",
+}
+"""The measures as reports name them."""
 GREEDY_EPISODES = 20
 """Episodes of the final policy without noise."""
 PACKAGES = ("distpg", "torch", "numpy", "gymnasium", "mujoco", "box2d", "ale-py")

@@ -1,6 +1,6 @@
 """The report of a table in Markdown: every seed, intervals, and what others report."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tomli_w
@@ -9,33 +9,28 @@ from distpg.progress import WINDOW
 from distpg.report.numbers import format_interval, format_return, format_returns
 from distpg.report.texts import table as markdown_table
 from distpg.reproduce.comparison import Comparison, Judgement, Scores, Tally
-from distpg.reproduce.measures import GREEDY_EPISODES, Measured
+from distpg.reproduce.measures import GREEDY_EPISODES, WORDS, Measured
 from distpg.reproduce.results import TaskResults
 from distpg.reproduce.table import Measure, Reference, Table, Task
 from distpg.results.statistics import MeanEstimate
 
-WORDS: Mapping[Measure, str] = {
-    "last_100_training_episodes": f"last {WINDOW} training episodes",
-    "final_greedy": "final policy, greedy",
-    "best_evaluation": "best evaluation",
-}
 HOW_TO_READ = f"""\
-Each value is a mean over seeds, with its 95% interval by Student's t distribution; n is the number
-of seeds of others. The measures of a run:
+Each value is a mean over n seeds, with its 95% interval by Student's t distribution. The measures
+of a run:
 
 - **{WORDS["last_100_training_episodes"]}**: mean return of the last {WINDOW} episodes of training,
-  whose actions are drawn from the policy.
+  or of all if there are fewer, whose actions are drawn from the policy.
 - **{WORDS["final_greedy"]}**: mean return of {GREEDY_EPISODES} episodes of the final policy without
   noise. Published values may be of more episodes.
 - **{WORDS["best_evaluation"]}**: the highest mean return of the evaluations during training. As a
   maximum it is biased upwards.
 
-The difference is ours minus theirs, with its 95% interval by Welch's t test. A published value of
-one seed is taken to vary between seeds as ours do. The verdict is above or below where that
-interval leaves out 0, else undecided, which does not mean that both are the same: intervals of
-three seeds are wide. Nothing is corrected for the number of comparisons: about one of twenty
-intervals leaves out 0 by chance. A criterion, which nobody measured, has no interval: the verdict
-is above if all of our seeds reach it, else below.
+The difference is ours minus theirs, with its 95% interval by Welch's t test. The verdict is above
+or below where that interval leaves out 0, else undecided: intervals of three seeds are wide, so
+this does not mean that both are the same, but where both are at the limit of their task. Nothing is
+corrected for the number of comparisons: about one of twenty intervals leaves out 0 by chance. A
+published value of one seed has no interval, and no verdict by it. A criterion, which nobody
+measured, has none either: the verdict is above if all of our seeds reach it, else below.
 
 A score is a return on the `scale` of its task, two returns that count as 0 and 1. The interquartile
 mean of scores is over the tasks that ours and the other library have, each with the same weight and
@@ -62,7 +57,7 @@ class Report(Comparison):
         """
         yield from (f"## {self.table.name}", "", f"{self.table.title}.", "")
         if self.table.about:
-            yield from (" ".join(self.table.about.split()), "")
+            yield from (self.table.about.strip(), "")
         yield from (*self.how(), "")
         measured = self.measured()
         if measured:
@@ -91,13 +86,16 @@ class Report(Comparison):
         for results in self.libraries():
             runs = [run for task in results.tasks.values() for run in task.runs.values()]
             if runs:
-                yield f"- {results.name}, {measured_on(runs)}"
+                yield f"- {results.name}, {measured_on(results.name, runs)}"
+        alone = [name for name in self.measured() if len(self.ours.tasks[name].runs) == 1]
+        if alone:
+            yield f"- of one seed, so without interval and verdict: {', '.join(alone)}"
         missing = [name for name in self.table.tasks if name not in self.ours.tasks]
         if missing:
             yield f"- not measured yet: {', '.join(missing)}"
 
     def overview(self, names: Sequence[str]) -> list[str]:
-        """Return the lines of the table of all tasks: ours, and the verdicts.
+        """Return the lines of the table of all tasks: ours, and the verdicts, if there are any.
 
         A task has its first measure, the final policy, and what it is judged by.
         """
@@ -105,17 +103,19 @@ class Report(Comparison):
         judgements = self.judgements(names)
         for name in names:
             for measure in self.table.measures():
-                found = self.ours.tasks[name].mean(measure)
+                task = self.ours.tasks[name]
+                found = task.mean(measure)
                 own = [x for x in judgements if (x.task, x.measure) == (name, measure)]
                 if found is None or not (own or measure != "best_evaluation"):
                     continue
                 judges = "; ".join(f"{x.reference.name}: {text_of(x.reference)}" for x in own)
                 differences = "; ".join(map(difference_text, own))
                 verdicts = ", ".join(x.verdict() for x in own)
-                mean = with_interval(*found)
+                mean = f"{with_interval(*found)}, n = {len(task.values(measure))}"
                 rows.append((name, WORDS[measure], mean, judges, differences, verdicts))
         head = ("task", "measure", "mean (95% interval)", "judged by", "difference", "verdict")
-        return markdown_table(head, rows)
+        columns = len(head) if judgements else 3
+        return markdown_table(head[:columns], [row[:columns] for row in rows])
 
     def order(self) -> Iterator[str]:
         """Yield what environments are trained on in several ways, the best way first."""
@@ -269,12 +269,17 @@ def seed_texts(task: TaskResults, measure: Measure) -> dict[int, str]:
     return dict(zip(values, format_returns(*values.values()), strict=True))
 
 
-def measured_on(runs: Sequence[Measured]) -> str:
-    """Say when runs were made, by which versions, on what."""
+def measured_on(library: str, runs: Sequence[Measured]) -> str:
+    """Say when runs of a library were made, by which other versions, on what."""
     dates = sorted({run.date for run in runs})
     when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
     versions = dict.fromkeys(
-        ", ".join(f"{name} {number}" for name, number in run.versions.items()) for run in runs
+        ", ".join(
+            f"{name} {number}"
+            for name, number in run.versions.items()
+            if f"{name} {number}".casefold() != library.casefold()
+        )
+        for run in runs
     )
     machines = dict.fromkeys(
         f"{run.machine['cpu']}, {run.machine['cores']} cores, {run.machine['system']}"

@@ -6,14 +6,20 @@ FOLDER/TASK/seed-N.json     what it reached
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 from distpg.errors import InputError
-from distpg.many_runs.run_files import is_finished, training_words, write_settings
+from distpg.many_runs.run_files import (
+    check_settings,
+    is_finished,
+    training_words,
+    write_settings,
+)
 from distpg.report.numbers import format_return
-from distpg.reproduce.measures import GREEDY_EPISODES, Measured, measure
+from distpg.reproduce.measures import GREEDY_EPISODES, WORDS, Measured, measure
 from distpg.reproduce.results import Results, TaskResults, read_measured, write_measured
 from distpg.reproduce.table import MEASURES, Table
 from distpg.run.directory import RunDir
@@ -80,7 +86,7 @@ class Run:
         """Describe what it reached, once it is measured."""
         found = self.measured()
         assert found is not None, f"{self} is not measured"
-        values = {name.replace("_", " "): found.measures[name] for name in MEASURES}
+        values = {WORDS[name]: found.measures[name] for name in MEASURES}
         parts = [f"{x} {format_return(value)}" for x, value in values.items() if value is not None]
         return ", ".join([*parts, f"{found.env_steps:,} env steps, {found.train_s:.0f} s"])
 
@@ -96,10 +102,26 @@ def prepare(table: Table, folder: Path) -> None:
     Raises:
         InputError: they have others, or the folder cannot be written.
     """
+    for task, file, runs in files_of(table, folder):
+        write_settings(table.config(task), file, runs, ("--folder", folder), "the table")
+
+
+def check(table: Table, folder: Path) -> None:
+    """Check that the runs in a folder have the table's settings.
+
+    Raises:
+        InputError: some have others.
+    """
+    for task, file, runs in files_of(table, folder):
+        check_settings(table.config(task), file, runs, ("--folder", folder), "the table")
+
+
+def files_of(table: Table, folder: Path) -> Iterator[tuple[str, Path, list[RunDir]]]:
+    """Yield each task with the file of its settings and its runs."""
     for task in table.tasks:
         file = folder / task / "settings.toml"
         runs = [RunDir(file.with_name(f"seed-{seed}")) for seed in table.seeds_of(task)]
-        write_settings(table.config(task), file, runs, ("--folder", folder), "the table")
+        yield task, file, runs
 
 
 def collect(table: Table, folder: Path, command: str) -> Results:

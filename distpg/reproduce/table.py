@@ -61,8 +61,12 @@ class Reference:
                 raise InputError(f"interval: {ends} does not hold the value, {self.value}")
             if self.n is None or self.n < 2:
                 raise InputError("interval: it needs n, at least 2 seeds")
-        elif self.judged and self.n is not None and self.n > 1:
-            raise InputError(f"judged: a mean of {self.n} seeds needs an interval")
+        elif self.judged and self.n is not None:
+            raise InputError(
+                "judged: a mean needs its interval, so a value of one seed is context alone"
+                if self.n == 1
+                else f"judged: a mean of {self.n} seeds needs an interval"
+            )
 
     @property
     def estimate(self) -> MeanEstimate:
@@ -214,7 +218,7 @@ class Table:
                 )
         if num_seeds is not None and not 1 <= num_seeds <= self.num_seeds:
             raise InputError(
-                f"--seeds: {num_seeds} is not a number of seeds of {self.name}, which has "
+                f"--seeds: {num_seeds} is not allowed; how many seeds of {self.name}: 1 to "
                 f"{self.num_seeds}"
             )
         kept = {

@@ -59,30 +59,28 @@ def difference_of_means(
     """Return how far the mean of independent values is above another, and its 95% interval.
 
     By Welch's t test, in which the two may have different variances (Welch 1947, The
-    generalization of Student's problem). Another mean without an interval counts as one of values
-    that vary as ours do.
+    generalization of Student's problem).
 
     Args:
         values: Of at least two seeds, or there is no interval.
-        other: The other mean, with its interval by Student's t distribution.
+        other: The other mean, with its interval by Student's t distribution; without it there is
+            none of the difference.
         num_others: Number of seeds of the other mean, at least two if it has an interval.
 
     Raises:
         InputError: SciPy is not installed.
     """
     distance = statistics.fmean(values) - other.mean
-    if len(values) < 2:
+    if len(values) < 2 or other.interval is None:
         return MeanEstimate(distance, None)
     t = import_extra("scipy.stats", "results", needed_by="an interval of several runs").t
     degrees, of_others = len(values) - 1, num_others - 1
-    spread = statistics.variance(values)
-    variance, other_variance = spread / len(values), spread / num_others
-    if other.interval is not None:
-        low, high = other.interval
-        other_variance = ((high - low) / 2 / t.ppf((1 + LEVEL) / 2, of_others)) ** 2
-        weights = variance**2 / degrees + other_variance**2 / of_others
-        if weights:
-            degrees = (variance + other_variance) ** 2 / weights
+    low, high = other.interval
+    variance = statistics.variance(values) / len(values)
+    other_variance = ((high - low) / 2 / t.ppf((1 + LEVEL) / 2, of_others)) ** 2
+    weights = variance**2 / degrees + other_variance**2 / of_others
+    if weights:
+        degrees = (variance + other_variance) ** 2 / weights
     half = float(t.ppf((1 + LEVEL) / 2, degrees)) * math.sqrt(variance + other_variance)
     return MeanEstimate(distance, (distance - half, distance + half))
 

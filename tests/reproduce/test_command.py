@@ -18,6 +18,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "other.json").write_text(to_json(results_of({})).replace("tiny", "other"))
     (tmp_path / "before.json").write_text(to_json(results_of({"CartPole": [1.0]})))
     (tmp_path / "wrong.toml").write_text(TINY.replace("steps = 2000", "steps = -1"))
+    (tmp_path / "noenv.toml").write_text(TINY.replace('"CartPole-v1"', '"CartPol-v1"'))
     return tmp_path
 
 
@@ -27,7 +28,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["tiny"], ["'tiny' is neither a file nor a table", "ppo-mujoco"]),
         (["wrong.toml"], ["wrong.toml: tasks.CartPole: steps: -1 is not between 1"]),
         (["tiny.toml", "--tasks", "Acrobat"], ["--tasks: 'Acrobat'", "did you mean Acrobot"]),
-        (["tiny.toml", "--seeds", "3"], ["--seeds: 3", "has 2"]),
+        (["tiny.toml", "--seeds", "3"], ["--seeds: 3", "1 to 2"]),
+        (["noenv.toml"], ["tasks.CartPole: ", "CartPol-v1", "did you mean CartPole-v1"]),
         (["tiny.toml", "--parallel", "0"], ["--parallel: 0"]),
         (["tiny.toml", "--against", "other.json"], ["--against: other.json", "table other"]),
         (["tiny.toml", "--against", "none.json"], ["none.json cannot be read"]),

@@ -141,12 +141,12 @@ def test_runs_end_saved_with_the_process_that_started_them() -> None:
 
 @pytest.mark.thorough
 def test_one_that_fails_is_told_and_the_others_go_on() -> None:
-    Path("tiny.toml").write_text(SHORT.replace('"Acrobot-v1"', '"tests.environments:None-v0"'))
+    Path("tiny.toml").write_text(SHORT.replace('"Acrobot-v1"', '"tests.faulty:NanObs-v0"'))
     done = finish("--seeds", "1", "--parallel", "1")
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith("Acrobot, seed 0 failed: distpg: ")
-    assert "None-v0" in line
+    assert "NanObs-v0" in line
     assert "CartPole, seed 0: last 100" in done.stdout
     assert "not measured yet: Acrobot" in Path("runs/reproduce/tiny/report.md").read_text()
 
@@ -159,6 +159,16 @@ def test_other_settings_in_the_same_folder_are_refused(folder: Path) -> None:
     refused = finish("--folder", str(folder))
     assert refused.returncode == 2
     assert "have num_steps = 32, the table has 64; choose another folder" in refused.stderr
+
+
+def test_a_report_of_runs_with_other_settings_is_refused(folder: Path) -> None:
+    Path("tiny.toml").write_text(TINY)
+    prepare(load_table("tiny.toml"), folder)
+    Path("tiny.toml").write_text(TINY.replace("steps = 2000", "steps = 3000"))
+    refused = finish("--folder", str(folder), "--report", "--save", "found.json")
+    assert refused.returncode == 2
+    assert "have total_steps = 2000, the table has 3000" in refused.stderr
+    assert not Path("found.json").exists()
 
 
 def test_runs_begin_with_the_first_seed_of_every_task(folder: Path) -> None:

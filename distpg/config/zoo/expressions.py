@@ -53,7 +53,7 @@ def _value(node: ast.expr, names: Collection[str]) -> Any:
                 return DottedName(name)
             raise InputError(f"{name!r:.80} is not known; known: {one_of(sorted(names))}")
         case _:
-            raise InputError(f"{ast.unparse(node)!r:.80} is not allowed, but {ALLOWED}")
+            raise InputError(f"{ast.unparse(node)!r:.80} is not allowed; allowed are {ALLOWED}")
 
 
 def _key(node: ast.expr | None, names: Collection[str]) -> object:
