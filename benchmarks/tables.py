@@ -34,7 +34,8 @@ LOOKED_AGAIN = """\
 Of the published tables some were changed after a look at their results, each where ours were lower:
 the unit of actions of InvertedPendulum (ppo-mujoco), the number of seeds of three tasks and the
 normalization of all (classic), and what a Beta distribution does without noise (mujoco-tuned).
-Their sections say how. So the counts of below may be too low.
+Their sections say how. So the counts of below may be too low. The rule of the verdicts was changed
+on 2026-11-30, after those by another rule had been seen ([changelog](../CHANGELOG.md)).
 """
 ORDER = ("ppo-mujoco", "rllib", "classic", "recurrent", "mujoco-tuned", "rivals", "pong")
 NOT_JUDGED = ("nothing", *("" for _ in range(len(VERDICTS) + 1)))
