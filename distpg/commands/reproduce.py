@@ -16,7 +16,7 @@ from distpg.reproduce.comparison import Source
 from distpg.reproduce.curves import draw_curves
 from distpg.reproduce.report import HOW_TO_READ, Report
 from distpg.reproduce.results import Results, add_to_file, check_can_grow, read_results_with
-from distpg.reproduce.runs import check, collect, prepare, runs_of
+from distpg.reproduce.runs import check_runs, collect, prepare, runs_of
 from distpg.reproduce.table import Table, load_table
 from distpg.results.figure import import_figure
 from distpg.results.statistics import import_rliable
@@ -65,7 +65,7 @@ def main(flags: ReproduceFlags, started: float) -> int:
     command = command_of(flags)
     failures: dict[str, str] = {}
     if flags.report:
-        check(table, folder)
+        check_runs(table, folder)
     else:
         check_envs(table)
         prepare(table, folder)

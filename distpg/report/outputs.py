@@ -116,9 +116,9 @@ class Lines(Silence):
 
 
 def apart_from_json(json: bool) -> AbstractContextManager[Any]:
-    """Return a context manager: what is printed meanwhile goes to standard error, if it is JSON.
+    """Return a context manager for the work of a command that may print one JSON object.
 
-    As what an environment prints, before a command prints one JSON object.
+    If it does, what else is printed meanwhile, as by an environment, goes to standard error.
     """
     return redirect_stdout(sys.stderr) if json else nullcontext()
 

@@ -30,7 +30,7 @@ class Judgement(NamedTuple):
     measure: Measure
     reference: Reference
     values: Sequence[float]
-    """Of our seeds: two, or one where the reference is a criterion."""
+    """Of our seeds: at least two, or one where the reference is a criterion."""
 
     def difference(self) -> tuple[float, tuple[float, float]] | None:
         """Return how far our mean is above the reference, with its 95% interval.

@@ -85,8 +85,8 @@ def name_line(library: Results, way: str, libraries: Sequence[Results]) -> str:
 
 def draw_chart(axes: Any, title: str, lines: Sequence[Line], looks: dict[str, Look]) -> None:
     """Draw the lines of a chart, with the numbers of their seeds in its title."""
-    seeds = dict.fromkeys(str(len(line.results.runs)) for line in lines)
-    title += f" ({' and '.join(seeds)} seed{'s' * ([*seeds] != ['1'])})"
+    seeds = " and ".join(dict.fromkeys(str(len(line.results.runs)) for line in lines))
+    title += f" ({seeds} seed)" if seeds == "1" else f" ({seeds} seeds)"
     axes.set_title(title, fontsize=9, loc="left", parse_math=False)
     style_axes(axes)
     curves = [run.curve for line in lines for run in line.results.runs.values()]

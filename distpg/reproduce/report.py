@@ -53,7 +53,7 @@ class Report(Comparison):
             image: Path of the curves, as a link.
 
         Raises:
-            InputError: rliable is not installed.
+            InputError: SciPy is not installed.
         """
         yield from (f"## {self.table.name}", "", f"{self.table.title}.", "")
         if self.table.about:

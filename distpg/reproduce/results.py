@@ -5,13 +5,10 @@ holds what another library reached with the same settings.
 """
 
 import dataclasses
-import fcntl
 import json
 import math
-import os
 import re
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +20,12 @@ from distpg.reproduce.table import Measure, Reference, Table
 from distpg.results.episodes import Curve
 from distpg.results.statistics import MeanEstimate, mean_and_interval
 from distpg.run.directory import write_atomically
+from distpg.run.lock import locked
 
 MALFORMED = (AttributeError, KeyError, RecursionError, TypeError, ValueError)
 """What reading a file of another form raises."""
+ADDING_S = 30.0
+"""Seconds to wait for others that add to a file of the same folder; each takes less than one."""
 
 
 @dataclass(frozen=True)
@@ -276,7 +276,8 @@ def add_to_file(path: Path, results: Results) -> Results:
         InputError: the file is of another table or of other settings, or cannot be read or written.
     """
     try:
-        with alone_in(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path.parent, str(path), ADDING_S):
             if path.exists():
                 known = read_results_of(results.table, path)
                 with prefix_errors(str(path)):
@@ -285,15 +286,3 @@ def add_to_file(path: Path, results: Results) -> Results:
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}") from error
     return results
-
-
-@contextmanager
-def alone_in(folder: Path) -> Generator[None]:
-    """Context manager: wait until nobody else adds to a file of a folder, which is created."""
-    folder.mkdir(parents=True, exist_ok=True)
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(number, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(number)

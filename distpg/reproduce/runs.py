@@ -106,7 +106,7 @@ def prepare(table: Table, folder: Path) -> None:
         write_settings(table.config(task), file, runs, ("--folder", folder), "the table")
 
 
-def check(table: Table, folder: Path) -> None:
+def check_runs(table: Table, folder: Path) -> None:
     """Check that the runs in a folder have the table's settings.
 
     Raises:

@@ -62,11 +62,7 @@ class Reference:
             if self.n is None or self.n < 2:
                 raise InputError("interval: it needs n, at least 2 seeds")
         elif self.judged and self.n is not None:
-            raise InputError(
-                "judged: a mean needs its interval, so a value of one seed is context alone"
-                if self.n == 1
-                else f"judged: a mean of {self.n} seeds needs an interval"
-            )
+            raise InputError("judged: it needs an interval, of at least 2 seeds")
 
     @property
     def estimate(self) -> MeanEstimate:
@@ -218,8 +214,8 @@ class Table:
                 )
         if num_seeds is not None and not 1 <= num_seeds <= self.num_seeds:
             raise InputError(
-                f"--seeds: {num_seeds} is not allowed; how many seeds of {self.name}: 1 to "
-                f"{self.num_seeds}"
+                f"--seeds: {num_seeds} is not between 1 and {self.num_seeds}, the number of seeds "
+                f"of {self.name}"
             )
         kept = {
             name: dataclasses.replace(task, seeds=task.seeds[:num_seeds])

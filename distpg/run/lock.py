@@ -4,7 +4,7 @@ import fcntl
 import os
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from distpg.errors import InputError
@@ -17,18 +17,19 @@ PAUSE_S = 0.02
 
 
 @contextmanager
-def locked(folder: Path, given: str) -> Generator[None]:
+def locked(folder: Path, given: str, patience_s: float = PATIENCE_S) -> Generator[None]:
     """Context manager: an exclusive lock on a folder, released if this process dies.
 
     Args:
         folder: The folder.
         given: Flag and value that name it, for messages.
+        patience_s: Seconds for which it is asked for again while another process holds it.
 
     Raises:
         InputError: another process holds the lock, or the file cannot be written.
     """
     path = folder / LOCK
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + patience_s
     while True:
         try:
             number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
@@ -49,8 +50,9 @@ def locked(folder: Path, given: str) -> Generator[None]:
                 f"{given} is being written by {owner}; wait for it, or stop it"
             ) from None
         # the previous owner may have removed the file since it was opened
-        if path.exists() and os.fstat(file.fileno()).st_ino == path.stat().st_ino:
-            break
+        with suppress(FileNotFoundError):
+            if os.fstat(file.fileno()).st_ino == path.stat().st_ino:
+                break
         file.close()
     try:
         file.truncate(0)

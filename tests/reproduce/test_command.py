@@ -28,7 +28,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["tiny"], ["'tiny' is neither a file nor a table", "ppo-mujoco"]),
         (["wrong.toml"], ["wrong.toml: tasks.CartPole: steps: -1 is not between 1"]),
         (["tiny.toml", "--tasks", "Acrobat"], ["--tasks: 'Acrobat'", "did you mean Acrobot"]),
-        (["tiny.toml", "--seeds", "3"], ["--seeds: 3", "1 to 2"]),
+        (["tiny.toml", "--seeds", "3"], ["--seeds: 3", "between 1 and 2"]),
         (["noenv.toml"], ["tasks.CartPole: ", "CartPol-v1", "did you mean CartPole-v1"]),
         (["tiny.toml", "--parallel", "0"], ["--parallel: 0"]),
         (["tiny.toml", "--against", "other.json"], ["--against: other.json", "table other"]),
